@@ -1,0 +1,69 @@
+# The two commands of the README are `make demo` and `make test`; both set everything up by themselves.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+BUF := npx --yes @bufbuild/buf@1.75.0
+PROTOS := $(wildcard proto/signalfire/v1/*.proto)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fmt proto proto-check lock clean
+
+help:
+	@echo "make demo    three nations share a real launch, on this machine, in about a minute"
+	@echo "make test    all tests"
+	@echo "make check   linters, types, and whether generated code is current"
+	@echo "make fmt     format the code"
+	@echo "make proto   generate code from proto/"
+	@echo "make lock    renew requirements.lock from pyproject.toml"
+
+demo: $(STAMP)
+	$(BIN)/signalfire demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+check: $(STAMP) proto-check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+fmt: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The lock decides what is installed; with the stamp newer than the lock nothing is fetched, so both commands above work
+# without a network once this has run.
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Signalfire needs Python 3.11 or later; set PYTHON=" if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV): $(STAMP)
+
+GENERATE = $(BIN)/python -m grpc_tools.protoc -I proto \
+	--plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
+	--python_out=$(1) --mypy_out=quiet:$(1) --grpc_python_out=$(1) --mypy_grpc_out=quiet:$(1) \
+	$(PROTOS) && rm -f $(1)/signalfire/v1/report_pb2_grpc.py* $(1)/signalfire/v1/ledger_pb2_grpc.py*
+
+proto: $(STAMP)
+	$(call GENERATE,proto)
+
+# Generates afresh beside the committed code and compares; lints the contract where npx can be had.
+proto-check: $(STAMP)
+	rm -rf $(VENV)/generated && mkdir -p $(VENV)/generated
+	$(call GENERATE,$(VENV)/generated)
+	for f in $(VENV)/generated/signalfire/v1/*; do cmp $$f proto/signalfire/v1/$$(basename $$f) || \
+		{ echo "generated code is not current: run 'make proto' and commit"; exit 1; }; done
+	if command -v npx >/dev/null; then $(BUF) lint proto; else echo "npx is not here: the contract was not linted"; fi
+
+lock: $(STAMP)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --group dev --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

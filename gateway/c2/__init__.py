@@ -1,0 +1,1 @@
+"""The national side: C2 systems push reports and receive what partners released."""

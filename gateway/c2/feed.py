@@ -1,0 +1,144 @@
+"""What a subscriber receives: everything after his cursor from the store, then live from memory, with nothing between.
+
+A cursor names a place in the feed of one store. It is opaque to clients: ``<store id>:<number>``.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from signalfire.v1 import c2_pb2, ledger_pb2, report_pb2
+
+from gateway.c2.grants import ReadGrant
+from gateway.ledger.origin import Origin
+from gateway.ledger.stores import CosignatureKind, FeedFilter, FeedItem, FeedRow, LedgerId, StoreReader
+from gateway.release.opening import Opener
+from gateway.release.plan import FeedEntry
+from gateway.release.watch import Watch
+from gateway.seal.storage import StorageKey
+
+READ_ROWS = 256
+"""Rows of the feed read at once while a subscriber catches up."""
+
+_CURSOR = re.compile(r"([0-9a-f]{16}):(0|[1-9][0-9]{0,18})")
+
+
+class CursorError(Exception):
+    """A cursor that is none of this gateway's; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """Reads the feed for subscribers, in the event loop's thread."""
+
+    node: str
+    store_id: str
+    reader: Callable[[], StoreReader]
+    watch: Watch
+    opener: Opener
+    storage: StorageKey
+
+    def position(self, cursor: str) -> int:
+        """The number that a cursor names; 0 for an empty one. Raises CursorError."""
+        if not cursor:
+            return 0
+        match = _CURSOR.fullmatch(cursor)
+        if match is None:
+            raise CursorError(f"cursor {cursor[:40]!r} is none; send one as it was received, or none to begin anew")
+        if match[1] != self.store_id:
+            raise CursorError("the cursor is of another store than this gateway's; send none to begin anew")
+        position = int(match[2])
+        if position > self.reader().last_feed():
+            raise CursorError("the cursor is ahead of this gateway's store; send none to begin anew")
+        return position
+
+    async def follow(
+        self, position: int, wanted: FeedFilter, grant: ReadGrant
+    ) -> AsyncIterator[c2_pb2.SubscribeResponse]:
+        """Everything wanted and granted after `position`, without end."""
+        caught_up_at = self.reader().last_feed()
+        announced = False
+        while True:
+            seen = self.watch.feed_bell.rings
+            recent = self.watch.recent_after(position)
+            if recent is None:
+                rows, searched = self.reader().feed(position, READ_ROWS, wanted)
+                for row in rows:
+                    position = row.seq
+                    response = self._response(self._load(row), grant)
+                    if response is not None:
+                        yield response
+                more = searched > position or len(rows) == READ_ROWS
+                position = max(position, searched)
+            else:
+                for entry in recent:
+                    position = entry.row.seq
+                    if wanted.wants(entry.row):
+                        response = self._response(entry, grant)
+                        if response is not None:
+                            yield response
+                more = False
+            if not announced and position >= caught_up_at:
+                announced = True
+                yield c2_pb2.SubscribeResponse(cursor=self._cursor(position), caught_up=c2_pb2.CaughtUp())
+            if not more:
+                await self.watch.feed_bell.wait(seen)
+
+    def _cursor(self, position: int) -> str:
+        return f"{self.store_id}:{position}"
+
+    def _load(self, row: FeedRow) -> FeedEntry:
+        """The content of a row, opened from the ledger that holds it."""
+        if row.ledger is None:
+            report = self.reader().report_at(row.index)
+            assert report is not None, "the feed refers to accepted reports only"
+            plaintext = self.storage.open(report.payload, report.report_id)
+            return FeedEntry(row, report_pb2.Report.FromString(plaintext))
+        ledger = row.ledger
+        origin = self._origin(ledger)
+
+        def fetch(index: int) -> bytes:
+            return self.reader().entry(ledger, index) or b""
+
+        content = self.opener.content(origin, row.index, fetch(row.index), fetch)
+        assert content is not None, "the feed refers to entries with content only"
+        return FeedEntry(row, content.report if row.item is FeedItem.REPORT else content.withdrawal)
+
+    def _origin(self, ledger: LedgerId) -> Origin:
+        return next(row.origin for row in self.reader().ledgers() if row.id == ledger)
+
+    def _response(self, entry: FeedEntry, grant: ReadGrant) -> c2_pb2.SubscribeResponse | None:
+        """The message for one item; None when the grant does not cover it."""
+        row, content = entry.row, entry.content
+        response = c2_pb2.SubscribeResponse(cursor=self._cursor(row.seq))
+        if isinstance(content, ledger_pb2.Withdrawal):
+            if row.traffic_class not in grant.traffic_classes:
+                return None
+            notice = response.withdrawal
+            notice.report_id = str(uuid.UUID(bytes=row.report_id))
+            notice.originator_node = row.originator
+            notice.time.CopyFrom(content.time)
+            notice.traffic_class = content.traffic_class
+            notice.precedence = content.precedence
+            notice.received_time.FromNanoseconds(row.received_ns)
+            return response
+        if not grant.allows(content):
+            return None
+        delivery = response.delivery
+        delivery.report.CopyFrom(content)
+        delivery.received_time.FromNanoseconds(row.received_ns)
+        if row.ledger is None:
+            delivery.received_from = self.node
+            return response
+        origin = self._origin(row.ledger)
+        delivery.received_from = origin.owner
+        delivery.ledger = str(origin)
+        delivery.index = row.index
+        pq = self.reader().cosignature(row.ledger, CosignatureKind.PQ)
+        delivery.pq_pending = pq is None or pq.size <= row.index
+        known = self.reader().received(row.originator, row.report_id)
+        delivery.withdrawn = entry.withdrawn or (known is not None and known.withdrawn_ns is not None)
+        return response

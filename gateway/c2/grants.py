@@ -1,0 +1,87 @@
+"""What each C2 system may push and read, as the gateway's configuration declares it. Pure.
+
+Rules: a client that is not named has no grant at all; what a grant does not name it does not give; a list that is empty
+gives nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from signalfire.v1 import report_pb2
+
+from gateway.reports.kinds import Kind, kind_of
+from gateway.reports.marking import level_name, within
+from gateway.reports.violations import Violation
+
+
+@dataclass(frozen=True, slots=True)
+class PushGrant:
+    """What a client may push. A station that ends in `*` stands for all that begin so."""
+
+    stations: frozenset[str]
+    kinds: frozenset[Kind]
+    traffic_classes: frozenset[int]
+    precedences: frozenset[int]
+    ceiling: report_pb2.Classification.ValueType
+
+    def violations(self, report: report_pb2.Report) -> list[Violation]:
+        """Everything that this grant does not cover in a valid report; empty: it may be pushed."""
+        found: list[Violation] = []
+
+        def refuse(field: str, value: str, given: Iterable[str]) -> None:
+            listed = ", ".join(sorted(given)) or "none"
+            found.append(Violation(field, f"is {value}, which you have no grant to push", f"you may push: {listed}"))
+
+        if not any(_covers(pattern, report.originator_station) for pattern in self.stations):
+            refuse("originator_station", repr(report.originator_station), self.stations)
+        kind = kind_of(report)
+        if kind not in self.kinds:
+            refuse("content", str(kind), self.kinds)
+        if report.traffic_class not in self.traffic_classes:
+            names = [report_pb2.TrafficClass.Name(value) for value in self.traffic_classes]  # type: ignore[arg-type]
+            refuse("traffic_class", report_pb2.TrafficClass.Name(report.traffic_class), names)
+        if report.precedence not in self.precedences:
+            names = [report_pb2.Precedence.Name(value) for value in self.precedences]  # type: ignore[arg-type]
+            refuse("precedence", report_pb2.Precedence.Name(report.precedence), names)
+        if not within(report.marking.classification, self.ceiling):
+            refuse(
+                "marking.classification",
+                level_name(report.marking.classification),
+                [f"up to {level_name(self.ceiling)}"],
+            )
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class ReadGrant:
+    """What a client may read."""
+
+    traffic_classes: frozenset[int]
+    ceiling: report_pb2.Classification.ValueType
+    caveats: frozenset[str]
+
+    def allows(self, report: report_pb2.Report) -> bool:
+        """Whether the client may see a report."""
+        return (
+            report.traffic_class in self.traffic_classes
+            and within(report.marking.classification, self.ceiling)
+            and self.caveats.issuperset(report.marking.caveats)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What one C2 system may do; either half may be missing."""
+
+    push: PushGrant | None = None
+    read: ReadGrant | None = None
+
+
+Grants = Mapping[str, Grant]
+"""By SPIFFE ID."""
+
+
+def _covers(pattern: str, station: str) -> bool:
+    return station.startswith(pattern[:-1]) if pattern.endswith("*") else station == pattern

@@ -1,0 +1,291 @@
+"""The service for C2 systems.
+
+Rules, in order, for every call:
+
+1. TLS 1.3, and a certificate that this nation's own C2 (or, for status, officer) authority issued.
+2. The certificate's SPIFFE ID has a grant in the configuration.
+3. A report is read from its bytes here, so that one that is malformed is refused with a reason and does not end the
+   stream; fields that the contract does not define are dropped; then it is validated, then held against the grant.
+4. It is acknowledged only when it, its decisions and its releases are durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import grpc
+from signalfire.v1 import c2_pb2, report_pb2
+
+from gateway.c2.feed import CursorError, Feed
+from gateway.c2.grants import Grants, PushGrant
+from gateway.identity.errors import IdentityError
+from gateway.identity.peer import Authorities
+from gateway.identity.spiffe import Role, SpiffeId
+from gateway.identity.tls import peer_from_context
+from gateway.ledger.errors import LedgerError
+from gateway.ledger.stores import FeedFilter
+from gateway.release.errors import RefusedReport, Unavailable
+from gateway.release.pipeline import TakeReport
+from gateway.release.rulebook import Rulebook
+from gateway.release.sequencer import Sequencer
+from gateway.reports.countries import NODE_CODES
+from gateway.reports.errors import MalformedReport
+from gateway.reports.limits import ReportLimits
+from gateway.reports.parse import parse_submit
+from gateway.reports.validate import clock_warning, validate_submitted
+from gateway.reports.violations import Violation, refusal
+from gateway.seal.errors import SealError
+from gateway.telemetry import Telemetry
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class C2Limits:
+    """Bounds of the national side."""
+
+    in_flight: int = 1024
+    """Reports of one stream that may wait for their acknowledgement; beyond it the stream is read no further."""
+    retry_after_ms: int = 500
+    """What a client is told to wait when the node cannot take reports, milliseconds."""
+    subscriptions: int = 64
+    """Subscriptions that one client may have open at once."""
+
+
+class C2Servicer:
+    """Serves C2 systems. Belongs to the event loop's thread."""
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        authorities: Callable[[], Authorities],
+        grants: Grants,
+        sequencer: Sequencer,
+        rulebook: Rulebook,
+        feed: Feed,
+        status: Callable[[], c2_pb2.GetStatusResponse],
+        telemetry: Telemetry,
+        limits: C2Limits,
+        report_limits: ReportLimits,
+        now: Callable[[], datetime],
+        now_ns: Callable[[], int],
+    ) -> None:
+        self._node = node
+        self._authorities = authorities
+        self._grants = grants
+        self._sequencer = sequencer
+        self._rulebook = rulebook
+        self._feed = feed
+        self._status = status
+        self._telemetry = telemetry
+        self._limits = limits
+        self._report_limits = report_limits
+        self._now = now
+        self._now_ns = now_ns
+        self._subscriptions: dict[SpiffeId, int] = {}
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """The service as gRPC takes it. Submit's requests come as bytes (rule 3)."""
+        return grpc.method_handlers_generic_handler(
+            "signalfire.v1.C2Service",
+            {
+                "Submit": grpc.stream_stream_rpc_method_handler(
+                    self.submit,
+                    request_deserializer=None,
+                    response_serializer=c2_pb2.SubmitResponse.SerializeToString,
+                ),
+                "Subscribe": grpc.unary_stream_rpc_method_handler(
+                    self.subscribe,
+                    request_deserializer=c2_pb2.SubscribeRequest.FromString,
+                    response_serializer=c2_pb2.SubscribeResponse.SerializeToString,
+                ),
+                "GetStatus": grpc.unary_unary_rpc_method_handler(
+                    self.get_status,
+                    request_deserializer=c2_pb2.GetStatusRequest.FromString,
+                    response_serializer=c2_pb2.GetStatusResponse.SerializeToString,
+                ),
+            },
+        )
+
+    async def _admit(self, context: grpc.aio.ServicerContext, *roles: Role) -> SpiffeId:  # type: ignore[type-arg]
+        try:
+            return peer_from_context(context.auth_context(), self._authorities(), allowed_roles=roles, now=self._now())
+        except IdentityError as refused:
+            self._telemetry.refused_streams.labels(reason=refused.code.value).inc()
+            log.warning("national side: %s refused: %s", context.peer(), refused)
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(refused))
+
+    # --- Submit
+
+    async def submit(
+        self,
+        requests: AsyncIterator[bytes],
+        context: grpc.aio.ServicerContext,  # type: ignore[type-arg]
+    ) -> AsyncIterator[c2_pb2.SubmitResponse]:
+        """See c2.proto."""
+        client = await self._admit(context, Role.C2)
+        grant = self._grants.get(str(client))
+        if grant is None or grant.push is None:
+            await context.abort(
+                grpc.StatusCode.PERMISSION_DENIED,
+                f"{client} has no grant to push; declare one under `clients` in the gateway's configuration",
+            )
+        push = grant.push
+        responses: asyncio.Queue[c2_pb2.SubmitResponse | None] = asyncio.Queue()
+        room = asyncio.Semaphore(self._limits.in_flight)
+
+        async def take(position: int, data: bytes) -> None:
+            try:
+                responses.put_nowait(await self._take(client, push, position, data))
+            finally:
+                room.release()
+
+        async def read() -> None:
+            position = 0
+            try:
+                async with asyncio.TaskGroup() as group:
+                    async for data in requests:
+                        await room.acquire()
+                        group.create_task(take(position, data))
+                        position += 1
+            finally:
+                responses.put_nowait(None)
+
+        reading = asyncio.create_task(read())
+        try:
+            while (response := await responses.get()) is not None:
+                yield response
+            await reading
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+    async def _take(self, client: SpiffeId, push: PushGrant, position: int, data: bytes) -> c2_pb2.SubmitResponse:
+        """One report, from its bytes to its answer."""
+        response = c2_pb2.SubmitResponse(position=position)
+        try:
+            report = parse_submit(data, self._report_limits)
+            response.report_id = report.report_id
+            self._check(client, push, report)
+            accepted = await self._sequencer.do(TakeReport.of(report, str(client), self._rulebook))
+        except MalformedReport as error:
+            response.refused.CopyFrom(refusal(c2_pb2.REFUSAL_CODE_MALFORMED, [error.violation]))
+        except RefusedReport as error:
+            response.refused.CopyFrom(refusal(error.code, error.violations))
+        except (Unavailable, LedgerError) as error:
+            # A LedgerError here is not about this report: it is the node's own, and may pass.
+            found = [Violation("", f"the node cannot take reports now: {error}", "send it again")]
+            response.refused.CopyFrom(refusal(c2_pb2.REFUSAL_CODE_UNAVAILABLE, found))
+            response.refused.retry_after_ms = self._limits.retry_after_ms
+        else:
+            response.accepted.accepted_time.FromNanoseconds(accepted.accepted_ns)
+            response.accepted.duplicate = accepted.duplicate
+            self._telemetry.reports.labels(result="duplicate" if accepted.duplicate else "accepted").inc()
+            return response
+        name = c2_pb2.RefusalCode.Name(response.refused.code).removeprefix("REFUSAL_CODE_").lower()
+        self._telemetry.reports.labels(result=name).inc()
+        log.warning(
+            "report %s of %s refused (%s): %s",
+            response.report_id or "?", client, name, "; ".join(str(v.problem) for v in response.refused.violations[:3]),
+        )  # fmt: skip
+        return response
+
+    def _check(self, client: SpiffeId, push: PushGrant, report: report_pb2.Report) -> None:
+        now_ns = self._now_ns()
+        violations = validate_submitted(report, node=self._node, now=now_ns, limits=self._report_limits)
+        if violations:
+            raise RefusedReport(c2_pb2.REFUSAL_CODE_INVALID, violations)
+        violations = push.violations(report)
+        if violations:
+            raise RefusedReport(c2_pb2.REFUSAL_CODE_NOT_GRANTED, violations)
+        warning = clock_warning(report, now_ns, self._report_limits)
+        if warning is not None:
+            self._telemetry.clock_flags.labels(client=str(client)).inc()
+            log.warning("report %s of %s: %s", report.report_id, client, warning)
+
+    # --- Subscribe
+
+    async def subscribe(
+        self,
+        request: c2_pb2.SubscribeRequest,
+        context: grpc.aio.ServicerContext,  # type: ignore[type-arg]
+    ) -> AsyncIterator[c2_pb2.SubscribeResponse]:
+        """See c2.proto."""
+        client = await self._admit(context, Role.C2)
+        grant = self._grants.get(str(client))
+        if grant is None or grant.read is None:
+            await context.abort(
+                grpc.StatusCode.PERMISSION_DENIED,
+                f"{client} has no grant to read; declare one under `clients` in the gateway's configuration",
+            )
+        problem = _subscription_problem(request)
+        if problem:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, problem)
+        ungranted = set(request.traffic_classes) - grant.read.traffic_classes
+        if ungranted:
+            names = ", ".join(sorted(report_pb2.TrafficClass.Name(value) for value in ungranted))
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"{client} has no grant to read {names}")
+        try:
+            position = self._feed.position(request.cursor)
+        except CursorError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        if self._subscriptions.get(client, 0) >= self._limits.subscriptions:
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"{client} has {self._limits.subscriptions} subscriptions open, the most that a client may",
+            )
+        wanted = FeedFilter(
+            frozenset(request.traffic_classes),
+            frozenset(request.kinds),
+            frozenset(request.originator_nodes),
+            request.minimum_precedence,
+            request.include_own,
+        )
+        self._subscriptions[client] = self._subscriptions.get(client, 0) + 1
+        self._telemetry.subscribers.inc()
+        try:
+            async for response in self._feed.follow(position, wanted, grant.read):
+                yield response
+        except (LedgerError, SealError) as error:
+            log.error("subscription of %s: %s", client, error)
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the feed cannot be read now; resume from your cursor")
+        finally:
+            self._subscriptions[client] -= 1
+            self._telemetry.subscribers.dec()
+
+    # --- GetStatus
+
+    async def get_status(
+        self,
+        request: c2_pb2.GetStatusRequest,
+        context: grpc.aio.ServicerContext,  # type: ignore[type-arg]
+    ) -> c2_pb2.GetStatusResponse:
+        """See c2.proto."""
+        client = await self._admit(context, Role.C2, Role.OFFICER)
+        if client.role is Role.C2 and str(client) not in self._grants:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"{client} has no grant in the configuration")
+        return self._status()
+
+
+def _subscription_problem(request: c2_pb2.SubscribeRequest) -> str:
+    """What is wrong with a subscription; empty when nothing is."""
+    if not request.traffic_classes:
+        return "traffic_classes is empty: name LIVE, EXERCISE or TEST, for none of them is meant by default"
+    for field, values, enum in (
+        ("traffic_classes", request.traffic_classes, report_pb2.TrafficClass),
+        ("kinds", request.kinds, c2_pb2.ReportKind),
+    ):
+        for value in values:
+            if value == 0 or value not in enum.values():
+                return f"{field}: {value} is not a value that the contract defines"
+    if request.minimum_precedence not in report_pb2.Precedence.values():
+        return f"minimum_precedence: {request.minimum_precedence} is not a value that the contract defines"
+    for node in request.originator_nodes:
+        if node not in NODE_CODES:
+            return f"originator_nodes: {node[:16]!r} is not an ISO 3166-1 alpha-3 code"
+    return ""

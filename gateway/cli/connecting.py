@@ -1,0 +1,58 @@
+"""The options with which a command finds its gateway."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from cryptography import x509
+
+from gateway.client import Client, Credentials
+from gateway.identity.errors import IdentityError
+from gateway.identity.spiffe import Role, SpiffeId, dns_name
+
+PARTLY = 3
+"""Exit code: not everything that was asked for succeeded."""
+
+
+def gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --credentials, --gateway and --gateway-name; the command is given `connect`, which makes a Client."""
+
+    @click.option(
+        "--credentials",
+        required=True,
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        help="Directory that `signalfire pki c2` or `pki officer` wrote: key, certificate, the gateways' authority.",
+    )
+    @click.option("--gateway", "address", required=True, metavar="HOST:PORT", help="The national side of your gateway.")
+    @click.option(
+        "--gateway-name", default="a", show_default=True, help="Name of your gateway, as in spiffe://jpn/gateway/NAME."
+    )
+    @functools.wraps(command)
+    def wrapped(*args: Any, credentials: Path, address: str, gateway_name: str, **kwargs: Any) -> Any:
+        def connect() -> Client:
+            found = Credentials.from_directory(credentials)
+            return Client(found, address, _server_name(found, gateway_name), on_trouble=_say)
+
+        try:
+            return command(*args, connect=connect, **kwargs)
+        except IdentityError as refused:
+            raise click.ClickException(str(refused)) from refused
+
+    return wrapped
+
+
+def _server_name(credentials: Credentials, gateway_name: str) -> str:
+    """The name that the gateway must prove: a gateway of the nation that the client's own certificate is of."""
+    try:
+        certificate = x509.load_pem_x509_certificate(credentials.pair.certificate.read_bytes())
+    except (OSError, ValueError) as error:
+        raise click.ClickException(f"{credentials.pair.certificate}: cannot be read: {error}") from error
+    return dns_name(SpiffeId.of(SpiffeId.from_certificate(certificate).node, Role.GATEWAY, gateway_name))
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)

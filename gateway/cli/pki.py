@@ -1,0 +1,332 @@
+"""`signalfire pki`: a nation's root, its authorities, its certificates, and the trust bundle that partners pin."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+from cryptography import x509
+
+from gateway.identity import describe, nation
+from gateway.identity.authority import IpAddress
+from gateway.identity.errors import IdentityError, Refusal, SpiffeIdError
+from gateway.identity.node_keys import kind_of
+from gateway.identity.peer import verify_peer
+from gateway.identity.private_files import MAX_FILE_SIZE
+from gateway.identity.spiffe import Role, SpiffeId, trust_domain_of
+from gateway.identity.trust_bundle import TrustBundle
+
+_DIRECTORY = click.Path(file_okay=False, path_type=Path)
+_PRESENT_DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
+_PRESENT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+class _Ip(click.ParamType[IpAddress]):
+    name = "ip"
+
+    def convert(self, value: str | IpAddress, param: click.Parameter | None, ctx: click.Context | None) -> IpAddress:
+        try:
+            return ipaddress.ip_address(value)
+        except ValueError:
+            self.fail(f"{value!r} is not an IPv4 or IPv6 address", param, ctx)
+
+
+def _node(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    try:
+        trust_domain_of(value)
+    except SpiffeIdError as refused:
+        raise click.BadParameter(f"{refused.what}. {refused.mend}") from refused
+    return value
+
+
+def _name(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    try:
+        SpiffeId.of("ZZZ", Role.GATEWAY, value)
+    except SpiffeIdError as refused:
+        raise click.BadParameter(f"{refused.what}; use 1 to 63 of a-z, 0-9 and -") from refused
+    return value
+
+
+_nation_dir = click.option(
+    "--dir",
+    "directory",
+    type=_PRESENT_DIRECTORY,
+    required=True,
+    help="The nation's directory, made by `signalfire pki init`.",
+)
+_out_dir = click.option(
+    "--out", type=_DIRECTORY, required=True, help="Where to put the secrets. Made, for its owner alone, if need be."
+)
+_leaf_days = click.option(
+    "--days",
+    type=click.IntRange(1, 825),
+    default=nation.LEAF_LIFETIME.days,
+    show_default=True,
+    help="How long the certificate is valid. Nothing revokes it before.",
+)
+
+
+@click.group()
+def pki() -> None:
+    """Make and look at keys, certificates and trust bundles.
+
+    Each nation has a root and authorities of its own; no authority is shared. Partners pin the nation's root key once,
+    in person, and then believe the trust bundles that it signs.
+
+    \b
+    A nation from nothing:
+      signalfire pki init JPN --dir jpn-pki
+      signalfire pki gateway a --dir jpn-pki --out jpn-a --address gw.example.jp:7443
+      signalfire pki c2 sensor-net --dir jpn-pki --out jpn-sensor-net
+      signalfire pki officer sato --dir jpn-pki --out jpn-sato
+      signalfire pki bundle --dir jpn-pki
+      signalfire pki show jpn-pki/bundle.note
+    """
+
+
+@pki.command("init")
+@click.argument("node", callback=_node)
+@click.option(
+    "--dir", "directory", type=_DIRECTORY, required=True, help="Where to make the nation. Must not hold one yet."
+)
+@click.option(
+    "--days",
+    type=click.IntRange(1, 7300),
+    default=nation.AUTHORITY_LIFETIME.days,
+    show_default=True,
+    help="How long the authorities are valid.",
+)
+def init_command(node: str, directory: Path, days: int) -> None:
+    """Make the root and the three authorities of a nation.
+
+    NODE is the nation's ISO 3166-1 alpha-3 code, such as JPN.
+
+    There are three authorities, one each for gateways, C2 systems and officers, so that whoever holds one cannot mint
+    the others' certificates. Keep the directory off the gateways. Move root.key to offline storage: it is needed
+    only to sign trust bundles and to issue.
+
+    \b
+    Example:
+      signalfire pki init JPN --dir jpn-pki
+    """
+    with _refusals():
+        made = nation.create_nation(directory, node, now=_now(), lifetime=timedelta(days=days))
+    click.echo(f"Made the root and the gateway, c2 and officer authorities of {node} in {directory}.")
+    click.echo("Partners pin this line, which you give them in person:")
+    click.echo(f"  {made.root.vkey}")
+
+
+@pki.command("gateway")
+@click.argument("name", callback=_name)
+@_nation_dir
+@_out_dir
+@click.option(
+    "--address", required=True, help="Where partners dial this gateway, host:port. It goes into the trust bundle."
+)
+@click.option("--dns", "dns", multiple=True, help="A further DNS name for the certificate. May be repeated.")
+@click.option("--ip", "ips", type=_Ip(), multiple=True, help="An IP address for the certificate. May be repeated.")
+@click.option(
+    "--keys-from",
+    type=_PRESENT_DIRECTORY,
+    help="Take all keys but the certificate's from this secrets directory: to renew a certificate, or to add a "
+    "gateway that shares the node's keys.",
+)
+@_leaf_days
+def gateway_command(
+    name: str,
+    directory: Path,
+    out: Path,
+    address: str,
+    dns: Sequence[str],
+    ips: Sequence[IpAddress],
+    keys_from: Path | None,
+    days: int,
+) -> None:
+    """Issue a gateway: its certificate and all of its node keys.
+
+    NAME is the gateway's name within the nation, such as a. The certificate is for spiffe://<nation>/gateway/NAME.
+    Hand the --out directory to the gateway, then write and exchange a new trust bundle: without it no partner believes
+    the new keys. Without --keys-from, every key is new, and the new ones are used first.
+
+    \b
+    Examples:
+      signalfire pki gateway a --dir jpn-pki --out jpn-a --address gw.example.jp:7443
+      signalfire pki gateway a --dir jpn-pki --out jpn-a-renewed --address gw.example.jp:7443 --keys-from jpn-a
+    """
+    with _refusals():
+        issued = nation.issue_gateway(
+            directory,
+            name,
+            out,
+            now=_now(),
+            address=address,
+            extra_dns=dns,
+            extra_ips=ips,
+            lifetime=timedelta(days=days),
+            keys_from=keys_from,
+        )
+    click.echo(f"Issued {issued} into {out}.")
+    click.echo(f"Next: signalfire pki bundle --dir {directory}")
+
+
+@pki.command("c2")
+@click.argument("name", callback=_name)
+@_nation_dir
+@_out_dir
+@_leaf_days
+def c2_command(name: str, directory: Path, out: Path, days: int) -> None:
+    """Issue a certificate for a national C2 system.
+
+    NAME is the system's name, such as sensor-net. It can call the nation's own gateways and nothing else: partners
+    never believe it, and it can never be a server.
+
+    \b
+    Example:
+      signalfire pki c2 sensor-net --dir jpn-pki --out jpn-sensor-net
+    """
+    with _refusals():
+        issued = nation.issue_c2(directory, name, out, now=_now(), lifetime=timedelta(days=days))
+    click.echo(f"Issued {issued} into {out}.")
+
+
+@pki.command("officer")
+@click.argument("name", callback=_name)
+@_nation_dir
+@_out_dir
+@_leaf_days
+def officer_command(name: str, directory: Path, out: Path, days: int) -> None:
+    """Issue a certificate for a security officer.
+
+    NAME is the officer's name in the system, such as sato. The certificate lets the officer connect; what the officer
+    may sign depends on the key pinned in the node's roster, which no authority can mint.
+
+    \b
+    Example:
+      signalfire pki officer sato --dir jpn-pki --out jpn-sato
+    """
+    with _refusals():
+        issued = nation.issue_officer(directory, name, out, now=_now(), lifetime=timedelta(days=days))
+    click.echo(f"Issued {issued} into {out}.")
+
+
+@pki.command("bundle")
+@_nation_dir
+@click.option(
+    "--days",
+    type=click.IntRange(1, 1830),
+    default=nation.BUNDLE_LIFETIME.days,
+    show_default=True,
+    help="How long partners may use the bundle.",
+)
+@click.option(
+    "--sequence",
+    type=click.IntRange(1),
+    help="Sequence to give it, if bundle.note was lost. Otherwise one more than the last.",
+)
+def bundle_command(directory: Path, days: int, sequence: int | None) -> None:
+    """Sign the next trust bundle, which partners pin.
+
+    It holds the authority of the nation's gateways, the public keys and addresses of every gateway on record in
+    DIR/gateways, a sequence and an expiry, signed by the root. It is not secret, but it must come from you: partners
+    check its signature against the root key that you gave them in person.
+
+    To retire keys, delete the gateway's record in DIR/gateways and sign the next bundle.
+
+    \b
+    Example:
+      signalfire pki bundle --dir jpn-pki
+    """
+    with _refusals():
+        bundle = nation.write_bundle(directory, now=_now(), lifetime=timedelta(days=days), sequence=sequence)
+    click.echo(f"Signed trust bundle {bundle.sequence} of {bundle.node}: {directory / 'bundle.note'}")
+    click.echo(f"It expires at {bundle.expires.isoformat()}.")
+
+
+@pki.command("show")
+@click.argument("file", type=_PRESENT_FILE)
+@click.option(
+    "--root",
+    type=_PRESENT_FILE,
+    help="The pinned root.vkey to check a bundle with. By default root.vkey beside the bundle.",
+)
+@click.option("--ca", type=_PRESENT_FILE, help="The authority (PEM) to check a certificate with.")
+def show_command(file: Path, root: Path | None, ca: Path | None) -> None:
+    """Print a certificate or trust bundle in plain words, and check it.
+
+    Exits with 1 if what is shown should not be believed now: a bad signature, expired, another nation's. Without
+    --ca, the issuer of a certificate is not checked. A file with a secret is named, never printed.
+
+    \b
+    Examples:
+      signalfire pki show jpn-pki/bundle.note
+      signalfire pki show kor.note --root kor-root.vkey
+      signalfire pki show jpn-a/gateway.crt.pem --ca jpn-pki/ca/gateway.crt.pem
+    """
+    now = _now()
+    with _refusals():
+        with file.open("rb") as opened:
+            raw = opened.read(MAX_FILE_SIZE)
+        kind = kind_of(raw)
+        if kind is not None:
+            click.echo(f"A secret key of the kind {kind.tag}. Its content is not shown.")
+        elif b"PRIVATE KEY-----" in raw:
+            click.echo("A private key in PEM. Its content is not shown.")
+        elif raw.startswith(b"-----BEGIN CERTIFICATE-----"):
+            _show_certificates(raw, ca, now)
+        elif raw.startswith(b"signalfire/v1/"):
+            _show_bundle(file, raw, root, now)
+        else:
+            raise click.ClickException(
+                f"{file} is neither a certificate in PEM, nor a trust bundle, nor a key of ours."
+            )
+
+
+def _show_certificates(raw: bytes, ca: Path | None, now: datetime) -> None:
+    try:
+        certificates = x509.load_pem_x509_certificates(raw)
+        for certificate in certificates:
+            click.echo("\n".join(describe.certificate_lines(certificate, now=now)))
+        authorities = [] if ca is None else x509.load_pem_x509_certificates(ca.read_bytes())
+    except ValueError as unreadable:
+        raise click.ClickException(f"the certificate cannot be read: {unreadable}. Restore the file.") from unreadable
+    if ca is not None:
+        spiffe_id = SpiffeId.from_certificate(certificates[0])
+        key = (spiffe_id.trust_domain, spiffe_id.role)
+        verify_peer(raw, {key: authorities}, allowed_roles=list(Role), now=now)
+        click.echo(f"Checked: {ca} issued it to {spiffe_id}, and it is in force.")
+        return
+    if not all(describe.in_force(certificate, now) for certificate in certificates):
+        raise click.ClickException("Not in force now; see above. Issue a new certificate.")
+    click.echo("Not checked who issued it. To check, give the authority with --ca FILE.")
+
+
+def _show_bundle(file: Path, raw: bytes, root: Path | None, now: datetime) -> None:
+    pinned = root or file.with_name("root.vkey")
+    if not pinned.exists():
+        raise click.ClickException(
+            f"a bundle is believed only on the word of a pinned root, and there is no {pinned}. Give it with --root."
+        )
+    bundle = TrustBundle.open(raw, pinned.read_bytes().decode("ascii", "replace"), now=now)
+    click.echo("\n".join(describe.bundle_lines(bundle, now=now)))
+    click.echo(f"Checked: signed by the root in {pinned}.")
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Turns what can go wrong into exit codes: 2 for a value that can never do, 1 for everything else."""
+    try:
+        yield
+    except IdentityError as refused:
+        if refused.code is Refusal.BAD_REQUEST:
+            raise click.UsageError(str(refused)) from refused
+        raise click.ClickException(str(refused)) from refused
+    except OSError as failed:
+        raise click.ClickException(f"{failed.filename or 'file'}: {failed.strerror or failed}") from failed
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

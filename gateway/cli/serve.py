@@ -1,0 +1,84 @@
+"""`signalfire serve`: runs a gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from pathlib import Path
+
+import click
+
+from gateway import config as configuration
+from gateway.identity.errors import IdentityError
+from gateway.ledger.errors import LedgerError
+from gateway.node import Node, StartError
+from gateway.seal.errors import SealError
+from policy.errors import PolicyError
+
+
+@click.command()
+@click.option(
+    "--config",
+    "path",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The gateway's configuration (docs/configuration.md).",
+)
+@click.option("--check", is_flag=True, help="Check configuration, keys and policy, say so, and stop.")
+@click.option(
+    "--log-level", default="INFO", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]), show_default=True
+)
+def serve(path: Path, check: bool, log_level: str) -> None:
+    """Run the gateway of one nation until it is told to stop (SIGTERM or SIGINT).
+
+    Everything is checked before a port is opened. Certificates and partners' bundles are taken up when their files
+    change, without a restart.
+
+    \b
+    Example: signalfire serve --config jpn/gateway.yaml
+    """
+    logging.basicConfig(
+        level=log_level,
+        format="%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%S",
+    )
+    logging.Formatter.converter = __import__("time").gmtime
+    try:
+        node = Node(configuration.load(path))
+        if check:
+            click.echo(f"{path}: configuration, keys and policy are in order")
+            return
+        asyncio.run(_run(node))
+    except (
+        configuration.ConfigError,
+        PolicyError,
+        IdentityError,
+        StartError,
+        LedgerError,
+        SealError,
+        OSError,
+    ) as error:
+        raise click.ClickException(str(error)) from error
+
+
+async def _run(node: Node) -> None:
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    try:
+        await node.start()
+        serving = asyncio.create_task(node.serve())
+        stopped = asyncio.create_task(stopping.wait())
+        done, _ = await asyncio.wait((serving, stopped), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if serving in done:
+            # No part of a gateway ends by itself: whatever did takes the gateway with it, loudly.
+            serving.result()
+        serving.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving
+    finally:
+        await node.stop()

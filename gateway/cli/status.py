@@ -1,0 +1,73 @@
+"""`signalfire status`: the state of a gateway and of its links."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+
+import click
+from google.protobuf import json_format
+from rich.console import Console
+from rich.table import Table
+from signalfire.v1 import c2_pb2
+
+from gateway.cli.connecting import PARTLY, gateway_options
+from gateway.client import Client, ClientError
+
+
+@click.command()
+@gateway_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def status(connect: Callable[[], Client], as_json: bool) -> None:
+    """Show the state of your gateway: whether it takes reports, its links with partners, its ledgers.
+
+    \b
+    Exit code 0: it accepts reports and every link is up; 3: something is down; 1: it cannot be reached.
+    """
+
+    try:
+        found = asyncio.run(connect().status())
+    except (ClientError, ConnectionError) as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        click.echo(
+            json_format.MessageToJson(
+                found, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+            )
+        )
+    else:
+        _show(found)
+    if not found.accepting or any(not (partner.following and partner.followed) for partner in found.partners):
+        sys.exit(PARTLY)
+
+
+def _show(found: c2_pb2.GetStatusResponse) -> None:
+    console = Console()
+    accepting = "accepting reports" if found.accepting else f"NOT accepting reports: {found.reason}"
+    console.print(f"[bold]{found.node}[/bold], Signalfire {found.version}, {accepting}")
+    console.print(
+        f"up since {found.start_time.ToJsonString()}, {found.reports_accepted} reports accepted,"
+        f" posture {found.posture}, policy {found.policy_digest[:16]}"
+    )
+    partners = Table("partner", "we follow it", "it follows us", "last heartbeat", "its clock less ours", "problem")
+    for partner in found.partners:
+        partners.add_row(
+            partner.node,
+            "yes" if partner.following else "NO",
+            "yes" if partner.followed else "NO",
+            partner.last_heartbeat_time.ToJsonString() if partner.HasField("last_heartbeat_time") else "never",
+            f"{partner.clock_offset_ms:+.1f} ms" if partner.HasField("clock_offset_ms") else "not known",
+            partner.problem,
+        )
+    console.print(partners)
+    ledgers = Table("ledger", "entries", "receipt to", "post-quantum to", "root")
+    for ledger in found.ledgers:
+        ledgers.add_row(
+            ledger.origin + (" (replica)" if ledger.replica else ""),
+            str(ledger.size),
+            str(ledger.receipt_size),
+            str(ledger.pq_size),
+            ledger.root.hex()[:16],
+        )
+    console.print(ledgers)

@@ -1,0 +1,72 @@
+"""`signalfire submit`: pushes reports from JSON Lines."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Iterator
+from typing import IO
+
+import click
+from google.protobuf import json_format
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from signalfire.v1 import c2_pb2, report_pb2
+
+from gateway.cli.connecting import PARTLY, gateway_options
+from gateway.client import Client, ClientError
+
+
+@click.command()
+@gateway_options
+@click.option("--in-flight", default=1024, show_default=True, help="Reports that may wait for their answer.")
+@click.argument("file", type=click.File("rb"), default="-")
+def submit(connect: Callable[[], Client], in_flight: int, file: IO[bytes]) -> None:
+    """Push reports into your gateway: one JSON object a line, from FILE or standard input.
+
+    Each object is a Report of proto/signalfire/v1/report.proto in protobuf's JSON form. Each is answered when it is
+    durable; refused ones are printed with every reason. A broken connection is mended and nothing is doubled.
+
+    \b
+    Exit code 0: all accepted; 3: some refused; 1: the gateway refused the caller, or a line is no report.
+    Example: signalfire submit --credentials jpn/c2/sensor-net --gateway 127.0.0.1:7101 reports.jsonl
+    """
+    try:
+        accepted, refused = asyncio.run(_submit(connect(), file, in_flight))
+    except ClientError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{accepted} accepted, {refused} refused", err=True)
+    if refused:
+        sys.exit(PARTLY)
+
+
+async def _submit(client: Client, file: IO[bytes], in_flight: int) -> tuple[int, int]:
+    accepted = refused = 0
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("answered", total=None)
+        async for result in client.submit(_reports(file), in_flight=in_flight):
+            progress.advance(task)
+            if result.accepted:
+                accepted += 1
+                continue
+            refused += 1
+            code = c2_pb2.RefusalCode.Name(result.code).removeprefix("REFUSAL_CODE_")
+            click.echo(f"{result.report_id or '(no identifier)'}: refused, {code}", err=True)
+            for violation in result.violations:
+                click.echo(f"  {violation.field}: {violation.problem}; {violation.remedy}", err=True)
+    return accepted, refused
+
+
+def _reports(file: IO[bytes]) -> Iterator[report_pb2.Report]:
+    for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        try:
+            yield json_format.Parse(line, report_pb2.Report())
+        except (json_format.ParseError, json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise click.ClickException(
+                f"line {number} is not a Report in protobuf's JSON form: {error}. What came before it was sent."
+            ) from error

@@ -1,0 +1,101 @@
+"""Receiving what partners released, each item once, whatever happens to the connection."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeAlias
+
+from signalfire.v1 import c2_pb2, c2_pb2_grpc, report_pb2
+
+from gateway.client.pause import Pause
+
+if TYPE_CHECKING:
+    from gateway.client.connection import Client
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A report, and where it came from (see `Delivery` in c2.proto)."""
+
+    cursor: str
+    report: report_pb2.Report
+    received_from: str
+    ledger: str
+    index: int
+    received_time: datetime
+    pq_pending: bool
+    withdrawn: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """A report that no longer stands (see `WithdrawalNotice` in c2.proto)."""
+
+    cursor: str
+    report_id: str
+    originator_node: str
+    time: datetime
+    traffic_class: report_pb2.TrafficClass.ValueType
+    precedence: report_pb2.Precedence.ValueType
+    received_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CaughtUp:
+    """Everything up to the moment of the call has been given; what follows is live."""
+
+    cursor: str
+
+
+Item: TypeAlias = Received | Withdrawn | CaughtUp
+
+
+async def subscribe(client: Client, request: c2_pb2.SubscribeRequest, follow: bool) -> AsyncIterator[Item]:
+    """See `Client.subscribe`."""
+    pause = Pause()
+    while True:
+        async with client.attempt() as channel:
+            async for response in c2_pb2_grpc.C2ServiceStub(channel).Subscribe(request):
+                pause.reset()
+                # From here on a new connection goes on after this item.
+                request.cursor = response.cursor
+                item = _item(response)
+                if item is not None:
+                    yield item
+                if isinstance(item, CaughtUp) and not follow:
+                    return
+        await pause.wait()
+
+
+def _item(response: c2_pb2.SubscribeResponse) -> Item | None:
+    """The item of a response; None for a kind of item that this version of the library does not know."""
+    match response.WhichOneof("item"):
+        case "delivery":
+            delivery = response.delivery
+            return Received(
+                response.cursor,
+                delivery.report,
+                delivery.received_from,
+                delivery.ledger,
+                delivery.index,
+                delivery.received_time.ToDatetime(UTC),
+                delivery.pq_pending,
+                delivery.withdrawn,
+            )
+        case "withdrawal":
+            notice = response.withdrawal
+            return Withdrawn(
+                response.cursor,
+                notice.report_id,
+                notice.originator_node,
+                notice.time.ToDatetime(UTC),
+                notice.traffic_class,
+                notice.precedence,
+                notice.received_time.ToDatetime(UTC),
+            )
+        case "caught_up":
+            return CaughtUp(response.cursor)
+        case _:
+            return None

@@ -1,0 +1,339 @@
+"""The configuration of one gateway: one YAML file, strictly read. docs/configuration.md explains every key.
+
+Everything in it is checked before anything starts: an unknown key, a value of the wrong kind and a file that is not
+there
+are errors with file, line, what and how to mend it, all of them at once. Paths are relative to the file's own
+directory.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from signalfire.v1 import report_pb2
+
+from gateway.c2.grants import Grant, PushGrant, ReadGrant
+from gateway.c2.server import C2Limits
+from gateway.exchange.server import ExchangeLimits
+from gateway.release.sequencer import SequencerLimits
+from gateway.reports.countries import NODE_CODES
+from gateway.reports.kinds import Kind
+from gateway.reports.limits import ReportLimits
+from policy.errors import Problem, did_you_mean
+from policy.limits import Limits as YamlLimits
+from policy.vocabulary import Classification, TrafficClass
+from policy.yaml_source import line_of, plain, read
+
+_ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_PREFIX: Final = "PRECEDENCE_"
+
+PRECEDENCES: Final = {name.removeprefix(_PREFIX): value for name, value in report_pb2.Precedence.items() if value}
+"""Precedences by the officer's word."""
+
+
+class ConfigError(Exception):
+    """A configuration is refused. `problems` holds everything that is wrong with it."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(map(str, problems)))
+
+
+def _node(value: str) -> str:
+    if value not in NODE_CODES:
+        raise ValueError(f'"{value[:16]}" is not an ISO 3166-1 alpha-3 code, such as JPN')
+    return value
+
+
+def _address(value: str) -> str:
+    match = _ADDRESS.fullmatch(value)
+    if match is None or int(match[2]) > 65535:
+        raise ValueError(f'"{value[:64]}" is not an address, such as 127.0.0.1:7101')
+    return value
+
+
+def _client_name(value: str) -> str:
+    if _NAME.fullmatch(value) is None:
+        raise ValueError(f'"{value[:64]}" is not the name of a C2 system, such as sensor-net')
+    return value
+
+
+def _word(value: str, words: Mapping[str, Any], what: str) -> str:
+    if value not in words:
+        raise ValueError(f'"{value[:32]}" is not a {what}. {did_you_mean(value, words)}')
+    return value
+
+
+Node = Annotated[str, AfterValidator(_node)]
+Address = Annotated[str, AfterValidator(_address)]
+ClientName = Annotated[str, AfterValidator(_client_name)]
+KindName = Annotated[str, AfterValidator(lambda v: _word(v, {k.value: k for k in Kind}, "kind of report"))]
+TrafficName = Annotated[str, AfterValidator(lambda v: _word(v, TrafficClass.__members__, "traffic class"))]
+PrecedenceName = Annotated[str, AfterValidator(lambda v: _word(v, PRECEDENCES, "precedence"))]
+LevelName = Annotated[str, AfterValidator(lambda v: _word(v, Classification.__members__, "classification"))]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Listener(_Section):
+    """Where one side is served."""
+
+    listen: Address
+
+
+class PartnerSection(_Section):
+    """One partner: its offline root's verifier key, confirmed in person, and its trust bundle."""
+
+    root: str
+    bundle: Path
+
+
+class PushSection(_Section):
+    """What a C2 system may push."""
+
+    stations: list[Annotated[str, Field(min_length=1, max_length=65)]]
+    kinds: list[KindName]
+    traffic_classes: list[TrafficName]
+    precedences: list[PrecedenceName]
+    ceiling: LevelName
+
+
+class ReadSection(_Section):
+    """What a C2 system may read."""
+
+    traffic_classes: list[TrafficName]
+    ceiling: LevelName
+    caveats: list[str] = []
+
+
+class ClientSection(_Section):
+    """What one C2 system may do."""
+
+    push: PushSection | None = None
+    read: ReadSection | None = None
+
+    def grant(self) -> Grant:
+        """The same as a value."""
+        push = (
+            None
+            if self.push is None
+            else PushGrant(
+                frozenset(self.push.stations),
+                frozenset(Kind(kind) for kind in self.push.kinds),
+                frozenset(int(TrafficClass[name]) for name in self.push.traffic_classes),
+                frozenset(int(PRECEDENCES[name]) for name in self.push.precedences),
+                report_pb2.Classification.Value(f"CLASSIFICATION_{self.push.ceiling}"),
+            )
+        )
+        read = (
+            None
+            if self.read is None
+            else ReadGrant(
+                frozenset(int(TrafficClass[name]) for name in self.read.traffic_classes),
+                report_pb2.Classification.Value(f"CLASSIFICATION_{self.read.ceiling}"),
+                frozenset(self.read.caveats),
+            )
+        )
+        return Grant(push, read)
+
+
+_DEFAULT_REPORTS: Final = ReportLimits()
+
+
+class ReportSection(_Section):
+    """Limits on reports (`gateway.reports.limits`); times in seconds."""
+
+    max_bytes: Annotated[int, Field(ge=1, le=60_000)] = _DEFAULT_REPORTS.max_report_bytes
+    max_ahead_s: Annotated[float, Field(ge=0)] = _DEFAULT_REPORTS.max_ahead.total_seconds()
+    flag_ahead_s: Annotated[float, Field(ge=0)] = _DEFAULT_REPORTS.flag_offset.total_seconds()
+    max_age_s: Annotated[float, Field(ge=0)] = _DEFAULT_REPORTS.max_age.total_seconds()
+
+    @model_validator(mode="after")
+    def _flag_before_refusal(self) -> ReportSection:
+        if self.flag_ahead_s > self.max_ahead_s:
+            raise ValueError("flag_ahead_s is larger than max_ahead_s; give at most that")
+        return self
+
+    def limits(self) -> ReportLimits:
+        """The same as a value."""
+        return ReportLimits(
+            max_report_bytes=self.max_bytes,
+            max_ahead=timedelta(seconds=self.max_ahead_s),
+            flag_offset=timedelta(seconds=self.flag_ahead_s),
+            max_age=timedelta(seconds=self.max_age_s),
+        )
+
+
+_DEFAULT_EXCHANGE: Final = ExchangeLimits()
+_DEFAULT_COMMITS: Final = SequencerLimits()
+_DEFAULT_C2: Final = C2Limits()
+
+
+class ExchangeSection(_Section):
+    """Limits of the exchange between gateways (`ExchangeLimits`)."""
+
+    batch_bytes: Annotated[int, Field(ge=65_537, le=4 << 20)] = _DEFAULT_EXCHANGE.batch_bytes
+    heartbeat_s: Annotated[float, Field(gt=0, le=60)] = _DEFAULT_EXCHANGE.heartbeat_s
+    silence_s: Annotated[float, Field(gt=0, le=600)] = _DEFAULT_EXCHANGE.silence_s
+    handshake_s: Annotated[float, Field(gt=0, le=60)] = _DEFAULT_EXCHANGE.handshake_s
+    backoff_min_s: Annotated[float, Field(gt=0, le=60)] = _DEFAULT_EXCHANGE.backoff_min_s
+    backoff_max_s: Annotated[float, Field(gt=0, le=60)] = _DEFAULT_EXCHANGE.backoff_max_s
+    streams: Annotated[int, Field(ge=5, le=1000)] = _DEFAULT_EXCHANGE.streams
+
+    @model_validator(mode="after")
+    def _silence_spans_heartbeats(self) -> ExchangeSection:
+        if self.silence_s < 2 * self.heartbeat_s:
+            raise ValueError("silence_s is less than two heartbeats (heartbeat_s), so one late one would cut the link")
+        return self
+
+
+class CommitSection(_Section):
+    """Limits of one commit (`SequencerLimits`)."""
+
+    steps: Annotated[int, Field(ge=1, le=65_536)] = _DEFAULT_COMMITS.steps
+    bytes: Annotated[int, Field(ge=1, le=2 << 20)] = _DEFAULT_COMMITS.bytes
+    queue: Annotated[int, Field(ge=1, le=1 << 20)] = _DEFAULT_COMMITS.queue
+    reopen_s: Annotated[float, Field(gt=0, le=60)] = _DEFAULT_COMMITS.reopen_s
+
+
+class C2Section(_Section):
+    """Limits of the national side (`C2Limits`)."""
+
+    in_flight: Annotated[int, Field(ge=1, le=65_536)] = _DEFAULT_C2.in_flight
+    retry_after_ms: Annotated[int, Field(ge=1, le=60_000)] = _DEFAULT_C2.retry_after_ms
+    subscriptions: Annotated[int, Field(ge=1, le=65_536)] = _DEFAULT_C2.subscriptions
+
+
+class LimitsSection(_Section):
+    """Every limit has a default with a reason; a site changes what it must."""
+
+    reports: ReportSection = ReportSection()
+    exchange: ExchangeSection = ExchangeSection()
+    commits: CommitSection = CommitSection()
+    c2: C2Section = C2Section()
+
+
+class Config(_Section):
+    """The configuration of one gateway."""
+
+    node: Node
+    keys: Path
+    store: Path
+    policy: Path
+    national: Listener
+    exchange: Listener
+    metrics: Listener | None = None
+    partners: dict[Node, PartnerSection]
+    clients: dict[ClientName, ClientSection]
+    limits: LimitsSection = LimitsSection()
+
+    @model_validator(mode="after")
+    def _not_its_own_partner(self) -> Config:
+        if self.node in self.partners:
+            raise ValueError(f"{self.node} is its own partner; name other nodes")
+        return self
+
+    def grants(self) -> dict[str, Grant]:
+        """What each C2 system may do, by SPIFFE ID."""
+        return {f"spiffe://{self.node.lower()}/c2/{name}": client.grant() for name, client in self.clients.items()}
+
+    def exchange_limits(self) -> ExchangeLimits:
+        """The limits of the exchange."""
+        return ExchangeLimits(**self.limits.exchange.model_dump())
+
+    def commit_limits(self) -> SequencerLimits:
+        """The limits of a commit."""
+        return SequencerLimits(**self.limits.commits.model_dump())
+
+    def c2_limits(self) -> C2Limits:
+        """The limits of the national side."""
+        return C2Limits(**self.limits.c2.model_dump())
+
+
+def load(path: Path) -> Config:
+    """The configuration in `path`, its paths made absolute. Raises ConfigError."""
+    name = str(path)
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ConfigError([Problem(name, 0, f"The file cannot be read: {error.strerror}.", "Name a file.")]) from error
+    document, problems = read(name, raw, YamlLimits())
+    if document is None or problems:
+        raise ConfigError(problems)
+    try:
+        config = Config.model_validate(plain(document))
+    except ValidationError as error:
+        raise ConfigError([_problem(name, document, detail) for detail in error.errors()]) from error
+    base = path.resolve().parent
+    config = config.model_copy(
+        update={
+            "keys": base / config.keys,
+            "store": base / config.store,
+            "policy": base / config.policy,
+            "partners": {
+                node: partner.model_copy(update={"bundle": base / partner.bundle})
+                for node, partner in config.partners.items()
+            },
+        }
+    )
+    missing = [
+        Problem(name, line_of(document, where), f'There is no "{found}".', "Correct the path, or put it there.")
+        for where, found in (
+            (("keys",), config.keys),
+            (("policy",), config.policy),
+            (("store",), config.store.parent),
+            *((("partners", node, "bundle"), partner.bundle) for node, partner in config.partners.items()),
+        )
+        if not found.exists()
+    ]
+    if missing:
+        raise ConfigError(missing)
+    return config
+
+
+def _problem(name: str, document: Any, detail: Any) -> Problem:
+    """One of pydantic's findings in words, with its line."""
+    where = tuple(step for step in detail["loc"] if step != "[key]")
+    line = line_of(document, where)
+    shown = ".".join(str(step) for step in where) or "the file"
+    match detail["type"]:
+        case "extra_forbidden":
+            return Problem(
+                name, line, f'"{shown}" is not a known key.', did_you_mean(str(where[-1]), _keys_at(where[:-1]))
+            )
+        case "missing":
+            return Problem(name, line, f'"{shown}" is missing.', "Add it; docs/configuration.md explains it.")
+        case "value_error":
+            return Problem(name, line, f"{shown}: {detail['ctx']['error']}.", "")
+        case _:
+            return Problem(name, line, f"{shown}: {detail['msg']}.", "See docs/configuration.md.")
+
+
+def _keys_at(where: tuple[Any, ...]) -> list[str]:
+    """The keys that the section at `where` may have."""
+    model: Any = Config
+    for step in where:
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            field = model.model_fields.get(str(step))
+            if field is None:
+                return []
+            model = _section(field.annotation)
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            model = _section(model)
+    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+
+
+def _section(annotation: Any) -> Any:
+    """The section's model inside an optional or a mapping of sections."""
+    for inner in getattr(annotation, "__args__", ()):
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            return inner
+    return annotation

@@ -1,0 +1,226 @@
+"""Several nations on one machine: PKI, policies, configurations, and the gateways' processes.
+
+What is written is what a real deployment has, one directory a nation::
+
+    jpn/pki/             root, authorities, the signed trust bundle (of a real nation: offline, and nowhere near the
+    rest)
+    jpn/keys/            the gateway's keys and certificate
+    jpn/partners/        the bundles of its partners
+    jpn/policy/          its release policy
+    jpn/c2/sensors/      a C2 system that pushes;  jpn/c2/command/: one that receives
+    jpn/officer/         the security officer's certificate
+    jpn/gateway.yaml     the configuration
+    jpn/store.db         reports, decisions and ledgers
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from gateway.client import Client, Credentials
+from gateway.demo.errors import DemoError
+from gateway.identity import nation
+from gateway.identity.spiffe import Role, SpiffeId, dns_name
+
+GATEWAY_NAME = "a"
+PUSHER = "sensors"
+READER = "command"
+OFFICER = "officer"
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """One nation as it lies on disk, and where its gateway listens."""
+
+    node: str
+    directory: Path
+    national: str
+    exchange: str
+
+    @property
+    def config(self) -> Path:
+        """The gateway's configuration."""
+        return self.directory / "gateway.yaml"
+
+    @property
+    def store(self) -> Path:
+        """The gateway's store."""
+        return self.directory / "store.db"
+
+    def client(self, name: str) -> Client:
+        """A connection as one of the nation's C2 systems."""
+        return self._client(self.directory / "c2" / name)
+
+    def officer(self) -> Client:
+        """A connection as the nation's security officer."""
+        return self._client(self.directory / "officer")
+
+    def _client(self, directory: Path) -> Client:
+        server = dns_name(SpiffeId.of(self.node, Role.GATEWAY, GATEWAY_NAME))
+        return Client(Credentials.from_directory(directory), self.national, server, on_trouble=lambda _: None)
+
+
+def deploy(
+    directory: Path,
+    policies: Mapping[str, Path],
+    *,
+    now: datetime,
+    max_age_s: float,
+    changes: Mapping[str, object] | None = None,
+) -> dict[str, Deployed]:
+    """Writes a deployment of every node in `policies` (its release policy each), all of them partners.
+
+    `max_age_s` is how old a report may be: a replay of history needs more than a live system. `changes` are further
+    keys
+    of every configuration. Raises IdentityError or OSError.
+    """
+    ports = iter(_free_ports(2 * len(policies)))
+    deployed = {
+        node: Deployed(node, directory / node.lower(), f"127.0.0.1:{next(ports)}", f"127.0.0.1:{next(ports)}")
+        for node in policies
+    }
+    for node, place in deployed.items():
+        pki = place.directory / "pki"
+        place.directory.mkdir(parents=True)
+        nation.create_nation(pki, node, now=now)
+        nation.issue_gateway(pki, GATEWAY_NAME, place.directory / "keys", now=now, address=place.exchange)
+        for name in (PUSHER, READER):
+            nation.issue_c2(pki, name, place.directory / "c2" / name, now=now)
+        nation.issue_officer(pki, OFFICER, place.directory / "officer", now=now)
+        nation.write_bundle(pki, now=now)
+    for node, place in deployed.items():
+        shutil.copytree(policies[node], place.directory / "policy")
+        partners = place.directory / "partners"
+        partners.mkdir()
+        for other, elsewhere in deployed.items():
+            if other != node:
+                shutil.copy(elsewhere.directory / "pki" / "bundle.note", partners / f"{other}.bundle.note")
+        with place.config.open("w", encoding="utf-8") as file:
+            YAML(typ="safe", pure=True).dump(_configuration(place, deployed, max_age_s) | dict(changes or {}), file)
+    return deployed
+
+
+def _configuration(place: Deployed, deployed: Mapping[str, Deployed], max_age_s: float) -> dict[str, object]:
+    everything = ["LIVE", "EXERCISE", "TEST"]
+    return {
+        "node": place.node,
+        "keys": "keys",
+        "store": "store.db",
+        "policy": "policy",
+        "national": {"listen": place.national},
+        "exchange": {"listen": place.exchange},
+        "partners": {
+            other: {
+                "root": nation.read_root_vkey(elsewhere.directory / "pki"),
+                "bundle": f"partners/{other}.bundle.note",
+            }
+            for other, elsewhere in deployed.items()
+            if other != place.node
+        },
+        "clients": {
+            PUSHER: {
+                "push": {
+                    "stations": ["*"],
+                    "kinds": ["LaunchDetection", "Track", "ImpactPrediction", "Correction", "Cancellation", "AllClear"],
+                    "traffic_classes": ["EXERCISE", "TEST"],
+                    "precedences": ["FLASH", "IMMEDIATE", "PRIORITY", "ROUTINE"],
+                    "ceiling": "SECRET",
+                }
+            },
+            READER: {
+                "read": {
+                    "traffic_classes": everything,
+                    "ceiling": "SECRET",
+                    "caveats": ["SPACE-DERIVED", "KOR-USA ONLY"],
+                }
+            },
+        },
+        "limits": {"reports": {"max_age_s": max_age_s}},
+    }
+
+
+def _free_ports(count: int) -> Sequence[int]:
+    """Ports that nothing listens on now. They are let go before the gateways take them, which is good enough here."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+class Gateway:
+    """The process of one nation's gateway."""
+
+    def __init__(self, place: Deployed) -> None:
+        self.place = place
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts it; its log is appended to `gateway.log` in the nation's directory."""
+        with (self.place.directory / "gateway.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "gateway", "serve", "--config", str(self.place.config)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    async def ready(self, timeout_s: float = 30.0) -> None:
+        """Returns when it answers. Raises DemoError when it ends instead, or does not answer in time."""
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        officer = self.place.officer()
+        while True:
+            if not self.running:
+                raise DemoError(
+                    f"The gateway of {self.place.node} ended at its start",
+                    where=str(self.place.directory / "gateway.log"),
+                    mend="Read the end of its log.",
+                )
+            try:
+                await officer.status()
+            except ConnectionError:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise DemoError(
+                        f"The gateway of {self.place.node} did not answer within {timeout_s:g} s",
+                        where=str(self.place.directory / "gateway.log"),
+                        mend="Read the end of its log.",
+                    ) from None
+                await asyncio.sleep(0.1)
+            else:
+                return
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    def kill(self) -> None:
+        """Ends it as a crash would: it is told nothing."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def stop(self) -> int | None:
+        """Tells it to stop, and waits; returns its exit code."""
+        if self._process is None:
+            return None
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        return self._process.wait()

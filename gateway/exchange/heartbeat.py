@@ -1,0 +1,78 @@
+"""Heartbeats: signed end to end by the origin, over the heads of all lanes, so that nobody between can fake calm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gateway.ledger.checkpoint import Checkpoint
+from gateway.ledger.errors import LedgerError
+from gateway.ledger.statement import Heartbeat
+from gateway.release.heads import Head
+from gateway.release.signatory import Partner, Signatory
+
+
+class HeartbeatError(LedgerError):
+    """A heartbeat was refused: an old one replayed, or one that contradicts what its origin signed before."""
+
+
+class Counter:
+    """Numbers for heartbeats, larger than in every run of this node before.
+
+    `boot` counts the starts of the node and is on record before the first heartbeat, so a clock that was set back
+    between
+    two runs changes nothing.
+    """
+
+    def __init__(self, boot: int) -> None:
+        self._next = boot << 32
+
+    def next(self) -> int:
+        """The next number."""
+        self._next += 1
+        return self._next
+
+
+def sign_heartbeat(signatory: Signatory, recipient: str, now_ns: int, counter: int, heads: Iterable[Head]) -> bytes:
+    """This node's heartbeat for `recipient`: the heads of the ledgers that it keeps for that node."""
+    checkpoints = tuple(
+        Checkpoint(head.origin, head.edge.size, head.edge.root())
+        for head in heads
+        if not head.replica and head.origin.recipient == recipient
+    )
+    return Heartbeat(signatory.node, recipient, now_ns, counter, checkpoints).sign(signatory.gateway)
+
+
+@dataclass(frozen=True, slots=True)
+class HeardHeartbeat:
+    """A verified heartbeat, and what follows from it."""
+
+    heartbeat: Heartbeat
+    behind: int
+    """Entries that the origin has and this node does not have yet."""
+
+
+def check_heartbeat(
+    raw: bytes, partner: Partner, own: str, last_counter: int, replicas: dict[str, Head]
+) -> HeardHeartbeat:
+    """Verifies a heartbeat of `partner`. `replicas` are this node's replicas by origin line.
+
+    Raises HeartbeatError or NoteError: a counter that does not grow is an old heartbeat replayed; a head of the
+    replica's
+    own size with another root contradicts a checkpoint that the partner signed.
+    """
+    heartbeat = Heartbeat.open(raw, partner.gateway, node=partner.node, recipient=own)
+    if heartbeat.counter <= last_counter:
+        raise HeartbeatError(
+            f"heartbeat {heartbeat.counter} of {partner.node} is an old one: {last_counter} was before it"
+        )
+    behind = 0
+    for head in heartbeat.heads:
+        replica = replicas.get(str(head.origin))
+        size = 0 if replica is None else replica.edge.size
+        if replica is not None and size == head.size and replica.edge.root() != head.root:
+            raise HeartbeatError(
+                f"{head.origin}: {partner.node} states another root at size {size} than it signed before"
+            )
+        behind += max(0, head.size - size)
+    return HeardHeartbeat(heartbeat, behind)

@@ -1,0 +1,169 @@
+"""The partners of this node: whose trust bundles are pinned, and what is known of the links with them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from gateway.identity.errors import IdentityError, Refusal, TrustBundleError
+from gateway.identity.peer import Authorities
+from gateway.identity.spiffe import Role, trust_domain_of
+from gateway.identity.trust_bundle import TrustBundle
+from gateway.ledger.checkpoint import LogPublicKey
+from gateway.ledger.cosignature import (
+    Ed25519CosignatureVerifier,
+    MLDSA44CosignatureVerifier,
+    pq_name,
+    receipt_name,
+)
+from gateway.ledger.errors import LedgerError
+from gateway.release.signatory import Partner
+from gateway.seal.errors import SealError
+from gateway.seal.keys import SealingPublicKey
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Link:
+    """What is known of the links with one partner. Times are of the monotonic clock unless they say otherwise."""
+
+    following: set[str] = field(default_factory=set)
+    """Lanes of the partner's ledgers that this node follows now."""
+    followed: dict[str, int] = field(default_factory=dict)
+    """Lanes that the partner follows now, with the number of its streams."""
+    heartbeat_ns: int | None = None
+    """Time of the last verified heartbeat, nanoseconds since 1970 by our clock."""
+    heartbeat_at: float | None = None
+    heartbeat_counter: int = -1
+    clock_offset_s: float | None = None
+    """The partner's clock less ours."""
+    problems: dict[str, str] = field(default_factory=dict)
+    """Why a lane is down, by lane."""
+
+    @property
+    def problem(self) -> str:
+        """Why lanes are down, in words; empty when none is."""
+        return "; ".join(f"{lane}: {problem}" for lane, problem in sorted(self.problems.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """One partner as the configuration pins it."""
+
+    node: str
+    root: str
+    """Verifier key of the partner's offline root, as confirmed in person."""
+    bundle: Path
+
+
+class Partners:
+    """The partners' bundles, read again whenever their files change, and the state of the links."""
+
+    def __init__(self, pinned: Sequence[Pinned], now: Callable[[], datetime]) -> None:
+        self._pinned = {pin.node: pin for pin in pinned}
+        self._now = now
+        self._raw: dict[str, bytes] = {}
+        self._failed: dict[str, str] = {}
+        self._bundles: dict[str, TrustBundle] = {}
+        self._partners: dict[str, Partner] = {}
+        self.links = {pin.node: Link() for pin in pinned}
+
+    @classmethod
+    def load(cls, pinned: Sequence[Pinned], now: Callable[[], datetime]) -> Partners:
+        """Reads every bundle. A partner whose bundle cannot be believed is left out, loudly, until it can."""
+        partners = cls(pinned, now)
+        partners.refresh()
+        return partners
+
+    def refresh(self) -> list[str]:
+        """Takes up bundles whose files have changed; returns their nodes. One that cannot be believed changes
+        nothing.
+        """
+        changed = []
+        for pin in self._pinned.values():
+            try:
+                raw = pin.bundle.read_bytes()
+                if raw == self._raw.get(pin.node):
+                    continue
+                self._take(pin, raw)
+            except (IdentityError, OSError) as refused:
+                if str(refused) != self._failed.get(pin.node):
+                    self._failed[pin.node] = str(refused)
+                    kept = "the previous one stays in use" if pin.node in self._bundles else "nothing goes to it"
+                    log.error("bundle of %s: %s; %s", pin.node, refused, kept)
+                continue
+            self._failed.pop(pin.node, None)
+            log.info("bundle of %s: sequence %d is in use", pin.node, self._bundles[pin.node].sequence)
+            changed.append(pin.node)
+        return changed
+
+    def _take(self, pin: Pinned, raw: bytes) -> None:
+        seen = self._bundles.get(pin.node)
+        bundle = TrustBundle.open(
+            raw, pin.root, now=self._now(), at_least_sequence=0 if seen is None else seen.sequence
+        )
+        self._partners[pin.node] = _keys(bundle)
+        self._bundles[pin.node] = bundle
+        self._raw[pin.node] = raw
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._pinned)
+
+    def get(self, node: str) -> Partner | None:
+        """The keys of a partner; None for a node that is none, or whose bundle has expired."""
+        bundle = self._bundles.get(node)
+        if bundle is None or self._now() >= bundle.expires:
+            return None
+        return self._partners[node]
+
+    def bundle(self, node: str) -> TrustBundle | None:
+        """The trust bundle of a partner, if there is one that can be believed."""
+        return self._bundles.get(node)
+
+    def keys(self) -> Mapping[str, Partner]:
+        """The keys of all partners whose bundles have not expired."""
+        return {node: partner for node in self if (partner := self.get(node)) is not None}
+
+    def authorities(self) -> Authorities:
+        """The authorities that may vouch for partners' gateways, by trust domain."""
+        return {
+            (trust_domain_of(node), Role.GATEWAY): self._bundles[node].authorities()[
+                (trust_domain_of(node), Role.GATEWAY)
+            ]
+            for node in self.keys()
+        }
+
+    def roots(self) -> bytes:
+        """The same authorities, PEM one after another, for the listener."""
+        return b"".join(
+            pem.encode("ascii").rstrip() + b"\n" for node in self.keys() for pem in self._bundles[node].gateway_ca
+        )
+
+
+def _keys(bundle: TrustBundle) -> Partner:
+    """The public keys of a bundle in the forms that ledgers and seals use."""
+    try:
+        newest = bundle.sealing_keys[0]
+        return Partner(
+            node=bundle.node,
+            log=tuple(LogPublicKey(key) for key in bundle.log_keys),
+            gateway=tuple(bundle.log_verifiers()),
+            receipt=tuple(Ed25519CosignatureVerifier(receipt_name(bundle.node), key) for key in bundle.receipt_keys),
+            pq=tuple(MLDSA44CosignatureVerifier(pq_name(bundle.node), key) for key in bundle.pq_keys),
+            sealing=SealingPublicKey(newest.mlkem768, newest.x25519),
+        )
+    except (LedgerError, SealError) as error:
+        raise _unusable(bundle.node, error) from error
+
+
+def _unusable(node: str, error: Exception) -> IdentityError:
+    return TrustBundleError(
+        Refusal.MALFORMED_BUNDLE,
+        f"a key cannot be used: {error}",
+        where=f"bundle of {node}",
+        mend=f"Get a bundle with sound keys from {node}.",
+    )

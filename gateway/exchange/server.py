@@ -1,0 +1,393 @@
+"""What partners who dial are served: the ledgers that this node keeps for them, and its heartbeats.
+
+Rules, in order, for every stream:
+
+1. TLS 1.3, and a certificate that the caller's own gateway authority issued for its own trust domain.
+2. The challenge: both sides sign (`gateway.exchange.handshake`).
+3. A node is served the ledgers of which it is the recipient, and no other.
+4. Only what the store returns is sent: nothing leaves that is not on record. Each batch carries the signed
+   checkpoint of
+   its end.
+5. What the follower claims to have must be a prefix of the ledger. An unsigned claim that is not ends the stream and no
+   more. A checkpoint signed by this node that its ledger contradicts is proof that the ledger's tail was lost: the
+   ledger
+   ends, and its next generation opens at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+import grpc
+from signalfire.v1 import exchange_pb2, exchange_pb2_grpc, ledger_pb2
+
+from gateway.exchange import handshake
+from gateway.exchange.heartbeat import Counter, sign_heartbeat
+from gateway.exchange.partners import Partners
+from gateway.identity.errors import IdentityError
+from gateway.identity.spiffe import Role, SpiffeId
+from gateway.identity.tls import peer_from_context
+from gateway.ledger.checkpoint import open_checkpoint
+from gateway.ledger.errors import LedgerError, OriginError
+from gateway.ledger.merkle import EMPTY_ROOT
+from gateway.ledger.origin import Origin
+from gateway.ledger.stores import CosignatureKind, LedgerRow, Run, StoreReader
+from gateway.release.errors import Unavailable
+from gateway.release.sequencer import Sequencer, Step
+from gateway.release.signatory import Partner, Signatory
+from gateway.release.steps import KeepCosignature, KeepUnopenable, Succeed
+from gateway.release.watch import Watch
+from gateway.telemetry import Telemetry
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeLimits:
+    """Bounds of the exchange between gateways."""
+
+    batch_bytes: int = 1 << 20
+    """Bytes of entries in one Batch: far below gRPC's 4 MiB message, and a fraction of a second on a slow link."""
+    heartbeat_s: float = 1.0
+    """Seconds between heartbeats: with three missed in a row a dead link is noticed in 3 s."""
+    silence_s: float = 3.0
+    """Seconds without a heartbeat after which a connection is given up."""
+    handshake_s: float = 10.0
+    """Seconds that a dialer has to prove itself."""
+    backoff_min_s: float = 0.1
+    """First pause before dialling again."""
+    backoff_max_s: float = 2.0
+    """Longest pause before dialling again: a link that returns is in use within two seconds."""
+    streams: int = 32
+    """Streams a partner may have open at once: four lanes and the heartbeat of two gateways, and as many being
+    replaced.
+    """
+
+
+class Refusal(Exception):
+    """A stream is ended with a gRPC status and a sentence that says why."""
+
+    def __init__(self, code: grpc.StatusCode, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
+    """Serves partners. Belongs to the event loop's thread, as its `reader` does."""
+
+    def __init__(
+        self,
+        *,
+        own: SpiffeId,
+        signatory: Signatory,
+        partners: Partners,
+        sequencer: Sequencer,
+        reader: Callable[[], StoreReader],
+        watch: Watch,
+        telemetry: Telemetry,
+        limits: ExchangeLimits,
+        counter: Counter,
+        now: Callable[[], datetime],
+        now_ns: Callable[[], int],
+        monotonic_ns: Callable[[], int],
+    ) -> None:
+        self._own = own
+        self._signatory = signatory
+        self._partners = partners
+        self._sequencer = sequencer
+        self._reader = reader
+        self._watch = watch
+        self._telemetry = telemetry
+        self._limits = limits
+        self._counter = counter
+        self._now = now
+        self._now_ns = now_ns
+        self._monotonic_ns = monotonic_ns
+        self._streams: dict[str, int] = {}
+
+    async def Follow(  # type: ignore[override]  # noqa: N802  gRPC's name; a coroutine that writes to its context
+        self,
+        request_iterator: AsyncIterator[exchange_pb2.FollowRequest],
+        context: grpc.aio.ServicerContext[exchange_pb2.FollowRequest, exchange_pb2.FollowResponse],
+    ) -> None:
+        """See exchange.proto."""
+
+        async def send_challenge(challenge: exchange_pb2.Challenge) -> None:
+            await context.write(exchange_pb2.FollowResponse(challenge=challenge))
+
+        async def serve() -> None:
+            partner = await self._prove(context, request_iterator, send_challenge, handshake.FOLLOW)
+            with self._counted(partner.node):
+                await self._follow(request_iterator, context, partner)
+
+        await self._guarded(context, serve())
+
+    async def Heartbeat(  # type: ignore[override]  # noqa: N802  as above
+        self,
+        request_iterator: AsyncIterator[exchange_pb2.HeartbeatRequest],
+        context: grpc.aio.ServicerContext[exchange_pb2.HeartbeatRequest, exchange_pb2.HeartbeatResponse],
+    ) -> None:
+        """See exchange.proto."""
+
+        async def send_challenge(challenge: exchange_pb2.Challenge) -> None:
+            await context.write(exchange_pb2.HeartbeatResponse(challenge=challenge))
+
+        async def serve() -> None:
+            partner = await self._prove(context, request_iterator, send_challenge, handshake.HEARTBEAT)
+            with self._counted(partner.node):
+                await self._beat(request_iterator, context, partner)
+
+        await self._guarded(context, serve())
+
+    # --- the opening of every stream
+
+    async def _guarded(self, context: grpc.aio.ServicerContext[Any, Any], serving: Coroutine[Any, Any, None]) -> None:
+        """Turns what ends a stream into a status that tells the partner why."""
+        peer = context.peer()
+        try:
+            await serving
+        except IdentityError as refused:
+            self._telemetry.refused_streams.labels(reason=refused.code.value).inc()
+            log.warning("exchange: %s refused: %s", peer, refused)
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(refused))
+        except Refusal as refused:
+            self._telemetry.refused_streams.labels(reason=refused.code.name.lower()).inc()
+            log.warning("exchange: %s: %s", peer, refused.detail)
+            await context.abort(refused.code, refused.detail)
+        except (Unavailable, LedgerError) as failed:
+            log.error("exchange: %s: %s", peer, failed)
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the ledger cannot be served now; try again")
+
+    async def _prove(
+        self,
+        context: grpc.aio.ServicerContext[Any, Any],
+        requests: AsyncIterator[handshake.Request],
+        send: Callable[[exchange_pb2.Challenge], Awaitable[None]],
+        purpose: str,
+    ) -> Partner:
+        tls_peer = peer_from_context(
+            context.auth_context(), self._partners.authorities(), allowed_roles=(Role.GATEWAY,), now=self._now()
+        )
+        if self._streams.get(tls_peer.node, 0) >= self._limits.streams:
+            raise Refusal(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"{tls_peer.node} has {self._limits.streams} streams open, the most that a partner may",
+            )
+        try:
+            async with asyncio.timeout(self._limits.handshake_s):
+                return await handshake.prove_to_client(
+                    requests,
+                    send,
+                    purpose=purpose,
+                    tls_peer=tls_peer,
+                    server=self._own,
+                    signer=self._signatory.gateway,
+                    partners=self._partners,
+                )
+        except TimeoutError:
+            raise Refusal(
+                grpc.StatusCode.DEADLINE_EXCEEDED, f"no proof within {self._limits.handshake_s:g} s of the call"
+            ) from None
+
+    def _counted(self, node: str) -> _Counted:
+        return _Counted(self._streams, node)
+
+    # --- Follow
+
+    async def _follow(
+        self,
+        requests: AsyncIterator[exchange_pb2.FollowRequest],
+        context: grpc.aio.ServicerContext[exchange_pb2.FollowRequest, exchange_pb2.FollowResponse],
+        partner: Partner,
+    ) -> None:
+        try:
+            message = await asyncio.wait_for(anext(requests), self._limits.handshake_s)
+        except (StopAsyncIteration, TimeoutError):
+            raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "Open was due and did not come") from None
+        if message.WhichOneof("message") != "open":
+            raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, f"Open was due, and {message.WhichOneof('message')} came")
+        origin = self._allowed(message.open, partner)
+        successor = await self._agree(origin, message.open, partner)
+        row = self._row(origin)
+        log.info("%s follows %s from %d", partner.node, origin, message.open.size)
+        await context.write(
+            exchange_pb2.FollowResponse(opened=exchange_pb2.Opened(size=0 if row is None else row.size))
+        )
+        if successor is not None:
+            await context.write(exchange_pb2.FollowResponse(ended=exchange_pb2.Ended(successor=str(successor))))
+            return
+        link = self._partners.links[partner.node]
+        link.followed[origin.lane] = link.followed.get(origin.lane, 0) + 1
+        incoming = asyncio.create_task(self._take_answers(requests, origin, partner))
+        outgoing = asyncio.create_task(self._send_ledger(context, origin, message.open.size))
+        try:
+            done, _ = await asyncio.wait((incoming, outgoing), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            incoming.cancel()
+            outgoing.cancel()
+            await asyncio.gather(incoming, outgoing, return_exceptions=True)
+            link.followed[origin.lane] -= 1
+
+    def _allowed(self, wanted: exchange_pb2.Open, partner: Partner) -> Origin:
+        try:
+            origin = Origin.parse(wanted.origin)
+        except OriginError as error:
+            raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
+        if origin.owner != self._signatory.node:
+            raise Refusal(grpc.StatusCode.NOT_FOUND, f"{self._signatory.node} does not carry ledgers of {origin.owner}")
+        if origin.recipient != partner.node:
+            raise Refusal(grpc.StatusCode.PERMISSION_DENIED, f"{origin} is not a ledger for {partner.node}")
+        current = self._sequencer.current(origin.owner, origin.recipient, origin.lane)
+        if origin.generation > current.generation:
+            raise Refusal(grpc.StatusCode.FAILED_PRECONDITION, f"{origin} is not open; {current} is")
+        return origin
+
+    def _row(self, origin: Origin) -> LedgerRow | None:
+        return self._reader().ledger(origin)
+
+    async def _agree(self, origin: Origin, claim: exchange_pb2.Open, partner: Partner) -> Origin | None:
+        """None if what the follower has is a prefix of the ledger; otherwise the ledger's successor (rule 5)."""
+        row = self._row(origin)
+        if claim.size == 0 and claim.root == EMPTY_ROOT:
+            return None
+        stored = None if row is None else self._reader().checkpoint(row.id, claim.size)
+        if stored is not None:
+            checkpoint, _ = open_checkpoint(stored, [self._signatory.log.public], origin)
+            if checkpoint.root == claim.root:
+                return None
+        try:
+            signed, _ = open_checkpoint(claim.checkpoint, [self._signatory.log.public], origin)
+        except LedgerError:
+            signed = None
+        if signed is None or (signed.size, signed.root) != (claim.size, claim.root):
+            raise Refusal(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"{origin}: what you have at size {claim.size} is not a prefix of it, and no signature of mine says so",
+            )
+        lost = stored is None and (row is None or claim.size > row.size)
+        reason = ledger_pb2.SUCCESSION_REASON_LOST_TAIL if lost else ledger_pb2.SUCCESSION_REASON_FORK
+        log.critical(
+            "%s: %s holds a checkpoint of size %d that this node signed and does not have; the next generation opens",
+            origin, partner.node, claim.size,
+        )  # fmt: skip
+        return await self._sequencer.do(Succeed(origin, reason, claim.checkpoint))
+
+    async def _send_ledger(
+        self,
+        context: grpc.aio.ServicerContext[exchange_pb2.FollowRequest, exchange_pb2.FollowResponse],
+        origin: Origin,
+        position: int,
+    ) -> None:
+        bell = self._watch.ledger_bell(origin)
+        # Sizes of which the follower has a checkpoint: a post-quantum line means something to it only at one of these.
+        ends, pq_size = {position}, 0
+        while True:
+            seen = bell.rings
+            row = self._row(origin)
+            if row is not None:
+                while (run := self._reader().run(row.id, position, self._limits.batch_bytes)) is not None:
+                    await context.write(exchange_pb2.FollowResponse(batch=batch_message(run)))
+                    position = run.first + run.count
+                    ends.add(position)
+                    self._telemetry.entries_sent.labels(partner=origin.recipient, lane=origin.lane).inc(run.count)
+                pq = self._reader().cosignature(row.id, CosignatureKind.PQ, pq_size + 1)
+                if pq is not None and pq.size in ends:
+                    await context.write(exchange_pb2.FollowResponse(cosignature=exchange_pb2.Cosignature(note=pq.note)))
+                    pq_size = pq.size
+                    ends = {end for end in ends if end > pq_size}
+                if row.successor is not None and position >= row.size:
+                    await context.write(
+                        exchange_pb2.FollowResponse(ended=exchange_pb2.Ended(successor=str(row.successor)))
+                    )
+                    return
+            await bell.wait(seen)
+
+    async def _take_answers(
+        self, requests: AsyncIterator[exchange_pb2.FollowRequest], origin: Origin, partner: Partner
+    ) -> None:
+        async for message in requests:
+            match message.WhichOneof("message"):
+                case "receipt":
+                    await self._answer(KeepCosignature(origin, CosignatureKind.RECEIPT, message.receipt.note, partner))
+                    self._telemetry.receipts.labels(partner=partner.node, lane=origin.lane).inc()
+                case "unopenable":
+                    statement = await self._answer(KeepUnopenable(origin, message.unopenable.note, partner))
+                    self._telemetry.unopenable.labels(partner=partner.node, direction="sent").inc()
+                    log.error("%s cannot use %s entry %d: %s", partner.node, origin, statement.index, statement.reason)
+                case other:
+                    raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, f"{other} has no place here")
+
+    async def _answer(self, step: Step[T]) -> T:
+        try:
+            return await self._sequencer.do(step)
+        except LedgerError as error:
+            # Evidence, where it is signed: it is in the log with the partner's name; the link is closed and no more.
+            raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
+
+    # --- Heartbeat
+
+    async def _beat(
+        self,
+        requests: AsyncIterator[exchange_pb2.HeartbeatRequest],
+        context: grpc.aio.ServicerContext[exchange_pb2.HeartbeatRequest, exchange_pb2.HeartbeatResponse],
+        partner: Partner,
+    ) -> None:
+        round_trip_ns = 0
+        while True:
+            counter = self._counter.next()
+            note = sign_heartbeat(self._signatory, partner.node, self._now_ns(), counter, self._sequencer.heads())
+            sent = self._monotonic_ns()
+            await context.write(
+                exchange_pb2.HeartbeatResponse(pulse=exchange_pb2.Pulse(note=note, round_trip_ns=round_trip_ns))
+            )
+            try:
+                async with asyncio.timeout(self._limits.silence_s):
+                    answer = await anext(requests)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                raise Refusal(
+                    grpc.StatusCode.DEADLINE_EXCEEDED, f"no echo within {self._limits.silence_s:g} s"
+                ) from None
+            if answer.WhichOneof("message") != "echo" or answer.echo.counter != counter:
+                raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, f"the echo of heartbeat {counter} was due")
+            round_trip_ns = self._monotonic_ns() - sent
+            self._telemetry.round_trip.labels(partner=partner.node).set(round_trip_ns / 1e9)
+            await asyncio.sleep(self._limits.heartbeat_s)
+
+
+class _Counted:
+    """Counts a partner's open streams."""
+
+    def __init__(self, streams: dict[str, int], node: str) -> None:
+        self._streams = streams
+        self._node = node
+
+    def __enter__(self) -> None:
+        self._streams[self._node] = self._streams.get(self._node, 0) + 1
+
+    def __exit__(self, *_: object) -> None:
+        self._streams[self._node] -= 1
+
+
+def batch_message(run: Run) -> exchange_pb2.Batch:
+    """A run of stored segments as it travels."""
+    return exchange_pb2.Batch(
+        first=run.first,
+        count=run.count,
+        entries=run.entries,
+        absent=[
+            exchange_pb2.AbsentEntry(index=row.index, leaf_hash=row.leaf_hash, note=row.note) for row in run.absent
+        ],
+        checkpoint=run.checkpoint,
+    )

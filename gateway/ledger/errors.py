@@ -1,0 +1,50 @@
+"""What can go wrong with a ledger.
+
+Every error of this room is a `LedgerError`; catch that to treat a ledger as unusable, or a branch to tell
+why::
+
+LedgerError
+    ├── OriginError       an origin line that names no ledger
+    ├── NoteError         a signed note: malformed, unsigned, or signed wrongly (also keys and cosignatures)
+    ├── CheckpointError   a checkpoint body: malformed, or for another ledger than the one asked for
+    ├── ProofError        a Merkle tree: a proof that does not hold, or a position outside the tree
+    ├── TileError         a tile: a bad path, or stored hashes that do not fit the tree
+    ├── BundleError       an entry bundle that does not hold exactly the entries it should
+    └── StoreError        the store beneath: raised by `gateway.ledger.stores` alone
+
+The message says what was wrong and where, and, where a person can mend it, how.
+"""
+
+from __future__ import annotations
+
+
+class LedgerError(Exception):
+    """Anything that makes a ledger, or a statement about one, unusable."""
+
+
+class OriginError(LedgerError):
+    """An origin line is not one of the shapes of `gateway.ledger.origin`."""
+
+
+class NoteError(LedgerError):
+    """A signed note, a signature line or a note key is malformed, or a signature does not hold."""
+
+
+class CheckpointError(LedgerError):
+    """A checkpoint body is malformed, or speaks of another ledger than the one expected."""
+
+
+class ProofError(LedgerError):
+    """A Merkle proof does not hold, or was asked for outside the tree."""
+
+
+class TileError(LedgerError):
+    """A tile path is malformed, or a tile's hashes do not fit the size of the tree."""
+
+
+class BundleError(LedgerError):
+    """An entry bundle is truncated, too long, or holds an entry that it may not hold."""
+
+
+class StoreError(LedgerError):
+    """The store of a ledger could not read or commit, or holds something that it cannot have written."""

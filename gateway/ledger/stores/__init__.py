@@ -1,0 +1,299 @@
+"""What a node keeps on disk, behind one interface.
+
+`Commit` is everything that one step of a node makes durable at once; `Store.commit` writes it whole or not at all.
+`StoreReader` answers what the ledgers, the feed and the records hold. The embedded store is
+`gateway.ledger.stores.sqlite`;
+a site's database server implements the same two protocols.
+
+The layout is a contract:
+
+- A ledger's entries stand in *segments*: what one commit appended, with the signed checkpoint of its end. A batch on
+  the wire is a run of whole segments, so no entry is ever sent without the signature that covers it.
+- An entry may be kept as its leaf hash alone (`AbsentRow`); its place in the segment then has length 0.
+- Tiles are C2SP tlog-tiles, kept by the rule of `gateway.ledger.tiles`.
+- Reads outside a commit see only what is durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import NewType, Protocol
+
+from gateway.ledger.origin import Origin
+from gateway.ledger.tiles import TileWrite
+
+LedgerId = NewType("LedgerId", int)
+"""Number of a ledger within one store."""
+
+
+class CosignatureKind(StrEnum):
+    """Signatures that a checkpoint gains after its own."""
+
+    RECEIPT = "receipt"
+    PQ = "pq"
+
+
+class FeedItem(IntEnum):
+    """What a row of the feed stands for."""
+
+    REPORT = 1
+    WITHDRAWAL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """One ledger as it stands: `size` entries, RFC 6962 `root` (32 bytes), and its successor's line once it has
+    ended.
+    """
+
+    id: LedgerId
+    origin: Origin
+    replica: bool
+    size: int
+    root: bytes
+    successor: Origin | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AbsentRow:
+    """An entry of which only the hash is kept, with the owner's signed note that says why."""
+
+    ledger: LedgerId
+    index: int
+    leaf_hash: bytes
+    note: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """What a commit adds to one ledger: `count` entries from `first` on, and what follows from them."""
+
+    ledger: LedgerId
+    first: int
+    count: int
+    entries: bytes
+    tiles: Sequence[TileWrite]
+    root: bytes
+    checkpoint: bytes
+    absent: Sequence[AbsentRow] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CosignatureRow:
+    """A signed note with the checkpoint's text and the further signature alone."""
+
+    ledger: LedgerId
+    kind: CosignatureKind
+    size: int
+    note: bytes
+    time_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnopenableRow:
+    """A signed statement that one entry cannot be used."""
+
+    ledger: LedgerId
+    index: int
+    note: bytes
+    time_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRow:
+    """An accepted report. `payload` is sealed under the node's storage key."""
+
+    seq: int
+    report_id: bytes
+    digest: bytes
+    event_id: str
+    kind: int
+    submitted_by: str
+    accepted_ns: int
+    decision: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasedRow:
+    """A partner was released a report: the ledger and index of the release."""
+
+    report_id: bytes
+    partner: str
+    ledger: LedgerId
+    index: int
+    traffic_class: int
+    precedence: int
+    withdrawn_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FeedRow:
+    """One thing for subscribers. `ledger` None: an own report, and `index` is its `ReportRow.seq`."""
+
+    seq: int
+    item: FeedItem
+    ledger: LedgerId | None
+    index: int
+    originator: str
+    report_id: bytes
+    kind: int
+    traffic_class: int
+    precedence: int
+    received_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedRow:
+    """A partner's report that arrived (`feed` is its place) or was withdrawn (`withdrawn_ns`), or both."""
+
+    originator: str
+    report_id: bytes
+    feed: int | None
+    withdrawn_ns: int | None
+
+
+@dataclass(slots=True)
+class Commit:
+    """Everything that one step makes durable at once."""
+
+    ledgers: list[LedgerRow] = field(default_factory=list)
+    appends: list[Append] = field(default_factory=list)
+    ended: list[tuple[LedgerId, Origin]] = field(default_factory=list)
+    cosignatures: list[CosignatureRow] = field(default_factory=list)
+    unopenable: list[UnopenableRow] = field(default_factory=list)
+    reports: list[ReportRow] = field(default_factory=list)
+    released: list[ReleasedRow] = field(default_factory=list)
+    withdrawn: list[tuple[bytes, str, int]] = field(default_factory=list)
+    """(report id, partner, time): releases that no longer stand."""
+    feed: list[FeedRow] = field(default_factory=list)
+    received: list[ReceivedRow] = field(default_factory=list)
+    meta: dict[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run of whole segments: `count` entries from `first` on, the checkpoint of its end, and its absent entries."""
+
+    first: int
+    count: int
+    entries: bytes
+    checkpoint: bytes
+    absent: Sequence[AbsentRow]
+
+
+@dataclass(frozen=True, slots=True)
+class FeedFilter:
+    """Which rows of the feed are wanted. Empty `kinds` or `originators`: all of them."""
+
+    traffic_classes: frozenset[int]
+    kinds: frozenset[int] = frozenset()
+    originators: frozenset[str] = frozenset()
+    minimum_precedence: int = 0
+    include_own: bool = False
+
+    def wants(self, row: FeedRow) -> bool:
+        """Whether `row` is wanted. A withdrawal is wanted whatever the kind of its report."""
+        return (
+            row.traffic_class in self.traffic_classes
+            and row.precedence >= self.minimum_precedence
+            and (row.item is FeedItem.WITHDRAWAL or not self.kinds or row.kind in self.kinds)
+            and (not self.originators or row.originator in self.originators)
+            and (self.include_own or row.ledger is not None)
+        )
+
+
+class StoreReader(Protocol):
+    """Answers from what is durable. Every method raises StoreError when the store cannot be read."""
+
+    def ledgers(self) -> Sequence[LedgerRow]:
+        """All ledgers, by id."""
+
+    def ledger(self, origin: Origin) -> LedgerRow | None:
+        """One ledger by its origin line."""
+
+    def run(self, ledger: LedgerId, first: int, max_bytes: int) -> Run | None:
+        """Whole segments from `first` on, as many as fit `max_bytes` but at least one; None at the end of the ledger.
+
+        Raises StoreError when `first` is not where a segment begins.
+        """
+
+    def entry(self, ledger: LedgerId, index: int) -> bytes | None:
+        """One entry; None when only its hash is kept. Raises StoreError beyond the end."""
+
+    def absent(self, ledger: LedgerId, index: int) -> AbsentRow | None:
+        """The record of an entry of which only the hash is kept."""
+
+    def tile(self, ledger: LedgerId, level: int, index: int) -> bytes | None:
+        """A stored tile."""
+
+    def tiles(self, ledger: LedgerId) -> Sequence[tuple[int, int, bytes]]:
+        """All stored tiles as (level, index, hashes), in order."""
+
+    def checkpoint(self, ledger: LedgerId, size: int) -> bytes | None:
+        """The signed checkpoint of exactly that size."""
+
+    def checkpoints(self, ledger: LedgerId) -> Sequence[tuple[int, bytes]]:
+        """All signed checkpoints as (size, note), by size."""
+
+    def cosignature(self, ledger: LedgerId, kind: CosignatureKind, at_least: int = 0) -> CosignatureRow | None:
+        """The cosignature of the largest size, if that is at least `at_least`."""
+
+    def cosignatures(self, ledger: LedgerId) -> Sequence[CosignatureRow]:
+        """All cosignatures of a ledger."""
+
+    def unopenable(self, ledger: LedgerId) -> Sequence[UnopenableRow]:
+        """All statements about entries that could not be used."""
+
+    def report(self, report_id: bytes) -> ReportRow | None:
+        """An accepted report by its identifier."""
+
+    def report_at(self, seq: int) -> ReportRow | None:
+        """An accepted report by its number."""
+
+    def reports_of_event(self, event_id: str, kinds: Collection[int]) -> Sequence[bytes]:
+        """Identifiers of the accepted reports of some kinds about an event, in the order of acceptance."""
+
+    def released(self, report_id: bytes) -> Sequence[ReleasedRow]:
+        """To whom a report was released."""
+
+    def released_count(self) -> int:
+        """Number of releases on record."""
+
+    def received(self, originator: str, report_id: bytes) -> ReceivedRow | None:
+        """What is known of a partner's report."""
+
+    def feed(self, after: int, limit: int, wanted: FeedFilter) -> tuple[Sequence[FeedRow], int]:
+        """Up to `limit` wanted rows after number `after`, and the number up to which the feed was searched."""
+
+    def last_feed(self) -> int:
+        """Number of the last row of the feed; 0 when there is none."""
+
+    def last_report(self) -> int:
+        """Number of the last accepted report; 0 when there is none."""
+
+    def meta(self, key: str) -> bytes | None:
+        """A value of the store's own."""
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Within it every read sees the store as it was at one moment, whatever is committed meanwhile."""
+
+    def close(self) -> None:
+        """Lets go of the store."""
+
+
+class Store(StoreReader, Protocol):
+    """The one writer."""
+
+    def commit(self, commit: Commit) -> None:
+        """Makes everything in `commit` durable, or nothing.
+
+        On return it has reached stable storage. After StoreError it is not known whether it has: the caller must
+        close the store, open it again and go by what it then holds.
+        """
+
+    def reader(self) -> StoreReader:
+        """A reader of its own, for use in another thread."""

@@ -1,0 +1,454 @@
+"""The embedded store: one SQLite file.
+
+Durability rests on three promises of SQLite's documentation:
+
+- In WAL mode with ``synchronous=FULL`` the log is synced on every commit, so a transaction that COMMIT returned from
+  survives a loss of power (https://www.sqlite.org/pragma.html#pragma_synchronous, https://www.sqlite.org/wal.html).
+- A transaction is all or nothing across a crash at any instruction (https://www.sqlite.org/atomiccommit.html).
+- Readers in WAL mode see the last committed snapshot and are never blocked by the writer
+  (https://www.sqlite.org/isolation.html).
+
+``PRAGMA fullfsync`` is set besides, for systems whose fsync() does not reach the platter.
+
+APSW is the one SQLite library of the process: two copies of SQLite in one process break each other's POSIX locks
+(https://www.sqlite.org/howtocorrupt.html, section 2.2.1), so nothing here may import `sqlite3`. One connection
+belongs to
+one thread at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Collection, Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from gateway.ledger import bundle
+from gateway.ledger.errors import StoreError
+from gateway.ledger.origin import Origin
+from gateway.ledger.stores import (
+    AbsentRow,
+    Commit,
+    CosignatureKind,
+    CosignatureRow,
+    FeedFilter,
+    FeedItem,
+    FeedRow,
+    LedgerId,
+    LedgerRow,
+    ReceivedRow,
+    ReleasedRow,
+    ReportRow,
+    Run,
+    StoreReader,
+    UnopenableRow,
+)
+
+Row = tuple[Any, ...]
+"""One row. The tables are STRICT, so a column holds the type that the schema says."""
+
+APPLICATION_ID = 0x5349_4746
+"""SQLite application id, "SIGF": a file of another program is refused, not overwritten."""
+
+FEED_SCAN_ROWS = 4096
+"""Rows of the feed looked at in one call: bounds how long a subscription with a narrow filter holds the reader."""
+
+_MIGRATIONS = resources.files("gateway.ledger.stores") / "migrations"
+
+
+@contextlib.contextmanager
+def _translated(path: Path, doing: str) -> Iterator[None]:
+    try:
+        yield
+    except (apsw.Error, OSError) as error:
+        raise StoreError(f"store {path}: {doing} failed: {error}") from error
+
+
+def _migrations() -> list[str]:
+    """The numbered migrations, 0001.sql first. Number n brings a store from version n-1 to version n."""
+    scripts = sorted(
+        (item.name, item.read_text("utf-8")) for item in _MIGRATIONS.iterdir() if item.name.endswith(".sql")
+    )
+    names = [name for name, _ in scripts]
+    if names != [f"{n:04}.sql" for n in range(1, len(names) + 1)]:
+        raise StoreError(f"migrations are not numbered from 0001 without a gap: {', '.join(names)}")
+    return [text for _, text in scripts]
+
+
+class SqliteReader:
+    """A read-only view of a store's file. See `gateway.ledger.stores.StoreReader`."""
+
+    def __init__(self, path: Path, connection: apsw.Connection | None = None, vfs: str | None = None) -> None:
+        self._path = path
+        self._vfs = vfs
+        if connection is None:
+            with _translated(path, "opening to read"):
+                connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs)
+                connection.set_busy_timeout(5000)
+        self._db = connection
+        self._check_version()
+
+    def _check_version(self) -> None:
+        with _translated(self._path, "reading its version"):
+            application = self._db.pragma("application_id")
+            version = self._db.pragma("user_version")
+        known = len(_migrations())
+        if application != APPLICATION_ID:
+            raise StoreError(f"store {self._path}: is not a Signalfire store (application id {application})")
+        if version != known:
+            raise StoreError(
+                f"store {self._path}: has schema version {version}, and this software writes {known};"
+                " run the gateway of the newer version, which brings it up to date"
+            )
+
+    def _rows(self, sql: str, *bindings: object) -> list[Row]:
+        with _translated(self._path, "a query"):
+            return list(self._db.execute(sql, bindings))
+
+    def _row(self, sql: str, *bindings: object) -> Row | None:
+        rows = self._rows(sql, *bindings)
+        return rows[0] if rows else None
+
+    def ledgers(self) -> Sequence[LedgerRow]:
+        rows = self._rows("SELECT id, origin, replica, size, root, successor FROM ledger ORDER BY id")
+        return [_ledger_row(row) for row in rows]
+
+    def ledger(self, origin: Origin) -> LedgerRow | None:
+        row = self._row("SELECT id, origin, replica, size, root, successor FROM ledger WHERE origin = ?", str(origin))
+        return None if row is None else _ledger_row(row)
+
+    def run(self, ledger: LedgerId, first: int, max_bytes: int) -> Run | None:
+        with _translated(self._path, "reading a segment"):
+            chunks: list[bytes] = []
+            total = 0
+            end = first
+            for seg_first, count, entries in self._db.execute(
+                "SELECT first, count, entries FROM segment WHERE ledger = ? AND first >= ? ORDER BY first",
+                (ledger, first),
+            ):
+                if seg_first != end:
+                    if not chunks:
+                        raise StoreError(f"store {self._path}: ledger {ledger} has no segment that begins at {first}")
+                    raise StoreError(f"store {self._path}: ledger {ledger} has a gap between {end} and {seg_first}")
+                if chunks and total + len(entries) > max_bytes:
+                    break
+                chunks.append(entries)
+                total += len(entries)
+                end += count
+        if not chunks:
+            return None
+        checkpoint = self.checkpoint(ledger, end)
+        if checkpoint is None:
+            raise StoreError(f"store {self._path}: ledger {ledger} has no checkpoint of size {end}")
+        absent = self._rows(
+            "SELECT ledger, idx, leaf_hash, note FROM absent WHERE ledger = ? AND idx >= ? AND idx < ? ORDER BY idx",
+            ledger, first, end,
+        )  # fmt: skip
+        entries = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return Run(first, end - first, entries, checkpoint, [AbsentRow(*row) for row in absent])
+
+    def entry(self, ledger: LedgerId, index: int) -> bytes | None:
+        row = self._row(
+            "SELECT first, count, entries FROM segment WHERE ledger = ? AND first <= ? ORDER BY first DESC LIMIT 1",
+            ledger, index,
+        )  # fmt: skip
+        if row is None or index >= row[0] + row[1]:
+            raise StoreError(f"store {self._path}: ledger {ledger} has no entry {index}")
+        entry = bytes(bundle.decode(row[2], row[1], allow_absent=True)[index - row[0]])
+        return entry or None
+
+    def absent(self, ledger: LedgerId, index: int) -> AbsentRow | None:
+        row = self._row("SELECT ledger, idx, leaf_hash, note FROM absent WHERE ledger = ? AND idx = ?", ledger, index)
+        return None if row is None else AbsentRow(*row)
+
+    def tile(self, ledger: LedgerId, level: int, index: int) -> bytes | None:
+        row = self._row("SELECT hashes FROM tile WHERE ledger = ? AND level = ? AND idx = ?", ledger, level, index)
+        return None if row is None else row[0]
+
+    def tiles(self, ledger: LedgerId) -> Sequence[tuple[int, int, bytes]]:
+        return self._rows("SELECT level, idx, hashes FROM tile WHERE ledger = ? ORDER BY level, idx", ledger)
+
+    def checkpoint(self, ledger: LedgerId, size: int) -> bytes | None:
+        row = self._row("SELECT note FROM checkpoint WHERE ledger = ? AND size = ?", ledger, size)
+        return None if row is None else row[0]
+
+    def checkpoints(self, ledger: LedgerId) -> Sequence[tuple[int, bytes]]:
+        return self._rows("SELECT size, note FROM checkpoint WHERE ledger = ? ORDER BY size", ledger)
+
+    def cosignature(self, ledger: LedgerId, kind: CosignatureKind, at_least: int = 0) -> CosignatureRow | None:
+        row = self._row(
+            "SELECT ledger, kind, size, note, time_ns FROM cosignature WHERE ledger = ? AND kind = ? AND size >= ?"
+            " ORDER BY size DESC LIMIT 1",
+            ledger, kind.value, at_least,
+        )  # fmt: skip
+        return None if row is None else _cosignature_row(row)
+
+    def cosignatures(self, ledger: LedgerId) -> Sequence[CosignatureRow]:
+        rows = self._rows(
+            "SELECT ledger, kind, size, note, time_ns FROM cosignature WHERE ledger = ? ORDER BY kind, size",
+            ledger,
+        )
+        return [_cosignature_row(row) for row in rows]
+
+    def unopenable(self, ledger: LedgerId) -> Sequence[UnopenableRow]:
+        rows = self._rows("SELECT ledger, idx, note, time_ns FROM unopenable WHERE ledger = ? ORDER BY idx", ledger)
+        return [UnopenableRow(*row) for row in rows]
+
+    def report(self, report_id: bytes) -> ReportRow | None:
+        row = self._row(f"SELECT {_REPORT} FROM report WHERE report_id = ?", report_id)
+        return None if row is None else ReportRow(*row)
+
+    def report_at(self, seq: int) -> ReportRow | None:
+        row = self._row(f"SELECT {_REPORT} FROM report WHERE seq = ?", seq)
+        return None if row is None else ReportRow(*row)
+
+    def reports_of_event(self, event_id: str, kinds: Collection[int]) -> Sequence[bytes]:
+        rows = self._rows("SELECT report_id, kind FROM report WHERE event_id = ? ORDER BY seq", event_id)
+        return [report_id for report_id, kind in rows if kind in kinds]
+
+    def released(self, report_id: bytes) -> Sequence[ReleasedRow]:
+        rows = self._rows(
+            "SELECT report_id, partner, ledger, idx, traffic_class, precedence, withdrawn_ns FROM released"
+            " WHERE report_id = ? ORDER BY partner",
+            report_id,
+        )
+        return [ReleasedRow(*row) for row in rows]
+
+    def released_count(self) -> int:
+        count: int = self._rows("SELECT count(*) FROM released")[0][0]
+        return count
+
+    def received(self, originator: str, report_id: bytes) -> ReceivedRow | None:
+        row = self._row(
+            "SELECT originator, report_id, feed, withdrawn_ns FROM received WHERE originator = ? AND report_id = ?",
+            originator, report_id,
+        )  # fmt: skip
+        return None if row is None else ReceivedRow(*row)
+
+    def feed(self, after: int, limit: int, wanted: FeedFilter) -> tuple[Sequence[FeedRow], int]:
+        found: list[FeedRow] = []
+        searched = after
+        with _translated(self._path, "reading the feed"):
+            for row in self._db.execute(
+                "SELECT seq, item, ledger, idx, originator, report_id, kind, traffic_class, precedence, received_ns"
+                " FROM feed WHERE seq > ? ORDER BY seq LIMIT ?",
+                (after, FEED_SCAN_ROWS),
+            ):
+                item = FeedRow(row[0], FeedItem(row[1]), *row[2:])
+                searched = item.seq
+                if wanted.wants(item):
+                    found.append(item)
+                    if len(found) == limit:
+                        break
+        return found, searched
+
+    def last_feed(self) -> int:
+        count: int = self._rows("SELECT coalesce(max(seq), 0) FROM feed")[0][0]
+        return count
+
+    def last_report(self) -> int:
+        count: int = self._rows("SELECT coalesce(max(seq), 0) FROM report")[0][0]
+        return count
+
+    def meta(self, key: str) -> bytes | None:
+        row = self._row("SELECT value FROM meta WHERE key = ?", key)
+        return None if row is None else row[0]
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        with _translated(self._path, "beginning to read"):
+            # Deferred: the snapshot is taken by the first read, which is done here at once.
+            self._db.execute("BEGIN DEFERRED")
+            self._db.pragma("schema_version")
+        try:
+            yield
+        finally:
+            self._db.execute("ROLLBACK")
+
+    def close(self) -> None:
+        with _translated(self._path, "closing"):
+            self._db.close()
+
+
+class SqliteStore(SqliteReader):
+    """The one writer of a store's file. See `gateway.ledger.stores.Store`.
+
+    Makes the file (mode 0600) if there is none, and brings an older schema up to date. `vfs` names a registered
+    APSW VFS, through which faults can be injected under the store.
+    """
+
+    def __init__(self, path: Path, *, vfs: str | None = None) -> None:
+        with _translated(path, "opening"):
+            # Made here and not by SQLite, so that no other user can ever have opened it.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)
+            db.set_busy_timeout(5000)
+            application = db.pragma("application_id")
+            if application not in (0, APPLICATION_ID) or (application == 0 and db.pragma("schema_version") != 0):
+                raise StoreError(f"store {path}: is the database of another program; name another file")
+            # locking_mode EXCLUSIVE is not used: `ledger verify` must be able to read beside a running gateway.
+            if db.pragma("journal_mode", "wal") != "wal":
+                raise StoreError(
+                    f"store {path}: its file system cannot hold SQLite's write-ahead log; use a local disk"
+                )
+            db.pragma("synchronous", "full")
+            db.pragma("fullfsync", True)
+            db.pragma("foreign_keys", True)
+            db.pragma("trusted_schema", False)
+            self._migrate(path, db)
+        super().__init__(path, db, vfs)
+
+    @staticmethod
+    def _migrate(path: Path, db: apsw.Connection) -> None:
+        scripts = _migrations()
+        version = db.pragma("user_version")
+        if not isinstance(version, int) or version > len(scripts):
+            raise StoreError(
+                f"store {path}: has schema version {version}, newer than this software's {len(scripts)};"
+                " run the version of the gateway that wrote it, or a later one"
+            )
+        for number, script in enumerate(scripts[version:], version + 1):
+            with db:
+                db.execute(script)
+                db.pragma("application_id", APPLICATION_ID)
+                db.pragma("user_version", number)
+
+    def reader(self) -> StoreReader:
+        return SqliteReader(self._path, vfs=self._vfs)
+
+    def commit(self, commit: Commit) -> None:
+        """Writes `commit` in one transaction.
+
+        Order within the transaction matters to nobody: SQLite shows all of it or nothing. The order *around* it does,
+        and is the caller's: nothing that the commit holds may be acknowledged, served or sent before this returns.
+        """
+        db = self._db
+        with _translated(self._path, "a commit"):
+            # IMMEDIATE takes the write lock at once, so that a second writer is met here and not half-way.
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                self._write(db, commit)
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+
+    @staticmethod
+    def _write(db: apsw.Connection, commit: Commit) -> None:
+        for ledger in commit.ledgers:
+            db.execute(
+                "INSERT INTO ledger (id, origin, replica, size, root, successor) VALUES (?, ?, ?, ?, ?, NULL)",
+                (ledger.id, str(ledger.origin), int(ledger.replica), ledger.size, ledger.root),
+            )
+        for append in commit.appends:
+            end = append.first + append.count
+            db.execute(
+                "UPDATE ledger SET size = ?, root = ? WHERE id = ? AND size = ? AND successor IS NULL",
+                (end, append.root, append.ledger, append.first),
+            )
+            if db.changes() != 1:
+                raise StoreError(
+                    f"ledger {append.ledger}: an append at {append.first} does not continue what the store holds;"
+                    " another process has written to it"
+                )
+            db.execute(
+                "INSERT INTO segment (ledger, first, count, entries) VALUES (?, ?, ?, ?)",
+                (append.ledger, append.first, append.count, append.entries),
+            )
+            db.execute(
+                "INSERT INTO checkpoint (ledger, size, note) VALUES (?, ?, ?)",
+                (append.ledger, end, append.checkpoint),
+            )
+            db.executemany(
+                "INSERT INTO tile (ledger, level, idx, hashes) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (ledger, level, idx) DO UPDATE SET hashes = excluded.hashes",
+                [(append.ledger, tile.level, tile.index, tile.data) for tile in append.tiles],
+            )
+            db.executemany(
+                "INSERT INTO absent (ledger, idx, leaf_hash, note) VALUES (?, ?, ?, ?)",
+                [(row.ledger, row.index, row.leaf_hash, row.note) for row in append.absent],
+            )
+        for ended, successor in commit.ended:
+            db.execute("UPDATE ledger SET successor = ? WHERE id = ?", (str(successor), ended))
+        db.executemany(
+            "INSERT INTO cosignature (ledger, kind, size, note, time_ns) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (ledger, kind, size) DO NOTHING",
+            [(row.ledger, row.kind.value, row.size, row.note, row.time_ns) for row in commit.cosignatures],
+        )
+        db.executemany(
+            "INSERT INTO unopenable (ledger, idx, note, time_ns) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (ledger, idx) DO NOTHING",
+            [(row.ledger, row.index, row.note, row.time_ns) for row in commit.unopenable],
+        )
+        db.executemany(
+            f"INSERT INTO report ({_REPORT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    r.seq,
+                    r.report_id,
+                    r.digest,
+                    r.event_id,
+                    r.kind,
+                    r.submitted_by,
+                    r.accepted_ns,
+                    r.decision,
+                    r.payload,
+                )
+                for r in commit.reports
+            ],
+        )
+        db.executemany(
+            "INSERT INTO released (report_id, partner, ledger, idx, traffic_class, precedence)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            [(r.report_id, r.partner, r.ledger, r.index, r.traffic_class, r.precedence) for r in commit.released],
+        )
+        db.executemany(
+            "UPDATE released SET withdrawn_ns = ? WHERE report_id = ? AND partner = ?",
+            [(time_ns, report_id, partner) for report_id, partner, time_ns in commit.withdrawn],
+        )
+        db.executemany(
+            "INSERT INTO feed"
+            " (seq, item, ledger, idx, originator, report_id, kind, traffic_class, precedence, received_ns)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (r.seq, int(r.item), r.ledger, r.index, r.originator, r.report_id, r.kind, r.traffic_class,
+                r.precedence,
+                 r.received_ns)
+                for r in commit.feed
+            ],
+        )  # fmt: skip
+        db.executemany(
+            "INSERT INTO received (originator, report_id, feed, withdrawn_ns) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (originator, report_id)"
+            " DO UPDATE SET feed = excluded.feed, withdrawn_ns = excluded.withdrawn_ns",
+            [(r.originator, r.report_id, r.feed, r.withdrawn_ns) for r in commit.received],
+        )
+        db.executemany(
+            "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            list(commit.meta.items()),
+        )
+
+
+_REPORT = "seq, report_id, digest, event_id, kind, submitted_by, accepted_ns, decision, payload"
+
+
+def _ledger_row(row: Row) -> LedgerRow:
+    id_, origin, replica, size, root, successor = row
+    return LedgerRow(
+        LedgerId(id_),
+        Origin.parse(origin),
+        bool(replica),
+        size,
+        root,
+        None if successor is None else Origin.parse(successor),
+    )
+
+
+def _cosignature_row(row: Row) -> CosignatureRow:
+    ledger, kind, size, note, time_ns = row
+    return CosignatureRow(ledger, CosignatureKind(kind), size, note, time_ns)

@@ -1,0 +1,318 @@
+"""One gateway as it runs: puts the rooms together, starts them in order, and stops them in order.
+
+Start: configuration, keys and policy are read (anything wrong stops here, before a port is open); the store is
+opened and
+its heads restored; the start is put on record; listeners open; partners are dialled. Stop is the reverse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import grpc
+from cryptography import x509
+from prometheus_client import start_http_server
+from signalfire.v1 import c2_pb2, exchange_pb2_grpc, officer_pb2_grpc
+
+import gateway
+from gateway.c2.feed import Feed
+from gateway.c2.server import C2Servicer
+from gateway.config import Config
+from gateway.exchange.follower import PartnerFollower
+from gateway.exchange.heartbeat import Counter
+from gateway.exchange.partners import Partners, Pinned
+from gateway.exchange.server import ExchangeServicer
+from gateway.identity.nation import national_authorities
+from gateway.identity.node_keys import GATEWAY_CERTIFICATE, NodeKeys
+from gateway.identity.spiffe import Role, SpiffeId
+from gateway.identity.tls import KeyPairFiles, roots_from_files, server_credentials
+from gateway.ledger.stores import CosignatureKind, Store, StoreReader
+from gateway.ledger.stores.sqlite import SqliteReader, SqliteStore
+from gateway.officer.server import OfficerServicer
+from gateway.release.opening import Opener
+from gateway.release.postquantum import sign_within_a_second
+from gateway.release.rulebook import Rulebook
+from gateway.release.sequencer import Durable, Sequencer
+from gateway.release.signatory import Signatory
+from gateway.release.steps import RecordEvent
+from gateway.release.watch import Watch
+from gateway.telemetry import Telemetry
+
+log = logging.getLogger(__name__)
+
+REFRESH_S = 1.0
+"""Seconds between looks at the files that may change under a running gateway."""
+
+STOP_GRACE_S = 1.0
+"""Seconds that open calls are given to end when the gateway stops."""
+
+_SERVER_OPTIONS = [
+    # Reports are refused for their size one by one, with a reason; this only bounds what a call can make gRPC hold.
+    ("grpc.max_receive_message_length", 4 << 20),
+    ("grpc.so_reuseport", 0),
+    # Both ends ping, so that an open connection whose other end is gone is noticed.
+    ("grpc.keepalive_time_ms", 2000),
+    ("grpc.keepalive_timeout_ms", 2000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 500),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.max_ping_strikes", 0),
+    # Compression would let a few bytes become many before anything is checked.
+    ("grpc.compression_enabled_algorithms_bitset", 1),
+]
+
+
+class StartError(Exception):
+    """The gateway cannot start; the text says why and how to mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Where a node reads the time."""
+
+    now_ns: Callable[[], int] = time.time_ns
+    monotonic_ns: Callable[[], int] = time.monotonic_ns
+
+    def now(self) -> datetime:
+        """The time, UTC."""
+        return datetime.fromtimestamp(self.now_ns() / 1e9, UTC)
+
+    def monotonic(self) -> float:
+        """Seconds of a clock that never goes back."""
+        return self.monotonic_ns() / 1e9
+
+
+class Node:
+    """One gateway. `start`, then `serve` until cancelled, then `stop`."""
+
+    def __init__(self, config: Config, clock: Clock | None = None) -> None:
+        self.config = config
+        self.clock = clock or Clock()
+        self.telemetry = Telemetry()
+        self._watch = Watch()
+        self._started = self.clock.now()
+        keys = NodeKeys.load(config.keys)
+        self._own = SpiffeId.from_certificate(x509.load_pem_x509_certificate(keys.gateway_certificate_pem))
+        if self._own.node != config.node or self._own.role is not Role.GATEWAY:
+            raise StartError(
+                f"{config.keys / GATEWAY_CERTIFICATE}: is the certificate of {self._own}, and the configuration is that"
+                f" of {config.node}. Issue one with `signalfire pki gateway`, or correct `node`."
+            )
+        self._signatory = Signatory.from_keys(config.node, keys)
+        self._pair = KeyPairFiles.of_gateway(config.keys)
+        self._rulebook = Rulebook.load(config.policy, config.node, config.partners)
+        self._partners = Partners.load(
+            [Pinned(node, partner.root, partner.bundle) for node, partner in config.partners.items()], self.clock.now
+        )
+        self._report_limits = config.limits.reports.limits()
+        self._sequencer = Sequencer(
+            self._open_store,
+            self._signatory,
+            self._partners.keys,
+            now_ns=self.clock.now_ns,
+            limits=config.commit_limits(),
+            listener=self._durable,
+            monotonic=self.clock.monotonic,
+        )
+        self._reader: StoreReader | None = None
+        self._servers: list[grpc.aio.Server] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _open_store(self) -> Store:
+        self._watch.forget()
+        return SqliteStore(self.config.store)
+
+    def _read(self) -> StoreReader:
+        """The event loop's reader."""
+        if self._reader is None:
+            self._reader = SqliteReader(self.config.store)
+        return self._reader
+
+    def _durable(self, what: Durable) -> None:
+        self._watch.durable(what)
+        self.telemetry.commits.observe(what.seconds)
+        self.telemetry.commit_steps.observe(what.steps)
+
+    # --- starting
+
+    async def start(self) -> None:
+        """Opens the store, then the listeners, then dials. Raises StartError, StoreError or IdentityError."""
+        await self._sequencer.open()
+        sequencing = asyncio.create_task(self._sequencer.run(), name="sequencer")
+        self._tasks.append(sequencing)
+        boot = int.from_bytes(self._read().meta("boot") or b"") + 1
+        store_id = (self._read().meta("store") or self._signatory.random(8)).hex()
+        await self._sequencer.do(
+            RecordEvent(
+                "started",
+                f"Signalfire {gateway.__version__}, {self._own}, start {boot}, policy {self._rulebook.digest.hex()}",
+                meta=(("boot", boot.to_bytes(8)), ("store", bytes.fromhex(store_id))),
+            )
+        )
+        await self._listen(Counter(boot), store_id)
+        opener = Opener(self.config.node, self._signatory.sealing)
+        for node in self._partners:
+            follower = PartnerFollower(
+                node,
+                own=self._own,
+                key_pair=self._pair,
+                signatory=self._signatory,
+                partners=self._partners,
+                sequencer=self._sequencer,
+                reader=self._read,
+                opener=opener,
+                report_limits=self._report_limits,
+                limits=self.config.exchange_limits(),
+                telemetry=self.telemetry,
+                now_ns=self.clock.now_ns,
+                monotonic=self.clock.monotonic,
+            )
+            self._tasks.append(asyncio.create_task(follower.run(), name=f"follow {node}"))
+        self._tasks.append(asyncio.create_task(self._look_around(), name="look around"))
+        self._tasks.append(
+            asyncio.create_task(
+                sign_within_a_second(
+                    self._sequencer, self._watch, self.telemetry, self.config.node, self.clock.monotonic
+                ),
+                name="post-quantum",
+            )
+        )
+        if self.config.metrics is not None:
+            host, _, port = self.config.metrics.listen.rpartition(":")
+            start_http_server(int(port), host.strip("[]"), registry=self.telemetry.registry)
+        log.info(
+            "%s is up: C2 at %s, partners at %s", self._own, self.config.national.listen, self.config.exchange.listen
+        )
+
+    async def _listen(self, counter: Counter, store_id: str) -> None:
+        opener = Opener(self.config.node, self._signatory.sealing)
+        national = national_authorities(self.config.keys, self.config.node)
+        feed = Feed(self.config.node, store_id, self._read, self._watch, opener, self._signatory.storage)
+        c2 = C2Servicer(
+            node=self.config.node,
+            authorities=lambda: national,
+            grants=self.config.grants(),
+            sequencer=self._sequencer,
+            rulebook=self._rulebook,
+            feed=feed,
+            status=self.status,
+            telemetry=self.telemetry,
+            limits=self.config.c2_limits(),
+            report_limits=self._report_limits,
+            now=self.clock.now,
+            now_ns=self.clock.now_ns,
+        )
+        officer = OfficerServicer(
+            node=self.config.node,
+            authorities=lambda: national,
+            sequencer=self._sequencer,
+            reader=self._read,
+            watch=self._watch,
+            opener=opener,
+            telemetry=self.telemetry,
+            now=self.clock.now,
+        )
+        exchange = ExchangeServicer(
+            own=self._own,
+            signatory=self._signatory,
+            partners=self._partners,
+            sequencer=self._sequencer,
+            reader=self._read,
+            watch=self._watch,
+            telemetry=self.telemetry,
+            limits=self.config.exchange_limits(),
+            counter=counter,
+            now=self.clock.now,
+            now_ns=self.clock.now_ns,
+            monotonic_ns=self.clock.monotonic_ns,
+        )
+        keys = self.config.keys
+        home = grpc.aio.server(options=_SERVER_OPTIONS)
+        home.add_generic_rpc_handlers((c2.handler(),))
+        officer_pb2_grpc.add_OfficerServiceServicer_to_server(officer, home)
+        abroad = grpc.aio.server(options=_SERVER_OPTIONS)
+        exchange_pb2_grpc.add_ExchangeServiceServicer_to_server(exchange, abroad)
+        for server, address, roots in (
+            (home, self.config.national.listen, roots_from_files(keys / "c2-ca.crt.pem", keys / "officer-ca.crt.pem")),
+            (abroad, self.config.exchange.listen, self._partners.roots),
+        ):
+            try:
+                server.add_secure_port(address, server_credentials(self._pair, roots))
+            except RuntimeError as error:
+                raise StartError(
+                    f"cannot listen at {address}: {error}. Choose another address, or stop what is there."
+                ) from error
+            await server.start()
+            self._servers.append(server)
+
+    # --- running
+
+    async def serve(self) -> None:
+        """Runs until cancelled; ends with an error if a part of the gateway does."""
+        await asyncio.gather(*self._tasks)
+
+    async def _look_around(self) -> None:
+        """Takes up bundles that have changed, and keeps the gauges true."""
+        while True:
+            self._partners.refresh()
+            self.telemetry.waiting.set(self._sequencer.waiting)
+            self.telemetry.accepting.set(self._sequencer.problem is None)
+            await asyncio.sleep(REFRESH_S)
+
+    async def stop(self) -> None:
+        """Ends calls, dials and commits, and closes the store."""
+        await asyncio.gather(*(server.stop(STOP_GRACE_S) for server in self._servers))
+        for task in reversed(self._tasks):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        await self._sequencer.close()
+        if self._reader is not None:
+            self._reader.close()
+        log.info("%s has stopped", self._own)
+
+    # --- status
+
+    def status(self) -> c2_pb2.GetStatusResponse:
+        """The state of this gateway, as GetStatus tells it."""
+        reader = self._read()
+        problem = self._sequencer.problem
+        response = c2_pb2.GetStatusResponse(
+            node=self.config.node,
+            version=gateway.__version__,
+            accepting=problem is None,
+            reason=problem or "",
+            policy_digest=self._rulebook.digest.hex(),
+            posture=self._rulebook.posture,
+            reports_accepted=reader.last_report(),
+        )
+        response.time.FromDatetime(self.clock.now())
+        response.start_time.FromDatetime(self._started)
+        for node in self._partners:
+            link = self._partners.links[node]
+            partner = response.partners.add(
+                node=node,
+                following=link.heartbeat_at is not None,
+                followed=any(link.followed.values()),
+                problem=link.problem,
+            )
+            if link.heartbeat_ns is not None:
+                partner.last_heartbeat_time.FromNanoseconds(link.heartbeat_ns)
+            if link.clock_offset_s is not None:
+                partner.clock_offset_ms = link.clock_offset_s * 1000
+        for row in reader.ledgers():
+            receipt = reader.cosignature(row.id, CosignatureKind.RECEIPT)
+            pq = reader.cosignature(row.id, CosignatureKind.PQ)
+            response.ledgers.add(
+                origin=str(row.origin),
+                size=row.size,
+                root=row.root,
+                receipt_size=0 if receipt is None else receipt.size,
+                pq_size=0 if pq is None else pq.size,
+                replica=row.replica,
+            )
+        return response

@@ -1,0 +1,38 @@
+"""What can go wrong on the way of a report.
+
+    ReleaseError
+    ├── StepRefused      one step of a commit is refused; the others go on
+    │   └── RefusedReport    a report was not taken, and why
+    └── Unavailable      nothing can be made durable now; ask again
+
+Errors of a ledger, a replica or a signature are those of `gateway.ledger.errors`, and refuse one step as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from signalfire.v1 import c2_pb2
+
+from gateway.reports.violations import Violation
+
+
+class ReleaseError(Exception):
+    """Root of the family."""
+
+
+class Unavailable(ReleaseError):
+    """The node cannot make anything durable now. What was asked for may be asked again."""
+
+
+class StepRefused(ReleaseError):
+    """One step is refused, and left its plan as it was."""
+
+
+class RefusedReport(StepRefused):
+    """A report was not taken."""
+
+    def __init__(self, code: c2_pb2.RefusalCode.ValueType, violations: Sequence[Violation]) -> None:
+        super().__init__("; ".join(map(str, violations)))
+        self.code = code
+        self.violations = violations

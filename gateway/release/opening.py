@@ -1,0 +1,77 @@
+"""Opening sealed entries, of partners' ledgers and of this node's own.
+
+An epoch's key is unwrapped once, from the entry that opened the epoch, and kept in memory for as long as entries of
+that
+epoch are being opened. Only entries that stand in a verified ledger may be given to `Opener`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+from google.protobuf.message import DecodeError
+from signalfire.v1 import ledger_pb2
+
+from gateway.ledger.origin import Origin
+from gateway.seal.entry import EntryKind, parse_header
+from gateway.seal.epoch import Epoch, content_of
+from gateway.seal.errors import OpenError
+from gateway.seal.keys import SealingPrivateKey
+
+KEPT_EPOCHS = 256
+"""Unwrapped epochs kept in memory: four lanes of some tens of partners, and those that overlap at a restart."""
+
+
+class Opener:
+    """Opens entries as one of their readers. For use in one thread."""
+
+    def __init__(self, node: str, keys: Sequence[SealingPrivateKey]) -> None:
+        self._node = node
+        self._keys = keys
+        self._epochs: OrderedDict[tuple[Origin, int], Epoch] = OrderedDict()
+
+    def payload(
+        self, origin: Origin, index: int, entry: bytes, fetch: Callable[[int], bytes]
+    ) -> ledger_pb2.SealedPayload | None:
+        """The payload of a sealed entry; None for an entry that only opens an epoch, which is unwrapped on the way.
+
+        `fetch` gives the verified entry at an index of the same ledger, for the opening of an epoch not seen yet.
+        Raises SealError when the entry is malformed or this node cannot open it.
+        """
+        header = parse_header(entry)
+        if header.kind is EntryKind.EPOCH_OPENING:
+            self._epoch(origin, index, entry)
+            return None
+        epoch = self._epochs.get((origin, header.epoch))
+        if epoch is None:
+            if header.epoch >= index:
+                raise OpenError(
+                    f"{origin} entry {index}: names entry {header.epoch} as its epoch, which is not before it"
+                )
+            epoch = self._epoch(origin, header.epoch, fetch(header.epoch))
+        return epoch.open(index, entry)
+
+    def content(
+        self, origin: Origin, index: int, entry: bytes, fetch: Callable[[int], bytes]
+    ) -> ledger_pb2.EntryContent | None:
+        """The content of a sealed entry that shows all of its parts; None for the opening of an epoch. Raises
+        SealError.
+        """
+        payload = self.payload(origin, index, entry, fetch)
+        if payload is None:
+            return None
+        try:
+            content = ledger_pb2.EntryContent.FromString(content_of(payload))
+        except DecodeError as error:
+            raise OpenError(f"{origin} entry {index}: its content is not an EntryContent") from error
+        # What the contract does not define is dropped at this door as at every other.
+        content.DiscardUnknownFields()
+        return content
+
+    def _epoch(self, origin: Origin, index: int, opening: bytes) -> Epoch:
+        epoch = Epoch.from_opening(str(origin), opening, index, self._node, self._keys)
+        self._epochs[(origin, index)] = epoch
+        if len(self._epochs) > KEPT_EPOCHS:
+            self._epochs.popitem(last=False)
+        return epoch

@@ -1,0 +1,289 @@
+"""The one file that commits.
+
+Everything that a node makes durable passes here: reports with their decisions and releases, partners' batches with
+their
+receipts, receipts that partners gave, post-quantum lines. A commit takes all that has queued while the one before it
+became durable, with no timer: batches grow with load by themselves, and an idle node answers at once.
+
+The order in which a commit survives a crash stands as comments in `Sequencer._commit`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from gateway.ledger.errors import LedgerError, StoreError
+from gateway.ledger.note import Note
+from gateway.ledger.origin import Origin
+from gateway.ledger.stores import Store
+from gateway.release.errors import StepRefused, Unavailable
+from gateway.release.heads import Head, Heads
+from gateway.release.plan import FeedEntry, Plan
+from gateway.release.signatory import Partner, Signatory
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class _Broken(Exception):
+    """A step failed in a way that nobody foresaw; it was left out of the commit, and nothing of it was kept."""
+
+
+class Step(Protocol[T_co]):
+    """One thing to be made durable: fills the plan, or raises and leaves it as it was."""
+
+    @property
+    def weight(self) -> int:
+        """Bytes that it brings, which bound the size of a commit."""
+
+    def apply(self, plan: Plan) -> T_co:
+        """Fills `plan`. A LedgerError or StepRefused raised before anything was added refuses this step alone."""
+
+
+@dataclass(slots=True)
+class _Queued(Generic[T]):
+    step: Step[T]
+    done: asyncio.Future[T]
+
+
+@dataclass(frozen=True, slots=True)
+class Durable:
+    """What a commit brought, for those who wait for it."""
+
+    checkpoints: Sequence[tuple[Origin, Note]]
+    grown: frozenset[Origin]
+    ended: Mapping[Origin, Origin]
+    feed: Sequence[FeedEntry]
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SequencerLimits:
+    """Bounds of one commit and of what may wait for it."""
+
+    steps: int = 1024
+    """Steps a commit: bounds how long the first of them waits for the last."""
+    bytes: int = 1 << 20
+    """Bytes a commit: keeps each ledger's segment within one gRPC message."""
+    queue: int = 4096
+    """Steps that may wait; beyond it whoever adds one waits too."""
+    reopen_s: float = 0.5
+    """Pause between tries to open a store that failed, seconds."""
+
+
+class Sequencer:
+    """Owns the store's writing side, the heads, and the order of everything."""
+
+    def __init__(
+        self,
+        open_store: Callable[[], Store],
+        signatory: Signatory,
+        partners: Callable[[], Mapping[str, Partner]],
+        *,
+        now_ns: Callable[[], int],
+        limits: SequencerLimits,
+        listener: Callable[[Durable], None],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._open_store = open_store
+        self._signatory = signatory
+        self._partners = partners
+        self._now_ns = now_ns
+        self._limits = limits
+        self._listener = listener
+        self._monotonic = monotonic
+        self._queue: asyncio.Queue[_Queued[Any]] = asyncio.Queue(limits.queue)
+        # One thread, so that the store's connection and the heads have one owner.
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="sequencer")
+        self._store: Store | None = None
+        self._heads = Heads({}, {})
+        self._problem: str | None = None
+        self._closed = False
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be made durable now; None when all is well."""
+        return self._problem
+
+    @property
+    def waiting(self) -> int:
+        """Steps that wait for the next commit."""
+        return self._queue.qsize()
+
+    def heads(self) -> list[Head]:
+        """The durable heads as of now."""
+        return list(self._heads)
+
+    def head(self, origin: Origin) -> Head | None:
+        """One durable head."""
+        return self._heads.get(origin)
+
+    def current(self, owner: str, recipient: str | None, lane: str) -> Origin:
+        """The generation of a ledger that is not ended."""
+        return self._heads.current(owner, recipient, lane)
+
+    async def open(self) -> None:
+        """Opens the store and reads the heads. Raises StoreError."""
+        await self._in_thread(self._reopen)
+
+    async def do(self, step: Step[T]) -> T:
+        """Makes one step durable and returns what it gave.
+
+        Raises what the step raised; Unavailable when the commit failed, and then nobody knows yet whether it is
+        durable.
+        """
+        if self._closed:
+            raise Unavailable("the gateway is stopping")
+        if self._problem is not None:
+            raise Unavailable(self._problem)
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        await self._queue.put(_Queued(step, done))
+        return await done
+
+    async def run(self) -> None:
+        """Commits until cancelled."""
+        try:
+            while True:
+                batch = [await self._queue.get()]
+                weight = batch[0].step.weight
+                while len(batch) < self._limits.steps and weight < self._limits.bytes and not self._queue.empty():
+                    batch.append(self._queue.get_nowait())
+                    weight += batch[-1].step.weight
+                await self._make_durable(batch)
+        finally:
+            self._closed = True
+            while not self._queue.empty():
+                _fail(self._queue.get_nowait().done, Unavailable("the gateway is stopping"))
+
+    async def close(self) -> None:
+        """Closes the store. `run` must have ended."""
+        self._closed = True
+        if self._store is not None:
+            await self._in_thread(self._store.close)
+        self._thread.shutdown()
+
+    async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+
+    async def _make_durable(self, batch: list[_Queued[Any]]) -> None:
+        began = self._monotonic()
+        work = asyncio.ensure_future(self._in_thread(self._commit, batch))
+        try:
+            outcomes, plan, checkpoints = await asyncio.shield(work)
+        except asyncio.CancelledError:
+            # The thread cannot be stopped half-way: let the commit end before the store is closed.
+            await asyncio.wait([work])
+            for queued in batch:
+                _fail(queued.done, Unavailable("the gateway is stopping"))
+            raise
+        except Exception as error:  # whatever it was, the commit is in doubt and every step must hear of it
+            log.critical("a commit failed: %s; the store is being opened again", error, exc_info=error)
+            self._problem = f"the last commit failed: {error}"
+            for queued in batch:
+                _fail(queued.done, Unavailable(self._problem))
+            await self._recover()
+            return
+        self._heads.adopt(plan.changed, plan.ended)
+        self._listener(
+            Durable(
+                checkpoints,
+                frozenset(plan.changed),
+                dict(plan.ended),
+                plan.feed,
+                len(batch),
+                self._monotonic() - began,
+            )
+        )
+        for queued, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, (LedgerError, StepRefused, _Broken)):
+                _fail(queued.done, outcome)
+            elif not queued.done.done():
+                queued.done.set_result(outcome)
+
+    def _commit(self, batch: list[_Queued[Any]]) -> tuple[list[Any], Plan, Sequence[tuple[Origin, Note]]]:
+        """Prepares and commits. Runs in the sequencer's thread."""
+        store = self._store
+        if store is None:
+            raise StoreError("the store is not open")
+        # 1. Fill the plan. Nothing outside it changes: a crash here loses what nobody was told of.
+        outcomes: dict[int, Any] = {}
+        while (plan := self._fill(store, batch, outcomes)) is None:
+            # A step failed in a way that it should not: it is answered with that, and the others start afresh. The
+            # abandoned plan may have sealed entries, so their keys must never seal again.
+            self._heads.without_epochs()
+        # 2. Sign. A checkpoint that is signed here and then lost is never seen by anyone: only what the store returns
+        #    after the commit is sent, so a crash cannot leave two signed histories.
+        checkpoints = plan.finish()
+        # 3. Commit: reports, decisions, releases, replicas, receipts and checkpoints, all or nothing.
+        if not plan.empty:
+            store.commit(plan.commit)
+        # 4. Only now, back in the event loop: heads move on, followers and subscribers are woken, acknowledgements and
+        #    receipts go out. A crash before that is met by C2 clients sending again and partners resuming.
+        return [outcomes[place] for place in range(len(batch))], plan, checkpoints
+
+    def _fill(self, store: Store, batch: list[_Queued[Any]], outcomes: dict[int, Any]) -> Plan | None:
+        """Applies every step that has not failed before. None: one has failed now in a way that may have left a
+        trace.
+        """
+        plan = Plan(self._heads, store, self._signatory, self._partners(), self._now_ns)
+        for place, queued in enumerate(batch):
+            if isinstance(outcomes.get(place), _Broken):
+                continue
+            try:
+                outcomes[place] = queued.step.apply(plan)
+            except StoreError:
+                raise
+            except (LedgerError, StepRefused) as error:
+                outcomes[place] = error
+            except Exception as error:  # one step must not take the others down with it
+                log.exception("a step failed unexpectedly and was left out")
+                outcomes[place] = _Broken(f"{type(error).__name__}: {error}")
+                return None
+        return plan
+
+    def _reopen(self) -> None:
+        if self._store is not None:
+            old, self._store = self._store, None
+            try:
+                old.close()
+            except StoreError as error:
+                log.warning("closing the failed store: %s", error)
+        store = self._open_store()
+        try:
+            # Heads are read from what is durable, and without epochs: no content key outlives a commit in doubt.
+            self._heads = Heads.restore(store)
+        except LedgerError:
+            store.close()
+            raise
+        self._store = store
+
+    async def _recover(self) -> None:
+        """Opens the store again, as often as it takes; meanwhile everything is refused."""
+        while True:
+            while not self._queue.empty():
+                _fail(self._queue.get_nowait().done, Unavailable(self._problem or "the store is being opened again"))
+            try:
+                await self._in_thread(self._reopen)
+            except LedgerError as error:
+                self._problem = f"the store cannot be opened: {error}"
+                log.critical("%s", self._problem)
+                await asyncio.sleep(self._limits.reopen_s)
+            else:
+                log.warning("the store is open again; reports are being accepted")
+                self._problem = None
+                return
+
+
+def _fail(done: asyncio.Future[Any], error: Exception) -> None:
+    if not done.done():
+        done.set_exception(error)
+        # Whoever waited may be gone; the failure was logged where it happened.
+        done.exception()

@@ -1,0 +1,206 @@
+"""Whether a report may come in: at the C2 door from this nation's own systems, at the partner's door from an origin.
+
+Pure: no I/O, and the clock is passed in. Every violation is found at once, never only the first. The rules, in
+order, are those of `signalfire/v1/report.proto`:
+
+1. The conventions of every field (`gateway.reports.fields`) and shape (`gateway.reports.geometry`).
+2. The originator is this node (C2 door), or the node whose ledger brought the report (partner's door).
+3. The report time is at most `max_ahead` in the future (both doors) and at most `max_age` in the past (C2 door only:
+   a partner that was offline receives what is hours old, and the ledger says when it was sent).
+4. The valid time is not after the report time; of a predicted track point, at most `max_prediction_ahead` after it.
+5. In live traffic only countries that exist are named; exercises and tests may use user-assigned codes.
+6. A reference names each report once and never the report itself.
+7. Exactly one kind of content is set, and keeps the rules of its kind (`gateway.reports.content`).
+
+At the partner's door a required field may be absent, for the origin's policy releases only what it names, save
+`report_id`, `originator_node`, `report_time`, `traffic_class`, `precedence`, `marking` (its policy and its level), and
+which kind it is. Whatever is present keeps every rule, but that times may contradict each other by
+`coarsening_slack` and corners of an area may have come together.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from signalfire.v1 import report_pb2
+
+from gateway.reports.content import CONTENT_CHECKS
+from gateway.reports.countries import ASSIGNED, NODE_CODES, UNKNOWN
+from gateway.reports.fields import (
+    CAVEAT,
+    COUNTRY_REMEDY,
+    NAMING,
+    POLICY_NAME,
+    SECOND_NS,
+    UUID,
+    Bounds,
+    Examination,
+    Need,
+    enum_form,
+    quoted,
+    seconds_text,
+    time_text,
+)
+from gateway.reports.limits import ReportLimits
+from gateway.reports.violations import Violation
+
+TRAFFIC_CLASS: Final = enum_form(report_pb2.TrafficClass.DESCRIPTOR)
+PRECEDENCE: Final = enum_form(report_pb2.Precedence.DESCRIPTOR)
+CLASSIFICATION: Final = enum_form(report_pb2.Classification.DESCRIPTOR)
+REFERENCE_RELATION: Final = enum_form(report_pb2.ReferenceRelation.DESCRIPTOR)
+SOURCE_SEQUENCE: Final = Bounds(1, 2**64 - 1, "send the number in the station's own sequence, from 1")
+
+MOST_NODES: Final = 64
+MOST_CAVEATS: Final = 16
+MOST_REFERENCES: Final = 64
+MOST_LAUNCH_AREA: Final = 64
+_CLOCK_REMEDY: Final = "synchronise the clock of the system that made the report"
+
+
+def validate_submitted(report: report_pb2.Report, *, node: str, now: int, limits: ReportLimits) -> list[Violation]:
+    """Everything that is wrong with a report that a C2 system of `node` submits; empty: it may be taken.
+
+    `now` is this gateway's time in nanoseconds since 1970-01-01T00:00:00Z (`time.time_ns`). `report` has come
+    through `gateway.reports.parse`.
+    """
+    examination = Examination(limits, _countries(report), complete=True, slack_ns=0)
+    originator = report.originator_node
+    examination.country(originator, "", "originator_node", Need.ALWAYS_RELEASED)
+    if originator != node and originator:
+        problem = f"is {quoted(originator)}, and this gateway takes the reports of {node}"
+        examination.wrong("", "originator_node", problem, f"send {node}, or push to the other node's gateway")
+    report_time = _check_envelope(examination, report, now)
+    if report_time is not None and now - report_time > limits.max_age_ns:
+        examination.wrong(
+            "",
+            "report_time",
+            f"is {time_text(report_time)}, {seconds_text(now - report_time)} ago, and at most"
+            f" {seconds_text(limits.max_age_ns)} are allowed",
+            "send reports when they are made; for a replay, have the gateway's max_age raised",
+        )
+    return examination.found
+
+
+def validate_released(report: report_pb2.Report, *, origin: str, now: int, limits: ReportLimits) -> list[Violation]:
+    """Everything that is wrong with a report that came in a ledger of `origin`; empty: it may be believed.
+
+    `now` is this gateway's time in nanoseconds since 1970-01-01T00:00:00Z. `report` has come through
+    `gateway.reports.parse`.
+    """
+    examination = Examination(limits, _countries(report), complete=False, slack_ns=limits.coarsening_slack_ns)
+    originator = report.originator_node
+    examination.country(originator, "", "originator_node", Need.ALWAYS_RELEASED)
+    if originator != origin and originator:
+        problem = f"is {quoted(originator)}, and the ledger that holds it is that of {origin}"
+        examination.wrong("", "originator_node", problem, "release a node's reports in its own ledgers")
+    _check_envelope(examination, report, now)
+    return examination.found
+
+
+def clock_warning(report: report_pb2.Report, now: int, limits: ReportLimits) -> str | None:
+    """What to flag about the clock of a report that was taken; None: nothing.
+
+    Flagged is a report time more than `flag_offset` and at most `max_ahead` after `now` (nanoseconds since 1970).
+    """
+    stamp = report.report_time
+    report_time = stamp.seconds * SECOND_NS + stamp.nanos
+    ahead = report_time - now
+    if not limits.flag_offset_ns < ahead <= limits.max_ahead_ns:
+        return None
+    return (
+        f"report_time of {report.report_id} from {report.originator_station or report.originator_node} is"
+        f" {time_text(report_time)}, {seconds_text(ahead)} ahead of this gateway's clock: {_CLOCK_REMEDY}"
+    )
+
+
+def _countries(report: report_pb2.Report) -> frozenset[str]:
+    return ASSIGNED if report.traffic_class == report_pb2.TRAFFIC_CLASS_LIVE else NODE_CODES
+
+
+def _check_envelope(examination: Examination, report: report_pb2.Report, now: int) -> int | None:
+    """Every rule but those on the originator and on age; the report time, where there is one, in nanoseconds."""
+    has = report.HasField
+    limits = examination.limits
+    examination.text(report.report_id, "", "report_id", UUID, Need.ALWAYS_RELEASED)
+    examination.text(report.originator_station, "", "originator_station", NAMING)
+    examination.number(has("source_sequence"), report.source_sequence, "", "source_sequence", SOURCE_SEQUENCE)
+    examination.text(report.event_id, "", "event_id", NAMING)
+    report_time = examination.time(has("report_time"), report.report_time, "", "report_time", Need.ALWAYS_RELEASED)
+    if report_time is not None and report_time - now > limits.max_ahead_ns:
+        examination.wrong(
+            "",
+            "report_time",
+            f"is {time_text(report_time)}, {seconds_text(report_time - now)} ahead of this gateway's clock, and at"
+            f" most {seconds_text(limits.max_ahead_ns)} are allowed",
+            _CLOCK_REMEDY,
+        )
+    kind = report.WhichOneof("content")
+    valid_time = examination.time(has("valid_time"), report.valid_time, "", "valid_time")
+    ahead_ns = limits.max_prediction_ahead_ns if kind == "track" and _may_be_ahead(examination, report) else 0
+    examination.not_after(valid_time, "", "valid_time", report_time, ahead_ns)
+    examination.uncertainty(has("clock_uncertainty"), report.clock_uncertainty, "", "clock_uncertainty")
+    examination.choice(report.traffic_class, "", "traffic_class", TRAFFIC_CLASS, Need.ALWAYS_RELEASED)
+    examination.choice(report.precedence, "", "precedence", PRECEDENCE, Need.ALWAYS_RELEASED)
+    if has("marking"):
+        _check_marking(examination, report.marking)
+    else:
+        remedy = "send a marking with policy and classification"
+        examination.absent("", "marking", remedy, Need.ALWAYS_RELEASED)
+    if has("threat"):
+        _check_threat(examination, report.threat)
+    else:
+        examination.absent("", "threat", "send a threat with launch_country")
+    if report.references:
+        _check_references(examination, report)
+    if kind is None:
+        remedy = f"set one of {', '.join(CONTENT_CHECKS)}"
+        examination.absent("", "content", remedy, Need.ALWAYS_RELEASED)
+    else:
+        CONTENT_CHECKS[kind](examination, report, report_time)
+    return report_time
+
+
+def _may_be_ahead(examination: Examination, report: report_pb2.Report) -> bool:
+    """Whether a track point may be a predicted one: it says so, or a partner withheld what it is."""
+    point_type = report.track.point_type
+    return point_type == report_pb2.TRACK_POINT_TYPE_PREDICTED or (
+        point_type == report_pb2.TRACK_POINT_TYPE_UNSPECIFIED and not examination.complete
+    )
+
+
+def _check_marking(examination: Examination, marking: report_pb2.Marking) -> None:
+    where = "marking"
+    examination.text(marking.policy, where, "policy", POLICY_NAME, Need.ALWAYS_RELEASED)
+    examination.choice(marking.classification, where, "classification", CLASSIFICATION, Need.ALWAYS_RELEASED)
+    examination.country_list(marking.releasable_to[:], where, "releasable_to", MOST_NODES)
+    examination.text_list(marking.caveats[:], where, "caveats", MOST_CAVEATS, CAVEAT)
+    examination.country_list(marking.onward_release[:], where, "onward_release", MOST_NODES)
+
+
+def _check_threat(examination: Examination, threat: report_pb2.Threat) -> None:
+    country = threat.launch_country
+    if country != UNKNOWN:
+        if country and country not in examination.countries:
+            problem = f"is {quoted(country)}, which is neither an ISO 3166-1 alpha-3 code nor UNKNOWN"
+            remedy = f"{COUNTRY_REMEDY}, or UNKNOWN"
+            examination.wrong("threat", "launch_country", problem, remedy)
+        elif not country:
+            examination.absent("threat", "launch_country", f"{COUNTRY_REMEDY}, or UNKNOWN")
+    examination.words(threat.launch_area, "threat", "launch_area", MOST_LAUNCH_AREA)
+
+
+def _check_references(examination: Examination, report: report_pb2.Report) -> None:
+    references = report.references
+    if not examination.count(len(references), "", "references", MOST_REFERENCES):
+        return
+    seen = {(report.originator_node, report.report_id): "is this report itself"}
+    for index, reference in enumerate(references):
+        where = f"references[{index}]"
+        named = (reference.originator_node, reference.report_id)
+        examination.country(named[0], where, "originator_node")
+        examination.text(named[1], where, "report_id", UUID)
+        examination.choice(reference.relation, where, "relation", REFERENCE_RELATION)
+        if all(named):
+            if named in seen:
+                examination.wrong(where, "report_id", seen[named], "name each earlier report once")
+            seen.setdefault(named, f"is {quoted(named[1])} again")

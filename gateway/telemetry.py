@@ -1,0 +1,111 @@
+"""Metrics, for Prometheus. docs/metrics.md lists every one; a test keeps the two in step."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+
+
+class Telemetry:
+    """All metrics of one gateway, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        registry = self.registry
+        self.reports = Counter(
+            "signalfire_reports_total",
+            "Reports from C2 systems, by what became of them.",
+            ["result"],
+            registry=registry,
+        )
+        self.clock_flags = Counter(
+            "signalfire_clock_flags_total",
+            "Reports whose time was off by less than is refused, by C2 system.",
+            ["client"],
+            registry=registry,
+        )
+        self.decisions = Counter(
+            "signalfire_decisions_total",
+            "Decisions, by partner and outcome.",
+            ["partner", "outcome"],
+            registry=registry,
+        )
+        self.policy_errors = Counter(
+            "signalfire_policy_errors_total",
+            "Decisions that withheld because a rule failed.",
+            ["partner"],
+            registry=registry,
+        )
+        self.commits = Histogram(
+            "signalfire_commit_seconds",
+            "Time to prepare and make durable one commit, seconds.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.commit_steps = Histogram(
+            "signalfire_commit_steps", "Steps in one commit.", buckets=_BATCHES, registry=registry
+        )
+        self.waiting = Gauge("signalfire_queue_steps", "Steps that wait for the next commit.", registry=registry)
+        self.accepting = Gauge("signalfire_accepting", "1 while the store takes commits.", registry=registry)
+        self.entries_sent = Counter(
+            "signalfire_entries_sent_total", "Ledger entries sent.", ["partner", "lane"], registry=registry
+        )
+        self.entries_received = Counter(
+            "signalfire_entries_received_total",
+            "Ledger entries received, verified and made durable.",
+            ["partner", "lane"],
+            registry=registry,
+        )
+        self.reports_received = Counter(
+            "signalfire_reports_received_total", "Reports received, once each.", ["partner"], registry=registry
+        )
+        self.withdrawals_received = Counter(
+            "signalfire_withdrawals_received_total", "Withdrawals received.", ["partner"], registry=registry
+        )
+        self.receipts = Counter(
+            "signalfire_receipts_total", "Receipts that partners gave.", ["partner", "lane"], registry=registry
+        )
+        self.unopenable = Counter(
+            "signalfire_unopenable_total",
+            "Entries that could not be used: sent to a partner, or received from it.",
+            ["partner", "direction"],
+            registry=registry,
+        )
+        self.refused_streams = Counter(
+            "signalfire_refused_streams_total",
+            "Streams of callers that were ended with an error, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        self.link_failures = Counter(
+            "signalfire_link_failures_total", "Streams to partners that failed.", ["partner", "lane"], registry=registry
+        )
+        self.heartbeat_time = Gauge(
+            "signalfire_heartbeat_timestamp_seconds",
+            "Time of the last verified heartbeat, seconds since 1970.",
+            ["partner"],
+            registry=registry,
+        )
+        self.clock_offset = Gauge(
+            "signalfire_clock_offset_seconds", "The partner's clock less ours, seconds.", ["partner"], registry=registry
+        )
+        self.round_trip = Gauge(
+            "signalfire_round_trip_seconds",
+            "Round trip of the last heartbeat that this node sent, seconds.",
+            ["partner"],
+            registry=registry,
+        )
+        self.behind = Gauge(
+            "signalfire_behind_entries",
+            "Entries that the partner has signed and this node does not have yet.",
+            ["partner"],
+            registry=registry,
+        )
+        self.pq_pending = Gauge(
+            "signalfire_pq_pending_seconds",
+            "Age of the oldest own checkpoint that still waits for its post-quantum line, seconds.",
+            registry=registry,
+        )
+        self.subscribers = Gauge("signalfire_subscribers", "Open subscriptions of C2 systems.", registry=registry)

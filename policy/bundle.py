@@ -1,0 +1,128 @@
+"""A bundle: the node's release policy as a whole, loaded from a directory. The one module of the room that does I/O.
+
+A directory holds ``policy.yaml`` and ``partners/<CODE>.yaml``, one a partner. Names that begin with a dot are passed
+over (a version control's, an orchestrator's); anything else is refused. Every file is read once, and what is
+compiled is what the digest covers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import MappingProxyType
+
+from signalfire.v1 import report_pb2
+
+from policy import transform as copies
+from policy.compile import PARTNERS, POLICY_FILE, compile_files
+from policy.decide import Decision, PartnerPolicy, decide
+from policy.errors import PolicyError, Problem
+from policy.limits import DEFAULT_LIMITS, Limits
+from policy.transform import WasReleased
+from policy.vocabulary import Posture
+
+_DIGEST_CONTEXT = b"signalfire/policy-bundle/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A node's release policy, compiled.
+
+    ``digest`` is the SHA-256 over the whole bundle, 32 bytes; ``posture`` the one that holds until an officer declares
+    another; ``partners`` the rules by partner.
+    """
+
+    node: str
+    posture: Posture
+    digest: bytes
+    partners: Mapping[str, PartnerPolicy]
+
+    def decide(
+        self, report: report_pb2.Report, partner: str, now: datetime, posture: str, *, clock_trusted: bool = True
+    ) -> Decision:
+        """Decides what becomes of a valid report for a partner (``policy.decide``). ``now`` carries its time zone;
+        ``posture`` is the one in force; ``clock_trusted`` says whether the node's clock is synchronised."""
+        return decide(
+            self.partners.get(partner),
+            node=self.node,
+            report=report,
+            partner=partner,
+            now=now,
+            posture=posture,
+            clock_trusted=clock_trusted,
+        )
+
+    def narrow(self, report: report_pb2.Report, decision: Decision, was_released: WasReleased) -> Decision:
+        """The decision, given what the partner has (``policy.transform.narrow``)."""
+        return copies.narrow(report, decision, was_released)
+
+    def transform(self, report: report_pb2.Report, decision: Decision, was_released: WasReleased) -> report_pb2.Report:
+        """The copy that goes to the decision's partner (``policy.transform.transform``)."""
+        return copies.transform(report, decision, was_released)
+
+
+def digest_of(files: Mapping[str, bytes]) -> bytes:
+    """SHA-256 over a bundle's files, 32 bytes.
+
+    Hashed are the text ``signalfire/policy-bundle/v1``, then for each file, in the order of its name's UTF-8 bytes, its
+    name and its content; each of the three after its own length, as eight bytes, big-endian. So no two bundles give
+    the same input.
+    """
+    digest = hashlib.sha256()
+    parts = [_DIGEST_CONTEXT]
+    for name, content in sorted((name.encode(), content) for name, content in files.items()):
+        parts += [name, content]
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.digest()
+
+
+def compile_bundle(files: Mapping[str, bytes], limits: Limits = DEFAULT_LIMITS) -> Bundle:
+    """Compiles a bundle from its files, by path inside the bundle with forward slashes. Raises PolicyError with every
+    problem found."""
+    compiled = compile_files(files, limits)
+    return Bundle(compiled.node, compiled.posture, digest_of(files), MappingProxyType(dict(compiled.partners)))
+
+
+def read_files(directory: Path, limits: Limits = DEFAULT_LIMITS) -> dict[str, bytes]:
+    """Reads a bundle's files. Of a file that is too long, one byte more than the limit is read.
+
+    Raises PolicyError where the directory or a file cannot be read.
+    """
+    problems: list[Problem] = []
+    files: dict[str, bytes] = {}
+    for path in _files_of(directory, problems):
+        name = path.relative_to(directory).as_posix()
+        try:
+            with path.open("rb") as file:
+                files[name] = file.read(limits.file_bytes + 1)
+        except OSError as error:
+            problems.append(Problem(name, 0, f"The file cannot be read: {error.strerror}.", "Mend its permissions."))
+    if problems:
+        raise PolicyError(problems)
+    return files
+
+
+def _files_of(directory: Path, problems: list[Problem]) -> list[Path]:
+    found: list[Path] = []
+    try:
+        for path in directory.iterdir():
+            if path.name.startswith("."):
+                continue
+            if path.name == PARTNERS and path.is_dir():
+                found += [inner for inner in path.iterdir() if not inner.name.startswith(".")]
+            else:
+                found.append(path)
+    except OSError as error:
+        remedy = f"Give the directory that holds {POLICY_FILE}."
+        problems.append(Problem(str(directory), 0, f"The directory cannot be read: {error.strerror}.", remedy))
+    return found
+
+
+def load(directory: str | Path, limits: Limits = DEFAULT_LIMITS) -> Bundle:
+    """Loads the bundle in a directory. Raises PolicyError with every problem found; then nothing is loaded."""
+    return compile_bundle(read_files(Path(directory), limits), limits)

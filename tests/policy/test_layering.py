@@ -1,0 +1,44 @@
+"""What the room may import, and who does I/O."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import policy
+
+ROOM = Path(policy.__file__).parent
+ALLOWED = {
+    *("cel_expr_python", "google", "policy", "pydantic", "pydantic_core", "ruamel", "signalfire"),
+    *("__future__", "collections", "dataclasses", "datetime", "difflib", "enum", "functools", "hashlib", "pathlib"),
+    *("re", "types", "typing", "unicodedata"),
+}
+
+
+def imported_by(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def test_the_policy_imports_nothing_of_the_gateway_nor_anything_unforeseen() -> None:
+    for path in ROOM.rglob("*.py"):
+        assert {name.partition(".")[0] for name in imported_by(path)} <= ALLOWED, path.name
+
+
+def test_of_the_contract_the_policy_uses_the_report_alone() -> None:
+    names = {name for path in ROOM.rglob("*.py") for name in imported_by(path) if name.startswith("signalfire")}
+    assert names == {"signalfire.v1.report_pb2"}
+
+
+def test_only_the_bundle_touches_files() -> None:
+    users = {path.name for path in ROOM.rglob("*.py") if "pathlib.Path" in imported_by(path)}
+    assert users == {"bundle.py"}
+    for path in ROOM.rglob("*.py"):
+        called = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+        assert not called & {"open", "print", "input"}, path.name

@@ -1,0 +1,10 @@
+class GeodesicCapability:
+    EMPTY: int
+    LATITUDE: int
+    LONGITUDE: int
+    AZIMUTH: int
+    DISTANCE: int
+    STANDARD: int
+    DISTANCE_IN: int
+    LONG_UNROLL: int
+    ALL: int
