@@ -20,6 +20,9 @@ from signalfire.v1 import report_pb2
 from gateway.c2.grants import Grant, PushGrant, ReadGrant
 from gateway.c2.server import C2Limits
 from gateway.exchange.server import ExchangeLimits
+from gateway.identity.key_names import root_key_name
+from gateway.ledger.errors import NoteError
+from gateway.ledger.note import Ed25519Verifier
 from gateway.release.sequencer import SequencerLimits
 from gateway.reports.countries import NODE_CODES
 from gateway.reports.kinds import Kind
@@ -70,7 +73,16 @@ def _word(value: str, words: Mapping[str, Any], what: str) -> str:
     return value
 
 
+def _root(value: str) -> str:
+    try:
+        Ed25519Verifier.from_vkey(value)
+    except NoteError as error:
+        raise ValueError(f"is not the verifier key of a root: {error}") from error
+    return value
+
+
 Node = Annotated[str, AfterValidator(_node)]
+Root = Annotated[str, AfterValidator(_root)]
 Address = Annotated[str, AfterValidator(_address)]
 ClientName = Annotated[str, AfterValidator(_client_name)]
 KindName = Annotated[str, AfterValidator(lambda v: _word(v, {k.value: k for k in Kind}, "kind of report"))]
@@ -92,7 +104,7 @@ class Listener(_Section):
 class PartnerSection(_Section):
     """One partner: its offline root's verifier key, confirmed in person, and its trust bundle."""
 
-    root: str
+    root: Root
     bundle: Path
 
 
@@ -146,15 +158,16 @@ class ClientSection(_Section):
 
 
 _DEFAULT_REPORTS: Final = ReportLimits()
+_DAY_S: Final = 86_400
 
 
 class ReportSection(_Section):
     """Limits on reports (`gateway.reports.limits`); times in seconds."""
 
     max_bytes: Annotated[int, Field(ge=1, le=60_000)] = _DEFAULT_REPORTS.max_report_bytes
-    max_ahead_s: Annotated[float, Field(ge=0)] = _DEFAULT_REPORTS.max_ahead.total_seconds()
-    flag_ahead_s: Annotated[float, Field(ge=0)] = _DEFAULT_REPORTS.flag_offset.total_seconds()
-    max_age_s: Annotated[float, Field(ge=0)] = _DEFAULT_REPORTS.max_age.total_seconds()
+    max_ahead_s: Annotated[float, Field(ge=0, le=_DAY_S)] = _DEFAULT_REPORTS.max_ahead.total_seconds()
+    flag_ahead_s: Annotated[float, Field(ge=0, le=_DAY_S)] = _DEFAULT_REPORTS.flag_offset.total_seconds()
+    max_age_s: Annotated[float, Field(ge=0, le=100 * 366 * _DAY_S)] = _DEFAULT_REPORTS.max_age.total_seconds()
 
     @model_validator(mode="after")
     def _flag_before_refusal(self) -> ReportSection:
@@ -241,6 +254,14 @@ class Config(_Section):
             raise ValueError(f"{self.node} is its own partner; name other nodes")
         return self
 
+    @model_validator(mode="after")
+    def _each_root_is_its_partners(self) -> Config:
+        for node, partner in self.partners.items():
+            name = Ed25519Verifier.from_vkey(partner.root).name
+            if name != root_key_name(node):
+                raise ValueError(f'the root of partner {node} is the key "{name}", not "{root_key_name(node)}"')
+        return self
+
     def grants(self) -> dict[str, Grant]:
         """What each C2 system may do, by SPIFFE ID."""
         return {f"spiffe://{self.node.lower()}/c2/{name}": client.grant() for name, client in self.clients.items()}
@@ -325,14 +346,16 @@ def _keys_at(where: tuple[Any, ...]) -> list[str]:
             field = model.model_fields.get(str(step))
             if field is None:
                 return []
-            model = _section(field.annotation)
-        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            model = field.annotation
+        else:
+            # A mapping by name, or a list: the step names one of its sections.
             model = _section(model)
+    model = _section(model)
     return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
 
 
 def _section(annotation: Any) -> Any:
-    """The section's model inside an optional or a mapping of sections."""
+    """The section's model itself, or inside an optional or a mapping of sections."""
     for inner in getattr(annotation, "__args__", ()):
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             return inner

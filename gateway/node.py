@@ -1,8 +1,8 @@
 """One gateway as it runs: puts the rooms together, starts them in order, and stops them in order.
 
 Start: configuration, keys and policy are read (anything wrong stops here, before a port is open); the store is
-opened and
-its heads restored; the start is put on record; listeners open; partners are dialled. Stop is the reverse.
+opened and its heads restored; the start and the partners' bundles are put on record; listeners open; partners are
+dialled. Stop is the reverse.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ from gateway.identity.nation import national_authorities
 from gateway.identity.node_keys import GATEWAY_CERTIFICATE, NodeKeys
 from gateway.identity.spiffe import Role, SpiffeId
 from gateway.identity.tls import KeyPairFiles, roots_from_files, server_credentials
+from gateway.ledger.errors import LedgerError
 from gateway.ledger.stores import CosignatureKind, Store, StoreReader
 from gateway.ledger.stores.sqlite import SqliteReader, SqliteStore
 from gateway.officer.server import OfficerServicer
+from gateway.release.errors import Unavailable
 from gateway.release.opening import Opener
 from gateway.release.postquantum import sign_within_a_second
 from gateway.release.rulebook import Rulebook
@@ -49,7 +51,7 @@ REFRESH_S = 1.0
 """Seconds between looks at the files that may change under a running gateway."""
 
 STOP_GRACE_S = 1.0
-"""Seconds that open calls are given to end when the gateway stops."""
+"""Seconds that the open calls of C2 systems and officers are given to end when the gateway stops."""
 
 _SERVER_OPTIONS = [
     # Reports are refused for their size one by one, with a reason; this only bounds what a call can make gRPC hold.
@@ -106,8 +108,10 @@ class Node:
         self._signatory = Signatory.from_keys(config.node, keys)
         self._pair = KeyPairFiles.of_gateway(config.keys)
         self._rulebook = Rulebook.load(config.policy, config.node, config.partners)
-        self._partners = Partners.load(
-            [Pinned(node, partner.root, partner.bundle) for node, partner in config.partners.items()], self.clock.now
+        self._partners = Partners(
+            [Pinned(node, partner.root, partner.bundle) for node, partner in config.partners.items()],
+            self.clock.now,
+            self._recorded_sequence,
         )
         self._report_limits = config.limits.reports.limits()
         self._sequencer = Sequencer(
@@ -154,6 +158,7 @@ class Node:
                 meta=(("boot", boot.to_bytes(8)), ("store", bytes.fromhex(store_id))),
             )
         )
+        await self._take_up_bundles()
         await self._listen(Counter(boot), store_id)
         opener = Opener(self.config.node, self._signatory.sealing)
         for node in self._partners:
@@ -239,7 +244,7 @@ class Node:
         exchange_pb2_grpc.add_ExchangeServiceServicer_to_server(exchange, abroad)
         for server, address, roots in (
             (home, self.config.national.listen, roots_from_files(keys / "c2-ca.crt.pem", keys / "officer-ca.crt.pem")),
-            (abroad, self.config.exchange.listen, self._partners.roots),
+            (abroad, self.config.exchange.listen, self._roots_abroad),
         ):
             try:
                 server.add_secure_port(address, server_credentials(self._pair, roots))
@@ -250,7 +255,33 @@ class Node:
             await server.start()
             self._servers.append(server)
 
+    def _roots_abroad(self) -> bytes:
+        """The authorities of the partners whose bundles are in force.
+
+        Where there is none, this gateway's own certificate, which is no authority: the listener opens, and admits
+        nobody until a bundle comes.
+        """
+        return self._partners.roots() or self._pair.certificate.read_bytes()
+
     # --- running
+
+    def _recorded_sequence(self, node: str) -> int:
+        return int.from_bytes(self._read().meta(f"bundle {node}") or b"")
+
+    async def _take_up_bundles(self) -> None:
+        """Takes up bundles that have changed, and puts their sequences on record. Raises Unavailable or StoreError."""
+        self._partners.refresh()
+        for node in self._partners:
+            bundle = self._partners.bundle(node)
+            if bundle is None or bundle.sequence <= self._recorded_sequence(node):
+                continue
+            await self._sequencer.do(
+                RecordEvent(
+                    "bundle-taken-up",
+                    f"trust bundle of {node}, sequence {bundle.sequence}, expires {bundle.expires.isoformat()}",
+                    meta=((f"bundle {node}", bundle.sequence.to_bytes(8)),),
+                )
+            )
 
     async def serve(self) -> None:
         """Runs until cancelled; ends with an error if a part of the gateway does."""
@@ -259,14 +290,21 @@ class Node:
     async def _look_around(self) -> None:
         """Takes up bundles that have changed, and keeps the gauges true."""
         while True:
-            self._partners.refresh()
+            try:
+                await self._take_up_bundles()
+            except (Unavailable, LedgerError) as error:
+                log.error("bundles could not be put on record and are tried again: %s", error)
             self.telemetry.waiting.set(self._sequencer.waiting)
             self.telemetry.accepting.set(self._sequencer.problem is None)
             await asyncio.sleep(REFRESH_S)
 
     async def stop(self) -> None:
         """Ends calls, dials and commits, and closes the store."""
-        await asyncio.gather(*(server.stop(STOP_GRACE_S) for server in self._servers))
+        # A C2 system's reports in flight get their answers. A partner's streams never end by themselves, and a partner
+        # resumes from what it has: they end at once.
+        await asyncio.gather(
+            *(server.stop(grace) for server, grace in zip(self._servers, (STOP_GRACE_S, None), strict=False))
+        )
         for task in reversed(self._tasks):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

@@ -9,6 +9,7 @@ import re
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import Final
 
 from signalfire.v1 import c2_pb2, ledger_pb2, report_pb2
 
@@ -22,6 +23,8 @@ from gateway.seal.storage import StorageKey
 
 READ_ROWS = 256
 """Rows of the feed read at once while a subscriber catches up."""
+
+_EVERYTHING: Final = FeedFilter(frozenset(report_pb2.TrafficClass.values()), include_own=True)
 
 _CURSOR = re.compile(r"([0-9a-f]{16}):(0|[1-9][0-9]{0,18})")
 
@@ -107,6 +110,17 @@ class Feed:
         assert content is not None, "the feed refers to entries with content only"
         return FeedEntry(row, content.report if row.item is FeedItem.REPORT else content.withdrawal)
 
+    def _may_know(self, row: FeedRow, grant: ReadGrant) -> bool:
+        """Whether a withdrawal is of a report that the grant covers. A report that is not here yet may be one."""
+        if row.traffic_class not in grant.traffic_classes:
+            return False
+        known = self.reader().received(row.originator, row.report_id)
+        if known is None or known.feed is None:
+            return True
+        (withdrawn, *_), _ = self.reader().feed(known.feed - 1, 1, _EVERYTHING)
+        content = self._load(withdrawn).content
+        return isinstance(content, report_pb2.Report) and grant.allows(content)
+
     def _origin(self, ledger: LedgerId) -> Origin:
         return next(row.origin for row in self.reader().ledgers() if row.id == ledger)
 
@@ -115,7 +129,7 @@ class Feed:
         row, content = entry.row, entry.content
         response = c2_pb2.SubscribeResponse(cursor=self._cursor(row.seq))
         if isinstance(content, ledger_pb2.Withdrawal):
-            if row.traffic_class not in grant.traffic_classes:
+            if not self._may_know(row, grant):
                 return None
             notice = response.withdrawal
             notice.report_id = str(uuid.UUID(bytes=row.report_id))

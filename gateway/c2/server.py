@@ -140,10 +140,7 @@ class C2Servicer:
         room = asyncio.Semaphore(self._limits.in_flight)
 
         async def take(position: int, data: bytes) -> None:
-            try:
-                responses.put_nowait(await self._take(client, push, position, data))
-            finally:
-                room.release()
+            responses.put_nowait(await self._take(client, push, position, data))
 
         async def read() -> None:
             position = 0
@@ -160,6 +157,8 @@ class C2Servicer:
         try:
             while (response := await responses.get()) is not None:
                 yield response
+                # Not before: a client that reads no answers must not pile them up here.
+                room.release()
             await reading
         finally:
             reading.cancel()

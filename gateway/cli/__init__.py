@@ -29,6 +29,7 @@ def main() -> None:
     Run its gateway:     signalfire serve --config jpn/gateway.yaml
     Push reports:        signalfire submit --credentials jpn/c2/sensor-net --gateway 127.0.0.1:7101 reports.jsonl
     Receive reports:     signalfire subscribe --credentials jpn/c2/command --gateway 127.0.0.1:7101 --class LIVE
+    Ask how it is:       signalfire status --credentials jpn/c2/command --gateway 127.0.0.1:7101
     Check a store:       signalfire ledger verify --config jpn/gateway.yaml
 
     Exit codes: 0 success, 1 failure, 2 wrong usage, 3 partly refused or not sound.

@@ -55,4 +55,4 @@ def _server_name(credentials: Credentials, gateway_name: str) -> str:
 
 
 def _say(text: str) -> None:
-    click.echo(text, err=True)
+    click.echo(f"{text}; trying again", err=True)

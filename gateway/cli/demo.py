@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
+import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 import click
-from rich.console import Console, Group, RenderableType
+from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
+from rich.text import Text
 
 import policy
 from gateway import config as configuration
+from gateway.cli.demo_tables import knowledge, ledgers, pairs, picture, summary
 from gateway.cli.ledger import verify_configured
+from gateway.cli.terminal import console as standard_output
+from gateway.client import ClientError
 from gateway.demo.deployment import Deployed, Gateway, deploy
 from gateway.demo.describe import describe
 from gateway.demo.errors import DemoError
+from gateway.demo.outage import Outage
 from gateway.demo.play import Replay
 from gateway.demo.scenario import Scenario, load_scenario
-from gateway.demo.tally import Tally, utc_now
+from gateway.demo.tally import utc_now
 from gateway.identity.errors import IdentityError
 from gateway.ledger.errors import LedgerError
 from gateway.officer.verify import Verification
@@ -37,8 +43,17 @@ POLICIES = Path(policy.__file__).parent / "examples" / "trilateral"
 DURATION_S = 40.0
 """Seconds into which a scenario is fitted, unless it is played in real time."""
 
+KILL_AT, RESTART_AT = 0.45, 0.70
+"""The part of the replay for which one gateway is away."""
+
 MAX_AGE_S = 14 * 86400.0
 """How old a replayed report may be: longer than any scenario."""
+
+SHOWN_FAULTS = 20
+"""Faults that are printed; the number of all of them follows."""
+
+QUARTERS = 4
+"""How often a replay whose output is no terminal prints what every nation knows."""
 
 
 @click.command()
@@ -46,43 +61,80 @@ MAX_AGE_S = 14 * 86400.0
     "--scenario",
     default=DEFAULT_SCENARIO,
     show_default=True,
+    metavar="NAME|FILE",
     help="Name of a scenario under ops/demo, or a file in the same format (docs/scenarios.md).",
 )
-@click.option("--realtime", is_flag=True, help="Play at the tempo of history.")
+@click.option(
+    "--duration",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help=f"Fit the scenario into so many seconds.  [default: {DURATION_S:g}]",
+)
+@click.option("--realtime", is_flag=True, help="Play at the tempo of history instead: minutes, or hours.")
 @click.option(
     "--keep", type=click.Path(path_type=Path), help="Leave configuration, keys and stores in this new directory."
 )
 @click.option("--seed", default=1, show_default=True, help="Chance of the sensors' noise.")
 @click.option("--victim", default="USA", show_default=True, help="Nation whose gateway is killed halfway.")
-def demo(scenario: str, realtime: bool, keep: Path | None, seed: int, victim: str) -> None:
+def demo(scenario: str, duration: float | None, realtime: bool, keep: Path | None, seed: int, victim: str) -> None:
     """Show three nations sharing a real historical launch directly, with no hub.
 
     Each nation has a gateway process, keys, policy, ledgers and a C2 feed of its own. Each sees the launch with its own
-    sensors. Halfway one gateway is killed and later started again. At the end every ledger and receipt is verified.
+    sensors. Halfway one gateway is killed and later started again. At the end every ledger and receipt is verified. All
+    gateways end with the demo, also when it is stopped with Ctrl-C.
 
     \b
-    Exit code 0: nothing was lost, doubled or leaked, and everything verifies; 1 otherwise.
+    Scenarios: 2017-09-14-over-japan, 2006-07-05-seven-missiles, 2022-06-05-eight-missiles
+    Exit code 0: nothing was lost, doubled or leaked, and everything verifies; 1: something was, or it failed;
+              2: wrong usage.
     Examples: signalfire demo --scenario 2022-06-05-eight-missiles
               signalfire demo --keep /tmp/three-nations
     """
-    console = Console()
+    if realtime and duration is not None:
+        raise click.UsageError("--duration and --realtime exclude each other; give one of them")
+    console = standard_output()
     try:
-        with _directory(keep) as directory:
+        with _ended_in_order(), _directory(keep) as directory:
             played = load_scenario(_find(scenario))
-            console.print(describe(played), highlight=False)
+            console.print(describe(played), highlight=False, soft_wrap=not console.is_terminal)
             console.print()
-            faults = _play(console, played, directory, None if realtime else DURATION_S, seed, victim)
-    except (DemoError, IdentityError, LedgerError, SealError, policy.PolicyError, configuration.ConfigError) as error:
+            faults = _play(console, played, directory, None if realtime else duration or DURATION_S, seed, victim)
+    except (
+        ClientError,
+        DemoError,
+        IdentityError,
+        LedgerError,
+        SealError,
+        policy.PolicyError,
+        configuration.ConfigError,
+        OSError,
+    ) as error:
         raise click.ClickException(str(error)) from error
     if faults:
-        for fault in faults[:20]:
-            console.print(f"[bold red]{fault}[/bold red]")
+        for fault in faults[:SHOWN_FAULTS]:
+            console.print(fault, style="bold red", highlight=False)
         raise click.ClickException(f"{len(faults)} faults")
     console.print(
         "[bold green]Nothing was lost, doubled or leaked; every ledger and every receipt verifies.[/bold green]"
     )
     if keep is not None:
-        console.print(f"Left behind in {keep}; the README shows what to try on it.")
+        console.print(f"Left behind in {keep}. To check a store again:")
+        console.print(f"  signalfire ledger verify --config {keep}/jpn/gateway.yaml", highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Makes SIGTERM and SIGHUP end the demo as Ctrl-C does: gateways are stopped and directories removed."""
+
+    def leave(number: int, _: FrameType | None) -> NoReturn:
+        sys.exit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -91,8 +143,8 @@ def _directory(keep: Path | None) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="signalfire-demo-") as name:
             yield Path(name)
         return
-    if keep.exists() and any(keep.iterdir()):
-        raise click.BadParameter(f"{keep} is not empty; name a new directory", param_hint="--keep")
+    if keep.exists() and not (keep.is_dir() and not any(keep.iterdir())):
+        raise click.BadParameter(f"{keep} is there and is no empty directory; name a new one", param_hint="--keep")
     keep.mkdir(parents=True, exist_ok=True)
     yield keep.resolve()
 
@@ -105,150 +157,86 @@ def _find(scenario: str) -> Path:
 def _play(
     console: Console, scenario: Scenario, directory: Path, duration_s: float | None, seed: int, victim: str
 ) -> list[str]:
+    """Plays and judges. Returns the faults; none: all is well."""
     nodes = sorted(nation.node for nation in scenario.nations)
     missing = [node for node in nodes if not (POLICIES / node.lower()).is_dir()]
-    if missing or victim not in nodes:
+    if missing:
         raise DemoError(
-            f"There is no policy for {', '.join(missing)}" if missing else f"{victim} is not one of {', '.join(nodes)}",
+            f"There is no policy for {', '.join(missing)}",
             where=scenario.name,
-            mend=f"The demo has policies for {', '.join(sorted(p.name.upper() for p in POLICIES.iterdir()))}.",
+            mend=f"The demo has policies for {', '.join(sorted(path.name.upper() for path in POLICIES.iterdir()))}.",
         )
+    if victim not in nodes:
+        raise click.BadParameter(f"{victim} is not one of {', '.join(nodes)}", param_hint="--victim")
     began = time.monotonic()
     deployed = deploy(directory, {node: POLICIES / node.lower() for node in nodes}, now=utc_now(), max_age_s=MAX_AGE_S)
     console.print(f"{len(nodes)} nations set up in {time.monotonic() - began:.1f} s: PKI, policy, configuration\n")
-    gateways = {node: Gateway(place) for node, place in deployed.items()}
-    replay = Replay(scenario, deployed, gateways, victim)
+    replay = Replay(
+        scenario,
+        deployed,
+        {node: Gateway(place) for node, place in deployed.items()},
+        outages=[Outage(KILL_AT, RESTART_AT, victim)],
+    )
     try:
         asyncio.run(_show(console, replay, duration_s, seed))
     finally:
         exits = replay.stop()
+    console.print()
     faults = [f"the gateway of {node} ended with exit code {code}" for node, code in exits.items() if code]
     faults += replay.tally.faults()
-    _summary(console, replay.tally, nodes)
+    if not console.is_terminal:
+        console.print(knowledge(replay.tally, dict.fromkeys(nodes, True)))
+    console.print(summary(replay.tally, nodes))
+    console.print("Latency: median / worst, from accepted at the origin to delivered to the recipient's C2 system;")
+    console.print("the worst of the nation that was killed includes the time it was down.\n")
     return faults + _verify(console, deployed)
 
 
 async def _show(console: Console, replay: Replay, duration_s: float | None, seed: int) -> None:
-    """Plays, with a live picture on a terminal and plain lines elsewhere."""
-    lines: list[str] = []
+    """Plays. What happens is told in lines; on a terminal a picture of what everybody knows stays below them."""
     started = time.monotonic()
-
-    def say(text: str) -> None:
-        stamped = f"{time.monotonic() - started:6.1f} s  {text}"
-        lines.append(stamped)
-        if not console.is_terminal:
-            console.print(stamped, highlight=False)
-
-    replay.say = say
+    replay.say = lambda text: console.print(
+        Text(f"{time.monotonic() - started:6.1f} s  {text}"), soft_wrap=not console.is_terminal
+    )
     playing = asyncio.create_task(replay.run(duration_s=duration_s, seed=seed))
-    with Live(console=console, refresh_per_second=5, transient=False) if console.is_terminal else _Silent() as live:
-        while not playing.done():
-            live.update(_picture(replay, lines))
-            await asyncio.wait([playing], timeout=0.25)
-        live.update(_picture(replay, lines))
+    if console.is_terminal:
+        with Live(picture(replay), console=console, auto_refresh=False) as live:
+            while not playing.done():
+                await asyncio.wait([playing], timeout=0.25)
+                live.update(picture(replay), refresh=True)
+    else:
+        for quarter in range(1, QUARTERS):
+            while replay.progress < quarter / QUARTERS and not playing.done():
+                await asyncio.wait([playing], timeout=0.25)
+            if not playing.done():
+                console.print(knowledge(replay.tally, {node: each.running for node, each in replay.gateways.items()}))
     await playing
 
 
-class _Silent:
-    """Stands in for the live picture where there is no terminal."""
-
-    def __enter__(self) -> _Silent:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-    def update(self, _: RenderableType) -> None:
-        """Shows nothing."""
-
-
-def _picture(replay: Replay, lines: list[str]) -> RenderableType:
-    bar = Progress(TextColumn(f"{replay.scenario.name}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
-    bar.add_task("", total=100, completed=round(100 * replay.progress))
-    nodes = sorted(replay.deployed)
-    return Group(bar, _knowledge(replay, nodes), _withheld(replay.tally), *lines[-6:])
-
-
-def _knowledge(replay: Replay, nodes: list[str]) -> Table:
-    tally = replay.tally
-    table = Table(
-        "nation", "gateway", "pushed", "knows from partners", "withdrawn", "latency from partners, median / worst"
-    )
-    for node in nodes:
-        known = tally.events.get(node, Counter())
-        words = [f"{count} {what.replace('_', ' ')}" for what, count in sorted(known.items())]
-        recalled = sum(1 for receiver, _, _ in tally.withdrawals if receiver == node)
-        latencies = [
-            f"{origin} {measured[0]:.0f} / {measured[1]:.0f} ms"
-            for origin in nodes
-            if origin != node and (measured := tally.latency_ms(origin, node)) is not None
-        ]
-        up = "[green]up[/green]" if replay.gateways[node].running else "[red]DOWN[/red]"
-        table.add_row(node, up, str(tally.pushed.get(node, 0)), "\n".join(words), str(recalled), "\n".join(latencies))
-    return table
-
-
-def _withheld(tally: Tally) -> Table:
-    table = Table("withheld by", "from", "reports", "by the rule")
-    for (node, partner, rule), count in sorted(tally.withheld.items()):
-        table.add_row(node, partner, str(count), rule)
-    return table
-
-
-def _summary(console: Console, tally: Tally, nodes: list[str]) -> None:
-    table = Table(
-        "origin", "pushed", "accepted", "recipient", "released", "received", "withheld", "withdrawals", "latency"
-    )
-    for origin in nodes:
-        accepted = sum(1 for node, _ in tally.accepted if node == origin)
-        for recipient in nodes:
-            if recipient == origin:
-                continue
-            decisions = [d for (o, _, p), d in tally.decisions.items() if (o, p) == (origin, recipient)]
-            released = sum(bool(decision.ledger) for decision in decisions)
-            received = sum(count for (n, o, _), count in tally.received.items() if (n, o) == (recipient, origin))
-            recalled = sum(count for (n, o, _), count in tally.withdrawals.items() if (n, o) == (recipient, origin))
-            measured = tally.latency_ms(origin, recipient)
-            table.add_row(
-                origin, str(tally.pushed.get(origin, 0)), str(accepted), recipient, str(released), str(received),
-                str(len(decisions) - released), str(recalled),
-                "" if measured is None else f"{measured[0]:.0f} / {measured[1]:.0f} ms",
-            )  # fmt: skip
-    if not console.is_terminal:
-        console.print(_withheld(tally))
-    console.print(table)
-    console.print("Latency: median / worst, from durable at the origin to delivered to the recipient's C2 system;")
-    console.print("the worst of the nation that was killed includes the time it was down.\n")
-
-
-def _verify(console: Console, deployed: dict[str, Deployed]) -> list[str]:
+def _verify(console: Console, deployed: Mapping[str, Deployed]) -> list[str]:
     """Verifies every store, and that replicas are what their origins hold."""
     outcomes: dict[str, Verification] = {}
     for node, place in deployed.items():
         outcomes[node] = verify_configured(configuration.load(place.config), quiet=True)
-    faults = [f"{node}: {finding}" for node, outcome in outcomes.items() for finding in outcome.findings]
-    sizes = {(n, str(c.origin)): c for n, outcome in outcomes.items() for c in outcome.ledgers}
-    table = Table("ledger", "entries", "replica", "receipt to", "post-quantum to")
-    for (node, origin), check in sorted(sizes.items(), key=lambda item: item[0][1]):
-        if check.replica:
-            continue
-        recipient = check.origin.recipient
-        replica = None if recipient is None else sizes.get((recipient, origin))
-        table.add_row(
-            origin, str(check.size), "" if replica is None else str(replica.size),
-            "" if recipient is None else str(check.receipt_size), str(check.pq_size),
-        )  # fmt: skip
-        if recipient is not None and (
-            replica is None or replica.size != check.size or check.receipt_size != check.size
-        ):
-            faults.append(f"{origin}: {node} holds {check.size} entries with a receipt to {check.receipt_size}")
-        if check.pq_size != check.size:
-            faults.append(f"{origin}: its post-quantum line covers {check.pq_size} of {check.size} entries")
-    console.print(table)
+    console.print(ledgers(outcomes))
     for node, outcome in outcomes.items():
         console.print(
             f"{node}: {outcome.reports} reports, {outcome.released} released, {outcome.withheld} withheld:"
             f" {'sound' if outcome.sound else 'NOT SOUND'}"
         )
     console.print()
+    return verdict(outcomes)
+
+
+def verdict(outcomes: Mapping[str, Verification]) -> list[str]:
+    """Everything that is wrong with the stores of a replay that has settled; empty: nothing."""
+    faults = [f"{node}: {finding}" for node, outcome in outcomes.items() for finding in outcome.findings]
+    for own, replica in pairs(outcomes):
+        if own.origin.recipient is not None:
+            if replica is None or replica.size != own.size:
+                faults.append(f"{own.origin}: {own.size} entries, {replica.size if replica else 0} in the replica")
+            if own.receipt_size != own.size:
+                faults.append(f"{own.origin}: {own.size} entries, and a receipt for {own.receipt_size}")
+        if own.pq_size != own.size:
+            faults.append(f"{own.origin}: {own.size} entries, and a post-quantum line over {own.pq_size}")
     return faults

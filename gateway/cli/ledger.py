@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from gateway import config as configuration
 from gateway.cli.connecting import PARTLY
+from gateway.cli.terminal import console
 from gateway.exchange.partners import Partners, Pinned
 from gateway.identity.errors import IdentityError
 from gateway.identity.node_keys import NodeKeys
@@ -25,7 +25,11 @@ from gateway.seal.errors import SealError
 
 @click.group()
 def ledger() -> None:
-    """Check the ledgers that a gateway keeps."""
+    """Check the ledgers that a gateway keeps.
+
+    \b
+    Example: signalfire ledger verify --config jpn/gateway.yaml
+    """
 
 
 @ledger.command()
@@ -99,7 +103,7 @@ def _as_json(outcome: Verification) -> dict[str, object]:
 
 
 def _show(outcome: Verification) -> None:
-    console = Console()
+    out = console()
     table = Table("ledger", "entries", "reports", "withdrawals", "checkpoints", "receipt to", "post-quantum to")
     for check in outcome.ledgers:
         table.add_row(
@@ -109,12 +113,10 @@ def _show(outcome: Verification) -> None:
                 (check.size, check.reports, check.withdrawals, check.checkpoints, check.receipt_size, check.pq_size),
             ),
         )
-    console.print(table)
-    console.print(
-        f"{outcome.reports} reports accepted, {outcome.released} copies released, {outcome.withheld} withheld"
-    )
+    out.print(table)
+    out.print(f"{outcome.reports} reports accepted, {outcome.released} copies released, {outcome.withheld} withheld")
     for finding in outcome.findings:
-        console.print(f"[bold red]{finding}[/bold red]")
-    console.print(
+        out.print(f"[bold red]{finding}[/bold red]")
+    out.print(
         "[bold green]sound[/bold green]" if outcome.sound else f"[bold red]{len(outcome.findings)} findings[/bold red]"
     )

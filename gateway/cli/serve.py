@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import time
 from pathlib import Path
 
 import click
@@ -28,7 +29,11 @@ from policy.errors import PolicyError
 )
 @click.option("--check", is_flag=True, help="Check configuration, keys and policy, say so, and stop.")
 @click.option(
-    "--log-level", default="INFO", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]), show_default=True
+    "--log-level",
+    default="INFO",
+    type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]),
+    show_default=True,
+    help="The least urgent messages that are logged, on standard error.",
 )
 def serve(path: Path, check: bool, log_level: str) -> None:
     """Run the gateway of one nation until it is told to stop (SIGTERM or SIGINT).
@@ -37,14 +42,16 @@ def serve(path: Path, check: bool, log_level: str) -> None:
     change, without a restart.
 
     \b
-    Example: signalfire serve --config jpn/gateway.yaml
+    Exit code 0: it was told to stop, and has; 1: it could not start, or a part of it failed.
+    Examples: signalfire serve --config jpn/gateway.yaml --check
+              signalfire serve --config jpn/gateway.yaml
     """
     logging.basicConfig(
         level=log_level,
         format="%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s",
         datefmt="%Y-%m-%dT%H:%M:%S",
     )
-    logging.Formatter.converter = __import__("time").gmtime
+    logging.Formatter.converter = time.gmtime
     try:
         node = Node(configuration.load(path))
         if check:

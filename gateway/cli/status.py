@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import click
 from google.protobuf import json_format
-from rich.console import Console
 from rich.table import Table
 from signalfire.v1 import c2_pb2
 
 from gateway.cli.connecting import PARTLY, gateway_options
+from gateway.cli.terminal import console
 from gateway.client import Client, ClientError
 
 
@@ -22,8 +22,13 @@ from gateway.client import Client, ClientError
 def status(connect: Callable[[], Client], as_json: bool) -> None:
     """Show the state of your gateway: whether it takes reports, its links with partners, its ledgers.
 
+    "We follow it" and "it follows us" are the two directions of a link. Of our own ledgers, "receipt to" says how many
+    entries the partner has confirmed to have stored, and "post-quantum to" how many bear the second signature, which
+    follows within a second.
+
     \b
     Exit code 0: it accepts reports and every link is up; 3: something is down; 1: it cannot be reached.
+    Example: signalfire status --credentials jpn/c2/command --gateway 127.0.0.1:7101
     """
 
     try:
@@ -43,10 +48,10 @@ def status(connect: Callable[[], Client], as_json: bool) -> None:
 
 
 def _show(found: c2_pb2.GetStatusResponse) -> None:
-    console = Console()
+    out = console()
     accepting = "accepting reports" if found.accepting else f"NOT accepting reports: {found.reason}"
-    console.print(f"[bold]{found.node}[/bold], Signalfire {found.version}, {accepting}")
-    console.print(
+    out.print(f"[bold]{found.node}[/bold], Signalfire {found.version}, {accepting}")
+    out.print(
         f"up since {found.start_time.ToJsonString()}, {found.reports_accepted} reports accepted,"
         f" posture {found.posture}, policy {found.policy_digest[:16]}"
     )
@@ -60,7 +65,7 @@ def _show(found: c2_pb2.GetStatusResponse) -> None:
             f"{partner.clock_offset_ms:+.1f} ms" if partner.HasField("clock_offset_ms") else "not known",
             partner.problem,
         )
-    console.print(partners)
+    out.print(partners)
     ledgers = Table("ledger", "entries", "receipt to", "post-quantum to", "root")
     for ledger in found.ledgers:
         ledgers.add_row(
@@ -70,4 +75,4 @@ def _show(found: c2_pb2.GetStatusResponse) -> None:
             str(ledger.pq_size),
             ledger.root.hex()[:16],
         )
-    console.print(ledgers)
+    out.print(ledgers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import IO
 
 import click
@@ -15,18 +15,27 @@ from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColum
 from signalfire.v1 import c2_pb2, report_pb2
 
 from gateway.cli.connecting import PARTLY, gateway_options
+from gateway.cli.lines import LineError, lines
 from gateway.client import Client, ClientError
 
 
 @click.command()
 @gateway_options
-@click.option("--in-flight", default=1024, show_default=True, help="Reports that may wait for their answer.")
+@click.option(
+    "--in-flight",
+    default=1024,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Reports that may wait for their answer.",
+)
 @click.argument("file", type=click.File("rb"), default="-")
 def submit(connect: Callable[[], Client], in_flight: int, file: IO[bytes]) -> None:
     """Push reports into your gateway: one JSON object a line, from FILE or standard input.
 
-    Each object is a Report of proto/signalfire/v1/report.proto in protobuf's JSON form. Each is answered when it is
-    durable; refused ones are printed with every reason. A broken connection is mended and nothing is doubled.
+    Each object is a Report of proto/signalfire/v1/report.proto in protobuf's JSON form; `subscribe` prints reports in
+    the same form. Each is answered when it is durable; refused ones are printed on standard error with every reason.
+    From a pipe, each report goes as soon as its line is there. A broken connection is mended, for as long as it takes,
+    and nothing is doubled.
 
     \b
     Exit code 0: all accepted; 3: some refused; 1: the gateway refused the caller, or a line is no report.
@@ -34,7 +43,7 @@ def submit(connect: Callable[[], Client], in_flight: int, file: IO[bytes]) -> No
     """
     try:
         accepted, refused = asyncio.run(_submit(connect(), file, in_flight))
-    except ClientError as error:
+    except (ClientError, LineError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{accepted} accepted, {refused} refused", err=True)
     if refused:
@@ -60,13 +69,17 @@ async def _submit(client: Client, file: IO[bytes], in_flight: int) -> tuple[int,
     return accepted, refused
 
 
-def _reports(file: IO[bytes]) -> Iterator[report_pb2.Report]:
-    for number, line in enumerate(file, 1):
+async def _reports(file: IO[bytes]) -> AsyncIterator[report_pb2.Report]:
+    async for number, line in lines(file):
         if not line.strip():
             continue
         try:
+            # The library would take an empty list for an empty message.
+            if not line.lstrip().startswith(b"{"):
+                raise json_format.ParseError("a JSON object begins with {")
             yield json_format.Parse(line, report_pb2.Report())
         except (json_format.ParseError, json.JSONDecodeError, UnicodeDecodeError) as error:
             raise click.ClickException(
-                f"line {number} is not a Report in protobuf's JSON form: {error}. What came before it was sent."
+                f"line {number} is not a Report in protobuf's JSON form: {error}. The lines before it were answered; "
+                "mend it and run again: what was accepted is not repeated."
             ) from error

@@ -35,7 +35,7 @@ _PRECEDENCES = [name.removeprefix("PRECEDENCE_") for name, value in report_pb2.P
 )
 @click.option("--at-least", "precedence", type=click.Choice(_PRECEDENCES), help="Lowest precedence. Default: all.")
 @click.option("--own", is_flag=True, help="Also this nation's own reports.")
-@click.option("--cursor", default="", help="Go on after this cursor.")
+@click.option("--cursor", default="", help="Go on after this cursor, instead of from the beginning.")
 @click.option(
     "--cursor-file",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -55,10 +55,14 @@ def subscribe(
 ) -> None:
     """Receive what partners released to your nation: one JSON object a line on standard output.
 
-    Every line has a `cursor`; resume from it with --cursor, or let --cursor-file keep it.
+    A line holds a "report", or "withdrawn" with the identifier of a report that no longer stands. Every line has a
+    "cursor", the place after it: resume from there with --cursor, or let --cursor-file keep it. Without either, all
+    that was ever received comes first. A broken connection is mended, and goes on from the last line.
 
     \b
-    Example: signalfire subscribe --credentials jpn/c2/command --gateway 127.0.0.1:7101 --class LIVE
+    Exit code 0: with --no-follow, everything up to now was printed; 1: the gateway refused the caller.
+    Examples: signalfire subscribe --credentials jpn/c2/command --gateway 127.0.0.1:7101 --class LIVE
+              signalfire subscribe ... --class EXERCISE --kind ImpactPrediction --from USA --no-follow
     """
     if cursor_file is not None and not cursor and cursor_file.exists():
         cursor = cursor_file.read_text("utf-8").strip()

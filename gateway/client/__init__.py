@@ -16,7 +16,9 @@ Both go on through broken connections and restarts of the gateway: `submit` send
 gateway knows a report by its identifier, so nothing is doubled), `subscribe` resumes after the last item that it gave.
 """
 
-from gateway.client.connection import Client, ClientError, Credentials
+from gateway.client.client import Client
+from gateway.client.connection import Credentials
+from gateway.client.errors import ClientError
 from gateway.client.receiving import CaughtUp, Received, Withdrawn
 from gateway.client.sending import Result
 

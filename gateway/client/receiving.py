@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from signalfire.v1 import c2_pb2, c2_pb2_grpc, report_pb2
 
+from gateway.client.connection import Connector
 from gateway.client.pause import Pause
-
-if TYPE_CHECKING:
-    from gateway.client.connection import Client
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +50,11 @@ class CaughtUp:
 Item: TypeAlias = Received | Withdrawn | CaughtUp
 
 
-async def subscribe(client: Client, request: c2_pb2.SubscribeRequest, follow: bool) -> AsyncIterator[Item]:
+async def subscribe(connector: Connector, request: c2_pb2.SubscribeRequest, follow: bool) -> AsyncIterator[Item]:
     """See `Client.subscribe`."""
     pause = Pause()
     while True:
-        async with client.attempt() as channel:
+        async with connector.attempt() as channel:
             async for response in c2_pb2_grpc.C2ServiceStub(channel).Subscribe(request):
                 pause.reset()
                 # From here on a new connection goes on after this item.

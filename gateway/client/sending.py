@@ -6,14 +6,13 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from signalfire.v1 import c2_pb2, c2_pb2_grpc, report_pb2
 
+from gateway.client.connection import Connector
+from gateway.client.errors import ClientError
 from gateway.client.pause import Pause
-
-if TYPE_CHECKING:
-    from gateway.client.connection import Client
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +33,27 @@ class _Outbox:
 
     def __init__(self, in_flight: int) -> None:
         self.results: asyncio.Queue[Result | Exception | None] = asyncio.Queue()
-        """Answers; None after the last; an exception when it cannot go on."""
+        """Answers; after the last None, or the error that the caller's reports ended with; the error of a connection
+        that is not worth trying again.
+        """
         self.to_send: asyncio.Queue[int] = asyncio.Queue()
         self.unanswered: dict[int, report_pb2.Report] = {}
         self._room = asyncio.Semaphore(in_flight)
         self._complete = False
+        self._failure: Exception | None = None
         self._added = 0
 
     async def fill(self, reports: Iterable[report_pb2.Report] | AsyncIterable[report_pb2.Report]) -> None:
         """Takes reports in as there is room."""
-        async for report in _each(reports):
+        try:
             await self._room.acquire()
-            self.unanswered[self._added] = report
-            self.to_send.put_nowait(self._added)
-            self._added += 1
+            async for report in _each(reports):
+                self.unanswered[self._added] = report
+                self.to_send.put_nowait(self._added)
+                self._added += 1
+                await self._room.acquire()
+        except Exception as error:  # the caller's own, which is given back to him when all before it is answered
+            self._failure = error
         self._complete = True
         self._end_if_done()
 
@@ -66,7 +72,7 @@ class _Outbox:
 
     def _end_if_done(self) -> None:
         if self._complete and not self.unanswered:
-            self.results.put_nowait(None)
+            self.results.put_nowait(self._failure)
 
 
 async def _each(
@@ -78,10 +84,12 @@ async def _each(
     else:
         for report in reports:
             yield report
+            # A plain iterable never waits, and would otherwise be read to its end before anything is sent.
+            await asyncio.sleep(0)
 
 
 async def submit(
-    client: Client, reports: Iterable[report_pb2.Report] | AsyncIterable[report_pb2.Report], in_flight: int
+    connector: Connector, reports: Iterable[report_pb2.Report] | AsyncIterable[report_pb2.Report], in_flight: int
 ) -> AsyncIterator[Result]:
     """See `Client.submit`."""
     outbox = _Outbox(in_flight)
@@ -94,7 +102,7 @@ async def submit(
 
     tasks = [
         asyncio.create_task(reporting_failure(outbox.fill(reports))),
-        asyncio.create_task(reporting_failure(_keep_sending(client, outbox))),
+        asyncio.create_task(reporting_failure(_keep_sending(connector, outbox))),
     ]
     try:
         while (result := await outbox.results.get()) is not None:
@@ -107,11 +115,11 @@ async def submit(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _keep_sending(client: Client, outbox: _Outbox) -> None:
+async def _keep_sending(connector: Connector, outbox: _Outbox) -> None:
     pause = Pause()
     while True:
         outbox.send_all_again()
-        async with client.attempt() as channel:
+        async with connector.attempt() as channel:
             call = c2_pb2_grpc.C2ServiceStub(channel).Submit()
             sent: list[int] = []
             writing = asyncio.create_task(_write(call, outbox, sent))
@@ -136,8 +144,13 @@ async def _write(call: Any, outbox: _Outbox, sent: list[int]) -> None:
 
 
 def _take(response: c2_pb2.SubmitResponse, outbox: _Outbox, sent: list[int]) -> None:
-    number = sent[response.position]
-    report = outbox.unanswered[number]
+    number = sent[response.position] if response.position < len(sent) else -1
+    report = outbox.unanswered.get(number)
+    if report is None:
+        raise ClientError(
+            f"the gateway answered request {response.position}, which waits for no answer; "
+            "what is at that address does not speak this contract"
+        )
     if response.WhichOneof("result") == "accepted":
         accepted = response.accepted
         outbox.answered(

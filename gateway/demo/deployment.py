@@ -2,8 +2,7 @@
 
 What is written is what a real deployment has, one directory a nation::
 
-    jpn/pki/             root, authorities, the signed trust bundle (of a real nation: offline, and nowhere near the
-    rest)
+    jpn/pki/             root, authorities, signed trust bundle (of a real nation: offline, far from the rest)
     jpn/keys/            the gateway's keys and certificate
     jpn/partners/        the bundles of its partners
     jpn/policy/          its release policy
@@ -16,6 +15,7 @@ What is written is what a real deployment has, one directory a nation::
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import socket
 import subprocess
@@ -53,6 +53,11 @@ class Deployed:
         return self.directory / "gateway.yaml"
 
     @property
+    def policy(self) -> Path:
+        """The nation's release policy."""
+        return self.directory / "policy"
+
+    @property
     def store(self) -> Path:
         """The gateway's store."""
         return self.directory / "store.db"
@@ -81,8 +86,7 @@ def deploy(
     """Writes a deployment of every node in `policies` (its release policy each), all of them partners.
 
     `max_age_s` is how old a report may be: a replay of history needs more than a live system. `changes` are further
-    keys
-    of every configuration. Raises IdentityError or OSError.
+    keys of every configuration. Raises IdentityError or OSError.
     """
     ports = iter(_free_ports(2 * len(policies)))
     deployed = {
@@ -99,7 +103,7 @@ def deploy(
         nation.issue_officer(pki, OFFICER, place.directory / "officer", now=now)
         nation.write_bundle(pki, now=now)
     for node, place in deployed.items():
-        shutil.copytree(policies[node], place.directory / "policy")
+        shutil.copytree(policies[node], place.policy)
         partners = place.directory / "partners"
         partners.mkdir()
         for other, elsewhere in deployed.items():
@@ -161,21 +165,29 @@ def _free_ports(count: int) -> Sequence[int]:
             each.close()
 
 
+STOP_S = 15.0
+"""Seconds that a gateway which was told to stop may take before it is killed."""
+
+
 class Gateway:
-    """The process of one nation's gateway."""
+    """The process of one nation's gateway. Whoever starts it also ends it, with `stop` or `kill`."""
 
     def __init__(self, place: Deployed) -> None:
         self.place = place
         self._process: subprocess.Popen[bytes] | None = None
+        self._told = False
 
     def start(self) -> None:
         """Starts it; its log is appended to `gateway.log` in the nation's directory."""
+        self._told = False
         with (self.place.directory / "gateway.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "gateway", "serve", "--config", str(self.place.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                # A group of its own: Ctrl-C at the terminal reaches whoever started it, who then stops it in order.
+                process_group=0,
             )
 
     async def ready(self, timeout_s: float = 30.0) -> None:
@@ -213,14 +225,21 @@ class Gateway:
             self._process.kill()
             self._process.wait()
 
+    def tell_to_stop(self) -> None:
+        """Tells it to stop, once, and does not wait."""
+        # A second signal could meet it when its handler is gone already, and would then look like a crash.
+        if self._process is not None and not self._told:
+            self._told = True
+            self._process.terminate()
+
     def stop(self) -> int | None:
-        """Tells it to stop, and waits; returns its exit code."""
+        """Tells it to stop, and waits; returns its exit code. Whatever happens meanwhile, it is gone afterwards."""
         if self._process is None:
             return None
-        if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(timeout=15)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-        return self._process.wait()
+        self.tell_to_stop()
+        try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=STOP_S)
+        finally:
+            self.kill()
+        return self._process.returncode

@@ -31,7 +31,7 @@ class Draft:
     """One report to be. Times are seconds since the scenario's start.
 
     `key` names the draft inside its nation and `event` the nation's event (`Launch.id`, or a name of its own where
-    the nation took one launch for two). `releasable_to` overrides the nation's own list if it is not none.
+    the nation took one launch for two).
     """
 
     key: str
@@ -46,7 +46,6 @@ class Draft:
     country_known: bool = True
     references: tuple[Reference, ...] = ()
     caveats: tuple[str, ...] = ()
-    releasable_to: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,12 +72,13 @@ class Sensor(_Strict):
 
 
 class CloseTracks(_Strict):
-    """Track points that stations measured within a distance betray how well they see: a narrower marking."""
+    """Track points that stations measured within a distance betray how well they see: they carry a caveat, and the
+    release policy says what follows from it.
+    """
 
     stations: Annotated[tuple[Station, ...], Field(min_length=1)]
     within_km: Annotated[float, Field(gt=0)]
     caveat: Annotated[str, Field(pattern=r"^[A-Z0-9 _-]{1,32}$")]
-    releasable_to: tuple[NodeName, ...]
 
 
 class Markings(_Strict):
@@ -183,9 +184,7 @@ KOREA: Final = Nation(
         impact_prediction="CONFIDENTIAL",
         all_clear="UNCLASSIFIED",
         releasable_to=("JPN", "USA"),
-        close_tracks=CloseTracks(
-            stations=("radar-1", "radar-2"), within_km=360, caveat="KOR-USA ONLY", releasable_to=("USA",)
-        ),
+        close_tracks=CloseTracks(stations=("radar-1", "radar-2"), within_km=360, caveat="KOR-USA ONLY"),
     ),
     sensors=(
         Sensor(

@@ -1,103 +1,127 @@
-"""Plays a scenario over real gateways: one process a nation, and for each a C2 system that pushes, one that
-receives, and
-an officer who watches every decision.
+"""Plays a scenario over real gateways: one process a nation, and for each a C2 system that pushes, one that receives,
+and an officer who watches every decision.
 
-Halfway one nation's gateway is killed, and started again later: the others go on, and it catches up.
+Gateways are killed and started again as the outages say: the others go on, and whoever was away catches up.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
-from signalfire.v1 import officer_pb2, report_pb2
+from signalfire.v1 import report_pb2
 
-from gateway.client import Received, Withdrawn
+import policy
+from gateway.client import CaughtUp, Received
 from gateway.demo.deployment import PUSHER, READER, Deployed, Gateway
 from gateway.demo.errors import DemoError
+from gateway.demo.narrate import Narrator
+from gateway.demo.outage import Outage, by_node
 from gateway.demo.pace import pace
 from gateway.demo.reports import TimedReport, timeline
 from gateway.demo.scenario import Scenario
 from gateway.demo.tally import Tally, utc_now
 
-KILL_AT: Final = 0.45
-"""Part of the replay after which a gateway is killed."""
-
-RESTART_AT: Final = 0.70
-"""Part of the replay after which it is started again."""
-
 SETTLE_S: Final = 30.0
 """Seconds that everything may take to arrive once the last report was pushed."""
+
+ROUTINE_EVENTS: Final = frozenset({"started", "bundle-taken-up"})
+"""Kinds of a node's events that every start brings: not worth a line."""
 
 TRAFFIC: Final = (report_pb2.TRAFFIC_CLASS_EXERCISE, report_pb2.TRAFFIC_CLASS_TEST, report_pb2.TRAFFIC_CLASS_LIVE)
 
 
 @dataclass(slots=True)
 class Replay:
-    """One replay as it goes: what the display shows and what the end is judged by."""
+    """One replay as it goes: what the display shows and what the end is judged by.
+
+    `say` is given a line for a reader whenever something is worth telling.
+    """
 
     scenario: Scenario
     deployed: Mapping[str, Deployed]
     gateways: Mapping[str, Gateway]
-    victim: str
-    tally: Tally = field(default_factory=Tally)
+    outages: Sequence[Outage] = ()
     say: Callable[[str], None] = lambda _: None
-    progress: float = 0.0
-    total: int = 0
-    outage: Tally | None = None
-    """What the others shared while the victim was away."""
-    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+    _narrator: Narrator = field(default_factory=lambda: Narrator({}, {}))
+    _span: tuple[float, float] | None = None
+    """When the first and the last report are due, by the event loop's clock."""
 
     async def run(self, *, duration_s: float | None, seed: int) -> None:
-        """Plays to the end and waits until everything has arrived. Raises DemoError."""
+        """Plays to the end and waits until everything has arrived. `duration_s`: see `pace`. Raises DemoError,
+        ClientError or IdentityError.
+        """
+        outages = by_node(self.outages, self.deployed)
         for gateway in self.gateways.values():
             gateway.start()
         await asyncio.gather(*(gateway.ready() for gateway in self.gateways.values()))
         self.say("all gateways are up")
+        items = self._timeline(seed)
+        offsets = pace(items, duration_s=duration_s)
         try:
-            for node in self.deployed:
-                self._spawn(self._subscribe(node))
-                self._spawn(self._watch(node))
-            await self._play(duration_s, seed)
-            await self._settle()
-        finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            async with asyncio.TaskGroup() as group:
+                users = [group.create_task(work) for node in self.deployed for work in self._users(node)]
+                await self._play(items, offsets, outages)
+                await self._settle()
+                for user in users:
+                    user.cancel()
+        except ExceptionGroup as failed:
+            # Whoever fails ends all the others: the first failure is the one to tell.
+            raise failed.exceptions[0] from failed
 
     def stop(self) -> dict[str, int | None]:
         """Stops every gateway; returns their exit codes."""
+        for gateway in self.gateways.values():
+            gateway.tell_to_stop()
         return {node: gateway.stop() for node, gateway in self.gateways.items()}
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.append(task)
-        return task
+    @property
+    def progress(self) -> float:
+        """The part of the replay that has been played, 0 to 1."""
+        if self._span is None:
+            return 0.0
+        began, end = self._span
+        return min(1.0, (asyncio.get_running_loop().time() - began) / (end - began)) if end > began else 1.0
 
-    # --- the three users of each gateway
+    def _timeline(self, seed: int) -> list[TimedReport]:
+        items = timeline(self.scenario, shift=timedelta(0), seed=seed)
+        if not items:
+            raise DemoError(
+                "The scenario makes no reports", where=self.scenario.name, mend="Name launches that are seen."
+            )
+        # History is moved so that its last report is made now: nothing in it lies ahead of the clock.
+        shift = utc_now() - self.scenario.start - timedelta(seconds=items[-1].at)
+        items = timeline(self.scenario, shift=shift, seed=seed)
+        reports = {(item.node, item.report.report_id): item.report for item in items}
+        self._narrator = Narrator(reports, _reasons(self.deployed.values()))
+        return items
+
+    # --- the users of each gateway
+
+    def _users(self, node: str) -> Iterable[Coroutine[Any, Any, None]]:
+        yield self._subscribe(node)
+        yield self._watch(node)
 
     async def _subscribe(self, node: str) -> None:
         async for item in self.deployed[node].client(READER).subscribe(TRAFFIC):
             if isinstance(item, Received):
-                self.tally.delivered(node, item, utc_now())
-                if self.outage is not None:
-                    self.outage.delivered(node, item, utc_now())
-            elif isinstance(item, Withdrawn):
+                seconds = self.tally.delivered(node, item, utc_now())
+                self._tell(self._narrator.delivered(node, item.received_from, item.report, seconds))
+            elif not isinstance(item, CaughtUp):
                 self.tally.recalled(node, item)
 
     async def _watch(self, node: str) -> None:
         async for response in self.deployed[node].officer().watch_decisions():
             if response.WhichOneof("record") == "decision_record":
                 self.tally.decided(node, response.decision_record)
-            self._told(node, response)
-
-    def _told(self, node: str, response: officer_pb2.WatchDecisionsResponse) -> None:
-        if response.WhichOneof("record") == "node_event" and response.node_event.kind != "started":
-            self.say(f"{node}: {response.node_event.kind}: {response.node_event.detail}")
+                self._tell(self._narrator.decided(node, response.decision_record))
+            elif response.node_event.kind not in ROUTINE_EVENTS:
+                self.say(f"{node}: {response.node_event.kind}: {response.node_event.detail}")
 
     async def _push(self, node: str, due: Sequence[tuple[float, TimedReport]], began: float) -> None:
         loop = asyncio.get_running_loop()
@@ -109,74 +133,55 @@ class Replay:
                 yield item.report
 
         async for result in self.deployed[node].client(PUSHER).submit(reports()):
-            if not result.accepted or result.accepted_time is None:
-                reasons = "; ".join(f"{v.field}: {v.problem}" for v in result.violations)
-                self.tally.refused.append(f"{node} refused {result.report_id}: {reasons}")
-                continue
-            self.tally.accepted[(node, result.report_id)] = result.accepted_time
-            if self.outage is not None:
-                self.outage.accepted[(node, result.report_id)] = result.accepted_time
+            self.tally.answered(node, result)
+
+    def _tell(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.say(line)
 
     # --- the course of the replay
 
-    async def _play(self, duration_s: float | None, seed: int) -> None:
-        items = timeline(self.scenario, shift=timedelta(0), seed=seed)
-        if not items:
-            raise DemoError(
-                "The scenario makes no reports", where=self.scenario.name, mend="Name launches that are seen."
-            )
-        # History is moved so that its last report is made now: nothing in it lies ahead of the clock.
-        shift = utc_now() - self.scenario.start - timedelta(seconds=items[-1].at)
-        items = timeline(self.scenario, shift=shift, seed=seed)
-        offsets = pace(items, duration_s=duration_s)
-        began, end = asyncio.get_running_loop().time(), offsets[-1]
-        self.total = len(items)
-        pushing = [
-            self._spawn(
-                self._push(node, [(o, i) for o, i in zip(offsets, items, strict=True) if i.node == node], began)
-            )
-            for node in self.deployed
-        ]
-        outage = self._spawn(self._outage(began, end))
-        clock = self._spawn(self._tell_time(began, end))
+    async def _play(
+        self, items: Sequence[TimedReport], offsets: Sequence[float], outages: Mapping[str, Sequence[Outage]]
+    ) -> None:
+        began = asyncio.get_running_loop().time()
+        self._span = began, began + offsets[-1]
         try:
-            async with asyncio.timeout(end + SETTLE_S):
-                await asyncio.gather(*pushing, outage)
+            async with asyncio.timeout(offsets[-1] + SETTLE_S), asyncio.TaskGroup() as group:
+                for node in self.deployed:
+                    due = [(offset, item) for offset, item in zip(offsets, items, strict=True) if item.node == node]
+                    group.create_task(self._push(node, due, began))
+                    group.create_task(self._suffer(node, outages[node]))
         except TimeoutError:
             raise DemoError(
                 f"Not every report was answered within {SETTLE_S:g} s of the end",
                 where="; ".join(str(place.directory / "gateway.log") for place in self.deployed.values()),
                 mend="Read the ends of the logs.",
             ) from None
-        finally:
-            clock.cancel()
-        self.progress = 1.0
 
-    async def _tell_time(self, began: float, end: float) -> None:
+    async def _suffer(self, node: str, outages: Sequence[Outage]) -> None:
+        """The outages of one gateway, one after another. A gateway may be killed while it still starts."""
+        assert self._span is not None
+        began, end = self._span
         loop = asyncio.get_running_loop()
-        while True:
-            self.progress = min(1.0, (loop.time() - began) / end) if end else 1.0
-            await asyncio.sleep(0.2)
-
-    async def _outage(self, began: float, end: float) -> None:
-        loop = asyncio.get_running_loop()
-        await asyncio.sleep(max(0.0, began + KILL_AT * end - loop.time()))
-        gateway = self.gateways[self.victim]
-        gateway.kill()
-        self.outage = Tally()
-        others = " and ".join(node for node in self.deployed if node != self.victim)
-        self.say(f"the gateway of {self.victim} is killed (kill -9); {others} go on")
-        await asyncio.sleep(max(0.0, began + RESTART_AT * end - loop.time()))
-        during, self.outage = self.outage, None
-        for (origin, recipient), seconds in sorted(during.latencies.items()):
-            if self.victim not in (origin, recipient):
-                self.say(
-                    f"meanwhile {origin} shared {len(seconds)} reports with {recipient},"
-                    f" the slowest after {max(seconds) * 1000:.0f} ms"
-                )
-        gateway.start()
-        await gateway.ready()
-        self.say(f"the gateway of {self.victim} is started again")
+        gateway = self.gateways[node]
+        others = [other for other in self.deployed if other != node]
+        for outage in outages:
+            await asyncio.sleep(max(0.0, began + outage.begins * (end - began) - loop.time()))
+            gateway.kill()
+            self.say(f"the gateway of {node} is killed (kill -9); {' and '.join(others)} go on")
+            before = {direction: len(seconds) for direction, seconds in self.tally.latencies.items()}
+            await asyncio.sleep(max(0.0, began + outage.ends * (end - began) - loop.time()))
+            for origin in others:
+                for recipient in others:
+                    shared = self.tally.latencies.get((origin, recipient), [])[before.get((origin, recipient), 0) :]
+                    if shared:
+                        slowest = f"the slowest after {max(shared) * 1000:,.0f} ms"
+                        self.say(f"meanwhile {origin} shared {len(shared)} reports with {recipient}, {slowest}")
+            gateway.start()
+            self.say(f"the gateway of {node} is started again")
+        if outages:
+            await gateway.ready()
 
     async def _settle(self) -> None:
         """Waits until nothing is outstanding and every ledger has its receipt and its post-quantum line."""
@@ -199,3 +204,13 @@ class Replay:
                     continue
             return False
         return True
+
+
+def _reasons(deployed: Iterable[Deployed]) -> dict[tuple[str, str, str], str]:
+    """What officers wrote into their rules, by (node, partner, rule). Raises PolicyError."""
+    return {
+        (place.node, partner, rule.name): rule.reason
+        for place in deployed
+        for partner, rules in policy.load(place.policy).partners.items()
+        for rule in rules.rules
+    }

@@ -170,7 +170,6 @@ def _report(
     stamp: Callable[[float], Timestamp],
     report_id: Callable[[str], str],
 ) -> report_pb2.Report:
-    releasable_to = nation.markings.releasable_to if draft.releasable_to is None else draft.releasable_to
     report = report_pb2.Report(
         report_id=report_id(draft.key),
         originator_node=nation.node,
@@ -185,7 +184,7 @@ def _report(
         marking=report_pb2.Marking(
             policy=nation.node,
             classification=messages.classification(draft.classification),
-            releasable_to=releasable_to,
+            releasable_to=nation.markings.releasable_to,
             caveats=draft.caveats,
         ),
         threat=_threat(draft),

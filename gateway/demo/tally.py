@@ -2,9 +2,12 @@
 
 The claims that are checked at the end, for every report and every partner:
 
-1. *Nothing lost*: what a decision released was received, by the partner's C2 system, and so was every withdrawal.
+1. *Nothing lost*: every report that was accepted is decided; what a decision released was received, by the partner's C2
+   system, and so was every withdrawal.
 2. *Nothing doubled*: it was received once.
-3. *Nothing leaked*: what was received had been released, and holds no field that its decision does not name.
+3. *Nothing leaked*: what was received had been released, and holds no field that its decision does not name; nobody is
+   told of the withdrawal of what he was not given.
+4. *Nothing refused*: a replay holds valid reports only.
 """
 
 from __future__ import annotations
@@ -15,9 +18,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from google.protobuf.message import Message
-from signalfire.v1 import ledger_pb2, report_pb2
+from signalfire.v1 import ledger_pb2
 
-from gateway.client import Received, Withdrawn
+from gateway.client import Received, Result, Withdrawn
 
 
 @dataclass(slots=True)
@@ -28,7 +31,8 @@ class Tally:
     """Reports handed to the client library, by node."""
     accepted: dict[tuple[str, str], datetime] = field(default_factory=dict)
     """(node, report id) to the time of its acceptance."""
-    refused: list[str] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    """(node, which report and why)."""
     decisions: dict[tuple[str, str, str], ledger_pb2.Decision] = field(default_factory=dict)
     """(node, report id, partner) to the decision."""
     withheld: dict[tuple[str, str, str], int] = field(default_factory=Counter)
@@ -37,12 +41,23 @@ class Tally:
     """(node, originator, report id) to how often the node's C2 system received it."""
     withdrawals: dict[tuple[str, str, str], int] = field(default_factory=Counter)
     """The same, of withdrawals."""
-    leaks: list[str] = field(default_factory=list)
     latencies: dict[tuple[str, str], list[float]] = field(default_factory=dict)
-    """(origin, recipient) to seconds from durable at the origin to delivered to the recipient's C2 system."""
-    events: dict[str, Counter[str]] = field(default_factory=dict)
-    """Node to what it knows: kinds of report, by originator."""
+    """(origin, recipient) to seconds from accepted at the origin to delivered to the recipient's C2 system."""
+    known: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
+    """(node, origin) to what the node knows from there: kinds of report, and how many of each."""
     _fields: dict[tuple[str, str, str], frozenset[str]] = field(default_factory=dict)
+    _early: dict[tuple[str, str], list[tuple[str, datetime]]] = field(default_factory=dict)
+    """Deliveries, (node, time), of reports whose acceptance is not known yet."""
+
+    def answered(self, node: str, result: Result) -> None:
+        """The gateway of `node` answered a report."""
+        if not result.accepted or result.accepted_time is None:
+            reasons = "; ".join(f"{v.field}: {v.problem}" for v in result.violations)
+            self.refused.append((node, f"report {result.report_id}: {reasons}"))
+            return
+        self.accepted[(node, result.report_id)] = result.accepted_time
+        for recipient, time in self._early.pop((node, result.report_id), ()):
+            self._measured(node, recipient, result.accepted_time, time)
 
     def decided(self, node: str, record: ledger_pb2.DecisionRecord) -> None:
         """A decision record of `node` was read."""
@@ -54,24 +69,30 @@ class Tally:
             if decision.outcome != ledger_pb2.OUTCOME_RELEASED:
                 self.withheld[(node, decision.partner, decision.rule)] += 1
 
-    def delivered(self, node: str, item: Received, now: datetime) -> None:
-        """The C2 system of `node` received a report."""
+    def delivered(self, node: str, item: Received, now: datetime) -> float | None:
+        """The C2 system of `node` received a report. Returns the seconds since its acceptance, where that is known."""
         origin = item.received_from
         key = (node, origin, item.report.report_id)
         self.received[key] += 1
-        self._fields[key] = frozenset(leaf_paths(item.report))
-        kind = item.report.WhichOneof("content") or "nothing"
-        self.events.setdefault(node, Counter())[f"{kind} from {origin}"] += 1
+        self._fields[key] = self._fields.get(key, frozenset()) | frozenset(leaf_paths(item.report))
+        self.known.setdefault((node, origin), Counter())[item.report.WhichOneof("content") or "nothing"] += 1
         accepted = self.accepted.get((origin, item.report.report_id))
-        if accepted is not None:
-            self.latencies.setdefault((origin, node), []).append((now - accepted).total_seconds())
+        if accepted is None:
+            self._early.setdefault((origin, item.report.report_id), []).append((node, now))
+            return None
+        return self._measured(origin, node, accepted, now)
+
+    def _measured(self, origin: str, recipient: str, accepted: datetime, delivered: datetime) -> float:
+        seconds = (delivered - accepted).total_seconds()
+        self.latencies.setdefault((origin, recipient), []).append(seconds)
+        return seconds
 
     def recalled(self, node: str, item: Withdrawn) -> None:
         """The C2 system of `node` was told that a report no longer stands."""
         self.withdrawals[(node, item.originator_node, item.report_id)] += 1
 
     def outstanding(self) -> Iterator[str]:
-        """What was released and has not been received, in words."""
+        """What was accepted and is not decided, and what was released and has not been received, in words."""
         expected: Counter[tuple[str, str]] = Counter()
         for (origin, report_id, partner), decision in self.decisions.items():
             expected[(origin, partner)] += decision.withdrawals
@@ -83,15 +104,18 @@ class Tally:
         for (origin, partner), count in expected.items():
             if got[(origin, partner)] < count:
                 yield f"{partner} has received {got[(origin, partner)]} of {count} withdrawals by {origin}"
+        decided = {(origin, report_id) for origin, report_id, _ in self.decisions}
+        for node, report_id in self.accepted.keys() - decided:
+            yield f"{node} has accepted report {report_id} and not decided it"
+        answered = Counter(node for node, _ in [*self.accepted, *self.refused])
         for node, count in self.pushed.items():
-            decided = len({report_id for origin, report_id, _ in self.decisions if origin == node})
-            if decided < count:
-                yield f"{node} has decided {decided} of {count} reports"
+            if answered[node] < count:
+                yield f"{node} has answered {answered[node]} of {count} reports"
 
     def faults(self) -> list[str]:
         """Everything that broke a claim of this module; empty: all of them hold."""
         found = [f"lost: {what}" for what in self.outstanding()]
-        found += [f"refused: {what}" for what in self.refused]
+        found += [f"refused: {node} refused {what}" for node, what in self.refused]
         for (node, origin, report_id), count in [*self.received.items(), *self.withdrawals.items()]:
             if count > 1:
                 found.append(f"doubled: {node} received {report_id} of {origin} {count} times")
@@ -102,7 +126,11 @@ class Tally:
             elif not fields <= set(decision.fields):
                 beyond = ", ".join(sorted(fields - set(decision.fields)))
                 found.append(f"leaked: {node} received {beyond} of report {report_id} of {origin}")
-        return found + [f"leaked: {what}" for what in self.leaks]
+        for node, origin, report_id in self.withdrawals:
+            decision = self.decisions.get((origin, report_id, node))
+            if decision is None or decision.outcome != ledger_pb2.OUTCOME_RELEASED:
+                found.append(f"leaked: {node} was told that {report_id} of {origin} no longer stands, and never had it")
+        return found
 
     @property
     def released(self) -> int:
@@ -125,11 +153,6 @@ def leaf_paths(message: Message, prefix: str = "") -> Iterator[str]:
         elements: Sequence[Message] = value if descriptor.is_repeated else [value]
         for element in elements:
             yield from leaf_paths(element, path + ".")
-
-
-def kind_words(report: report_pb2.Report) -> str:
-    """The kind of a report in words."""
-    return (report.WhichOneof("content") or "nothing").replace("_", " ")
 
 
 def utc_now() -> datetime:

@@ -108,7 +108,6 @@ def _point(
         launch=watch.launch,
         references=references,
         caveats=(close.caveat,) if close else (),
-        releasable_to=close.releasable_to if close else None,
     )
 
 

@@ -24,7 +24,7 @@ from gateway.cancellation import being_cancelled
 from gateway.exchange import handshake
 from gateway.exchange.heartbeat import check_heartbeat
 from gateway.exchange.partners import Link, Partners
-from gateway.exchange.server import ExchangeLimits
+from gateway.exchange.server import ExchangeLimits, shown
 from gateway.identity.errors import IdentityError
 from gateway.identity.spiffe import SpiffeId
 from gateway.identity.tls import KeyPairFiles, channel_credentials, channel_options
@@ -32,7 +32,7 @@ from gateway.ledger.errors import LedgerError
 from gateway.ledger.merkle import EMPTY_ROOT
 from gateway.ledger.origin import Lane, Origin
 from gateway.ledger.stores import CosignatureKind, StoreReader
-from gateway.release.errors import Unavailable
+from gateway.release.errors import ReleaseError
 from gateway.release.opening import Opener
 from gateway.release.replica import IncomingBatch
 from gateway.release.sequencer import Sequencer
@@ -54,6 +54,8 @@ _CHANNEL_OPTIONS: Final = [
     ("grpc.keepalive_timeout_ms", 2000),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.enable_retries", 0),
+    # Compression would let a few bytes become many before anything is checked.
+    ("grpc.compression_enabled_algorithms_bitset", 1),
     # Every channel has a connection of its own.
     ("grpc.use_local_subchannel_pool", 1),
 ]
@@ -122,13 +124,12 @@ class PartnerFollower:
             began = self._monotonic()
             try:
                 await serve()
-                pause = self._limits.backoff_min_s
-                continue
+                # It ended as it should, with a successor; even so it pauses, or a partner could keep it dialling.
             except asyncio.CancelledError:
                 if being_cancelled():
                     raise
                 # gRPC ended the call, not anybody this task: dial again.
-            except (grpc.aio.AioRpcError, IdentityError, LedgerError, LinkError, Unavailable, OSError) as error:
+            except (grpc.aio.AioRpcError, IdentityError, LedgerError, LinkError, ReleaseError, OSError) as error:
                 problem = _words(error)
                 if problem != self._link.problems.get(lane):
                     log.warning("%s %s: %s", self._node, lane, problem)
@@ -177,7 +178,7 @@ class PartnerFollower:
         async with self._dial() as stub:
             call = stub.Follow()
             await self._in_time(self._prove(call, exchange_pb2.FollowRequest, handshake.FOLLOW, partner))
-            await call.write(exchange_pb2.FollowRequest(open=self._claim(origin)))
+            await _write(call, exchange_pb2.FollowRequest(open=self._claim(origin)))
             await self._take(call, origin, partner, lane)
 
     def _claim(self, origin: Origin) -> exchange_pb2.Open:
@@ -198,6 +199,7 @@ class PartnerFollower:
                 case "opened":
                     self._link.following.add(lane.value)
                     self._link.problems.pop(lane.value, None)
+                    await self._answer_again(call, origin)
                 case "batch":
                     await self._receive(call, origin, message.batch, lane)
                 case "cosignature":
@@ -211,6 +213,17 @@ class PartnerFollower:
                 case other:
                     raise LinkError(f"{other or 'an empty message'} came where it has no place")
 
+    async def _answer_again(self, call: Any, origin: Origin) -> None:
+        """The last answers may have been lost with the stream that they were on: they are given again, once a stream."""
+        row = self._reader().ledger(origin)
+        if row is None:
+            return
+        receipt = self._reader().cosignature(row.id, CosignatureKind.RECEIPT)
+        if receipt is not None:
+            await _write(call, exchange_pb2.FollowRequest(receipt=exchange_pb2.Receipt(note=receipt.note)))
+        for statement in self._reader().unopenable(row.id):
+            await _write(call, exchange_pb2.FollowRequest(unopenable=exchange_pb2.Unopenable(note=statement.note)))
+
     async def _receive(self, call: Any, origin: Origin, batch: exchange_pb2.Batch, lane: Lane) -> None:
         incoming = IncomingBatch(
             origin,
@@ -222,11 +235,11 @@ class PartnerFollower:
         )
         received = await self._sequencer.do(ReceiveBatch(incoming, self._partner(), self._opener, self._report_limits))
         # The batch is durable here: only now may its receipt go.
-        await call.write(exchange_pb2.FollowRequest(receipt=exchange_pb2.Receipt(note=received.receipt)))
+        await _write(call, exchange_pb2.FollowRequest(receipt=exchange_pb2.Receipt(note=received.receipt)))
         for note in received.unopenable:
             self._telemetry.unopenable.labels(partner=self._node, direction="received").inc()
             log.error("%s: an entry of %s cannot be used", origin, self._node)
-            await call.write(exchange_pb2.FollowRequest(unopenable=exchange_pb2.Unopenable(note=note)))
+            await _write(call, exchange_pb2.FollowRequest(unopenable=exchange_pb2.Unopenable(note=note)))
         self._telemetry.entries_received.labels(partner=self._node, lane=lane.value).inc(batch.count)
         self._telemetry.reports_received.labels(partner=self._node).inc(received.reports)
         self._telemetry.withdrawals_received.labels(partner=self._node).inc(received.withdrawals)
@@ -244,9 +257,8 @@ class PartnerFollower:
                     if message.WhichOneof("message") != "pulse":
                         raise LinkError(f"{message.WhichOneof('message')} came where a heartbeat was due")
                     counter = self._hear(message.pulse)
-                    await call.write(
-                        exchange_pb2.HeartbeatRequest(echo=exchange_pb2.Echo(counter=counter, time_ns=self._now_ns()))
-                    )
+                    echo = exchange_pb2.Echo(counter=counter, time_ns=self._now_ns())
+                    await _write(call, exchange_pb2.HeartbeatRequest(echo=echo))
         finally:
             self._link.heartbeat_at = None
 
@@ -290,9 +302,9 @@ class PartnerFollower:
             return challenge
 
         await handshake.prove_to_server(
-            lambda hello: call.write(request(hello=hello)),
+            lambda hello: _write(call, request(hello=hello)),
             read_challenge,
-            lambda proof: call.write(request(proof=proof)),
+            lambda proof: _write(call, request(proof=proof)),
             purpose=purpose,
             own=self._own,
             signer=self._signatory.gateway,
@@ -305,10 +317,21 @@ async def _read(call: Any) -> Any:
     if message is grpc.aio.EOF:
         # The status says why, where there is one to say it.
         raise LinkError(f"the partner ended the stream: {await call.details() or (await call.code()).name}")
+    if message is None:
+        # What gRPC gives for bytes that its deserializer refused.
+        raise LinkError("the partner sent a message that is not of the contract")
     return message
+
+
+async def _write(call: Any, message: Any) -> None:
+    try:
+        await call.write(message)
+    except asyncio.InvalidStateError:
+        # The partner ended the stream between its last message and this one.
+        raise LinkError(f"the partner ended the stream: {await call.details() or (await call.code()).name}") from None
 
 
 def _words(error: Exception) -> str:
     if isinstance(error, grpc.aio.AioRpcError):
-        return f"{error.code().name}: {error.details()}"
-    return str(error) or type(error).__name__
+        return shown(f"{error.code().name}: {error.details()}")
+    return shown(str(error)) or type(error).__name__

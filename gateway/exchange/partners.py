@@ -63,7 +63,13 @@ class Pinned:
 class Partners:
     """The partners' bundles, read again whenever their files change, and the state of the links."""
 
-    def __init__(self, pinned: Sequence[Pinned], now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, pinned: Sequence[Pinned], now: Callable[[], datetime], last_sequence: Callable[[str], int]
+    ) -> None:
+        """`last_sequence` gives the sequence of a node's bundle that is on record, 0 where none is: an older one is
+        refused, also by a gateway that has just started.
+        """
+        self._last_sequence = last_sequence
         self._pinned = {pin.node: pin for pin in pinned}
         self._now = now
         self._raw: dict[str, bytes] = {}
@@ -73,9 +79,14 @@ class Partners:
         self.links = {pin.node: Link() for pin in pinned}
 
     @classmethod
-    def load(cls, pinned: Sequence[Pinned], now: Callable[[], datetime]) -> Partners:
+    def load(
+        cls,
+        pinned: Sequence[Pinned],
+        now: Callable[[], datetime],
+        last_sequence: Callable[[str], int] = lambda _: 0,
+    ) -> Partners:
         """Reads every bundle. A partner whose bundle cannot be believed is left out, loudly, until it can."""
-        partners = cls(pinned, now)
+        partners = cls(pinned, now, last_sequence)
         partners.refresh()
         return partners
 
@@ -103,9 +114,16 @@ class Partners:
 
     def _take(self, pin: Pinned, raw: bytes) -> None:
         seen = self._bundles.get(pin.node)
-        bundle = TrustBundle.open(
-            raw, pin.root, now=self._now(), at_least_sequence=0 if seen is None else seen.sequence
-        )
+        at_least = max(self._last_sequence(pin.node), 0 if seen is None else seen.sequence)
+        bundle = TrustBundle.open(raw, pin.root, now=self._now(), at_least_sequence=at_least)
+        if bundle.node != pin.node:
+            # Otherwise what is meant for one partner would be sealed to another.
+            raise TrustBundleError(
+                Refusal.WRONG_NODE,
+                f"the pinned root and bundle are those of {bundle.node}",
+                where=f"partner {pin.node}",
+                mend=f"Pin the root and bundle of {pin.node}.",
+            )
         self._partners[pin.node] = _keys(bundle)
         self._bundles[pin.node] = bundle
         self._raw[pin.node] = raw

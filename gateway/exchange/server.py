@@ -6,28 +6,31 @@ Rules, in order, for every stream:
 2. The challenge: both sides sign (`gateway.exchange.handshake`).
 3. A node is served the ledgers of which it is the recipient, and no other.
 4. Only what the store returns is sent: nothing leaves that is not on record. Each batch carries the signed
-   checkpoint of
-   its end.
+   checkpoint of its end.
 5. What the follower claims to have must be a prefix of the ledger. An unsigned claim that is not ends the stream and no
    more. A checkpoint signed by this node that its ledger contradicts is proof that the ledger's tail was lost: the
-   ledger
-   ends, and its next generation opens at once.
+   ledger ends, and its next generation opens at once.
+6. A stream ends when the partner's trust bundle expires or names other keys than it was opened under.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import grpc
+from google.protobuf.message import DecodeError
 from signalfire.v1 import exchange_pb2, exchange_pb2_grpc, ledger_pb2
 
 from gateway.exchange import handshake
-from gateway.exchange.heartbeat import Counter, sign_heartbeat
+from gateway.exchange.heartbeat import Counter as HeartbeatCounter
+from gateway.exchange.heartbeat import sign_heartbeat
 from gateway.exchange.partners import Partners
 from gateway.identity.errors import IdentityError
 from gateway.identity.spiffe import Role, SpiffeId
@@ -47,6 +50,10 @@ from gateway.telemetry import Telemetry
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+
+MAX_SHOWN: Final = 512
+"""Characters of a reason that are logged or sent: gRPC carries it in a header, of which it takes a few kilobytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +78,7 @@ class ExchangeLimits:
     """
 
 
-class Refusal(Exception):
+class StreamEnded(Exception):
     """A stream is ended with a gRPC status and a sentence that says why."""
 
     def __init__(self, code: grpc.StatusCode, detail: str) -> None:
@@ -94,7 +101,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         watch: Watch,
         telemetry: Telemetry,
         limits: ExchangeLimits,
-        counter: Counter,
+        counter: HeartbeatCounter,
         now: Callable[[], datetime],
         now_ns: Callable[[], int],
         monotonic_ns: Callable[[], int],
@@ -111,7 +118,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         self._now = now
         self._now_ns = now_ns
         self._monotonic_ns = monotonic_ns
-        self._streams: dict[str, int] = {}
+        self._streams: Counter[str] = Counter()
 
     async def Follow(  # type: ignore[override]  # noqa: N802  gRPC's name; a coroutine that writes to its context
         self,
@@ -124,8 +131,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             await context.write(exchange_pb2.FollowResponse(challenge=challenge))
 
         async def serve() -> None:
-            partner = await self._prove(context, request_iterator, send_challenge, handshake.FOLLOW)
-            with self._counted(partner.node):
+            async with self._proven(context, request_iterator, send_challenge, handshake.FOLLOW) as partner:
                 await self._follow(request_iterator, context, partner)
 
         await self._guarded(context, serve())
@@ -141,8 +147,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             await context.write(exchange_pb2.HeartbeatResponse(challenge=challenge))
 
         async def serve() -> None:
-            partner = await self._prove(context, request_iterator, send_challenge, handshake.HEARTBEAT)
-            with self._counted(partner.node):
+            async with self._proven(context, request_iterator, send_challenge, handshake.HEARTBEAT) as partner:
                 await self._beat(request_iterator, context, partner)
 
         await self._guarded(context, serve())
@@ -154,51 +159,71 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         peer = context.peer()
         try:
             await serving
+            return
         except IdentityError as refused:
-            self._telemetry.refused_streams.labels(reason=refused.code.value).inc()
-            log.warning("exchange: %s refused: %s", peer, refused)
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(refused))
-        except Refusal as refused:
-            self._telemetry.refused_streams.labels(reason=refused.code.name.lower()).inc()
-            log.warning("exchange: %s: %s", peer, refused.detail)
-            await context.abort(refused.code, refused.detail)
+            code, reason, detail = grpc.StatusCode.UNAUTHENTICATED, refused.code.value, str(refused)
+        except StreamEnded as ended:
+            code, reason, detail = ended.code, ended.code.name.lower(), ended.detail
+        except DecodeError:
+            code, reason, detail = (
+                grpc.StatusCode.INVALID_ARGUMENT, "malformed_message", "a message is not of the contract"
+            )  # fmt: skip
         except (Unavailable, LedgerError) as failed:
-            log.error("exchange: %s: %s", peer, failed)
+            log.error("exchange: %s: %s", peer, shown(str(failed)))
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the ledger cannot be served now; try again")
+        self._telemetry.refused_streams.labels(reason=reason).inc()
+        log.warning("exchange: %s: %s", peer, shown(detail))
+        await context.abort(code, shown(detail))
 
-    async def _prove(
+    @contextlib.asynccontextmanager
+    async def _proven(
         self,
         context: grpc.aio.ServicerContext[Any, Any],
         requests: AsyncIterator[handshake.Request],
         send: Callable[[exchange_pb2.Challenge], Awaitable[None]],
         purpose: str,
-    ) -> Partner:
+    ) -> AsyncIterator[Partner]:
+        """The partner that opened this stream, once it has proven itself.
+
+        The stream counts from the certificate on, so that those which never prove themselves are bounded as well.
+        """
         tls_peer = peer_from_context(
             context.auth_context(), self._partners.authorities(), allowed_roles=(Role.GATEWAY,), now=self._now()
         )
-        if self._streams.get(tls_peer.node, 0) >= self._limits.streams:
-            raise Refusal(
+        node = tls_peer.node
+        if self._streams[node] >= self._limits.streams:
+            raise StreamEnded(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"{tls_peer.node} has {self._limits.streams} streams open, the most that a partner may",
+                f"{node} has {self._limits.streams} streams open, the most that a partner may",
             )
+        self._streams[node] += 1
         try:
-            async with asyncio.timeout(self._limits.handshake_s):
-                return await handshake.prove_to_client(
-                    requests,
-                    send,
-                    purpose=purpose,
-                    tls_peer=tls_peer,
-                    server=self._own,
-                    signer=self._signatory.gateway,
-                    partners=self._partners,
-                )
-        except TimeoutError:
-            raise Refusal(
-                grpc.StatusCode.DEADLINE_EXCEEDED, f"no proof within {self._limits.handshake_s:g} s of the call"
-            ) from None
+            try:
+                async with asyncio.timeout(self._limits.handshake_s):
+                    partner = await handshake.prove_to_client(
+                        requests,
+                        send,
+                        purpose=purpose,
+                        tls_peer=tls_peer,
+                        server=self._own,
+                        signer=self._signatory.gateway,
+                        partners=self._partners,
+                    )
+            except TimeoutError:
+                raise StreamEnded(
+                    grpc.StatusCode.DEADLINE_EXCEEDED, f"no proof within {self._limits.handshake_s:g} s of the call"
+                ) from None
+            yield partner
+        finally:
+            self._streams[node] -= 1
 
-    def _counted(self, node: str) -> _Counted:
-        return _Counted(self._streams, node)
+    def _still_believed(self, partner: Partner) -> None:
+        """Ends a stream that was opened under keys which are not, or no longer, those of the partner's bundle."""
+        if self._partners.get(partner.node) != partner:
+            raise StreamEnded(
+                grpc.StatusCode.UNAUTHENTICATED,
+                f"the trust bundle of {partner.node} has changed or expired since this stream was opened; dial again",
+            )
 
     # --- Follow
 
@@ -211,9 +236,11 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         try:
             message = await asyncio.wait_for(anext(requests), self._limits.handshake_s)
         except (StopAsyncIteration, TimeoutError):
-            raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "Open was due and did not come") from None
+            raise StreamEnded(grpc.StatusCode.INVALID_ARGUMENT, "Open was due and did not come") from None
         if message.WhichOneof("message") != "open":
-            raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, f"Open was due, and {message.WhichOneof('message')} came")
+            raise StreamEnded(
+                grpc.StatusCode.INVALID_ARGUMENT, f"Open was due, and {message.WhichOneof('message')} came"
+            )
         origin = self._allowed(message.open, partner)
         successor = await self._agree(origin, message.open, partner)
         row = self._row(origin)
@@ -227,7 +254,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         link = self._partners.links[partner.node]
         link.followed[origin.lane] = link.followed.get(origin.lane, 0) + 1
         incoming = asyncio.create_task(self._take_answers(requests, origin, partner))
-        outgoing = asyncio.create_task(self._send_ledger(context, origin, message.open.size))
+        outgoing = asyncio.create_task(self._send_ledger(context, origin, message.open.size, partner))
         try:
             done, _ = await asyncio.wait((incoming, outgoing), return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -242,14 +269,16 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         try:
             origin = Origin.parse(wanted.origin)
         except OriginError as error:
-            raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
+            raise StreamEnded(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
         if origin.owner != self._signatory.node:
-            raise Refusal(grpc.StatusCode.NOT_FOUND, f"{self._signatory.node} does not carry ledgers of {origin.owner}")
+            raise StreamEnded(
+                grpc.StatusCode.NOT_FOUND, f"{self._signatory.node} does not carry ledgers of {origin.owner}"
+            )
         if origin.recipient != partner.node:
-            raise Refusal(grpc.StatusCode.PERMISSION_DENIED, f"{origin} is not a ledger for {partner.node}")
+            raise StreamEnded(grpc.StatusCode.PERMISSION_DENIED, f"{origin} is not a ledger for {partner.node}")
         current = self._sequencer.current(origin.owner, origin.recipient, origin.lane)
         if origin.generation > current.generation:
-            raise Refusal(grpc.StatusCode.FAILED_PRECONDITION, f"{origin} is not open; {current} is")
+            raise StreamEnded(grpc.StatusCode.FAILED_PRECONDITION, f"{origin} is not open; {current} is")
         return origin
 
     def _row(self, origin: Origin) -> LedgerRow | None:
@@ -260,7 +289,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         row = self._row(origin)
         if claim.size == 0 and claim.root == EMPTY_ROOT:
             return None
-        stored = None if row is None else self._reader().checkpoint(row.id, claim.size)
+        stored = None if row is None or claim.size > row.size else self._reader().checkpoint(row.id, claim.size)
         if stored is not None:
             checkpoint, _ = open_checkpoint(stored, [self._signatory.log.public], origin)
             if checkpoint.root == claim.root:
@@ -270,11 +299,11 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         except LedgerError:
             signed = None
         if signed is None or (signed.size, signed.root) != (claim.size, claim.root):
-            raise Refusal(
+            raise StreamEnded(
                 grpc.StatusCode.FAILED_PRECONDITION,
                 f"{origin}: what you have at size {claim.size} is not a prefix of it, and no signature of mine says so",
             )
-        lost = stored is None and (row is None or claim.size > row.size)
+        lost = row is None or claim.size > row.size
         reason = ledger_pb2.SUCCESSION_REASON_LOST_TAIL if lost else ledger_pb2.SUCCESSION_REASON_FORK
         log.critical(
             "%s: %s holds a checkpoint of size %d that this node signed and does not have; the next generation opens",
@@ -287,12 +316,14 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         context: grpc.aio.ServicerContext[exchange_pb2.FollowRequest, exchange_pb2.FollowResponse],
         origin: Origin,
         position: int,
+        partner: Partner,
     ) -> None:
         bell = self._watch.ledger_bell(origin)
         # Sizes of which the follower has a checkpoint: a post-quantum line means something to it only at one of these.
         ends, pq_size = {position}, 0
         while True:
             seen = bell.rings
+            self._still_believed(partner)
             row = self._row(origin)
             if row is not None:
                 while (run := self._reader().run(row.id, position, self._limits.batch_bytes)) is not None:
@@ -325,14 +356,14 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
                     self._telemetry.unopenable.labels(partner=partner.node, direction="sent").inc()
                     log.error("%s cannot use %s entry %d: %s", partner.node, origin, statement.index, statement.reason)
                 case other:
-                    raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, f"{other} has no place here")
+                    raise StreamEnded(grpc.StatusCode.INVALID_ARGUMENT, f"{other} has no place here")
 
     async def _answer(self, step: Step[T]) -> T:
         try:
             return await self._sequencer.do(step)
         except LedgerError as error:
             # Evidence, where it is signed: it is in the log with the partner's name; the link is closed and no more.
-            raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
+            raise StreamEnded(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
 
     # --- Heartbeat
 
@@ -344,6 +375,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
     ) -> None:
         round_trip_ns = 0
         while True:
+            self._still_believed(partner)
             counter = self._counter.next()
             note = sign_heartbeat(self._signatory, partner.node, self._now_ns(), counter, self._sequencer.heads())
             sent = self._monotonic_ns()
@@ -356,28 +388,20 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             except StopAsyncIteration:
                 return
             except TimeoutError:
-                raise Refusal(
+                raise StreamEnded(
                     grpc.StatusCode.DEADLINE_EXCEEDED, f"no echo within {self._limits.silence_s:g} s"
                 ) from None
             if answer.WhichOneof("message") != "echo" or answer.echo.counter != counter:
-                raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, f"the echo of heartbeat {counter} was due")
+                raise StreamEnded(grpc.StatusCode.INVALID_ARGUMENT, f"the echo of heartbeat {counter} was due")
             round_trip_ns = self._monotonic_ns() - sent
             self._telemetry.round_trip.labels(partner=partner.node).set(round_trip_ns / 1e9)
             await asyncio.sleep(self._limits.heartbeat_s)
 
 
-class _Counted:
-    """Counts a partner's open streams."""
-
-    def __init__(self, streams: dict[str, int], node: str) -> None:
-        self._streams = streams
-        self._node = node
-
-    def __enter__(self) -> None:
-        self._streams[self._node] = self._streams.get(self._node, 0) + 1
-
-    def __exit__(self, *_: object) -> None:
-        self._streams[self._node] -= 1
+def shown(text: str) -> str:
+    """Text that may quote what a partner sent, as a log or a status may hold it: short, in one line, and printable."""
+    printable = "".join(character if character.isprintable() else " " for character in text[:MAX_SHOWN])
+    return printable if len(text) <= MAX_SHOWN else f"{printable}..."
 
 
 def batch_message(run: Run) -> exchange_pb2.Batch:

@@ -10,7 +10,7 @@ Heartbeat, one a recipient and interval, over the heads of all lanes that the or
     <recipient>
     <time, nanoseconds since 1970, decimal>
     <counter, decimal, larger than in every heartbeat before>
-    <origin line> <size> <root, base64>        one line a ledger, sorted; none is a valid heartbeat too
+    <origin line> <size> <root, base64>        one line a ledger, each once, sorted; none is a valid heartbeat too
 
 Entry statement (`absent`: by the ledger's owner, why an entry is served as its hash alone; `unopenable`: by its
 recipient,
@@ -47,7 +47,6 @@ MAX_HEADS: Final = 64
 """Ledgers named in one heartbeat: four lanes and room for generations that end."""
 
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
-_NODE = re.compile(r"[A-Z]{3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +87,8 @@ class Heartbeat:
         for head in found.heads:
             if (head.origin.owner, head.origin.recipient) != (node, recipient):
                 raise NoteError(f"heartbeat of {node}: {head.origin} is not a ledger of {node} for {recipient}")
+        if len({head.origin for head in found.heads}) != len(found.heads):
+            raise NoteError(f"heartbeat of {node}: names a ledger twice")
         if found.text() != note.text:
             raise NoteError(f"heartbeat of {node}: not in its one spelling")
         return found

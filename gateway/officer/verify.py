@@ -5,22 +5,18 @@ For every ledger, own or replica:
 1. Segments follow one another without a gap, and their leaf hashes give the root of every signed checkpoint.
 2. Every checkpoint is signed by the ledger's owner, and there is none beside those of the segments' ends.
 3. Tiles, size and root on record are those that the entries give.
-4. Every receipt is the recipient's, every post-quantum line the owner's, over a checkpoint that is on record.
-5. Every entry opens, or is on record as one that does not; an entry kept as its hash has its owner's signed reason.
+4. Every receipt is the recipient's, every post-quantum line the owner's, over a checkpoint that is on record. A replica
+   has this node's receipt for every checkpoint.
+5. Every entry opens, and holds what a ledger of its kind may hold; an entry of a replica that does not is answered with
+   this node's signed statement. Every statement on record is signed, and about the entry that is there. An entry kept
+   as its hash has its owner's signed reason.
+6. Generations of a ledger follow one another: all but the last have ended, and name the next.
 
-Across ledgers:
-
-6. Every release that a decision names is an entry of that ledger that holds a copy of that report, and every report
-   in an
-   own ledger has a decision that released it.
-7. Every accepted report is kept with the content whose digest its decision names.
-8. What subscribers are given is in the ledgers.
+Across ledgers, and against the records beside them: see `gateway.officer.records`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -32,27 +28,16 @@ from gateway.ledger.cosignature import CosignatureVerifier, verify_cosignature
 from gateway.ledger.errors import LedgerError, NoteError
 from gateway.ledger.merkle import leaf_hash
 from gateway.ledger.note import Ed25519Verifier, Note
-from gateway.ledger.origin import DECISIONS, Origin
+from gateway.ledger.origin import Origin
 from gateway.ledger.statement import EntryStatement, EntryStatementKind
-from gateway.ledger.stores import CosignatureKind, FeedFilter, LedgerRow, Run, StoreReader
+from gateway.ledger.stores import CosignatureKind, LedgerRow, Run, StoreReader
 from gateway.ledger.tiles import Edge
+from gateway.officer.records import Finding, Records, compare
 from gateway.release.opening import Opener
 from gateway.release.signatory import Partner, Signatory
 from gateway.seal.errors import SealError
 
-READ_BYTES = 4 << 20
-"""Bytes of entries read at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is wrong: in which ledger (or part of the store), and what."""
-
-    where: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.what}"
+__all__ = ["Finding", "LedgerCheck", "Verification", "verify_store"]
 
 
 @dataclass(slots=True)
@@ -93,16 +78,6 @@ class _Keys:
     pq: Sequence[CosignatureVerifier]
 
 
-@dataclass(slots=True)
-class _Cross:
-    """What decisions say, and what ledgers hold: to be compared at the end."""
-
-    decided: dict[tuple[str, int], str] = field(default_factory=dict)
-    released: dict[tuple[str, int], str] = field(default_factory=dict)
-    digests: dict[str, bytes] = field(default_factory=dict)
-    received: set[tuple[str, int]] = field(default_factory=set)
-
-
 def verify_store(
     store: StoreReader,
     signatory: Signatory,
@@ -115,191 +90,212 @@ def verify_store(
     keys[signatory.node] = _Keys(
         (signatory.log.public,), (signatory.gateway.verifier,), (signatory.receipt.verifier,), (signatory.pq.verifier,)
     )
-    cross = _Cross()
+    records = Records(signatory.node)
     opener = Opener(signatory.node, signatory.sealing)
-    for row in store.ledgers():
+    rows = store.ledgers()
+    for row in rows:
         progress(f"{row.origin}: {row.size} entries")
-        check = LedgerCheck(row.origin, row.replica)
-        outcome.ledgers.append(check)
-        for what in _verify_ledger(store, row, keys, opener, check, cross, outcome):
-            outcome.findings.append(Finding(str(row.origin), what))
+        ledger = _Ledger(store, row, keys, signatory.node, opener, LedgerCheck(row.origin, row.replica), records)
+        outcome.ledgers.append(ledger.check)
+        outcome.findings.extend(Finding(str(row.origin), what) for what in ledger.findings())
+    outcome.findings.extend(_generations(rows))
     progress("decisions, releases and reports")
-    outcome.findings.extend(_compare(store, signatory, cross, outcome))
+    outcome.findings.extend(compare(store, signatory, records))
+    outcome.reports, outcome.released, outcome.withheld = len(records.subjects), len(records.decided), records.withheld
     return outcome
 
 
-def _verify_ledger(
-    store: StoreReader,
-    row: LedgerRow,
-    keys: Mapping[str, _Keys],
-    opener: Opener,
-    check: LedgerCheck,
-    cross: _Cross,
-    outcome: Verification,
-) -> Iterator[str]:
-    owner = keys.get(row.origin.owner)
-    if owner is None:
-        yield f"the keys of {row.origin.owner} are not known; pin its trust bundle in the configuration"
-        return
-    edge, tiles = Edge.empty(), dict[tuple[int, int], bytes]()
-    texts: dict[int, str] = {}
-    unopenable = {statement.index for statement in store.unopenable(row.id)}
-    while True:
-        try:
-            # One segment at a time, so that every checkpoint on record is checked.
-            run = store.run(row.id, edge.size, 1)
-            if run is None:
-                break
-            edge, writes = edge.grow(list(_leaves(store, row, run, owner)))
-            checkpoint, note = open_checkpoint(run.checkpoint, owner.log, row.origin)
-        except LedgerError as error:
-            yield f"at entry {edge.size}: {error}"
+def _generations(rows: Sequence[LedgerRow]) -> Iterator[Finding]:
+    lines: dict[tuple[str, str | None, str], dict[int, LedgerRow]] = {}
+    for row in rows:
+        origin = row.origin
+        lines.setdefault((origin.owner, origin.recipient, origin.lane), {})[origin.generation] = row
+    for line in lines.values():
+        last = max(line)
+        for generation, row in sorted(line.items()):
+            # A partner's ledger may have ended before anything of its successor came.
+            ended = generation < last or (row.replica and row.successor is not None)
+            if row.successor != (row.origin.successor() if ended else None):
+                yield Finding(str(row.origin), f"its successor on record ({row.successor}) is not what the store holds")
+        if len(line) != last:
+            yield Finding(str(line[last].origin), f"of its {last} generations {len(line)} are kept")
+
+
+@dataclass(slots=True)
+class _Ledger:
+    """One ledger under examination."""
+
+    store: StoreReader
+    row: LedgerRow
+    keys: Mapping[str, _Keys]
+    node: str
+    opener: Opener
+    check: LedgerCheck
+    records: Records
+    edge: Edge = field(default_factory=Edge.empty)
+    texts: dict[int, str] = field(default_factory=dict)
+    """Text of each checkpoint, by size."""
+    unopenable: dict[int, EntryStatement] = field(default_factory=dict)
+
+    def findings(self) -> Iterator[str]:
+        """Everything that is wrong with it."""
+        row, store = self.row, self.store
+        if row.replica == (row.origin.owner == self.node):
+            yield "it is on record as a replica, and is this node's own, or the reverse"
+        owner = self.keys.get(row.origin.owner)
+        if owner is None:
+            yield f"the keys of {row.origin.owner} are not known; pin its trust bundle in the configuration"
             return
-        tiles.update(((write.level, write.index), write.data) for write in writes)
-        if (checkpoint.size, checkpoint.root) != (edge.size, edge.root()):
-            yield f"the signed checkpoint of size {checkpoint.size} is not what the entries up to {edge.size} give"
-            return
-        texts[edge.size] = note.text
-        yield from _verify_entries(store, row, run, opener, unopenable, check, cross, outcome)
-    check.size, check.checkpoints = edge.size, len(texts)
-    if (row.size, row.root) != (edge.size, edge.root()):
-        yield f"its size or root on record ({row.size}) is not what the entries give ({edge.size})"
-    if {size for size, _ in store.checkpoints(row.id)} != texts.keys():
-        yield "there are checkpoints on record that belong to no segment"
-    if {(level, index): data for level, index, data in store.tiles(row.id)} != tiles:
-        yield "its tiles are not what the entries give"
-    yield from _verify_cosignatures(store, row, keys, texts, check)
+        yield from self._read_statements()
+        tiles: dict[tuple[int, int], bytes] = {}
+        while True:
+            try:
+                # One segment at a time, so that every checkpoint on record is checked.
+                run = store.run(row.id, self.edge.size, 1)
+                if run is None:
+                    break
+                leaves = list(self._leaves(run, owner))
+                self.edge, writes = self.edge.grow(leaves)
+                checkpoint, note = open_checkpoint(run.checkpoint, owner.log, row.origin)
+            except LedgerError as error:
+                yield f"at entry {self.edge.size}: {error}"
+                return
+            tiles.update(((write.level, write.index), write.data) for write in writes)
+            if (checkpoint.size, checkpoint.root) != (self.edge.size, self.edge.root()):
+                yield (
+                    f"the signed checkpoint of size {checkpoint.size} is not what the entries up to"
+                    f" {self.edge.size} give"
+                )
+                return
+            self.texts[self.edge.size] = note.text
+            yield from self._verify_statements(run, leaves)
+            yield from self._verify_entries(run)
+        self.check.size, self.check.checkpoints = self.edge.size, len(self.texts)
+        if (row.size, row.root) != (self.edge.size, self.edge.root()):
+            yield f"its size or root on record ({row.size}) is not what the entries give ({self.edge.size})"
+        if {size for size, _ in store.checkpoints(row.id)} != self.texts.keys():
+            yield "there are checkpoints on record that belong to no segment"
+        if {(level, index): data for level, index, data in store.tiles(row.id)} != tiles:
+            yield "its tiles are not what the entries give"
+        for index in sorted(self.unopenable):
+            if index >= self.edge.size:
+                yield f"there is a statement about entry {index}, which is not there"
+        yield from self._verify_cosignatures()
 
+    def _leaves(self, run: Run, owner: _Keys) -> Iterator[bytes]:
+        absent = {item.index: item for item in run.absent}
+        for index, entry in enumerate(bundle.decode(run.entries, run.count, allow_absent=True), run.first):
+            item = absent.pop(index, None)
+            if entry:
+                if item is not None:
+                    raise LedgerError(f"entry {index} is there, and on record as absent")
+                yield leaf_hash(entry)
+                continue
+            if item is None:
+                raise LedgerError(f"entry {index} has neither bytes nor a hash")
+            statement = EntryStatement.open(
+                item.note,
+                owner.gateway,
+                kind=EntryStatementKind.ABSENT,
+                node=self.row.origin.owner,
+                origin=self.row.origin,
+            )
+            if (statement.index, statement.leaf_hash) != (index, item.leaf_hash):
+                raise LedgerError(f"the reason why entry {index} is absent speaks of another")
+            yield item.leaf_hash
 
-def _leaves(store: StoreReader, row: LedgerRow, run: Run, owner: _Keys) -> Iterator[bytes]:
-    absent = {item.index: item for item in run.absent}
-    for index, entry in enumerate(bundle.decode(run.entries, run.count, allow_absent=True), run.first):
-        if entry:
-            yield leaf_hash(entry)
-            continue
-        if index not in absent:
-            raise LedgerError(f"entry {index} has neither bytes nor a hash")
-        item = absent[index]
-        statement = EntryStatement.open(
-            item.note, owner.gateway, kind=EntryStatementKind.ABSENT, node=row.origin.owner, origin=row.origin
-        )
-        if (statement.index, statement.leaf_hash) != (index, item.leaf_hash):
-            raise LedgerError(f"the reason why entry {index} is absent speaks of another")
-        yield item.leaf_hash
+    # --- entries
 
+    def _read_statements(self) -> Iterator[str]:
+        """Statements that an entry cannot be used: this node's about a replica, the recipient's about an own ledger."""
+        speaker = self.node if self.row.replica else self.row.origin.recipient
+        known = self.keys.get(speaker or "")
+        for item in self.store.unopenable(self.row.id):
+            try:
+                if speaker is None or known is None:
+                    raise NoteError(f"the keys of {speaker} are not known")
+                statement = EntryStatement.open(
+                    item.note,
+                    known.gateway,
+                    kind=EntryStatementKind.UNOPENABLE,
+                    node=speaker,
+                    origin=self.row.origin,
+                )
+                if statement.index != item.index:
+                    raise NoteError(f"it is about entry {statement.index}")
+            except LedgerError as error:
+                yield f"the statement about entry {item.index} does not hold: {error}"
+            else:
+                self.unopenable[item.index] = statement
 
-def _verify_entries(
-    store: StoreReader,
-    row: LedgerRow,
-    run: Run,
-    opener: Opener,
-    unopenable: set[int],
-    check: LedgerCheck,
-    cross: _Cross,
-    outcome: Verification,
-) -> Iterator[str]:
-    for index, entry in enumerate(bundle.decode(run.entries, run.count, allow_absent=True), run.first):
-        if not entry:
-            continue
-        try:
-            content = opener.content(row.origin, index, entry, lambda at: store.entry(row.id, at) or b"")
-        except SealError as error:
-            if index not in unopenable:
+    def _verify_statements(self, run: Run, leaves: Sequence[bytes]) -> Iterator[str]:
+        for index, leaf in enumerate(leaves, run.first):
+            statement = self.unopenable.get(index)
+            if statement is not None and statement.leaf_hash != leaf:
+                yield f"the statement about entry {index} is about another entry than the one that is there"
+
+    def _verify_entries(self, run: Run) -> Iterator[str]:
+        for index, entry in enumerate(bundle.decode(run.entries, run.count, allow_absent=True), run.first):
+            # What a partner could not use of an own ledger must still open here.
+            if not entry or (self.row.replica and index in self.unopenable):
+                continue
+            try:
+                content = self.opener.content(
+                    self.row.origin, index, entry, lambda at: self.store.entry(self.row.id, at) or b""
+                )
+            except SealError as error:
                 yield f"entry {index} does not open, and no statement says so: {error}"
-            continue
-        if content is None:
-            continue
-        place = (str(row.origin), index)
+                continue
+            if content is not None:
+                yield from self._note(index, content)
+
+    def _note(self, index: int, content: ledger_pb2.EntryContent) -> Iterator[str]:
+        home = self.row.origin.recipient is None
         match content.WhichOneof("content"):
-            case "report":
-                check.reports += 1
-                if not row.replica:
-                    cross.released[place] = content.report.report_id
-                elif index not in unopenable:
-                    cross.received.add(place)
-            case "withdrawal":
-                check.withdrawals += 1
-                if row.replica:
-                    cross.received.add(place)
-            case "decision_record":
-                _note_decisions(content.decision_record, cross, outcome)
+            case "report" if not home:
+                self.check.reports += 1
+                self.records.note_report(self.row, index, content.report)
+            case "withdrawal" if not home:
+                self.check.withdrawals += 1
+                self.records.note_withdrawal(self.row, index, content.withdrawal)
+            case "decision_record" if home:
+                self.records.note_decisions(index, content.decision_record)
+            case "succession" | "cover" if not home:
+                return
+            case "node_event" if home:
+                return
+            case other:
+                yield f"entry {index} holds {other or 'nothing'}, which has no place in this ledger"
 
+    # --- further signatures
 
-def _note_decisions(record: ledger_pb2.DecisionRecord, cross: _Cross, outcome: Verification) -> None:
-    if record.report_id not in cross.digests:
-        outcome.reports += 1
-    cross.digests[record.report_id] = record.report_digest
-    for decision in record.decisions:
-        if decision.outcome == ledger_pb2.OUTCOME_RELEASED:
-            outcome.released += 1
-            cross.decided[(decision.ledger, decision.index)] = record.report_id
-        else:
-            outcome.withheld += 1
-
-
-def _verify_cosignatures(
-    store: StoreReader, row: LedgerRow, keys: Mapping[str, _Keys], texts: Mapping[int, str], check: LedgerCheck
-) -> Iterator[str]:
-    for item in store.cosignatures(row.id):
-        receipt = item.kind is CosignatureKind.RECEIPT
-        signer = row.origin.recipient if receipt else row.origin.owner
-        known = keys.get(signer or "")
-        if known is None:
-            yield f"a {item.kind} of size {item.size}: the keys of {signer} are not known"
-            continue
-        try:
-            note = Note.parse(item.note)
-            if note.text != texts.get(item.size):
-                raise NoteError("it is not over the checkpoint on record")
-            verifiers = {(v.name, v.key_id): v for v in (known.receipt if receipt else known.pq)}
-            lines = [line for line in note.signatures if (line.name, line.key_id) in verifiers]
-            if not lines:
-                raise NoteError(f"no key of {signer} signed it")
-            for line in lines:
-                verify_cosignature(note.text, line, verifiers[(line.name, line.key_id)])
-        except LedgerError as error:
-            yield f"the {item.kind} of size {item.size} does not hold: {error}"
-            continue
-        if receipt:
-            check.receipt_size = max(check.receipt_size, item.size)
-        else:
-            check.pq_size = max(check.pq_size, item.size)
-
-
-def _compare(store: StoreReader, signatory: Signatory, cross: _Cross, outcome: Verification) -> Iterator[Finding]:
-    for (ledger, index), report_id in cross.decided.items():
-        if cross.released.get((ledger, index)) != report_id:
-            yield Finding(ledger, f"a decision released {report_id} as entry {index}, and that entry does not hold it")
-    for (ledger, index), report_id in cross.released.items():
-        if (ledger, index) not in cross.decided:
-            yield Finding(ledger, f"entry {index} holds report {report_id}, and no decision released it")
-    for report_id, digest in cross.digests.items():
-        row = store.report(uuid.UUID(report_id).bytes)
-        try:
-            payload = None if row is None else signatory.storage.open(row.payload, row.report_id)
-        except SealError as error:
-            yield Finding("reports", f"{report_id}: its payload does not open: {error}")
-            continue
-        if payload is None or hashlib.sha256(payload).digest() != digest:
-            yield Finding("reports", f"{report_id}: its decision names another content than is kept")
-    if store.last_report() != len(cross.digests):
-        yield Finding(
-            "reports", f"{store.last_report()} reports are kept, and {DECISIONS} holds records of {len(cross.digests)}"
-        )
-    yield from _compare_feed(store, cross)
-
-
-def _compare_feed(store: StoreReader, cross: _Cross) -> Iterator[Finding]:
-    origins = {row.id: str(row.origin) for row in store.ledgers()}
-    everything = FeedFilter(frozenset({1, 2, 3}), include_own=True)
-    position, own, last = 0, 0, store.last_feed()
-    while position < last:
-        rows, searched = store.feed(position, 4096, everything)
-        for item in rows:
-            if item.ledger is None:
-                own += 1
-            elif (origins.get(item.ledger, ""), item.index) not in cross.received:
-                yield Finding("feed", f"item {item.seq} refers to an entry that holds nothing to be delivered")
-        position = searched
-    if own != store.last_report():
-        yield Finding("feed", f"it holds {own} own reports of {store.last_report()}")
+    def _verify_cosignatures(self) -> Iterator[str]:
+        origin = self.row.origin
+        receipts: set[int] = set()
+        for item in self.store.cosignatures(self.row.id):
+            receipt = item.kind is CosignatureKind.RECEIPT
+            signer = origin.recipient if receipt else origin.owner
+            known = self.keys.get(signer or "")
+            if known is None:
+                yield f"a {item.kind} of size {item.size}: the keys of {signer} are not known"
+                continue
+            try:
+                note = Note.parse(item.note)
+                if note.text != self.texts.get(item.size):
+                    raise NoteError("it is not over the checkpoint on record")
+                verifiers = {(v.name, v.key_id): v for v in (known.receipt if receipt else known.pq)}
+                lines = [line for line in note.signatures if (line.name, line.key_id) in verifiers]
+                if not lines:
+                    raise NoteError(f"no key of {signer} signed it")
+                for line in lines:
+                    verify_cosignature(note.text, line, verifiers[(line.name, line.key_id)])
+            except LedgerError as error:
+                yield f"the {item.kind} of size {item.size} does not hold: {error}"
+                continue
+            if receipt:
+                receipts.add(item.size)
+            else:
+                self.check.pq_size = max(self.check.pq_size, item.size)
+        self.check.receipt_size = max(receipts, default=0)
+        if self.row.replica and (missing := self.texts.keys() - receipts):
+            yield f"this node's own receipts are missing for sizes {', '.join(map(str, sorted(missing)[:8]))}"

@@ -4,6 +4,7 @@
     ├── StepRefused      one step of a commit is refused; the others go on
     │   └── RefusedReport    a report was not taken, and why
     └── Unavailable      nothing can be made durable now; ask again
+        └── StepBroken       one step failed as it should not; the others go on
 
 Errors of a ledger, a replica or a signature are those of `gateway.ledger.errors`, and refuse one step as well.
 """
@@ -23,6 +24,10 @@ class ReleaseError(Exception):
 
 class Unavailable(ReleaseError):
     """The node cannot make anything durable now. What was asked for may be asked again."""
+
+
+class StepBroken(Unavailable):
+    """A step failed in a way that nobody foresaw. It was left out of the commit, and nothing of it was kept."""
 
 
 class StepRefused(ReleaseError):

@@ -1,14 +1,15 @@
 """The heads of the ledgers that a node keeps: in memory what the store holds on disk.
 
 A head is a value. A commit that is being prepared works on heads of its own, and they take the place of the old ones
-only
-when the commit is durable; after a doubtful commit all of them are read from the store again.
+only when the commit is durable; after a doubtful commit all of them are read from the store again.
 
 Rules:
 
 1. A content key lives in one `Head` only, in memory only. `restore` gives no head an epoch, so that every start, and
    every commit in doubt, opens new epochs and no (key, nonce) pair can occur twice.
-2. Of each (owner, recipient, lane) only the last generation, the one without a successor, is current.
+2. Of each (owner, recipient, lane) only the last generation is current: the highest that stands in the store, or that
+   an ended one names as its successor.
+3. Entries are sealed to the keys that their readers have now: an epoch opened for other keys seals no more.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from gateway.ledger import bundle
 from gateway.ledger.errors import StoreError
 from gateway.ledger.merkle import leaf_hash
 from gateway.ledger.origin import Origin
@@ -34,6 +34,8 @@ class Head:
     replica: bool
     edge: Edge
     epoch: Epoch | None = None
+    readers: tuple[bytes, ...] = ()
+    """Ids of the sealing keys that the epoch's key was wrapped for."""
 
 
 class Heads:
@@ -50,8 +52,10 @@ class Heads:
         current: dict[tuple[str, str | None, str], Origin] = {}
         for row in store.ledgers():
             heads[row.origin] = Head(row.id, row.origin, row.replica, _edge(store, row))
-            if row.successor is None:
-                current[_line(row.origin)] = row.origin
+            standing = row.successor or row.origin
+            known = current.get(_line(row.origin))
+            if known is None or known.generation < standing.generation:
+                current[_line(row.origin)] = standing
         return cls(heads, current)
 
     def __iter__(self) -> Iterator[Head]:
@@ -119,11 +123,3 @@ def _leaf(store: StoreReader, row: LedgerRow, index: int) -> bytes:
     if absent is None:
         raise StoreError(f"ledger {row.origin}: entry {index} has neither bytes nor a hash")
     return absent.leaf_hash
-
-
-def leaf_hashes(entries: bytes, count: int, absent: dict[int, bytes], first: int) -> list[bytes]:
-    """The leaf hashes of a bundle whose zero-length places stand in `absent` by index. Raises BundleError, KeyError."""
-    return [
-        leaf_hash(entry) if entry else absent[first + place]
-        for place, entry in enumerate(bundle.decode(entries, count, allow_absent=True))
-    ]

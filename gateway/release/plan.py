@@ -4,15 +4,17 @@ Rules:
 
 1. A plan changes nothing outside itself. What it holds counts only once its commit is durable; a plan that is thrown
    away leaves no trace but the epochs it used, which must then be forgotten (`Heads.without_epochs`).
-2. Each ledger gains at most one segment, one checkpoint and one Ed25519 signature a plan, whatever the number of
-   entries.
-3. The first entry that a process seals into a ledger is preceded by the opening of an epoch.
+2. Each ledger that is written to gains one segment, one checkpoint and one Ed25519 signature a plan, whatever the
+   number of entries; one more for each SEGMENT_BYTES of them, as a segment travels whole.
+3. The first entry that a process seals into a ledger is preceded by the opening of an epoch, and so is the first one
+   after a reader's key has changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from signalfire.v1 import ledger_pb2, report_pb2
 
@@ -37,6 +39,10 @@ from gateway.release.heads import Head, Heads
 from gateway.release.signatory import Partner, Signatory
 from gateway.seal.epoch import Epoch
 from gateway.seal.keys import SealingPublicKey
+
+SEGMENT_BYTES: Final = 1 << 20
+"""Bytes of entries in one segment: a segment travels in one message, and gRPC's are at most some MiB. One all-clear can
+recall thousands of reports, so a plan's own bound does not bound this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +69,11 @@ class LedgerWriter:
         return self.head.edge.size + len(self.entries)
 
     def _epoch(self) -> Epoch:
-        if self.head.epoch is None:
+        keys = tuple(key.key_id for _, key in self.readers)
+        if self.head.epoch is None or self.head.readers != keys:
             epoch, opening = Epoch.open_new(str(self.head.origin), self.next_index, self.readers, self.signatory.random)
             self.entries.append(opening)
-            self.head = replace(self.head, epoch=epoch)
+            self.head = replace(self.head, epoch=epoch, readers=keys)
             return epoch
         return self.head.epoch
 
@@ -110,6 +117,7 @@ class Plan:
         self.events: dict[str, list[tuple[bytes, int]]] = {}
         """Reports accepted in this plan, by event: (identifier, kind)."""
         self._released: dict[bytes, dict[str, ReleasedRow]] = {}
+        self._durable_releases: dict[bytes, Sequence[ReleasedRow]] = {}
         self._withdrawn: set[tuple[bytes, str]] = set()
         self._received: dict[tuple[str, bytes], ReceivedRow] = {}
         self._writers: dict[Origin, LedgerWriter] = {}
@@ -159,6 +167,19 @@ class Plan:
     def replica(self, origin: Origin) -> Head | None:
         """The head of a replica as this plan has it so far; None where there is none yet."""
         return self.changed.get(origin) or self.heads.get(origin)
+
+    def has_ended(self, origin: Origin) -> bool:
+        """Whether nothing more may be appended to that ledger."""
+        current = self.heads.current(origin.owner, origin.recipient, origin.lane)
+        return origin in self.ended or current.generation > origin.generation
+
+    def entry(self, ledger: LedgerId, index: int) -> bytes | None:
+        """One entry of a replica, durable or in this plan; None when only its hash is kept."""
+        for append in self.commit.appends:
+            if append.ledger == ledger and append.first <= index < append.first + append.count:
+                entries = bundle.decode(append.entries, append.count, allow_absent=True)
+                return entries[index - append.first] or None
+        return self.store.entry(ledger, index)
 
     def extend_replica(
         self,
@@ -220,15 +241,22 @@ class Plan:
 
     def released_to(self, report_id: bytes) -> Mapping[str, ReleasedRow]:
         """The releases of an own report that still stand, by partner."""
-        rows = {row.partner: row for row in self.store.released(report_id) if row.withdrawn_ns is None}
+        rows = {row.partner: row for row in self._on_record(report_id) if row.withdrawn_ns is None}
         rows.update(self._released.get(report_id, {}))
         return {partner: row for partner, row in rows.items() if (report_id, partner) not in self._withdrawn}
 
     def was_released(self, report_id: bytes, partner: str) -> bool:
         """Whether a partner was ever released an own report, withdrawn since or not."""
         return partner in self._released.get(report_id, {}) or any(
-            row.partner == partner for row in self.store.released(report_id)
+            row.partner == partner for row in self._on_record(report_id)
         )
+
+    def _on_record(self, report_id: bytes) -> Sequence[ReleasedRow]:
+        """The durable releases of a report. They do not change under a plan, and each partner asks for them."""
+        rows = self._durable_releases.get(report_id)
+        if rows is None:
+            rows = self._durable_releases[report_id] = self.store.released(report_id)
+        return rows
 
     def record_release(self, row: ReleasedRow) -> None:
         """Puts a release on record."""
@@ -259,22 +287,17 @@ class Plan:
         for origin, writer in self._writers.items():
             if not writer.entries:
                 continue
-            edge, tiles = writer.head.edge.grow([leaf_hash(entry) for entry in writer.entries])
-            root = edge.root()
-            note = sign_checkpoint(Checkpoint(origin, edge.size, root), self.signatory.log)
-            self.commit.appends.append(
-                Append(
-                    writer.head.id,
-                    writer.head.edge.size,
-                    len(writer.entries),
-                    bundle.encode(writer.entries),
-                    tiles,
-                    root,
-                    note.encode(),
+            edge = writer.head.edge
+            for entries in _segments(writer.entries):
+                first = edge.size
+                edge, tiles = edge.grow([leaf_hash(entry) for entry in entries])
+                root = edge.root()
+                note = sign_checkpoint(Checkpoint(origin, edge.size, root), self.signatory.log)
+                self.commit.appends.append(
+                    Append(writer.head.id, first, len(entries), bundle.encode(entries), tiles, root, note.encode())
                 )
-            )
+                signed.append((origin, note))
             self.changed[origin] = replace(writer.head, edge=edge)
-            signed.append((origin, note))
         self.commit.received.extend(self._received.values())
         return signed
 
@@ -282,3 +305,14 @@ class Plan:
     def empty(self) -> bool:
         """Whether there is nothing to make durable."""
         return self.commit == Commit()
+
+
+def _segments(entries: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """The entries in runs of at most SEGMENT_BYTES, in order."""
+    start = size = 0
+    for place, entry in enumerate(entries):
+        if place > start and size + len(entry) > SEGMENT_BYTES:
+            yield entries[start:place]
+            start, size = place, 0
+        size += len(entry)
+    yield entries[start:]

@@ -3,7 +3,8 @@
 Rules, in order:
 
 1. The checkpoint is signed by a log key of the ledger's owner and speaks of this very ledger.
-2. The batch continues the replica exactly, and holds as many entries as the checkpoint says.
+2. The replica has not ended. The batch continues it exactly, holds as many entries as the checkpoint says, and at
+   most MAX_BATCH_ENTRIES.
 3. The root computed over the replica with the batch added equals the signed one. Then the batch is whole, in order,
    unaltered and from the owner; no proof needs to travel.
 4. An entry given as its hash alone comes with the owner's signed reason.
@@ -18,6 +19,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
 
 from signalfire.v1 import ledger_pb2, report_pb2
 
@@ -46,6 +49,12 @@ from gateway.reports.kinds import kind_of
 from gateway.reports.limits import ReportLimits
 from gateway.reports.validate import validate_released
 from gateway.seal.errors import SealError
+
+MAX_BATCH_ENTRIES: Final = 8192
+"""Entries of one batch. An honest one of 1 MiB holds at most 1,826 sealed entries, or 4,096 absent ones; each that
+cannot be used costs a signature, and while they are made nothing else is committed."""
+
+_END_OF_TIME_S: Final = int(datetime(2201, 1, 1, tzinfo=UTC).timestamp())
 
 
 class ReplicaError(LedgerError):
@@ -93,6 +102,8 @@ def receive(
     limits: ReportLimits,
 ) -> Received:
     """Verifies `batch` and adds it to `plan`. `owner` keeps the ledger. Raises ReplicaError."""
+    if plan.has_ended(batch.origin):
+        raise ReplicaError(f"{batch.origin}: batch at {batch.first}: the ledger has ended")
     head = plan.replica(batch.origin)
     before = Edge.empty() if head is None else head.edge
     try:
@@ -118,7 +129,7 @@ def receive(
     def fetch(index: int) -> bytes:
         if index >= batch.first:
             return verified.entries[index - batch.first]
-        return plan.store.entry(ledger, index) or b""
+        return plan.entry(ledger, index) or b""
 
     for index, (entry, leaf) in enumerate(zip(verified.entries, verified.leaves, strict=True), batch.first):
         if not entry:
@@ -146,6 +157,8 @@ def _verify(
     checkpoint, note = open_checkpoint(batch.checkpoint, owner.log, batch.origin)
     if batch.first != size:
         raise ReplicaError(f"it begins at {batch.first}, and the replica holds {size} entries")
+    if batch.count > MAX_BATCH_ENTRIES:
+        raise ReplicaError(f"it holds {batch.count} entries, and a batch may have {MAX_BATCH_ENTRIES}")
     if batch.count < 1 or checkpoint.size != size + batch.count:
         raise ReplicaError(f"its checkpoint is of size {checkpoint.size}, and {batch.count} entries were sent")
     entries = bundle.decode(batch.entries, batch.count, allow_absent=True)
@@ -226,6 +239,8 @@ def _withdrawn_id(withdrawal: ledger_pb2.Withdrawal) -> bytes:
         raise _Unusable("withdraws a report without saying its traffic class and precedence")
     if not withdrawal.HasField("time"):
         raise _Unusable("withdraws a report without saying when")
+    if not (0 <= withdrawal.time.seconds < _END_OF_TIME_S and 0 <= withdrawal.time.nanos < 1_000_000_000):
+        raise _Unusable("withdraws a report at a time that is not in the years 1970 to 2200")
     return report_id.bytes
 
 

@@ -21,7 +21,7 @@ from gateway.ledger.errors import LedgerError, StoreError
 from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import Store
-from gateway.release.errors import StepRefused, Unavailable
+from gateway.release.errors import StepBroken, StepRefused, Unavailable
 from gateway.release.heads import Head, Heads
 from gateway.release.plan import FeedEntry, Plan
 from gateway.release.signatory import Partner, Signatory
@@ -30,10 +30,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-
-
-class _Broken(Exception):
-    """A step failed in a way that nobody foresaw; it was left out of the commit, and nothing of it was kept."""
 
 
 class Step(Protocol[T_co]):
@@ -63,6 +59,8 @@ class Durable:
     feed: Sequence[FeedEntry]
     steps: int
     seconds: float
+    reopened: bool = False
+    """The store was opened again: every ledger and the feed may hold more than was ever announced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +104,7 @@ class Sequencer:
         self._store: Store | None = None
         self._heads = Heads({}, {})
         self._problem: str | None = None
-        self._closed = False
+        self._stopping = asyncio.Event()
 
     @property
     def problem(self) -> str | None:
@@ -140,12 +138,15 @@ class Sequencer:
         Raises what the step raised; Unavailable when the commit failed, and then nobody knows yet whether it is
         durable.
         """
-        if self._closed:
+        if self._stopping.is_set():
             raise Unavailable("the gateway is stopping")
         if self._problem is not None:
             raise Unavailable(self._problem)
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         await self._queue.put(_Queued(step, done))
+        if self._stopping.is_set():
+            # It waited for room while the gateway stopped: nobody takes from the queue any more.
+            self._fail_waiting("the gateway is stopping")
         return await done
 
     async def run(self) -> None:
@@ -159,16 +160,21 @@ class Sequencer:
                     weight += batch[-1].step.weight
                 await self._make_durable(batch)
         finally:
-            self._closed = True
-            while not self._queue.empty():
-                _fail(self._queue.get_nowait().done, Unavailable("the gateway is stopping"))
+            self._stopping.set()
+            self._fail_waiting("the gateway is stopping")
 
     async def close(self) -> None:
         """Closes the store. `run` must have ended."""
-        self._closed = True
-        if self._store is not None:
-            await self._in_thread(self._store.close)
-        self._thread.shutdown()
+        self._stopping.set()
+        self._fail_waiting("the gateway is stopping")
+        try:
+            await self._in_thread(self._close_store)
+        finally:
+            self._thread.shutdown()
+
+    def _fail_waiting(self, why: str) -> None:
+        while not self._queue.empty():
+            _fail(self._queue.get_nowait().done, Unavailable(why))
 
     async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
@@ -203,7 +209,7 @@ class Sequencer:
             )
         )
         for queued, outcome in zip(batch, outcomes, strict=True):
-            if isinstance(outcome, (LedgerError, StepRefused, _Broken)):
+            if isinstance(outcome, (LedgerError, StepRefused, StepBroken)):
                 _fail(queued.done, outcome)
             elif not queued.done.done():
                 queued.done.set_result(outcome)
@@ -235,7 +241,7 @@ class Sequencer:
         """
         plan = Plan(self._heads, store, self._signatory, self._partners(), self._now_ns)
         for place, queued in enumerate(batch):
-            if isinstance(outcomes.get(place), _Broken):
+            if isinstance(outcomes.get(place), StepBroken):
                 continue
             try:
                 outcomes[place] = queued.step.apply(plan)
@@ -245,17 +251,20 @@ class Sequencer:
                 outcomes[place] = error
             except Exception as error:  # one step must not take the others down with it
                 log.exception("a step failed unexpectedly and was left out")
-                outcomes[place] = _Broken(f"{type(error).__name__}: {error}")
+                outcomes[place] = StepBroken(f"it failed unexpectedly ({type(error).__name__}: {error}); see the log")
                 return None
         return plan
 
+    def _close_store(self) -> None:
+        store, self._store = self._store, None
+        if store is not None:
+            store.close()
+
     def _reopen(self) -> None:
-        if self._store is not None:
-            old, self._store = self._store, None
-            try:
-                old.close()
-            except StoreError as error:
-                log.warning("closing the failed store: %s", error)
+        try:
+            self._close_store()
+        except StoreError as error:
+            log.warning("closing the failed store: %s", error)
         store = self._open_store()
         try:
             # Heads are read from what is durable, and without epochs: no content key outlives a commit in doubt.
@@ -268,8 +277,7 @@ class Sequencer:
     async def _recover(self) -> None:
         """Opens the store again, as often as it takes; meanwhile everything is refused."""
         while True:
-            while not self._queue.empty():
-                _fail(self._queue.get_nowait().done, Unavailable(self._problem or "the store is being opened again"))
+            self._fail_waiting(self._problem or "the store is being opened again")
             try:
                 await self._in_thread(self._reopen)
             except LedgerError as error:
@@ -279,6 +287,9 @@ class Sequencer:
             else:
                 log.warning("the store is open again; reports are being accepted")
                 self._problem = None
+                # The commit in doubt may have become durable, and nobody was woken for it.
+                grown = frozenset(head.origin for head in self._heads)
+                self._listener(Durable((), grown, {}, (), 0, 0.0, reopened=True))
                 return
 
 

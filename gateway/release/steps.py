@@ -13,6 +13,7 @@ from signalfire.v1 import ledger_pb2
 from gateway.ledger.checkpoint import Checkpoint
 from gateway.ledger.cosignature import CosignatureVerifier, cosign, verify_cosignature
 from gateway.ledger.errors import LedgerError, NoteError
+from gateway.ledger.merkle import leaf_hash
 from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
 from gateway.ledger.statement import EntryStatement, EntryStatementKind
@@ -140,6 +141,9 @@ class KeepUnopenable:
             raise SignatureError(f"{self.origin}: {error}") from error
         if head is None or statement.index >= head.edge.size:
             raise SignatureError(f"{self.origin}: a statement about entry {statement.index}, which is not there")
+        entry = plan.store.entry(head.id, statement.index)
+        if entry is None or leaf_hash(entry) != statement.leaf_hash:
+            raise SignatureError(f"{self.origin}: a statement about another entry {statement.index} than the one here")
         plan.commit.unopenable.append(UnopenableRow(head.id, statement.index, self.note, plan.now_ns))
         return statement
 

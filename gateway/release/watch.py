@@ -56,10 +56,12 @@ class Watch:
 
     def durable(self, what: Durable) -> None:
         """Takes note of a commit."""
+        if what.reopened:
+            self.forget()
         self._recent.extend(what.feed)
         for origin in what.grown | what.ended.keys():
             self.ledger_bell(origin).ring()
-        if what.feed:
+        if what.feed or what.reopened:
             self.feed_bell.ring()
 
     def recent_after(self, seq: int) -> Sequence[FeedEntry] | None:
@@ -70,5 +72,5 @@ class Watch:
         return [self._recent[place] for place in range(max(0, seq + 1 - first), len(self._recent))]
 
     def forget(self) -> None:
-        """Lets go of the recent items: after a commit in doubt their numbers may be given anew."""
+        """Lets go of the recent items: after a commit in doubt the store may hold items that are not among them."""
         self._recent.clear()

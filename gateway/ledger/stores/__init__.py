@@ -20,13 +20,18 @@ from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import NewType, Protocol
+from typing import Final, NewType, Protocol
 
 from gateway.ledger.origin import Origin
 from gateway.ledger.tiles import TileWrite
 
 LedgerId = NewType("LedgerId", int)
 """Number of a ledger within one store."""
+
+
+RUN_ENTRIES: Final = 4096
+"""Entries of a run, unless its first segment alone has more. The bytes of a run do not count the signed reasons of
+absent entries, some 300 each; this bounds them."""
 
 
 class CosignatureKind(StrEnum):
@@ -186,6 +191,16 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Counts:
+    """Numbers of rows on record."""
+
+    reports: int
+    released: int
+    feed: int
+    received: int
+
+
+@dataclass(frozen=True, slots=True)
 class FeedFilter:
     """Which rows of the feed are wanted. Empty `kinds` or `originators`: all of them."""
 
@@ -216,9 +231,10 @@ class StoreReader(Protocol):
         """One ledger by its origin line."""
 
     def run(self, ledger: LedgerId, first: int, max_bytes: int) -> Run | None:
-        """Whole segments from `first` on, as many as fit `max_bytes` but at least one; None at the end of the ledger.
+        """Whole segments from `first` on, as many as fit `max_bytes` and `RUN_ENTRIES` but at least one; None at the
+        end of the ledger.
 
-        Raises StoreError when `first` is not where a segment begins.
+        Raises StoreError when `first` is neither where a segment begins nor the end.
         """
 
     def entry(self, ledger: LedgerId, index: int) -> bytes | None:
@@ -260,9 +276,6 @@ class StoreReader(Protocol):
     def released(self, report_id: bytes) -> Sequence[ReleasedRow]:
         """To whom a report was released."""
 
-    def released_count(self) -> int:
-        """Number of releases on record."""
-
     def received(self, originator: str, report_id: bytes) -> ReceivedRow | None:
         """What is known of a partner's report."""
 
@@ -274,6 +287,9 @@ class StoreReader(Protocol):
 
     def last_report(self) -> int:
         """Number of the last accepted report; 0 when there is none."""
+
+    def counts(self) -> Counts:
+        """How many reports, releases, items of the feed and received reports are on record."""
 
     def meta(self, key: str) -> bytes | None:
         """A value of the store's own."""

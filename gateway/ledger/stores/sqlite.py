@@ -31,10 +31,12 @@ from gateway.ledger import bundle
 from gateway.ledger.errors import StoreError
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import (
+    RUN_ENTRIES,
     AbsentRow,
     Commit,
     CosignatureKind,
     CosignatureRow,
+    Counts,
     FeedFilter,
     FeedItem,
     FeedRow,
@@ -134,12 +136,13 @@ class SqliteReader:
                     if not chunks:
                         raise StoreError(f"store {self._path}: ledger {ledger} has no segment that begins at {first}")
                     raise StoreError(f"store {self._path}: ledger {ledger} has a gap between {end} and {seg_first}")
-                if chunks and total + len(entries) > max_bytes:
+                if chunks and (total + len(entries) > max_bytes or end + count - first > RUN_ENTRIES):
                     break
                 chunks.append(entries)
                 total += len(entries)
                 end += count
         if not chunks:
+            self._require_boundary(ledger, first)
             return None
         checkpoint = self.checkpoint(ledger, end)
         if checkpoint is None:
@@ -150,6 +153,14 @@ class SqliteReader:
         )  # fmt: skip
         entries = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         return Run(first, end - first, entries, checkpoint, [AbsentRow(*row) for row in absent])
+
+    def _require_boundary(self, ledger: LedgerId, end: int) -> None:
+        """Raises StoreError unless the segments before `end` reach up to it exactly."""
+        rows = self._rows(
+            "SELECT first + count FROM segment WHERE ledger = ? AND first < ? ORDER BY first DESC LIMIT 1", ledger, end
+        )
+        if end != (rows[0][0] if rows else 0):
+            raise StoreError(f"store {self._path}: ledger {ledger} has no segment that begins or ends at {end}")
 
     def entry(self, ledger: LedgerId, index: int) -> bytes | None:
         row = self._row(
@@ -218,10 +229,6 @@ class SqliteReader:
         )
         return [ReleasedRow(*row) for row in rows]
 
-    def released_count(self) -> int:
-        count: int = self._rows("SELECT count(*) FROM released")[0][0]
-        return count
-
     def received(self, originator: str, report_id: bytes) -> ReceivedRow | None:
         row = self._row(
             "SELECT originator, report_id, feed, withdrawn_ns FROM received WHERE originator = ? AND report_id = ?",
@@ -254,6 +261,13 @@ class SqliteReader:
         count: int = self._rows("SELECT coalesce(max(seq), 0) FROM report")[0][0]
         return count
 
+    def counts(self) -> Counts:
+        row = self._rows(
+            "SELECT (SELECT count(*) FROM report), (SELECT count(*) FROM released),"
+            " (SELECT count(*) FROM feed), (SELECT count(*) FROM received)"
+        )[0]
+        return Counts(*row)
+
     def meta(self, key: str) -> bytes | None:
         row = self._row("SELECT value FROM meta WHERE key = ?", key)
         return None if row is None else row[0]
@@ -267,7 +281,8 @@ class SqliteReader:
         try:
             yield
         finally:
-            self._db.execute("ROLLBACK")
+            with _translated(self._path, "ending a read"):
+                self._db.execute("ROLLBACK")
 
     def close(self) -> None:
         with _translated(self._path, "closing"):

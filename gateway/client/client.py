@@ -1,0 +1,95 @@
+"""The client: everything that a C2 system, or an officer, asks of its own gateway."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+
+import grpc
+from signalfire.v1 import c2_pb2, c2_pb2_grpc, officer_pb2, officer_pb2_grpc, report_pb2
+
+from gateway.client import receiving, sending
+from gateway.client.connection import Connector, Credentials
+from gateway.client.pause import Pause
+
+
+class Client:
+    """A client of one's own gateway. Every call has a connection of its own, and ends it.
+
+    `address` is ``host:port``; `server_name` is the name in the gateway's certificate, for example
+    ``a.gateway.jpn.signalfire.internal`` for ``spiffe://jpn/gateway/a``. `on_trouble`, if given, is told in words
+    whenever the connection is lost.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        address: str,
+        server_name: str,
+        *,
+        on_trouble: Callable[[str], None] | None = None,
+    ) -> None:
+        self._connector = Connector(credentials, address, server_name, on_trouble)
+
+    def submit(
+        self,
+        reports: Iterable[report_pb2.Report] | AsyncIterable[report_pb2.Report],
+        *,
+        in_flight: int = 1024,
+    ) -> AsyncIterator[sending.Result]:
+        """Pushes reports and gives a `Result` for each, in the order of the answers.
+
+        A report is taken from `reports` when there is room: at most `in_flight` (1 or more) wait for their answer. Ends
+        when all are answered. An iterable that waits for its next report must be an async one, for a plain one would
+        hold up everything else meanwhile. An error that `reports` raises is raised here once everything taken before
+        it is answered. Raises ClientError when the gateway refuses the caller, not the report.
+        """
+        return sending.submit(self._connector, reports, in_flight)
+
+    def subscribe(
+        self,
+        traffic_classes: Iterable[report_pb2.TrafficClass.ValueType],
+        *,
+        cursor: str = "",
+        kinds: Iterable[c2_pb2.ReportKind.ValueType] = (),
+        originator_nodes: Iterable[str] = (),
+        minimum_precedence: report_pb2.Precedence.ValueType = report_pb2.PRECEDENCE_UNSPECIFIED,
+        include_own: bool = False,
+        follow: bool = True,
+    ) -> AsyncIterator[receiving.Item]:
+        """Gives everything wanted after `cursor`, exactly once each, then what comes, without end.
+
+        With `follow` False it ends once everything up to the moment of the call has been given. Keep an item's `cursor`
+        when it is dealt with. Raises ClientError when the gateway refuses the subscription.
+        """
+        request = c2_pb2.SubscribeRequest(
+            cursor=cursor,
+            traffic_classes=traffic_classes,
+            kinds=kinds,
+            originator_nodes=originator_nodes,
+            minimum_precedence=minimum_precedence,
+            include_own=include_own,
+        )
+        return receiving.subscribe(self._connector, request, follow)
+
+    async def status(self) -> c2_pb2.GetStatusResponse:
+        """The state of the gateway. Raises ClientError when it refuses, ConnectionError when it cannot be reached."""
+        try:
+            async with self._connector.dial() as channel:
+                stub = c2_pb2_grpc.C2ServiceStub(channel)
+                response: c2_pb2.GetStatusResponse = await stub.GetStatus(c2_pb2.GetStatusRequest(), timeout=5)
+                return response
+        except grpc.aio.AioRpcError as error:
+            self._connector.lost(error)
+            raise ConnectionError(f"{self._connector.address}: {error.details()}") from error
+
+    async def watch_decisions(self, from_index: int = 0) -> AsyncIterator[officer_pb2.WatchDecisionsResponse]:
+        """The decisions of the gateway's node, for officers: from an index of its decisions ledger, then live."""
+        pause = Pause()
+        while True:
+            async with self._connector.attempt() as channel:
+                request = officer_pb2.WatchDecisionsRequest(from_index=from_index)
+                async for response in officer_pb2_grpc.OfficerServiceStub(channel).WatchDecisions(request):
+                    from_index = response.index + 1
+                    pause.reset()
+                    yield response
+            await pause.wait()

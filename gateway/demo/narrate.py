@@ -1,0 +1,128 @@
+"""What is worth telling of a replay as it goes, in one line each. Pure.
+
+- A nation's first word of a launch: which partner has it, how long after it was accepted, and from whom it was withheld
+  by which rule. It is told when the last partner that was released it has it: one that was away delays the line.
+- A correction, cancellation or all clear: how many reports each partner was told no longer stand, and why.
+- The first time that a rule withholds something from a partner, with the officer's reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from signalfire.v1 import ledger_pb2, report_pb2
+
+_RECALLS: Final = {
+    "Correction": "withdraws {count} (correction: {words})",
+    "Cancellation": "withdraws {count} (cancellation: {words})",
+    "AllClear": "declares {event} over, and with it {count} (all clear: {words})",
+}
+
+
+@dataclass(slots=True)
+class _Warning:
+    """A first word of a launch, and how far it has come."""
+
+    words: str = ""
+    released_to: frozenset[str] = frozenset()
+    withheld: list[str] = field(default_factory=list)
+    arrived: dict[str, float | None] = field(default_factory=dict)
+    """Seconds from its acceptance, by nation; None where that is not known."""
+    told: bool = False
+
+
+class Narrator:
+    """Turns what is seen of a replay into lines.
+
+    `reports` are all of the replay, by (originator, identifier); `reasons` what officers wrote into the rules that may
+    withhold, by (node, partner, rule).
+    """
+
+    def __init__(
+        self,
+        reports: Mapping[tuple[str, str], report_pb2.Report],
+        reasons: Mapping[tuple[str, str, str], str],
+    ) -> None:
+        self._reports = reports
+        self._reasons = reasons
+        self._warnings: dict[tuple[str, str], _Warning] = {}
+        self._withheld: set[tuple[str, str, str]] = set()
+
+    def decided(self, node: str, record: ledger_pb2.DecisionRecord) -> Iterator[str]:
+        """The lines that follow from a decision record of `node`."""
+        for decision in record.decisions:
+            what = (node, decision.partner, decision.rule)
+            if decision.outcome != ledger_pb2.OUTCOME_RELEASED and what not in self._withheld:
+                self._withheld.add(what)
+                why = self._reasons.get(what)
+                yield f"{node} withholds a {_kind_words(record.kind)} from {decision.partner} {_by(decision.rule)}" + (
+                    f": {why}" if why else ""
+                )
+        if record.kind in _RECALLS:
+            yield self._recall(node, record)
+        if record.kind == "LaunchDetection" and record.precedence == report_pb2.PRECEDENCE_FLASH:
+            warning = self._warnings.setdefault((node, record.report_id), _Warning())
+            warning.words = f"{node} warns of a launch{self._whose(node, record)} ({record.event_id})"
+            warning.released_to = frozenset(
+                decision.partner for decision in record.decisions if decision.outcome == ledger_pb2.OUTCOME_RELEASED
+            )
+            warning.withheld = [
+                f"withheld from {decision.partner} {_by(decision.rule)}"
+                for decision in record.decisions
+                if decision.outcome != ledger_pb2.OUTCOME_RELEASED
+            ]
+            yield from _told(warning)
+
+    def delivered(self, node: str, origin: str, report: report_pb2.Report, seconds: float | None) -> Iterator[str]:
+        """The lines that follow from a report of `origin` that the C2 system of `node` received, so many seconds after
+        it was accepted (None: not known).
+        """
+        if report.HasField("launch_detection") and report.precedence == report_pb2.PRECEDENCE_FLASH:
+            warning = self._warnings.setdefault((origin, report.report_id), _Warning())
+            warning.arrived.setdefault(node, seconds)
+            yield from _told(warning)
+
+    def _whose(self, node: str, record: ledger_pb2.DecisionRecord) -> str:
+        report = self._reports.get((node, record.report_id))
+        if report is None:
+            return ""
+        certainty = report_pb2.Certainty.Name(report.launch_detection.certainty).removeprefix("CERTAINTY_").lower()
+        return f" from {report.threat.launch_country}, {certainty}"
+
+    def _recall(self, node: str, record: ledger_pb2.DecisionRecord) -> str:
+        report = self._reports.get((node, record.report_id))
+        content = None if report is None else getattr(report, report.WhichOneof("content") or "", None)
+        told = {decision.partner: decision.withdrawals for decision in record.decisions if decision.withdrawals}
+        most = max(told.values(), default=0)
+        line = _RECALLS[record.kind].format(
+            count="1 report" if most == 1 else f"{most} reports",
+            event=record.event_id,
+            words=str(getattr(content, "explanation", "")).rstrip("."),
+        )
+        if not told:
+            return f"{node} {line}; no partner had been given any"
+        return f"{node} {line}; " + ", ".join(f"{partner} is told of {count}" for partner, count in told.items())
+
+
+def _told(warning: _Warning) -> Iterator[str]:
+    """The line of a warning, once, when it has come as far as it will."""
+    if warning.told or not warning.words or not warning.released_to <= warning.arrived.keys():
+        return
+    warning.told = True
+    parts = [
+        f"{node} has it" + ("" if seconds is None else f" after {seconds * 1000:,.0f} ms")
+        for node, seconds in sorted(warning.arrived.items())
+    ]
+    yield f"{warning.words}: " + ", ".join([*parts, *warning.withheld])
+
+
+def _by(rule: str) -> str:
+    """How a rule, or a built-in reason in parentheses, stands in a line."""
+    return rule if rule.startswith("(") else f"by rule {rule}"
+
+
+def _kind_words(kind: str) -> str:
+    """`LaunchDetection` as "launch detection"."""
+    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in kind).strip()

@@ -1,0 +1,109 @@
+"""`signalfire serve`, and `python -m gateway`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from gateway.cli import main
+from tests.cli.conftest import World
+
+STOP_WITHIN_S = 8
+"""Seconds in which a gateway must have stopped after it was told to."""
+
+
+def test_check_says_that_everything_is_in_order_and_starts_nothing(stopped: World) -> None:
+    place = stopped.places["JPN"]
+    result = CliRunner().invoke(main, ["serve", "--config", str(place.config), "--check"])
+    assert (result.exit_code, result.output) == (0, f"{place.config}: configuration, keys and policy are in order\n")
+    assert not place.store.exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line_holds", "words"),
+    [
+        ("node: JPN", "node: Japan", "node: Japan", '"Japan" is not an ISO 3166-1 alpha-3 code'),
+        ("store: store.db", "stores: store.db", "stores: store.db", 'Did you mean "store"'),
+        ("policy: policy", "policy: absent", "policy: absent", "There is no"),
+    ],
+)
+def test_a_bad_configuration_is_refused_with_file_line_and_what_to_do(
+    stopped: World, old: str, new: str, line_holds: str, words: str
+) -> None:
+    config = stopped.places["JPN"].config
+    text = config.read_text("utf-8")
+    assert old in text
+    changed = text.replace(old, new)
+    config.write_text(changed, "utf-8")
+    line = changed.splitlines().index(line_holds) + 1
+    result = CliRunner().invoke(main, ["serve", "--config", str(config)])
+    assert result.exit_code == 1
+    assert f"{config}:{line}: " in result.output
+    assert words in result.output
+
+
+def test_a_policy_that_does_not_compile_is_refused_before_a_port_is_open(stopped: World) -> None:
+    place = stopped.places["JPN"]
+    (place.policy / "partners" / "USA.yaml").write_text("partner: USA\nrules: none\n", "utf-8")
+    result = CliRunner().invoke(main, ["serve", "--config", str(place.config)])
+    assert result.exit_code == 1
+    assert "USA.yaml:2" in result.output
+
+
+def test_an_absent_configuration_is_refused() -> None:
+    result = CliRunner().invoke(main, ["serve", "--config", "/nowhere/gateway.yaml"])
+    assert result.exit_code == 1
+    assert "/nowhere/gateway.yaml: The file cannot be read" in result.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_gateway_that_is_told_to_stop_ends_within_seconds_with_exit_code_0(
+    stopped: World, number: signal.Signals
+) -> None:
+    place = stopped.places["USA"]
+    command = [sys.executable, "-m", "gateway", "serve", "--config", str(place.config)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            asyncio.run(_answers(stopped, "USA"))
+            told = time.monotonic()
+            process.send_signal(number)
+            _, log = process.communicate(timeout=STOP_WITHIN_S)
+            assert process.returncode == 0, log.decode()
+            assert time.monotonic() - told < STOP_WITHIN_S
+            assert b"spiffe://usa/gateway/a has stopped" in log
+            assert b"Traceback" not in log
+        finally:
+            process.kill()
+
+
+async def _answers(world: World, node: str) -> None:
+    """Returns when the gateway answers. The connection is made again by the library, so nothing is waited for here."""
+    async with asyncio.timeout(20):
+        await anext(aiter(world.places[node].officer().watch_decisions()))
+
+
+def test_a_port_that_is_taken_is_named(world: World, stopped: World, tmp_path: Path) -> None:
+    taken = world.places["JPN"].national
+    config = stopped.places["JPN"].config
+    config.write_text(config.read_text("utf-8").replace(stopped.places["JPN"].national, taken), "utf-8")
+    result = subprocess.run(
+        [sys.executable, "-m", "gateway", "serve", "--config", str(config)],
+        capture_output=True, text=True, timeout=20, check=False,
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert f"Error: cannot listen at {taken}" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_python_dash_m_gateway_is_signalfire() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "gateway", "--version"], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert (result.returncode, result.stdout.split(",")[0]) == (0, "signalfire")

@@ -1,0 +1,115 @@
+"""A C2 service that speaks the contract over mutual TLS, and otherwise does what a test wants of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import grpc
+from signalfire.v1 import c2_pb2, c2_pb2_grpc
+
+from gateway.client import Client, Credentials
+from gateway.identity import nation
+from gateway.identity.spiffe import Role, SpiffeId, dns_name
+from gateway.identity.tls import KeyPairFiles, roots_from_files, server_credentials
+
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+Submitting: TypeAlias = Callable[
+    ["Steered", AsyncIterator[c2_pb2.SubmitRequest], Context], AsyncIterator[c2_pb2.SubmitResponse]
+]
+Subscribing: TypeAlias = Callable[[c2_pb2.SubscribeRequest, Context], AsyncIterator[c2_pb2.SubscribeResponse]]
+
+
+@dataclass(slots=True)
+class Steered(c2_pb2_grpc.C2ServiceServicer):
+    """Each call takes the next behaviour; once they have run out, the last one again."""
+
+    submitting: Sequence[Submitting] = ()
+    subscribing: Sequence[Subscribing] = ()
+    seen: list[str] = field(default_factory=list)
+    """Identifiers of the reports, in the order in which they came, over all calls."""
+    accepted: dict[str, int] = field(default_factory=dict)
+    """Identifier to how often it was made durable, which must be once."""
+    subscriptions: list[c2_pb2.SubscribeRequest] = field(default_factory=list)
+    _submits: int = 0
+
+    async def Submit(  # noqa: N802  # the name is the contract's
+        self, requests: AsyncIterator[c2_pb2.SubmitRequest], context: Context
+    ) -> AsyncIterator[c2_pb2.SubmitResponse]:
+        behave = self.submitting[min(self._submits, len(self.submitting) - 1)]
+        self._submits += 1
+        async for response in behave(self, self._noted(requests), context):
+            yield response
+
+    async def Subscribe(  # noqa: N802  # the name is the contract's
+        self, request: c2_pb2.SubscribeRequest, context: Context
+    ) -> AsyncIterator[c2_pb2.SubscribeResponse]:
+        behave = self.subscribing[min(len(self.subscriptions), len(self.subscribing) - 1)]
+        self.subscriptions.append(request)
+        async for response in behave(request, context):
+            yield response
+
+    async def GetStatus(  # noqa: N802  # the name is the contract's
+        self, request: c2_pb2.GetStatusRequest, context: Context
+    ) -> c2_pb2.GetStatusResponse:
+        return c2_pb2.GetStatusResponse(node="JPN", accepting=True)
+
+    def take(self, position: int, report_id: str) -> c2_pb2.SubmitResponse:
+        """Makes a report durable, as a gateway does: the second time it is a duplicate, and nothing is repeated."""
+        response = c2_pb2.SubmitResponse(position=position, report_id=report_id)
+        response.accepted.duplicate = report_id in self.accepted
+        response.accepted.accepted_time.FromDatetime(datetime(2026, 5, 1, tzinfo=UTC))
+        if not response.accepted.duplicate:
+            self.accepted[report_id] = 1
+        return response
+
+    async def _noted(self, requests: AsyncIterator[c2_pb2.SubmitRequest]) -> AsyncIterator[c2_pb2.SubmitRequest]:
+        async for request in requests:
+            self.seen.append(request.report.report_id)
+            yield request
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A nation on disk: its gateway's keys, and those of one C2 system."""
+
+    node: str
+    keys: Path
+    client: Path
+
+    @property
+    def server_name(self) -> str:
+        """The name that its gateway proves."""
+        return dns_name(SpiffeId.of(self.node, Role.GATEWAY, "a"))
+
+    @asynccontextmanager
+    async def serving(self, service: Steered, port: int = 0) -> AsyncIterator[str]:
+        """Serves on the loopback; yields the address."""
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        c2_pb2_grpc.add_C2ServiceServicer_to_server(service, server)
+        roots = roots_from_files(self.keys / "c2-ca.crt.pem")
+        credentials = server_credentials(KeyPairFiles.of_gateway(self.keys), roots)
+        port = server.add_secure_port(f"127.0.0.1:{port}", credentials)
+        await server.start()
+        try:
+            yield f"127.0.0.1:{port}"
+        finally:
+            await server.stop(None)
+
+    def dial(self, address: str, on_trouble: Callable[[str], None] = lambda _: None) -> Client:
+        """A client of whatever is at `address`."""
+        return Client(Credentials.from_directory(self.client), address, self.server_name, on_trouble=on_trouble)
+
+
+def settle(directory: Path, node: str) -> Home:
+    """Makes the nation."""
+    now = datetime.now(UTC)
+    pki, home = directory / "pki", Home(node, directory / "keys", directory / "c2")
+    nation.create_nation(pki, node, now=now)
+    nation.issue_gateway(pki, "a", home.keys, now=now, address="127.0.0.1:1")
+    nation.issue_c2(pki, "sensors", home.client, now=now)
+    return home

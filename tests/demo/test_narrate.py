@@ -1,0 +1,97 @@
+"""What is told of a replay."""
+
+from __future__ import annotations
+
+from signalfire.v1 import ledger_pb2, report_pb2
+
+from gateway.demo.narrate import Narrator
+
+RELEASED, WITHHELD = ledger_pb2.OUTCOME_RELEASED, ledger_pb2.OUTCOME_WITHHELD
+FIRST = report_pb2.Report(
+    report_id="r1",
+    event_id="KR.1",
+    precedence=report_pb2.PRECEDENCE_FLASH,
+    threat=report_pb2.Threat(launch_country="PRK"),
+    launch_detection=report_pb2.LaunchDetection(certainty=report_pb2.CERTAINTY_PROBABLE),
+)
+RECALL = report_pb2.Report(report_id="r2", correction=report_pb2.Correction(explanation="It was wrong."))
+REASONS = {("KOR", "JPN", "kor-usa-only"): "No third party"}
+
+
+def narrator() -> Narrator:
+    return Narrator({("KOR", "r1"): FIRST, ("KOR", "r2"): RECALL}, REASONS)
+
+
+def record(kind: str, report_id: str, *decisions: ledger_pb2.Decision, flash: bool = True) -> ledger_pb2.DecisionRecord:
+    precedence = report_pb2.PRECEDENCE_FLASH if flash else report_pb2.PRECEDENCE_IMMEDIATE
+    return ledger_pb2.DecisionRecord(
+        kind=kind, report_id=report_id, event_id="KR.1", precedence=precedence, decisions=decisions
+    )
+
+
+def decision(
+    partner: str, outcome: ledger_pb2.Outcome.ValueType = RELEASED, rule: str = "a-rule", withdrawals: int = 0
+) -> ledger_pb2.Decision:
+    return ledger_pb2.Decision(partner=partner, outcome=outcome, rule=rule, withdrawals=withdrawals)
+
+
+def test_a_warning_is_told_when_the_last_partner_has_it() -> None:
+    told = narrator()
+    assert list(told.decided("KOR", record("LaunchDetection", "r1", decision("JPN"), decision("USA")))) == []
+    assert list(told.delivered("USA", "KOR", FIRST, 1.5)) == []
+    assert list(told.delivered("JPN", "KOR", FIRST, 0.012)) == [
+        "KOR warns of a launch from PRK, probable (KR.1): JPN has it after 12 ms, USA has it after 1,500 ms"
+    ]
+    assert list(told.delivered("JPN", "KOR", FIRST, 9)) == []
+
+
+def test_a_warning_that_arrives_before_its_decision_is_seen_is_told_all_the_same() -> None:
+    told = narrator()
+    assert list(told.delivered("JPN", "KOR", FIRST, None)) == []
+    assert list(told.decided("KOR", record("LaunchDetection", "r1", decision("JPN")))) == [
+        "KOR warns of a launch from PRK, probable (KR.1): JPN has it"
+    ]
+
+
+def test_a_warning_says_from_whom_it_was_withheld_and_by_which_rule() -> None:
+    told = narrator()
+    lines = list(
+        told.decided(
+            "KOR",
+            record(
+                "LaunchDetection", "r1", decision("JPN", WITHHELD, "kor-usa-only"), decision("USA", WITHHELD, "(none)")
+            ),
+        )
+    )
+    assert lines == [
+        "KOR withholds a launch detection from JPN by rule kor-usa-only: No third party",
+        "KOR withholds a launch detection from USA (none)",
+        "KOR warns of a launch from PRK, probable (KR.1): withheld from JPN by rule kor-usa-only,"
+        " withheld from USA (none)",
+    ]
+
+
+def test_a_rule_that_withholds_is_told_once() -> None:
+    told = narrator()
+    withheld = record("Track", "r3", decision("JPN", WITHHELD, "kor-usa-only"), flash=False)
+    assert len(list(told.decided("KOR", withheld))) == 1
+    assert list(told.decided("KOR", withheld)) == []
+
+
+def test_a_recall_says_why_and_how_many_reports_each_partner_is_told_of() -> None:
+    told = narrator()
+    recall = record("Correction", "r2", decision("JPN", withdrawals=2), decision("USA", withdrawals=3))
+    assert list(told.decided("KOR", recall)) == [
+        "KOR withdraws 3 reports (correction: It was wrong); JPN is told of 2, USA is told of 3"
+    ]
+    nothing = record("AllClear", "r9", decision("JPN"))
+    assert list(told.decided("KOR", nothing)) == [
+        "KOR declares KR.1 over, and with it 0 reports (all clear: ); no partner had been given any"
+    ]
+
+
+def test_other_reports_are_not_worth_a_line() -> None:
+    told = narrator()
+    assert list(told.decided("KOR", record("Track", "r5", decision("JPN"), flash=False))) == []
+    assert list(told.decided("KOR", record("LaunchDetection", "r6", decision("JPN"), flash=False))) == []
+    assert list(told.delivered("JPN", "KOR", report_pb2.Report(track=report_pb2.Track()), 0.1)) == []

@@ -1,0 +1,462 @@
+"""The embedded store keeps whole commits, durably, and gives back what the layout promises."""
+
+from __future__ import annotations
+
+import ast
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import apsw
+import pytest
+
+import gateway
+from gateway.ledger.errors import StoreError
+from gateway.ledger.origin import Origin
+from gateway.ledger.stores import (
+    RUN_ENTRIES,
+    Commit,
+    CosignatureKind,
+    CosignatureRow,
+    Counts,
+    FeedFilter,
+    FeedItem,
+    LedgerId,
+    ReceivedRow,
+    ReleasedRow,
+    ReportRow,
+    UnopenableRow,
+)
+from gateway.ledger.stores.sqlite import APPLICATION_ID, FEED_SCAN_ROWS, SqliteReader, SqliteStore
+from tests.ledger.stores.growth import LEDGER, ORIGIN, Growth, checkpoint, entries_of, feed_row, grown
+
+ANYTHING = FeedFilter(frozenset({1, 2, 3}), include_own=True)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "node.sqlite"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SqliteStore]:
+    opened = SqliteStore(path)
+    yield opened
+    opened.close()
+
+
+def fill(store: SqliteStore, *counts: int) -> Growth:
+    """Grows the ledger in the store by so many entries a commit."""
+    ledger, commits = grown(*counts)
+    for commit in commits:
+        store.commit(commit)
+    return ledger
+
+
+# --- the file
+
+
+def test_a_new_store_says_what_it_is_and_which_schema_it_has(store: SqliteStore, path: Path) -> None:
+    db = apsw.Connection(str(path))
+    assert db.pragma("application_id") == APPLICATION_ID == int.from_bytes(b"SIGF")
+    assert db.pragma("user_version") == 1
+
+
+def test_nobody_else_may_read_the_files_of_a_store(store: SqliteStore, path: Path) -> None:
+    fill(store, 1)
+    files = sorted(path.parent.iterdir())
+    assert [file.name for file in files] == ["node.sqlite", "node.sqlite-shm", "node.sqlite-wal"]
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+
+
+def test_the_mode_does_not_depend_on_the_umask(path: Path) -> None:
+    before = os.umask(0)
+    try:
+        SqliteStore(path).close()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("application", [0, 0x4D50_5342])
+def test_the_database_of_another_program_is_refused_and_left_as_it_was(path: Path, application: int) -> None:
+    db = apsw.Connection(str(path))
+    db.pragma("application_id", application)
+    db.execute("CREATE TABLE recipe (name TEXT)")
+    db.close()
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="another program"):
+        SqliteStore(path)
+    with pytest.raises(StoreError, match="not a Signalfire store"):
+        SqliteReader(path)
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_as_it_was(path: Path) -> None:
+    path.write_bytes(b"Dear diary, " * 100)
+    with pytest.raises(StoreError):
+        SqliteStore(path)
+    assert path.read_bytes() == b"Dear diary, " * 100
+
+
+def test_a_newer_schema_is_refused_by_writer_and_reader(path: Path) -> None:
+    SqliteStore(path).close()
+    db = apsw.Connection(str(path))
+    db.pragma("user_version", 2)
+    db.close()
+    with pytest.raises(StoreError, match="newer than this software"):
+        SqliteStore(path)
+    with pytest.raises(StoreError, match="schema version 2"):
+        SqliteReader(path)
+
+
+def test_a_reader_does_not_make_a_store(path: Path) -> None:
+    with pytest.raises(StoreError):
+        SqliteReader(path)
+    assert not path.exists()
+
+
+def test_a_directory_that_is_not_there_is_a_store_error(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="opening failed"):
+        SqliteStore(tmp_path / "missing" / "node.sqlite")
+
+
+# --- durability
+
+
+def test_every_commit_of_the_connection_is_synced(store: SqliteStore) -> None:
+    db = store._db
+    full = 2  # https://www.sqlite.org/pragma.html#pragma_synchronous
+    assert db.pragma("journal_mode") == "wal"
+    assert db.pragma("synchronous") == full
+    assert db.pragma("fullfsync") == 1
+    assert db.pragma("foreign_keys") == 1
+
+
+def test_what_was_committed_is_there_when_the_store_is_opened_again(store: SqliteStore, path: Path) -> None:
+    ledger = fill(store, 3, 2)
+    store.close()
+    again = SqliteStore(path)
+    row = again.ledger(ORIGIN)
+    assert row is not None
+    assert (row.size, row.root) == (5, ledger.edge.root())
+    again.close()
+
+
+# --- commits
+
+
+def everything(ledger: Growth) -> Commit:
+    """A commit with a row of every kind."""
+    report = ReportRow(1, b"r" * 16, b"d" * 32, "event", 1, "c2", 10, 0, b"payload")
+    return Commit(
+        ledgers=[ledger.begin()],
+        appends=[ledger.append(entries_of(0, 2))],
+        cosignatures=[CosignatureRow(LEDGER, CosignatureKind.RECEIPT, 2, b"receipt", 11)],
+        unopenable=[UnopenableRow(LEDGER, 1, b"statement", 12)],
+        reports=[report],
+        released=[ReleasedRow(b"r" * 16, "KOR", LEDGER, 1, 1, 4)],
+        withdrawn=[(b"r" * 16, "KOR", 13)],
+        feed=[feed_row(1)],
+        received=[ReceivedRow("KOR", b"k" * 16, 1, None)],
+        meta={"boot": b"\x01"},
+    )
+
+
+def test_every_row_of_a_commit_is_given_back(store: SqliteStore) -> None:
+    commit = everything(Growth())
+    store.commit(commit)
+    assert store.ledgers() == [store.ledger(ORIGIN)]
+    assert store.cosignatures(LEDGER) == commit.cosignatures
+    assert store.unopenable(LEDGER) == commit.unopenable
+    assert store.report(b"r" * 16) == store.report_at(1) == commit.reports[0]
+    assert [(row.partner, row.index, row.withdrawn_ns) for row in store.released(b"r" * 16)] == [("KOR", 1, 13)]
+    assert store.feed(0, 10, ANYTHING) == (commit.feed, 1)
+    assert store.received("KOR", b"k" * 16) == commit.received[0]
+    assert store.meta("boot") == b"\x01"
+    assert store.counts() == Counts(reports=1, released=1, feed=1, received=1)
+    assert (store.last_report(), store.last_feed()) == (1, 1)
+
+
+def test_a_commit_whose_last_row_cannot_be_written_leaves_nothing(store: SqliteStore) -> None:
+    commit = everything(Growth())
+    commit.meta["boot"] = cast(bytes, "text, where the column holds bytes")
+    with pytest.raises(StoreError, match="a commit failed"):
+        store.commit(commit)
+    assert store.ledgers() == []
+    assert store.counts() == Counts(0, 0, 0, 0)
+    assert store.meta("boot") is None
+    store.commit(everything(Growth()))
+    assert store.counts() == Counts(1, 1, 1, 1)
+
+
+def test_an_append_that_does_not_continue_the_ledger_is_refused(store: SqliteStore) -> None:
+    fill(store, 3)
+    stale, _ = grown(2)
+    with pytest.raises(StoreError, match="does not continue"):
+        store.commit(Commit(appends=[stale.append([b"x"])]))
+    row = store.ledger(ORIGIN)
+    assert row is not None
+    assert row.size == 3
+
+
+def test_a_second_writer_is_met_by_the_commit_and_loses_all_of_it(store: SqliteStore, path: Path) -> None:
+    mine = fill(store, 3)
+    theirs, _ = grown(3)
+    second = SqliteStore(path)
+    second.commit(Commit(appends=[theirs.append([b"theirs"])]))
+    with pytest.raises(StoreError, match="another process has written"):
+        store.commit(Commit(appends=[mine.append([b"mine"])], meta={"mine": b"too"}))
+    assert store.entry(LEDGER, 3) == b"theirs"
+    assert store.meta("mine") is None
+    second.close()
+
+
+def test_nothing_is_appended_to_a_ledger_that_has_ended(store: SqliteStore) -> None:
+    ledger = fill(store, 3)
+    store.commit(Commit(ended=[(LEDGER, ORIGIN.successor())]))
+    row = store.ledger(ORIGIN)
+    assert row is not None
+    assert row.successor == ORIGIN.successor()
+    with pytest.raises(StoreError, match="does not continue"):
+        store.commit(Commit(appends=[ledger.append([b"late"])]))
+
+
+def test_a_row_that_refers_to_no_ledger_is_refused(store: SqliteStore) -> None:
+    with pytest.raises(StoreError):
+        store.commit(Commit(unopenable=[UnopenableRow(LedgerId(7), 0, b"statement", 1)]))
+
+
+def test_the_first_signature_of_a_kind_and_size_is_kept(store: SqliteStore) -> None:
+    fill(store, 3)
+    first, second = (CosignatureRow(LEDGER, CosignatureKind.RECEIPT, 3, note, 1) for note in (b"first", b"second"))
+    store.commit(Commit(cosignatures=[first]))
+    store.commit(Commit(cosignatures=[second]))
+    assert store.cosignatures(LEDGER) == [first]
+
+
+def test_the_newest_cosignature_is_given_if_it_is_new_enough(store: SqliteStore) -> None:
+    fill(store, 3, 2)
+    rows = [CosignatureRow(LEDGER, CosignatureKind.PQ, size, b"%d" % size, 1) for size in (3, 5)]
+    store.commit(Commit(cosignatures=rows))
+    assert store.cosignature(LEDGER, CosignatureKind.PQ) == rows[1]
+    assert store.cosignature(LEDGER, CosignatureKind.PQ, 5) == rows[1]
+    assert store.cosignature(LEDGER, CosignatureKind.PQ, 6) is None
+    assert store.cosignature(LEDGER, CosignatureKind.RECEIPT) is None
+
+
+# --- runs and entries
+
+
+def test_a_run_is_whole_segments_and_the_checkpoint_of_its_end(store: SqliteStore) -> None:
+    fill(store, 3, 2, 4)
+    small = store.run(LEDGER, 0, 1)
+    assert small is not None
+    assert (small.first, small.count, small.checkpoint) == (0, 3, checkpoint(3))
+    two = store.run(LEDGER, 3, 6 * 9)
+    assert two is not None
+    assert (two.first, two.count, two.checkpoint) == (3, 6, checkpoint(9))
+    one = store.run(LEDGER, 3, 6 * 9 - 1)
+    assert one is not None
+    assert (one.count, one.checkpoint) == (2, checkpoint(5))
+
+
+def test_runs_one_after_another_give_every_entry_once(store: SqliteStore) -> None:
+    fill(store, 3, 1, 4, 1, 5)
+    entries = b""
+    position = 0
+    while (run := store.run(LEDGER, position, 40)) is not None:
+        entries += run.entries
+        position += run.count
+    whole = store.run(LEDGER, 0, 1 << 20)
+    assert whole is not None
+    assert (position, entries) == (14, whole.entries)
+
+
+@pytest.mark.parametrize("first", [1, 2, 4, 6, 8, 10, 1000])
+def test_a_run_does_not_begin_inside_a_segment_or_beyond_the_end(store: SqliteStore, first: int) -> None:
+    fill(store, 3, 2, 4)
+    with pytest.raises(StoreError, match="no segment that begins"):
+        store.run(LEDGER, first, 1 << 20)
+
+
+def test_at_the_end_of_a_ledger_there_is_no_run(store: SqliteStore) -> None:
+    assert store.run(LEDGER, 0, 1) is None
+    fill(store, 3)
+    assert store.run(LEDGER, 3, 1) is None
+
+
+def test_a_missing_segment_is_a_gap_and_not_an_end(store: SqliteStore, path: Path) -> None:
+    fill(store, 3, 2, 4)
+    apsw.Connection(str(path)).execute("DELETE FROM segment WHERE first = 3")
+    with pytest.raises(StoreError, match="gap"):
+        store.run(LEDGER, 0, 1 << 20)
+
+
+def test_a_run_holds_a_bounded_number_of_entries_however_small_they_are(store: SqliteStore) -> None:
+    ledger, (begin,) = grown(RUN_ENTRIES - 1)
+    store.commit(begin)
+    store.commit(Commit(appends=[ledger.append([b"a", b"b"])]))
+    run = store.run(LEDGER, 0, 1 << 30)
+    assert run is not None
+    assert run.count == RUN_ENTRIES - 1
+
+
+def test_an_absent_entry_is_a_hash_with_its_reason_and_travels_with_its_run(store: SqliteStore) -> None:
+    ledger = Growth()
+    leaf = b"h" * 32
+    store.commit(Commit(ledgers=[ledger.begin()], appends=[ledger.append([b"here", b"", b"there"], {1: leaf})]))
+    assert [store.entry(LEDGER, index) for index in range(3)] == [b"here", None, b"there"]
+    absent = store.absent(LEDGER, 1)
+    assert absent is not None
+    assert (absent.leaf_hash, absent.note) == (leaf, b"why 1 is absent")
+    assert store.absent(LEDGER, 0) is None
+    run = store.run(LEDGER, 0, 1 << 20)
+    assert run is not None
+    assert run.absent == [absent]
+
+
+@pytest.mark.parametrize("index", [5, 6, 2**62])
+def test_an_entry_beyond_the_end_is_an_error_and_not_an_absent_one(store: SqliteStore, index: int) -> None:
+    fill(store, 3, 2)
+    with pytest.raises(StoreError, match="no entry"):
+        store.entry(LEDGER, index)
+
+
+# --- the feed
+
+
+def test_the_feed_gives_what_the_filter_wants_and_says_how_far_it_looked(store: SqliteStore) -> None:
+    ledger = Growth()
+    rows = [
+        feed_row(1),
+        feed_row(2, traffic_class=2),
+        feed_row(3, kind=2),
+        feed_row(4, originator="USA"),
+        feed_row(5, precedence=1),
+        feed_row(6, own=True, originator="JPN"),
+        feed_row(7, kind=0, item=FeedItem.WITHDRAWAL),
+    ]
+    store.commit(Commit(ledgers=[ledger.begin()], feed=rows))
+
+    def wanted(**choice: object) -> list[int]:
+        filter_ = FeedFilter(**{"traffic_classes": frozenset({1})} | choice)  # type: ignore[arg-type]  # by name
+        found, searched = store.feed(0, 100, filter_)
+        assert searched == 7
+        return [row.seq for row in found]
+
+    assert wanted() == [1, 3, 4, 5, 7]
+    assert wanted(include_own=True) == [1, 3, 4, 5, 6, 7]
+    assert wanted(traffic_classes=frozenset({2})) == [2]
+    assert wanted(traffic_classes=frozenset()) == []
+    assert wanted(kinds=frozenset({2})) == [3, 7]
+    assert wanted(originators=frozenset({"USA"})) == [4]
+    assert wanted(minimum_precedence=2) == [1, 3, 4, 7]
+
+
+def test_the_feed_stops_at_the_limit_and_goes_on_from_there(store: SqliteStore) -> None:
+    store.commit(Commit(ledgers=[Growth().begin()], feed=[feed_row(seq) for seq in range(1, 8)]))
+    rows, searched = store.feed(0, 3, ANYTHING)
+    assert ([row.seq for row in rows], searched) == ([1, 2, 3], 3)
+    rows, searched = store.feed(searched, 100, ANYTHING)
+    assert ([row.seq for row in rows], searched) == ([4, 5, 6, 7], 7)
+    assert store.feed(7, 100, ANYTHING) == ([], 7)
+
+
+def test_one_look_at_the_feed_is_bounded_and_a_narrow_filter_still_arrives(store: SqliteStore) -> None:
+    count = FEED_SCAN_ROWS + 10
+    rows = [feed_row(seq, traffic_class=1 if seq < count else 2) for seq in range(1, count + 1)]
+    store.commit(Commit(ledgers=[Growth().begin()], feed=rows))
+    narrow = FeedFilter(frozenset({2}))
+    assert store.feed(0, 10, narrow) == ([], FEED_SCAN_ROWS)
+    found, searched = store.feed(FEED_SCAN_ROWS, 10, narrow)
+    assert ([row.seq for row in found], searched) == ([count], count)
+
+
+# --- readers
+
+
+def test_a_snapshot_sees_one_moment_while_the_writer_goes_on(store: SqliteStore) -> None:
+    ledger = fill(store, 3)
+    reader = store.reader()
+    with reader.snapshot():
+        # Nothing has been read yet: the moment is that of the beginning.
+        store.commit(Commit(appends=[ledger.append([b"meanwhile"])], meta={"a": b"b"}))
+        row = reader.ledger(ORIGIN)
+        assert row is not None
+        assert row.size == 3
+        assert reader.run(LEDGER, 3, 1) is None
+        assert reader.meta("a") is None
+    row = reader.ledger(ORIGIN)
+    assert row is not None
+    assert row.size == 4
+    reader.close()
+
+
+def test_a_snapshot_ends_also_when_its_user_fails(store: SqliteStore) -> None:
+    ledger = fill(store, 3)
+    reader = store.reader()
+    with pytest.raises(KeyError), reader.snapshot():
+        raise KeyError
+    store.commit(Commit(appends=[ledger.append([b"more"])]))
+    row = reader.ledger(ORIGIN)
+    assert row is not None
+    assert row.size == 4
+    reader.close()
+
+
+def test_a_reader_beside_the_writer_sees_each_commit_and_never_half_of_one(store: SqliteStore) -> None:
+    reader = store.reader()
+    assert reader.ledgers() == []
+    ledger, commits = grown(1, 2, 3)
+    for size, commit in zip((1, 3, 6), commits, strict=True):
+        store.commit(commit)
+        row = reader.ledger(ORIGIN)
+        assert row is not None
+        assert row.size == size
+        assert reader.checkpoint(LEDGER, size) == checkpoint(size)
+    assert reader.ledgers()[0].root == ledger.edge.root()
+    reader.close()
+
+
+def test_a_reader_cannot_write(store: SqliteStore) -> None:
+    reader = cast(SqliteReader, store.reader())
+    with pytest.raises(apsw.ReadOnlyError):
+        reader._db.execute("DELETE FROM meta")
+    reader.close()
+
+
+def test_a_store_that_was_closed_answers_with_a_store_error(store: SqliteStore) -> None:
+    reader = store.reader()
+    reader.close()
+    with pytest.raises(StoreError):
+        reader.ledgers()
+    with pytest.raises(StoreError), reader.snapshot():
+        pass
+
+
+def test_every_origin_line_is_given_back_as_it_was(store: SqliteStore) -> None:
+    origins = [Origin("JPN", "KOR", "flash", 1), Origin("USA", "JPN", "routine", 2**63 - 1), Origin.decisions("JPN", 3)]
+    rows = [Growth(LedgerId(n), origin, n == 2).begin() for n, origin in enumerate(origins, 1)]
+    store.commit(Commit(ledgers=rows))
+    assert store.ledgers() == rows
+
+
+def test_no_second_sqlite_library_is_ever_imported() -> None:
+    root = Path(gateway.__file__).parent
+    imported = {
+        name.split(".")[0]
+        for source in root.rglob("*.py")
+        for node in ast.walk(ast.parse(source.read_text("utf-8")))
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+    assert "apsw" in imported
+    assert not imported & {"sqlite3", "_sqlite3", "pysqlite3", "aiosqlite"}

@@ -1,0 +1,435 @@
+"""Gateways of several nations in this process: deployed as `gateway.demo.deployment` writes them, on the loopback.
+
+A `World` runs real nodes. Its inboxes are subscriptions that never end, one a nation, so that a test waits for a report
+and not for a time. A world that is left checks that none of its gateways ended by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+import grpc
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from signalfire.v1 import c2_pb2, ledger_pb2, officer_pb2, report_pb2
+
+from gateway import config as configuration
+from gateway.client import CaughtUp, Client, Received, Result, Withdrawn
+from gateway.demo.deployment import PUSHER, READER, Deployed, deploy
+from gateway.identity import nation
+from gateway.identity.spiffe import Role, SpiffeId, dns_name
+from gateway.identity.tls import KeyPairFiles, channel_credentials, channel_options, roots_from_files
+from gateway.ledger.origin import Origin
+from gateway.ledger.stores import LedgerRow
+from gateway.ledger.stores.sqlite import SqliteReader
+from gateway.node import Node
+from gateway.reports.kinds import Kind
+from tests.reports import examples
+
+PATIENCE_S: Final = 15.0
+"""Seconds after which what was waited for is held never to come."""
+
+TRILATERAL: Final = Path(__file__).parents[2] / "policy" / "examples" / "trilateral"
+
+EVERY_CLASS: Final = (
+    report_pb2.TRAFFIC_CLASS_LIVE,
+    report_pb2.TRAFFIC_CLASS_EXERCISE,
+    report_pb2.TRAFFIC_CLASS_TEST,
+)
+
+NARROW, UNGRANTED = "narrow", "stranger"
+"""C2 systems of every nation: one with few grants, and one with none."""
+
+_ALL_KINDS: Final = ["LaunchDetection", "Track", "ImpactPrediction", "Correction", "Cancellation", "AllClear"]
+_CLASSES: Final = ["LIVE", "EXERCISE", "TEST"]
+
+CLIENTS: Final[Mapping[str, Any]] = {
+    PUSHER: {
+        "push": {
+            "stations": ["*"],
+            "kinds": _ALL_KINDS,
+            "traffic_classes": [*_CLASSES],
+            "precedences": ["FLASH", "IMMEDIATE", "PRIORITY", "ROUTINE"],
+            "ceiling": "TOP_SECRET",
+        }
+    },
+    READER: {
+        "read": {
+            "traffic_classes": [*_CLASSES],
+            "ceiling": "TOP_SECRET",
+            "caveats": ["SPACE-DERIVED", "KOR-USA ONLY"],
+        }
+    },
+    NARROW: {
+        "push": {
+            "stations": ["radar-1", "ship-*"],
+            "kinds": ["LaunchDetection"],
+            "traffic_classes": ["EXERCISE"],
+            "precedences": ["FLASH"],
+            "ceiling": "CONFIDENTIAL",
+        },
+        "read": {"traffic_classes": ["LIVE"], "ceiling": "CONFIDENTIAL", "caveats": ["SPACE-DERIVED"]},
+    },
+}
+
+QUICK_EXCHANGE: Final = {
+    "heartbeat_s": 0.1,
+    "silence_s": 2.0,
+    "handshake_s": 1.0,
+    "backoff_min_s": 0.02,
+    "backoff_max_s": 0.1,
+}
+
+
+def settle(
+    directory: Path, *nodes: str, limits: Mapping[str, Mapping[str, object]] | None = None
+) -> dict[str, Deployed]:
+    """Writes the deployment of these nations, all partners of each other, under the trilateral example policies.
+
+    `limits` are settings of the configuration's sections of that name, over those that make tests quick.
+    """
+    now = datetime.now(UTC)
+    sections = {name: dict(section) for name, section in (limits or {}).items()}
+    sections["exchange"] = {**QUICK_EXCHANGE, **sections.get("exchange", {})}
+    places = deploy(
+        directory,
+        {node: TRILATERAL / node.lower() for node in nodes},
+        now=now,
+        max_age_s=3600,
+        changes={"clients": dict(CLIENTS), "limits": sections},
+    )
+    for node, place in places.items():
+        for name in (NARROW, UNGRANTED):
+            nation.issue_c2(place.directory / "pki", name, place.directory / "c2" / name, now=now)
+        # Of the trilateral policies only those towards nations that are here.
+        for policy in (place.directory / "policy" / "partners").glob("*.yaml"):
+            if policy.stem not in nodes:
+                policy.unlink()
+        assert node == place.node
+    return places
+
+
+# --- reports
+
+
+def report(kind: Kind = Kind.LAUNCH_DETECTION, node: str = "JPN", **changes: Any) -> report_pb2.Report:
+    """A valid report of `node` made just now, that the example policies release; changes as in `tests.reports`."""
+    made = examples.EXAMPLES[kind]()
+    made.report_id = str(uuid.uuid4())
+    made.originator_node = node
+    made.marking.policy = node
+    del made.marking.caveats[:]
+    del made.marking.onward_release[:]
+    made.marking.releasable_to[:] = sorted({"JPN", "KOR", "USA"} - {node})
+    _shift(made, time.time_ns() - examples.NOW)
+    return examples.change(made, **changes)
+
+
+def cancellation(*report_ids: str, node: str = "JPN", **changes: Any) -> report_pb2.Report:
+    """A cancellation of these reports."""
+    return report(Kind.CANCELLATION, node, cancellation__report_ids=report_ids, **changes)
+
+
+def _shift(message: Message, by_ns: int) -> None:
+    if isinstance(message, Timestamp):
+        message.FromNanoseconds(message.ToNanoseconds() + by_ns)
+        return
+    for descriptor, value in message.ListFields():
+        if descriptor.message_type is not None:
+            for each in value if isinstance(value, Sequence) or hasattr(value, "add") else [value]:
+                _shift(each, by_ns)
+
+
+# --- waiting
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    """Returns when `condition` holds; for states of a gateway that ring no bell to the outside."""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while not condition():
+                await asyncio.sleep(0.005)
+    except TimeoutError:
+        raise AssertionError(f"not within {PATIENCE_S:g} s: {what}") from None
+
+
+class Inbox:
+    """Everything that one C2 system has received, in its order."""
+
+    def __init__(self) -> None:
+        self.items: list[Received | Withdrawn | CaughtUp] = []
+        self._grown = asyncio.Condition()
+
+    @property
+    def reports(self) -> dict[str, Received]:
+        """Reports by identifier."""
+        return {item.report.report_id: item for item in self.items if isinstance(item, Received)}
+
+    @property
+    def withdrawn(self) -> list[str]:
+        """Identifiers of the reports that were withdrawn."""
+        return [item.report_id for item in self.items if isinstance(item, Withdrawn)]
+
+    async def fill(self, client: Client) -> None:
+        """Subscribes, without end."""
+        async for item in client.subscribe(EVERY_CLASS):
+            async with self._grown:
+                self.items.append(item)
+                self._grown.notify_all()
+
+    async def holds(self, condition: Callable[[], bool], what: str) -> None:
+        """Returns when `condition` holds of what was received."""
+        try:
+            async with asyncio.timeout(PATIENCE_S), self._grown:
+                await self._grown.wait_for(condition)
+        except TimeoutError:
+            raise AssertionError(f"did not come within {PATIENCE_S:g} s: {what}") from None
+
+    async def report(self, report_id: str) -> Received:
+        """That report, once it has come."""
+        await self.holds(lambda: report_id in self.reports, f"report {report_id}")
+        return self.reports[report_id]
+
+    async def withdrawal(self, report_id: str) -> None:
+        """Returns when the withdrawal of that report has come."""
+        await self.holds(lambda: report_id in self.withdrawn, f"withdrawal of {report_id}")
+
+
+# --- running
+
+
+@dataclass(slots=True)
+class World:
+    """Gateways that are running."""
+
+    places: Mapping[str, Deployed]
+    nodes: dict[str, Node] = field(default_factory=dict)
+    inboxes: dict[str, Inbox] = field(default_factory=dict)
+    _serving: dict[str, list[asyncio.Task[None]]] = field(default_factory=dict)
+
+    async def start(self, name: str) -> Node:
+        """Starts one nation's gateway, and a C2 system that receives from it."""
+        node = Node(configuration.load(self.places[name].config))
+        await node.start()
+        inbox = Inbox()
+        self.nodes[name], self.inboxes[name] = node, inbox
+        self._serving[name] = [
+            asyncio.create_task(node.serve()),
+            asyncio.create_task(inbox.fill(self.places[name].client(READER))),
+        ]
+        return node
+
+    async def stop(self, name: str) -> None:
+        """Stops it. Raises AssertionError when it had ended by itself."""
+        serving, receiving = self._serving.pop(name)
+        ended = serving.exception() if serving.done() else None
+        for task in (receiving, serving):
+            task.cancel()
+        await asyncio.gather(serving, receiving, return_exceptions=True)
+        await self.nodes.pop(name).stop()
+        assert ended is None, f"the gateway of {name} ended by itself: {ended!r}"
+
+    async def linked(self) -> None:
+        """Returns when every gateway follows every other one in all lanes, and hears it."""
+        for name in self.nodes:
+            for other in set(self.nodes) - {name}:
+                await until(lambda name=name, other=other: self.following(name, other), f"{name} follows {other}")  # type: ignore[misc]
+
+    def following(self, name: str, other: str) -> bool:
+        """Whether `name` follows `other` in all lanes, and hears it."""
+        status = self.status(name, other)
+        return status.following and not status.problem and self.lanes_followed(other, name) == 4
+
+    def lanes_followed(self, origin: str, follower: str) -> int:
+        """Lanes of `origin` that `follower` follows now, as `origin` sees it."""
+        link = self.nodes[origin]._partners.links[follower]
+        return sum(count > 0 for count in link.followed.values())
+
+    def status(self, name: str, partner: str) -> c2_pb2.PartnerStatus:
+        """What `name` says of its link with `partner`."""
+        return next(each for each in self.nodes[name].status().partners if each.node == partner)
+
+    def metric(self, name: str, metric: str, **labels: str) -> float:
+        """A metric of one gateway; 0 where it was never counted."""
+        return self.nodes[name].telemetry.registry.get_sample_value(metric, labels) or 0.0
+
+    # --- C2 systems
+
+    async def push(self, name: str, *reports: report_pb2.Report, system: str = PUSHER) -> dict[str, Result]:
+        """Pushes reports through the client library; answers by identifier."""
+        async with asyncio.timeout(PATIENCE_S):
+            return {result.report_id: result async for result in self.places[name].client(system).submit(reports)}
+
+    async def push_one(self, name: str, pushed: report_pb2.Report, system: str = PUSHER) -> Result:
+        """Pushes one report."""
+        (result,) = (await self.push(name, pushed, system=system)).values()
+        return result
+
+    async def carries(self, origin: str, *recipients: str) -> report_pb2.Report:
+        """Pushes a good report and returns it once `recipients` have it: the gateways serve on."""
+        good = report(node=origin, launch_detection__sensor_modality=report_pb2.SENSOR_MODALITY_SPACE_INFRARED)
+        result = await self.push_one(origin, good)
+        assert result.accepted, result
+        for recipient in recipients:
+            delivered = await self.inboxes[recipient].report(good.report_id)
+            assert delivered.received_from == origin
+        return good
+
+    async def collect(
+        self, name: str, classes: Iterable[Any] = EVERY_CLASS, **options: Any
+    ) -> list[Received | Withdrawn | CaughtUp]:
+        """Everything that a subscription gives up to the moment of the call, `CaughtUp` included."""
+        system = options.pop("system", READER)
+        async with asyncio.timeout(PATIENCE_S):
+            subscription = self.places[name].client(system).subscribe(classes, follow=False, **options)
+            return [item async for item in subscription]
+
+    async def decisions(self, name: str, report_id: str) -> dict[str, ledger_pb2.Decision]:
+        """What was decided about a report, by partner, as the officer sees it."""
+        async with asyncio.timeout(PATIENCE_S):
+            async for record in self.places[name].officer().watch_decisions():
+                if record.decision_record.report_id == report_id:
+                    return {decision.partner: decision for decision in record.decision_record.decisions}
+        raise AssertionError(f"{name} recorded no decision about {report_id}")
+
+    async def event(self, name: str, kind: str) -> ledger_pb2.NodeEvent:
+        """The first event of that kind on record."""
+        async with asyncio.timeout(PATIENCE_S):
+            async for record in self.places[name].officer().watch_decisions():
+                if record.node_event.kind == kind:
+                    return record.node_event
+        raise AssertionError(f"{name} recorded no event {kind}")
+
+    def ledger(self, name: str, origin: Origin | str) -> LedgerRow | None:
+        """A ledger as the store of `name` holds it."""
+        reader = SqliteReader(self.places[name].store)
+        try:
+            return reader.ledger(Origin.parse(str(origin)))
+        finally:
+            reader.close()
+
+
+@contextlib.asynccontextmanager
+async def running(places: Mapping[str, Deployed], *names: str, linked: bool = True) -> AsyncIterator[World]:
+    """Runs the gateways of these nations, or of all, on fresh stores."""
+    world = World(places)
+    try:
+        for name in names or tuple(places):
+            forget(places[name])
+            await world.start(name)
+        if linked:
+            await world.linked()
+        yield world
+    finally:
+        # All at once: each waits for streams that another keeps open.
+        outcomes = await asyncio.gather(*(world.stop(name) for name in list(world.nodes)), return_exceptions=True)
+    for outcome in outcomes:
+        if outcome is not None:
+            raise outcome
+
+
+def forget(place: Deployed) -> None:
+    """Takes away the store of a gateway that does not run."""
+    for path in place.directory.glob("store.db*"):
+        path.unlink()
+
+
+# --- beside the client library
+
+
+@contextlib.asynccontextmanager
+async def channel(address: str, pair: KeyPairFiles, roots: Path, server_name: str) -> AsyncIterator[grpc.aio.Channel]:
+    """A connection with any certificate to any listener."""
+    options: list[tuple[str, Any]] = [
+        *channel_options(server_name),
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.enable_retries", 0),
+        ("grpc.max_send_message_length", -1),
+    ]
+    opened = grpc.aio.secure_channel(address, channel_credentials(pair, roots_from_files(roots)), options)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+def server_name(place: Deployed) -> str:
+    """The name in the certificate of that nation's gateway."""
+    return dns_name(SpiffeId.of(place.node, Role.GATEWAY, "a"))
+
+
+def system_pair(place: Deployed, system: str) -> KeyPairFiles:
+    """Key and certificate of one of its C2 systems."""
+    directory = place.directory / "c2" / system
+    return KeyPairFiles(directory / "c2.key.pem", directory / "c2.crt.pem")
+
+
+def gateway_authority(place: Deployed) -> Path:
+    """The authority of its gateways."""
+    return place.directory / "pki" / "ca" / "gateway.crt.pem"
+
+
+def as_system(place: Deployed, system: str) -> contextlib.AbstractAsyncContextManager[grpc.aio.Channel]:
+    """A connection to the national listener as one of the nation's own C2 systems."""
+    return channel(place.national, system_pair(place, system), gateway_authority(place), server_name(place))
+
+
+def as_officer(place: Deployed) -> contextlib.AbstractAsyncContextManager[grpc.aio.Channel]:
+    """A connection to the national listener as the nation's officer."""
+    directory = place.directory / "officer"
+    pair = KeyPairFiles(directory / "officer.key.pem", directory / "officer.crt.pem")
+    return channel(place.national, pair, gateway_authority(place), server_name(place))
+
+
+async def submit_bytes(place: Deployed, *requests: bytes, system: str = PUSHER) -> list[c2_pb2.SubmitResponse]:
+    """Sends requests as the bytes they are, in one stream; the answers in the order of the requests."""
+    async with as_system(place, system) as opened, asyncio.timeout(PATIENCE_S):
+        submit: grpc.aio.StreamStreamMultiCallable[bytes, c2_pb2.SubmitResponse] = opened.stream_stream(
+            "/signalfire.v1.C2Service/Submit",
+            request_serializer=None,
+            response_deserializer=c2_pb2.SubmitResponse.FromString,
+        )
+        call = submit()
+        for request in requests:
+            await call.write(request)
+        await call.done_writing()
+        answers = [answer async for answer in call]
+    assert sorted(answer.position for answer in answers) == list(range(len(requests)))
+    return sorted(answers, key=lambda answer: answer.position)
+
+
+def request_of(pushed: report_pb2.Report) -> bytes:
+    """The serialised `SubmitRequest` of a report."""
+    return c2_pb2.SubmitRequest(report=pushed).SerializeToString()
+
+
+async def first_decision(opened: grpc.aio.Channel) -> officer_pb2.WatchDecisionsResponse:
+    """The first record of the decisions ledger. Raises `grpc.aio.AioRpcError`."""
+    watch = opened.unary_stream(
+        "/signalfire.v1.OfficerService/WatchDecisions",
+        request_serializer=officer_pb2.WatchDecisionsRequest.SerializeToString,
+        response_deserializer=officer_pb2.WatchDecisionsResponse.FromString,
+    )
+    async with asyncio.timeout(PATIENCE_S):
+        response = await watch(officer_pb2.WatchDecisionsRequest()).read()
+    assert isinstance(response, officer_pb2.WatchDecisionsResponse)
+    return response
+
+
+def holdings(place: Deployed) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of every table of a store, but for the further signatures that come by themselves."""
+    # Through the one library of the process: a second SQLite in it would break the locks of the first.
+    with contextlib.closing(apsw.Connection(str(place.store), flags=apsw.SQLITE_OPEN_READONLY)) as db:
+        tables = [str(name) for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {
+            table: sorted(db.execute(f"SELECT * FROM {table}"), key=repr) for table in tables if table != "cosignature"
+        }
