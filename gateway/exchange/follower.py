@@ -196,15 +196,15 @@ class PartnerFollower:
         while True:
             message = await _read(call)
             match message.WhichOneof("message"):
-                case "opened":
+                case "opened" if lane.value not in self._link.following:
                     self._link.following.add(lane.value)
                     self._link.problems.pop(lane.value, None)
                     await self._answer_again(call, origin)
                 case "batch":
                     await self._receive(call, origin, message.batch, lane)
                 case "cosignature":
-                    step = KeepCosignature(origin, CosignatureKind.PQ, message.cosignature.note, self._partner())
-                    await self._sequencer.do(step)
+                    note = message.cosignature.note
+                    await self._sequencer.do(KeepCosignature(origin, CosignatureKind.PQ, note, self._partner()))
                 case "ended":
                     successor = Origin.parse(message.ended.successor)
                     await self._sequencer.do(FollowSuccessor(origin, successor))
@@ -214,7 +214,7 @@ class PartnerFollower:
                     raise LinkError(f"{other or 'an empty message'} came where it has no place")
 
     async def _answer_again(self, call: Any, origin: Origin) -> None:
-        """The last answers may have been lost with the stream that they were on: they are given again, once a stream."""
+        """The last answers may have been lost with the stream that bore them: they are given again, once a stream."""
         row = self._reader().ledger(origin)
         if row is None:
             return

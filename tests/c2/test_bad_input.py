@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import grpc
 import pytest
 import pytest_asyncio
 from signalfire.v1 import c2_pb2, report_pb2
@@ -281,9 +282,10 @@ async def test_fields_that_the_contract_does_not_define_are_dropped_and_reach_no
 
 async def test_a_client_that_sends_nothing_but_noise_keeps_nobody_from_being_served(world: World) -> None:
     async with as_system(world.places["JPN"], "sensors") as opened:
-        noise = opened.stream_stream(
+        submit: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = opened.stream_stream(
             "/signalfire.v1.C2Service/Submit", request_serializer=None, response_deserializer=None
-        )()
+        )
+        noise = submit()
         for length in range(200):
             await noise.write(b"\xff" * length)
         await world.carries("JPN", "KOR", "USA")

@@ -7,7 +7,7 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import grpc
 from signalfire.v1 import exchange_pb2
@@ -25,7 +25,7 @@ from tests.node.nations import PATIENCE_S, channel, gateway_authority, server_na
 
 FOLLOW, HEARTBEAT = handshake.FOLLOW, handshake.HEARTBEAT
 
-_METHODS: Final = {
+_METHODS: Final[dict[str, tuple[str, Any, Any]]] = {
     FOLLOW: ("Follow", exchange_pb2.FollowRequest, exchange_pb2.FollowResponse),
     HEARTBEAT: ("Heartbeat", exchange_pb2.HeartbeatRequest, exchange_pb2.HeartbeatResponse),
 }
@@ -68,17 +68,24 @@ class Stream:
 
     async def ended(self) -> Ended:
         """How the server ends the call; what it still sends is passed over."""
-        while True:
-            try:
-                await self.read()
-            except Ended as end:
-                return end
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                try:
+                    await self.read()
+                except Ended as end:
+                    return end
 
     async def echo(self) -> None:
         """Reads a heartbeat and answers it."""
         pulse = (await self.read()).pulse
         counter = int(Note.parse(pulse.note).text.split("\n")[3])
         await self.send(echo=exchange_pb2.Echo(counter=counter, time_ns=1))
+
+    async def echo_on(self) -> NoReturn:
+        """Answers heartbeats until the server ends the call. Raises `Ended`."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                await self.echo()
 
     # --- the opening
 
@@ -125,11 +132,12 @@ async def dialled(
     """A call of `place`'s gateway to the partners' listener of `to`, with its own certificate unless told otherwise."""
     pair = pair or KeyPairFiles.of_gateway(place.directory / "keys")
     async with channel(to.exchange, pair, gateway_authority(to), server_name(to)) as opened:
-        call = opened.stream_stream(
+        method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = opened.stream_stream(
             f"/signalfire.v1.ExchangeService/{_METHODS[purpose][0]}",
             request_serializer=None,
             response_deserializer=None,
-        )()
+        )
+        call = method()
         try:
             yield Stream(call, purpose, place, [])
         finally:

@@ -1,4 +1,4 @@
-"""A hostile origin: it listens where a nation's gateway would, with its real certificate and keys, and obeys a script."""
+"""A hostile origin: it listens where a nation's gateway would, with its real keys, and does as its script says."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ class HostileOrigin:
         )
         pair = pair or KeyPairFiles.of_gateway(own_directory / "keys")
         server = grpc.aio.server(options=_OPTIONS)
-        handlers = {
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             "Follow": grpc.stream_stream_rpc_method_handler(self._follow, None, None),
             "Heartbeat": grpc.stream_stream_rpc_method_handler(self._beat, None, None),
         }

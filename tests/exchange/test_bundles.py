@@ -1,4 +1,4 @@
-"""Trust bundles and certificates that change, expire or were altered: fail closed, for that partner alone, and go on."""
+"""Trust bundles and certificates that change, expire or were altered: that partner is shut out, and let in again."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from cryptography import x509
 from signalfire.v1 import exchange_pb2, ledger_pb2
 
 from gateway.demo.deployment import GATEWAY_NAME, Deployed
+from gateway.exchange.partners import Partners, Pinned
 from gateway.identity import nation
 from gateway.identity.key_names import root_key_name
 from gateway.identity.node_keys import GATEWAY_CERTIFICATE, GATEWAY_KEY, NodeKeys
@@ -109,6 +110,16 @@ async def test_a_partner_whose_bundle_is_not_believed_gets_nothing_and_the_other
         assert (await world.decisions("JPN", made.report_id))["KOR"].outcome == RELEASED
 
 
+def test_what_is_pinned_for_one_partner_does_not_serve_for_another(places: dict[str, Deployed]) -> None:
+    usa = places["USA"]
+    root = nation.read_root_vkey(usa.directory / "pki")
+    bundle = usa.directory / "pki" / "bundle.note"
+    partners = Partners.load([Pinned("KOR", root, bundle), Pinned("USA", root, bundle)], now)
+    assert partners.get("KOR") is None
+    assert set(partners.keys()) == {"USA"}
+    assert {domain for domain, _ in partners.authorities()} == {"usa"}
+
+
 async def test_a_gateway_whose_only_partner_has_no_valid_bundle_still_serves_its_own_systems(tmp_path: Path) -> None:
     places = settle(tmp_path, "JPN", "KOR")
     expired(places["JPN"], places["KOR"])
@@ -198,8 +209,7 @@ async def test_streams_opened_under_a_key_that_a_newer_bundle_withdraws_are_ende
             )  # fmt: skip
             renew(kor, jpn)
             with pytest.raises(Ended, match="has changed"):
-                while True:
-                    await beat.echo()
+                await beat.echo_on()
             await world.push_one("JPN", report())
             end = await follow.ended()
             assert end.code.name == "UNAUTHENTICATED"

@@ -1,7 +1,7 @@
 """What a follower refuses of an origin that holds true keys, and that it refuses no more than that.
 
-In every test JPN is the hostile one, on its FLASH lane or in its heartbeats; KOR's real gateway follows it. The IMMEDIATE
-lane of the same JPN, and USA's real gateway, go on being heard.
+In every test JPN is the hostile one, on its FLASH lane or in its heartbeats; KOR's real gateway follows it. The
+IMMEDIATE lane of the same JPN, and USA's real gateway, go on being heard.
 """
 
 from __future__ import annotations
@@ -247,12 +247,8 @@ def of_report(made: report_pb2.Report) -> ledger_pb2.EntryContent:
 
 
 def withdrawal(**fields: Any) -> ledger_pb2.EntryContent:
-    content = ledger_pb2.EntryContent(
-        withdrawal=ledger_pb2.Withdrawal(
-            **{"report_id": report().report_id, "traffic_class": 1, "precedence": 4} | fields
-        )
-    )
-    return content
+    whole: dict[str, Any] = {"report_id": report().report_id, "traffic_class": 1, "precedence": 4, **fields}
+    return ledger_pb2.EntryContent(withdrawal=ledger_pb2.Withdrawal(**whole))
 
 
 def sealed_to_another(forge: Forge) -> list[bytes]:
@@ -317,6 +313,7 @@ async def test_an_entry_that_cannot_be_used_is_kept_answered_and_never_delivered
 
 ODD: list[tuple[str, str, Script]] = [
     ("a second challenge", "challenge came", sends({"challenge": exchange_pb2.Challenge()})),
+    ("a second opening", "opened came", sends({"opened": exchange_pb2.Opened()})),
     ("an empty message", "an empty message came", sends({})),
     (
         "a successor that skips a generation",

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -77,12 +78,15 @@ async def calls(address: str, to: Deployed, pair: KeyPairFiles) -> grpc.aio.AioR
     refusals = []
     async with channel(address, pair, gateway_authority(to), server_name(to)) as opened:
         for method in ("C2Service/GetStatus", "C2Service/Subscribe", "OfficerService/WatchDecisions"):
-            call = opened.unary_stream(f"/signalfire.v1.{method}", request_serializer=None, response_deserializer=None)
-            refusals.append(await refusal_of(call(b"\x12\x01\x01")))
-        for method in ("C2Service/Submit", "ExchangeService/Follow", "ExchangeService/Heartbeat"):
-            stream = opened.stream_stream(
+            ask: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = opened.unary_stream(
                 f"/signalfire.v1.{method}", request_serializer=None, response_deserializer=None
-            )()
+            )
+            refusals.append(await refusal_of(ask(b"\x12\x01\x01")))
+        for method in ("C2Service/Submit", "ExchangeService/Follow", "ExchangeService/Heartbeat"):
+            open_: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = opened.stream_stream(
+                f"/signalfire.v1.{method}", request_serializer=None, response_deserializer=None
+            )
+            stream = open_()
             with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 await stream.write(b"")
                 await stream.done_writing()
@@ -97,11 +101,11 @@ async def calls(address: str, to: Deployed, pair: KeyPairFiles) -> grpc.aio.AioR
     return next(each for each in refusals if each.code() in codes)
 
 
-async def refusal_of(call: object) -> grpc.aio.AioRpcError:
+async def refusal_of(call: Any) -> grpc.aio.AioRpcError:
     """The status of a call that gives nothing."""
     try:
         async with asyncio.timeout(10):
-            answer = await call.read()  # type: ignore[attr-defined]
+            answer = await call.read()
     except grpc.aio.AioRpcError as refused:
         return refused
     raise AssertionError(f"it was answered: {answer!r}")
@@ -153,7 +157,9 @@ async def test_no_listener_speaks_plaintext(world: World, side: str) -> None:
     assert b"HTTP" not in answer
     assert not answer.startswith(b"\x00\x00")  # no HTTP/2 settings: nothing, or a TLS alert
     async with grpc.aio.insecure_channel(address) as opened:
-        status = opened.unary_unary("/signalfire.v1.C2Service/GetStatus", lambda _: b"", None)
+        status: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = opened.unary_unary(
+            "/signalfire.v1.C2Service/GetStatus", request_serializer=None, response_deserializer=None
+        )
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await status(b"", timeout=10)
         assert refused.value.code() == grpc.StatusCode.UNAVAILABLE

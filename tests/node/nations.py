@@ -156,7 +156,8 @@ async def until(condition: Callable[[], bool], what: str) -> None:
     """Returns when `condition` holds; for states of a gateway that ring no bell to the outside."""
     try:
         async with asyncio.timeout(PATIENCE_S):
-            while not condition():
+            # What is awaited rings no bell to the outside.
+            while not condition():  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
     except TimeoutError:
         raise AssertionError(f"not within {PATIENCE_S:g} s: {what}") from None
@@ -219,7 +220,11 @@ class World:
     async def start(self, name: str) -> Node:
         """Starts one nation's gateway, and a C2 system that receives from it."""
         node = Node(configuration.load(self.places[name].config))
-        await node.start()
+        try:
+            await node.start()
+        except BaseException:
+            await node.stop()
+            raise
         inbox = Inbox()
         self.nodes[name], self.inboxes[name] = node, inbox
         self._serving[name] = [

@@ -14,8 +14,10 @@ import uuid
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import apsw
+import grpc
 import pytest_asyncio
 from signalfire.v1 import c2_pb2, exchange_pb2, report_pb2
 
@@ -54,7 +56,7 @@ async def plant(world: World) -> Planted:
     """Pushes reports of every kind: some withheld from KOR, some released with fields left out, some for nobody."""
     withheld, nobody, released = set(), set(), set()
 
-    def secret(kind: Kind, **changes: object) -> report_pb2.Report:
+    def secret(kind: Kind, **changes: Any) -> report_pb2.Report:
         made = report(kind, marking__releasable_to=USA_ONLY, **changes)
         event, station, area = word(), word(), word()
         made.event_id, made.originator_station, made.threat.launch_area = event, station, area
@@ -97,11 +99,12 @@ async def plant(world: World) -> Planted:
     released.add(mixed.report_id)
 
     # For nobody: a test of our own links, a launch from elsewhere, and national eyes only.
-    for changes in (
+    stays_at_home: tuple[dict[str, Any], ...] = (
         {"traffic_class": INTERNAL},
         {"threat__launch_country": "UNKNOWN"},
         {"marking__releasable_to": []},
-    ):
+    )
+    for changes in stays_at_home:
         made = report(Kind.LAUNCH_DETECTION, **changes)
         made.event_id, made.threat.launch_area = word(), word()
         nobody.update({made.report_id, made.event_id, made.threat.launch_area})
@@ -113,8 +116,8 @@ async def plant(world: World) -> Planted:
         for report_id in released:
             await world.inboxes[partner].report(report_id)
         await world.inboxes[partner].withdrawal(common.report_id)
-    for report_id in (launch, track, impact, clear, mixed_launch):
-        await world.inboxes["USA"].report(report_id.report_id)
+    for each in (launch, track, impact, clear, mixed_launch):
+        await world.inboxes["USA"].report(each.report_id)
     for recalled in (launch.report_id, mixed_launch.report_id, track.report_id):
         await world.inboxes["USA"].withdrawal(recalled)
     return Planted(frozenset(withheld), frozenset(nobody), frozenset(released))
@@ -226,7 +229,7 @@ async def received(world: World, name: str) -> bytes:
     """Every byte that a C2 system of that nation is sent, for every traffic class, from the beginning."""
     data = b""
     async with as_system(world.places[name], "command") as channel, asyncio.timeout(15):
-        subscribe = channel.unary_stream(
+        subscribe: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(
             "/signalfire.v1.C2Service/Subscribe", request_serializer=None, response_deserializer=None
         )
         request = c2_pb2.SubscribeRequest(traffic_classes=EVERY_CLASS, include_own=True).SerializeToString()
