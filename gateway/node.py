@@ -128,7 +128,6 @@ class Node:
         self._tasks: list[asyncio.Task[None]] = []
 
     def _open_store(self) -> Store:
-        self._watch.forget()
         return SqliteStore(self.config.store)
 
     def _read(self) -> StoreReader:

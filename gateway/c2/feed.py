@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from signalfire.v1 import c2_pb2, ledger_pb2, report_pb2
@@ -43,6 +43,7 @@ class Feed:
     watch: Watch
     opener: Opener
     storage: StorageKey
+    _origins: dict[LedgerId, Origin] = field(default_factory=dict)
 
     def position(self, cursor: str) -> int:
         """The number that a cursor names; 0 for an empty one. Raises CursorError."""
@@ -122,7 +123,10 @@ class Feed:
         return isinstance(content, report_pb2.Report) and grant.allows(content)
 
     def _origin(self, ledger: LedgerId) -> Origin:
-        return next(row.origin for row in self.reader().ledgers() if row.id == ledger)
+        """The origin of a ledger. Its number never comes to mean another, so it is looked up once."""
+        if ledger not in self._origins:
+            self._origins.update((row.id, row.origin) for row in self.reader().ledgers())
+        return self._origins[ledger]
 
     def _response(self, entry: FeedEntry, grant: ReadGrant) -> c2_pb2.SubscribeResponse | None:
         """The message for one item; None when the grant does not cover it."""
@@ -146,6 +150,8 @@ class Feed:
         delivery.received_time.FromNanoseconds(row.received_ns)
         if row.ledger is None:
             delivery.received_from = self.node
+            own = self.reader().report(row.report_id)
+            delivery.withdrawn = own is not None and own.withdrawn_ns is not None
             return response
         origin = self._origin(row.ledger)
         delivery.received_from = origin.owner

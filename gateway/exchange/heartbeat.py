@@ -34,12 +34,17 @@ class Counter:
 
 
 def sign_heartbeat(signatory: Signatory, recipient: str, now_ns: int, counter: int, heads: Iterable[Head]) -> bytes:
-    """This node's heartbeat for `recipient`: the heads of the ledgers that it keeps for that node."""
-    checkpoints = tuple(
-        Checkpoint(head.origin, head.edge.size, head.edge.root())
-        for head in heads
-        if not head.replica and head.origin.recipient == recipient
-    )
+    """This node's heartbeat for `recipient`: the heads of the ledgers that it keeps for that node.
+
+    Of each lane the last generation alone: those before it have ended, and there is room for so many heads.
+    """
+    last: dict[str, Head] = {}
+    for head in heads:
+        if head.replica or head.origin.recipient != recipient:
+            continue
+        if head.origin.lane not in last or last[head.origin.lane].origin.generation < head.origin.generation:
+            last[head.origin.lane] = head
+    checkpoints = tuple(Checkpoint(head.origin, head.edge.size, head.edge.root()) for head in last.values())
     return Heartbeat(signatory.node, recipient, now_ns, counter, checkpoints).sign(signatory.gateway)
 
 

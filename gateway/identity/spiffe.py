@@ -68,7 +68,7 @@ class SpiffeId:
         """The ID written as `text`; refuses every other spelling of it (rules 1 to 4)."""
         found = _ID.fullmatch(text)
         if found is None:
-            raise _malformed(f"{text!r} is not a SPIFFE ID of a node", "whole ID")
+            raise _malformed(f"{text[:80]!r} is not a SPIFFE ID of a node", "whole ID")
         try:
             role = Role(found["role"])
         except ValueError:

@@ -4,7 +4,7 @@
    an own ledger has a decision that released it. Every withdrawal is of a release, and each release is withdrawn once.
 2. Who was released what, and what was withdrawn, stands on record so, and nothing else does.
 3. Every accepted report is kept, as its decision describes it and with the content whose digest that names; no other
-   is.
+   is. It is on record as withdrawn if, and only if, a later one recalls it.
 4. What subscribers are given is every own report, and every report and withdrawal that partners sent, each once.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -21,6 +21,7 @@ from signalfire.v1 import ledger_pb2, report_pb2
 
 from gateway.ledger.origin import DECISIONS
 from gateway.ledger.stores import FeedFilter, FeedItem, FeedRow, LedgerId, LedgerRow, ReceivedRow, StoreReader
+from gateway.release.pipeline import WARNINGS
 from gateway.release.signatory import Signatory
 from gateway.reports.kinds import Kind, kind_of
 from gateway.seal.errors import SealError
@@ -175,6 +176,9 @@ def _compare_released(store: StoreReader, records: Records) -> Iterator[Finding]
 
 def _compare_reports(store: StoreReader, signatory: Signatory, records: Records) -> Iterator[Finding]:
     kept: set[str] = set()
+    withdrawn: set[str] = set()
+    recalled: set[str] = set()
+    warnings: dict[str, set[str]] = {}
     for seq in range(1, store.last_report() + 1):
         row = store.report_at(seq)
         if row is None:
@@ -198,11 +202,31 @@ def _compare_reports(store: StoreReader, signatory: Signatory, records: Records)
             continue
         if hashlib.sha256(payload).digest() != subject.digest:
             yield Finding("reports", f"{report_id}: its decision names another content than is kept")
+            continue
+        if row.withdrawn_ns is not None:
+            withdrawn.add(report_id)
+        if row.kind in WARNINGS:
+            warnings.setdefault(row.event_id, set()).add(report_id)
+        recalled.update(_recalled(report_pb2.Report.FromString(payload), warnings))
+    for report_id in sorted(withdrawn ^ recalled):
+        yield Finding("reports", f"{report_id}: whether it was recalled is wrong on record")
     for report_id in records.subjects.keys() - kept:
         yield Finding("reports", f"{report_id} was decided, and is not kept")
     count = store.counts().reports
     if count != len(records.subjects):
         yield Finding("reports", f"{count} are kept, and {DECISIONS} holds records of {len(records.subjects)}")
+
+
+def _recalled(report: report_pb2.Report, warnings: Mapping[str, set[str]]) -> Collection[str]:
+    """The reports that no longer stand because of `report`; `warnings` are those before it, by event."""
+    match report.WhichOneof("content"):
+        case "correction":
+            return report.correction.report_ids
+        case "cancellation":
+            return report.cancellation.report_ids
+        case "all_clear":
+            return warnings.get(report.event_id, ())
+    return ()
 
 
 def _kind(subject: _Subject) -> int:

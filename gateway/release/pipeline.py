@@ -100,6 +100,8 @@ class TakeReport:
             self._withdraw(plan, partner, recalled, record)
             decisions.append(record)
 
+        plan.commit.recalled.extend((recalled_id, plan.now_ns) for recalled_id in recalled)
+
         index = self._record(plan, now, decisions)
         seq = plan.next_report()
         kind = kind_of(report)

@@ -73,6 +73,10 @@ class KeepCosignature:
             raise SignatureError(f"{self.origin}: {self.kind} of {self.partner.node}: {error}") from error
         head = plan.replica(self.origin)
         assert head is not None  # `_covered` found its checkpoint
+        held = plan.store.cosignature(head.id, self.kind, checkpoint.size)
+        if held is not None:
+            # Said before, or covered since: a signature that is repeated costs no commit.
+            return held.size
         plan.commit.cosignatures.append(CosignatureRow(head.id, self.kind, checkpoint.size, self.note, plan.now_ns))
         return checkpoint.size
 

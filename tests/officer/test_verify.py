@@ -219,11 +219,13 @@ TAMPERINGS: Sequence[tuple[str, str, str]] = [
     (f"UPDATE report SET accepted_ns = 1 WHERE {STANDING_ID}", "reports", "otherwise than its decision"),
     (f"UPDATE report SET decision = 0 WHERE {STANDING_ID}", "reports", "otherwise than its decision"),
     (f"UPDATE report SET report_id = {STRANGER} WHERE {STANDING_ID}", "reports", "no record of it"),
+    (f"UPDATE report SET withdrawn_ns = 1 WHERE {STANDING_ID}", "reports", "whether it was recalled"),
+    (f"UPDATE report SET withdrawn_ns = NULL WHERE {WITHDRAWN_ID}", "reports", "whether it was recalled"),
     (f"DELETE FROM report WHERE {STANDING_ID}", "reports", "was decided, and is not kept"),
-    (f"INSERT INTO report SELECT 999, {STRANGER}, digest, event_id, kind, submitted_by, accepted_ns, decision, payload"
-     f" FROM report WHERE {STANDING_ID}", "reports", "no record of it"),
-    (f"INSERT INTO report SELECT -1, {STRANGER}, digest, event_id, kind, submitted_by, accepted_ns, decision, payload"
-     f" FROM report WHERE {STANDING_ID}", "reports", "264 are kept"),
+    (f"INSERT INTO report SELECT 999, {STRANGER}, digest, event_id, kind, submitted_by, accepted_ns, decision, payload,"
+     f" NULL FROM report WHERE {STANDING_ID}", "reports", "no record of it"),
+    (f"INSERT INTO report SELECT -1, {STRANGER}, digest, event_id, kind, submitted_by, accepted_ns, decision, payload,"
+     f" NULL FROM report WHERE {STANDING_ID}", "reports", "264 are kept"),
     (f"DELETE FROM released WHERE {STANDING_ID} AND partner = 'KOR'", "releases", "that is not on record"),
     (f"UPDATE released SET partner = 'AUS' WHERE {STANDING_ID} AND partner = 'KOR'", "releases", "not on record"),
     (f"UPDATE released SET idx = idx - 1 WHERE {STANDING_ID} AND partner = 'KOR'", "releases", "otherwise than"),

@@ -120,6 +120,7 @@ class ReportRow:
     accepted_ns: int
     decision: int
     payload: bytes
+    withdrawn_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +173,8 @@ class Commit:
     unopenable: list[UnopenableRow] = field(default_factory=list)
     reports: list[ReportRow] = field(default_factory=list)
     released: list[ReleasedRow] = field(default_factory=list)
+    recalled: list[tuple[bytes, int]] = field(default_factory=list)
+    """(report id, time): own reports that no longer stand."""
     withdrawn: list[tuple[bytes, str, int]] = field(default_factory=list)
     """(report id, partner, time): releases that no longer stand."""
     feed: list[FeedRow] = field(default_factory=list)

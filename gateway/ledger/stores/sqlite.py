@@ -210,11 +210,11 @@ class SqliteReader:
         return [UnopenableRow(*row) for row in rows]
 
     def report(self, report_id: bytes) -> ReportRow | None:
-        row = self._row(f"SELECT {_REPORT} FROM report WHERE report_id = ?", report_id)
+        row = self._row(f"SELECT {_REPORT}, withdrawn_ns FROM report WHERE report_id = ?", report_id)
         return None if row is None else ReportRow(*row)
 
     def report_at(self, seq: int) -> ReportRow | None:
-        row = self._row(f"SELECT {_REPORT} FROM report WHERE seq = ?", seq)
+        row = self._row(f"SELECT {_REPORT}, withdrawn_ns FROM report WHERE seq = ?", seq)
         return None if row is None else ReportRow(*row)
 
     def reports_of_event(self, event_id: str, kinds: Collection[int]) -> Sequence[bytes]:
@@ -421,6 +421,10 @@ class SqliteStore(SqliteReader):
             "INSERT INTO released (report_id, partner, ledger, idx, traffic_class, precedence)"
             " VALUES (?, ?, ?, ?, ?, ?)",
             [(r.report_id, r.partner, r.ledger, r.index, r.traffic_class, r.precedence) for r in commit.released],
+        )
+        db.executemany(
+            "UPDATE report SET withdrawn_ns = ? WHERE report_id = ? AND withdrawn_ns IS NULL",
+            [(time_ns, report_id) for report_id, time_ns in commit.recalled],
         )
         db.executemany(
             "UPDATE released SET withdrawn_ns = ? WHERE report_id = ? AND partner = ?",

@@ -85,7 +85,9 @@ CREATE TABLE report (
     accepted_ns  INTEGER NOT NULL,
     -- Index of its record in the decisions ledger of that day.
     decision     INTEGER NOT NULL,
-    payload      BLOB    NOT NULL
+    payload      BLOB    NOT NULL,
+    -- Since when it no longer stands, if it does not.
+    withdrawn_ns INTEGER
 ) STRICT;
 CREATE INDEX report_event ON report (event_id, kind);
 
