@@ -330,6 +330,20 @@ async def test_a_late_subscriber_is_told_that_a_report_was_withdrawn_and_an_earl
     assert not late[stands.report_id]
 
 
+async def test_a_late_subscriber_to_own_reports_is_told_which_were_recalled(world: World) -> None:
+    start = await position(world, "JPN")
+    stands, recalled = report(), report()
+    await world.push("JPN", stands, recalled)
+    await world.push_one("JPN", cancellation(recalled.report_id))
+    late = {
+        item.report.report_id: item.withdrawn
+        for item in await world.collect("JPN", cursor=start, include_own=True)
+        if isinstance(item, Received)
+    }
+    assert late[recalled.report_id]
+    assert not late[stands.report_id]
+
+
 async def test_a_delivery_is_pending_until_the_post_quantum_line_has_come(world: World) -> None:
     sent = await world.carries("JPN", "KOR")
     delivered = world.inboxes["KOR"].reports[sent.report_id]
