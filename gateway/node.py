@@ -29,6 +29,7 @@ from gateway.exchange.partners import Partners, Pinned
 from gateway.exchange.server import ExchangeServicer
 from gateway.identity.nation import national_authorities
 from gateway.identity.node_keys import GATEWAY_CERTIFICATE, NodeKeys
+from gateway.identity.peer import Authorities
 from gateway.identity.spiffe import Role, SpiffeId
 from gateway.identity.tls import KeyPairFiles, roots_from_files, server_credentials
 from gateway.ledger.errors import LedgerError
@@ -148,17 +149,17 @@ class Node:
         await self._sequencer.open()
         sequencing = asyncio.create_task(self._sequencer.run(), name="sequencer")
         self._tasks.append(sequencing)
-        boot = int.from_bytes(self._read().meta("boot") or b"") + 1
+        counter = Counter(int.from_bytes(self._read().meta("heartbeat") or b""), self.clock.now_ns())
         store_id = (self._read().meta("store") or self._signatory.random(8)).hex()
         await self._sequencer.do(
             RecordEvent(
                 "started",
-                f"Signalfire {gateway.__version__}, {self._own}, start {boot}, policy {self._rulebook.digest.hex()}",
-                meta=(("boot", boot.to_bytes(8)), ("store", bytes.fromhex(store_id))),
+                f"Signalfire {gateway.__version__}, {self._own}, policy {self._rulebook.digest.hex()}",
+                meta=(("heartbeat", counter.base.to_bytes(8)), ("store", bytes.fromhex(store_id))),
             )
         )
         await self._take_up_bundles()
-        await self._listen(Counter(boot), store_id)
+        await self._listen(counter, store_id)
         opener = Opener(self.config.node, self._signatory.sealing)
         for node in self._partners:
             follower = PartnerFollower(
@@ -195,11 +196,15 @@ class Node:
 
     async def _listen(self, counter: Counter, store_id: str) -> None:
         opener = Opener(self.config.node, self._signatory.sealing)
-        national = national_authorities(self.config.keys, self.config.node)
+
+        def national() -> Authorities:
+            # Read at each call, as the listener's roots are at each connection: a renewed authority needs no restart.
+            return national_authorities(self.config.keys, self.config.node)
+
         feed = Feed(self.config.node, store_id, self._read, self._watch, opener, self._signatory.storage)
         c2 = C2Servicer(
             node=self.config.node,
-            authorities=lambda: national,
+            authorities=national,
             grants=self.config.grants(),
             sequencer=self._sequencer,
             rulebook=self._rulebook,
@@ -213,7 +218,7 @@ class Node:
         )
         officer = OfficerServicer(
             node=self.config.node,
-            authorities=lambda: national,
+            authorities=national,
             sequencer=self._sequencer,
             reader=self._read,
             watch=self._watch,
@@ -307,9 +312,10 @@ class Node:
         for task in reversed(self._tasks):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        await self._sequencer.close()
+        # The writer last: whoever closes a store last folds its write-ahead log into the file.
         if self._reader is not None:
             self._reader.close()
+        await self._sequencer.close()
         log.info("%s has stopped", self._own)
 
     # --- status

@@ -185,6 +185,10 @@ class C2Servicer:
             response.accepted.accepted_time.FromNanoseconds(accepted.accepted_ns)
             response.accepted.duplicate = accepted.duplicate
             self._telemetry.reports.labels(result="duplicate" if accepted.duplicate else "accepted").inc()
+            for decided in accepted.decisions:
+                self._telemetry.decisions.labels(partner=decided.partner, outcome=decided.outcome.value).inc()
+                if decided.failed:
+                    self._telemetry.policy_errors.labels(partner=decided.partner).inc()
             return response
         name = c2_pb2.RefusalCode.Name(response.refused.code).removeprefix("REFUSAL_CODE_").lower()
         self._telemetry.reports.labels(result=name).inc()

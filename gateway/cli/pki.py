@@ -201,8 +201,7 @@ def c2_command(name: str, directory: Path, out: Path, days: int) -> None:
 def officer_command(name: str, directory: Path, out: Path, days: int) -> None:
     """Issue a certificate for a security officer.
 
-    NAME is the officer's name in the system, such as sato. The certificate lets the officer connect; what the officer
-    may sign depends on the key pinned in the node's roster, which no authority can mint.
+    NAME is the officer's name in the system, such as sato. The certificate lets the officer connect and watch.
 
     \b
     Example:

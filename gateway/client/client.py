@@ -79,7 +79,7 @@ class Client:
                 response: c2_pb2.GetStatusResponse = await stub.GetStatus(c2_pb2.GetStatusRequest(), timeout=5)
                 return response
         except grpc.aio.AioRpcError as error:
-            self._connector.lost(error)
+            self._connector.require_transient(error)
             raise ConnectionError(f"{self._connector.address}: {error.details()}") from error
 
     async def watch_decisions(self, from_index: int = 0) -> AsyncIterator[officer_pb2.WatchDecisionsResponse]:

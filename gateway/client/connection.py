@@ -108,6 +108,10 @@ class Connector:
 
     def lost(self, error: grpc.aio.AioRpcError) -> None:
         """Takes note of a call that ended with an error. Raises ClientError where trying again changes nothing."""
+        self.require_transient(error)
+        self._on_trouble(f"{self.address}: {error.code().name}: {error.details()}")
+
+    def require_transient(self, error: grpc.aio.AioRpcError) -> None:
+        """Raises ClientError where trying again changes nothing."""
         if error.code() not in _TRANSIENT:
             raise ClientError(f"{error.code().name}: {error.details()}") from error
-        self._on_trouble(f"{self.address}: {error.code().name}: {error.details()}")

@@ -19,13 +19,13 @@ class HeartbeatError(LedgerError):
 class Counter:
     """Numbers for heartbeats, larger than in every run of this node before.
 
-    `boot` counts the starts of the node and is on record before the first heartbeat, so a clock that was set back
-    between
-    two runs changes nothing.
+    The first is the time, nanoseconds since 1970, so that a store restored from an old copy changes nothing; or, where
+    the clock was set back, above what the run before can have used (`last_base`, which is on record). `base` is to be
+    put on record before the first heartbeat.
     """
 
-    def __init__(self, boot: int) -> None:
-        self._next = boot << 32
+    def __init__(self, last_base: int, now_ns: int) -> None:
+        self.base = self._next = max(now_ns, last_base + (1 << 32))
 
     def next(self) -> int:
         """The next number."""

@@ -276,9 +276,6 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             )
         if origin.recipient != partner.node:
             raise StreamEnded(grpc.StatusCode.PERMISSION_DENIED, f"{origin} is not a ledger for {partner.node}")
-        current = self._sequencer.current(origin.owner, origin.recipient, origin.lane)
-        if origin.generation > current.generation:
-            raise StreamEnded(grpc.StatusCode.FAILED_PRECONDITION, f"{origin} is not open; {current} is")
         return origin
 
     def _row(self, origin: Origin) -> LedgerRow | None:
@@ -288,6 +285,9 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         """None if what the follower has is a prefix of the ledger; otherwise the ledger's successor (rule 5)."""
         row = self._row(origin)
         if claim.size == 0 and claim.root == EMPTY_ROOT:
+            current = self._sequencer.current(origin.owner, origin.recipient, origin.lane)
+            if origin.generation > current.generation:
+                raise StreamEnded(grpc.StatusCode.FAILED_PRECONDITION, f"{origin} is not open; {current} is")
             return None
         stored = None if row is None or claim.size > row.size else self._reader().checkpoint(row.id, claim.size)
         if stored is not None:

@@ -51,11 +51,22 @@ WARNINGS = frozenset(int(kind.report_kind) for kind in (Kind.LAUNCH_DETECTION, K
 
 
 @dataclass(frozen=True, slots=True)
+class Decided:
+    """One decision in short: the partner, what became of the report, and whether a rule failed."""
+
+    partner: str
+    outcome: Outcome
+    failed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class AcceptedReport:
     """A report was taken: now, or before (`duplicate`)."""
 
     accepted_ns: int
     duplicate: bool
+    decisions: tuple[Decided, ...] = ()
+    """What was decided now, for the metrics; empty for a duplicate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +99,14 @@ class TakeReport:
         recalled = self._recalled(plan)
 
         now = datetime.fromtimestamp(plan.now_ns / 1e9, UTC)
-        decisions = []
+        decisions, decided = [], []
         for partner in self.rulebook.partners:
             decision = self.rulebook.decide(report, partner, now, usable=partner in plan.partners)
             copy = None
             if decision.outcome is Outcome.RELEASED:
                 decision, copy = self.rulebook.copy(report, decision, functools.partial(_had, plan, partner))
             record = _record(decision)
+            decided.append(Decided(partner, decision.outcome, bool(decision.error)))
             if copy is not None:
                 self._release(plan, partner, copy, record, report_id)
             self._withdraw(plan, partner, recalled, record)
@@ -120,7 +132,7 @@ class TakeReport:
             int(kind.report_kind), report.traffic_class, report.precedence, plan.now_ns,
         )  # fmt: skip
         plan.publish(FeedEntry(row, report))
-        return AcceptedReport(plan.now_ns, duplicate=False)
+        return AcceptedReport(plan.now_ns, duplicate=False, decisions=tuple(decided))
 
     def _again(self, digest: bytes, accepted_ns: int) -> AcceptedReport:
         if digest != self.digest:

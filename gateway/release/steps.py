@@ -174,6 +174,11 @@ class Succeed:
         if receipt is not None:
             checkpoint = Checkpoint.parse(Note.parse(receipt.note).text)
             agreed.agreed_size, agreed.agreed_root = checkpoint.size, checkpoint.root
+        # A store from before a succession may not know the generation that its partner holds: all up to it have ended.
+        ending = current
+        while ending.generation < self.origin.generation:
+            plan.end(ending, ending.successor())
+            ending = ending.successor()
         successor = self.origin.successor()
         plan.end(self.origin, successor)
         plan.writer_of(successor).append(ledger_pb2.EntryContent(succession=agreed).SerializeToString())

@@ -75,7 +75,7 @@ def _check_size(size: int, most: int) -> None:
     if size > most:
         raise MalformedReport(
             f"has {size} bytes, more than the {most} that are taken",
-            "send a smaller report, or have the gateway's max_report_bytes raised",
+            "send a smaller report, or have the gateway's limits.reports.max_bytes raised",
         )
 
 

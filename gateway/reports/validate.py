@@ -76,7 +76,7 @@ def validate_submitted(report: report_pb2.Report, *, node: str, now: int, limits
             "report_time",
             f"is {time_text(report_time)}, {seconds_text(now - report_time)} ago, and at most"
             f" {seconds_text(limits.max_age_ns)} are allowed",
-            "send reports when they are made; for a replay, have the gateway's max_age raised",
+            "send reports when they are made; for a replay, have the gateway's limits.reports.max_age_s raised",
         )
     return examination.found
 

@@ -344,6 +344,18 @@ async def test_a_late_subscriber_to_own_reports_is_told_which_were_recalled(worl
     assert not late[stands.report_id]
 
 
+async def test_decisions_are_counted_by_partner_and_outcome(world: World) -> None:
+    def counted(outcome: str) -> float:
+        return world.metric("JPN", "signalfire_decisions_total", partner="KOR", outcome=outcome)
+
+    released_before, withheld_before = counted("released"), counted("withheld")
+    sent = report()
+    await world.push_one("JPN", sent)
+    await world.push_one("JPN", sent)
+    await world.push_one("JPN", report(marking__releasable_to=["USA"]))
+    assert (counted("released"), counted("withheld")) == (released_before + 1, withheld_before + 1)
+
+
 async def test_a_delivery_is_pending_until_the_post_quantum_line_has_come(world: World) -> None:
     sent = await world.carries("JPN", "KOR")
     delivered = world.inboxes["KOR"].reports[sent.report_id]

@@ -239,6 +239,15 @@ def test_a_successor_can_be_succeeded(sent: Site) -> None:
     assert sent.heads.current("JPN", "KOR", "flash") == third
 
 
+def test_a_store_from_before_a_succession_goes_on_after_the_generation_that_its_partner_holds(sent: Site) -> None:
+    unknown = ORIGIN.successor().successor()
+    successor = sent.do(Succeed(unknown, REASON, b""))
+    assert successor.generation == 4
+    sent.restart()
+    assert sent.heads.current("JPN", "KOR", "flash") == successor
+    assert [sent.row(ORIGIN).successor, sent.row(unknown).successor] == [ORIGIN.successor(), successor]
+
+
 def test_a_replica_follows_its_owner_to_the_next_generation_alone(sent: Site, kor: Site) -> None:
     kor.do(kor.receive(sent.incoming(ORIGIN)))
     plan = kor.plan()

@@ -148,7 +148,7 @@ class SubmitResponse(_message.Message):
 
     @_builtins.property
     def refused(self) -> Global___Refused:
-        """Nothing of it was kept."""
+        """Nothing of it was kept; after UNAVAILABLE that is not certain, and sending it again settles it."""
 
     def __init__(
         self,

@@ -278,7 +278,7 @@ Global___Withdrawal: _TypeAlias = Withdrawal  # noqa: Y015
 
 @_typing.final
 class Succession(_message.Message):
-    """First entry of a generation after the first: the last checkpoint of the one before on which both ends agree."""
+    """First sealed entry of a generation after the first: the last checkpoint of the one before on which both ends agree."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

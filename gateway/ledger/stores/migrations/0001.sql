@@ -83,7 +83,7 @@ CREATE TABLE report (
     kind         INTEGER NOT NULL,  -- ReportKind
     submitted_by TEXT    NOT NULL,
     accepted_ns  INTEGER NOT NULL,
-    -- Index of its record in the decisions ledger of that day.
+    -- Index of its record in the decisions ledger.
     decision     INTEGER NOT NULL,
     payload      BLOB    NOT NULL,
     -- Since when it no longer stands, if it does not.
