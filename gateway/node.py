@@ -109,8 +109,9 @@ class Node:
         self._signatory = Signatory.from_keys(config.node, keys)
         self._pair = KeyPairFiles.of_gateway(config.keys)
         self._rulebook = Rulebook.load(config.policy, config.node, config.partners)
+        self._pinned = [Pinned(node, partner.root, partner.bundle) for node, partner in config.partners.items()]
         self._partners = Partners(
-            [Pinned(node, partner.root, partner.bundle) for node, partner in config.partners.items()],
+            self._pinned,
             self.clock.now,
             self._recorded_sequence,
         )
@@ -141,6 +142,10 @@ class Node:
         self._watch.durable(what)
         self.telemetry.commits.observe(what.seconds)
         self.telemetry.commit_steps.observe(what.steps)
+
+    def refused_bundles(self) -> dict[str, str]:
+        """Why the trust bundles of partners are not believed, by node; for a check before the start."""
+        return Partners.load(self._pinned, self.clock.now).refused
 
     # --- starting
 

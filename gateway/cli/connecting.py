@@ -35,7 +35,7 @@ def gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(*args: Any, credentials: Path, address: str, gateway_name: str, **kwargs: Any) -> Any:
         def connect() -> Client:
             found = Credentials.from_directory(credentials)
-            return Client(found, address, _server_name(found, gateway_name), on_trouble=_say)
+            return Client(found, address, _server_name(found, gateway_name), on_trouble=_say_once())
 
         try:
             return command(*args, connect=connect, **kwargs)
@@ -54,5 +54,14 @@ def _server_name(credentials: Credentials, gateway_name: str) -> str:
     return dns_name(SpiffeId.of(SpiffeId.from_certificate(certificate).node, Role.GATEWAY, gateway_name))
 
 
-def _say(text: str) -> None:
-    click.echo(f"{text}; trying again", err=True)
+def _say_once() -> Callable[[str], None]:
+    """Tells of trouble when it begins and when it changes, not at each try."""
+    last = ""
+
+    def say(text: str) -> None:
+        nonlocal last
+        if text != last:
+            click.echo(f"{text}; trying again until it works (Ctrl-C ends)", err=True)
+        last = text
+
+    return say

@@ -56,6 +56,25 @@ QUARTERS = 4
 """How often a replay whose output is no terminal prints what every nation knows."""
 
 
+_FORESEEN = (
+    ClientError,
+    DemoError,
+    IdentityError,
+    LedgerError,
+    SealError,
+    policy.PolicyError,
+    configuration.ConfigError,
+    OSError,
+)
+
+
+def _first(group: ExceptionGroup[Exception]) -> Exception:
+    error: Exception = group
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 @click.command()
 @click.option(
     "--scenario",
@@ -99,17 +118,14 @@ def demo(scenario: str, duration: float | None, realtime: bool, keep: Path | Non
             console.print(describe(played), highlight=False, soft_wrap=not console.is_terminal)
             console.print()
             faults = _play(console, played, directory, None if realtime else duration or DURATION_S, seed, victim)
-    except (
-        ClientError,
-        DemoError,
-        IdentityError,
-        LedgerError,
-        SealError,
-        policy.PolicyError,
-        configuration.ConfigError,
-        OSError,
-    ) as error:
+    except _FORESEEN as error:
         raise click.ClickException(str(error)) from error
+    except ExceptionGroup as group:
+        # The parts of a replay fail together; the first that says what to do is the one to show.
+        foreseen = group.subgroup(_FORESEEN)
+        if foreseen is None:
+            raise
+        raise click.ClickException(str(_first(foreseen))) from group
     if faults:
         for fault in faults[:SHOWN_FAULTS]:
             console.print(fault, style="bold red", highlight=False)
@@ -150,8 +166,14 @@ def _directory(keep: Path | None) -> Iterator[Path]:
 
 
 def _find(scenario: str) -> Path:
-    named = SCENARIOS / f"{scenario}.yaml"
-    return named if named.exists() else Path(scenario)
+    named, file = SCENARIOS / f"{scenario}.yaml", Path(scenario)
+    if not named.exists() and not file.exists():
+        raise DemoError(
+            f"There is no scenario {scenario!r}",
+            where=f"neither in {SCENARIOS} nor as a file",
+            mend=f"Name a file, or one of {', '.join(sorted(path.stem for path in SCENARIOS.glob('*.yaml')))}.",
+        )
+    return named if named.exists() else file
 
 
 def _play(

@@ -227,7 +227,7 @@ def officer_command(name: str, directory: Path, out: Path, days: int) -> None:
     help="Sequence to give it, if bundle.note was lost. Otherwise one more than the last.",
 )
 def bundle_command(directory: Path, days: int, sequence: int | None) -> None:
-    """Sign the next trust bundle, which partners pin.
+    """Sign the next trust bundle, which partners exchange; they pin the root that signs it.
 
     It holds the authority of the nation's gateways, the public keys and addresses of every gateway on record in
     DIR/gateways, a sequence and an expiry, signed by the root. It is not secret, but it must come from you: partners

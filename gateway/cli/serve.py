@@ -27,7 +27,7 @@ from policy.errors import PolicyError
     type=click.Path(dir_okay=False, path_type=Path),
     help="The gateway's configuration (docs/configuration.md).",
 )
-@click.option("--check", is_flag=True, help="Check configuration, keys and policy, say so, and stop.")
+@click.option("--check", is_flag=True, help="Check configuration, keys, policy and trust bundles, say so, and stop.")
 @click.option(
     "--log-level",
     default="INFO",
@@ -55,7 +55,12 @@ def serve(path: Path, check: bool, log_level: str) -> None:
     try:
         node = Node(configuration.load(path))
         if check:
-            click.echo(f"{path}: configuration, keys and policy are in order")
+            refused = node.refused_bundles()
+            for partner, why in refused.items():
+                click.echo(f"{path}: the trust bundle of {partner} is refused: {why}", err=True)
+            if refused:
+                raise click.ClickException("nothing would go to these partners, and nothing come from them")
+            click.echo(f"{path}: configuration, keys, policy and trust bundles are in order")
             return
         asyncio.run(_run(node))
     except (

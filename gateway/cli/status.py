@@ -14,6 +14,7 @@ from signalfire.v1 import c2_pb2
 from gateway.cli.connecting import PARTLY, gateway_options
 from gateway.cli.terminal import console
 from gateway.client import Client, ClientError
+from gateway.ledger.origin import Origin
 
 
 @click.command()
@@ -71,7 +72,7 @@ def _show(found: c2_pb2.GetStatusResponse) -> None:
         ledgers.add_row(
             ledger.origin + (" (replica)" if ledger.replica else ""),
             str(ledger.size),
-            str(ledger.receipt_size),
+            "" if Origin.parse(ledger.origin).recipient is None else str(ledger.receipt_size),
             str(ledger.pq_size),
             ledger.root.hex()[:16],
         )

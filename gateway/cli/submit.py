@@ -42,16 +42,17 @@ def submit(connect: Callable[[], Client], in_flight: int, file: IO[bytes]) -> No
     Example: signalfire submit --credentials jpn/c2/sensor-net --gateway 127.0.0.1:7101 reports.jsonl
     """
     try:
-        accepted, refused = asyncio.run(_submit(connect(), file, in_flight))
+        accepted, before, refused = asyncio.run(_submit(connect(), file, in_flight))
     except (ClientError, LineError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"{accepted} accepted, {refused} refused", err=True)
+    repeated = f" ({before} of them before)" if before else ""
+    click.echo(f"{accepted} accepted{repeated}, {refused} refused", err=True)
     if refused:
         sys.exit(PARTLY)
 
 
-async def _submit(client: Client, file: IO[bytes], in_flight: int) -> tuple[int, int]:
-    accepted = refused = 0
+async def _submit(client: Client, file: IO[bytes], in_flight: int) -> tuple[int, int, int]:
+    accepted = before = refused = 0
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
@@ -60,13 +61,14 @@ async def _submit(client: Client, file: IO[bytes], in_flight: int) -> tuple[int,
             progress.advance(task)
             if result.accepted:
                 accepted += 1
+                before += result.duplicate
                 continue
             refused += 1
             code = c2_pb2.RefusalCode.Name(result.code).removeprefix("REFUSAL_CODE_")
             click.echo(f"{result.report_id or '(no identifier)'}: refused, {code}", err=True)
             for violation in result.violations:
                 click.echo(f"  {violation.field}: {violation.problem}; {violation.remedy}", err=True)
-    return accepted, refused
+    return accepted, before, refused
 
 
 async def _reports(file: IO[bytes]) -> AsyncIterator[report_pb2.Report]:

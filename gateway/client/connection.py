@@ -115,3 +115,14 @@ class Connector:
         """Raises ClientError where trying again changes nothing."""
         if error.code() not in _TRANSIENT:
             raise ClientError(f"{error.code().name}: {error.details()}") from error
+        details = error.details() or ""
+        if "CERTIFICATE_VERIFY_FAILED" in details:
+            raise ClientError(
+                f"{self.address}: the gateway there is not of the nation of these credentials"
+                f" ({self._credentials.gateway_authority} does not vouch for it); check the address and the directory"
+            ) from error
+        if "Hostname Verification Check failed" in details:
+            raise ClientError(
+                f"{self.address}: the certificate of the gateway there is not for {self._server_name};"
+                " give the name that it has"
+            ) from error

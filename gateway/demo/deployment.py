@@ -182,7 +182,8 @@ class Gateway:
         self._told = False
         with (self.place.directory / "gateway.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "gateway", "serve", "--config", str(self.place.config)],
+                # -P: a directory `policy/` beside the configuration must not stand in for our package.
+                [sys.executable, "-P", "-m", "gateway", "serve", "--config", str(self.place.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

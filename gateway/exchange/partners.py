@@ -47,7 +47,10 @@ class Link:
     @property
     def problem(self) -> str:
         """Why lanes are down, in words; empty when none is."""
-        return "; ".join(f"{lane}: {problem}" for lane, problem in sorted(self.problems.items()))
+        lanes: dict[str, list[str]] = {}
+        for lane, problem in sorted(self.problems.items()):
+            lanes.setdefault(problem, []).append(lane)
+        return "; ".join(f"{', '.join(names)}: {problem}" for problem, names in lanes.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,11 @@ class Partners:
         self._partners[pin.node] = _keys(bundle)
         self._bundles[pin.node] = bundle
         self._raw[pin.node] = raw
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """Why a partner's bundle file, as it is now, is not believed, by node."""
+        return dict(self._failed)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._pinned)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -34,7 +34,11 @@ class Rulebook:
     @classmethod
     def load(cls, directory: Path, node: str, partners: Iterable[str]) -> Rulebook:
         """Reads and compiles the bundle in `directory`. Raises PolicyError, also where it is another node's."""
-        policy = bundle.load(directory)
+        try:
+            policy = bundle.load(directory)
+        except PolicyError as error:
+            # A gateway's directory has another `partners/` beside its policy's: say which file is meant.
+            raise PolicyError(replace(each, file=str(directory / each.file)) for each in error.problems) from error
         if policy.node != node:
             raise PolicyError(
                 [Problem(str(directory), 0, f"The policy is that of {policy.node}.", f"Give the policy of {node}.")]

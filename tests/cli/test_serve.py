@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,8 +23,18 @@ STOP_WITHIN_S = 8
 def test_check_says_that_everything_is_in_order_and_starts_nothing(stopped: World) -> None:
     place = stopped.places["JPN"]
     result = CliRunner().invoke(main, ["serve", "--config", str(place.config), "--check"])
-    assert (result.exit_code, result.output) == (0, f"{place.config}: configuration, keys and policy are in order\n")
+    in_order = f"{place.config}: configuration, keys, policy and trust bundles are in order\n"
+    assert (result.exit_code, result.output) == (0, in_order)
     assert not place.store.exists()
+
+
+def test_check_names_the_partner_whose_bundle_is_not_believed(stopped: World, tmp_path: Path) -> None:
+    home = shutil.copytree(stopped.places["JPN"].directory, tmp_path / "jpn")
+    (partner,) = stopped.places.keys() - {"JPN"}
+    shutil.copy(home / "pki" / "bundle.note", home / "partners" / f"{partner}.bundle.note")
+    result = CliRunner().invoke(main, ["serve", "--config", str(home / "gateway.yaml"), "--check"])
+    assert result.exit_code == 1
+    assert f"the trust bundle of {partner} is refused" in result.output
 
 
 @pytest.mark.parametrize(

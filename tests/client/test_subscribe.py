@@ -180,5 +180,5 @@ async def test_the_state_of_a_gateway_that_answers_is_told_and_one_that_does_not
 async def test_a_server_of_another_nation_is_not_believed(home: Home, tmp_path: Path) -> None:
     elsewhere = settle(tmp_path, "KOR")
     async with elsewhere.serving(Steered()) as address:
-        with pytest.raises(ConnectionError):
+        with pytest.raises(ClientError, match="not of the nation of these credentials"):
             await home.dial(address).status()
