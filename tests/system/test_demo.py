@@ -167,7 +167,7 @@ def _read(terminal: int) -> bytes:
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        (["--scenario", "no-such-scenario"], 1, "The scenario cannot be read"),
+        (["--scenario", "no-such-scenario"], 1, "There is no scenario"),
         (["--victim", "FRA"], 2, "FRA is not one of JPN, KOR, USA"),
         (["--duration", "5", "--realtime"], 2, "exclude each other"),
         (["--duration", "0"], 2, "--duration"),
