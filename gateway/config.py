@@ -27,6 +27,7 @@ from gateway.release.sequencer import SequencerLimits
 from gateway.reports.countries import NODE_CODES
 from gateway.reports.kinds import Kind
 from gateway.reports.limits import ReportLimits
+from policy.approve import OrderLimits
 from policy.errors import Problem, did_you_mean
 from policy.limits import Limits as YamlLimits
 from policy.vocabulary import Classification, TrafficClass
@@ -188,12 +189,13 @@ class ReportSection(_Section):
 _DEFAULT_EXCHANGE: Final = ExchangeLimits()
 _DEFAULT_COMMITS: Final = SequencerLimits()
 _DEFAULT_C2: Final = C2Limits()
+_DEFAULT_ORDERS: Final = OrderLimits()
 
 
 class ExchangeSection(_Section):
     """Limits of the exchange between gateways (`ExchangeLimits`)."""
 
-    batch_bytes: Annotated[int, Field(ge=65_537, le=4 << 20)] = _DEFAULT_EXCHANGE.batch_bytes
+    batch_bytes: Annotated[int, Field(ge=65_537, le=2 << 20)] = _DEFAULT_EXCHANGE.batch_bytes
     heartbeat_s: Annotated[float, Field(gt=0, le=60)] = _DEFAULT_EXCHANGE.heartbeat_s
     silence_s: Annotated[float, Field(gt=0, le=600)] = _DEFAULT_EXCHANGE.silence_s
     handshake_s: Annotated[float, Field(gt=0, le=60)] = _DEFAULT_EXCHANGE.handshake_s
@@ -225,6 +227,17 @@ class C2Section(_Section):
     subscriptions: Annotated[int, Field(ge=1, le=65_536)] = _DEFAULT_C2.subscriptions
 
 
+class OrderSection(_Section):
+    """Limits of officers' orders (`OrderLimits`); times in seconds."""
+
+    max_ahead_s: Annotated[float, Field(ge=0, le=_DAY_S)] = _DEFAULT_ORDERS.max_ahead.total_seconds()
+    max_validity_s: Annotated[float, Field(gt=0, le=366 * _DAY_S)] = _DEFAULT_ORDERS.max_validity.total_seconds()
+
+    def limits(self) -> OrderLimits:
+        """The same as a value."""
+        return OrderLimits(timedelta(seconds=self.max_ahead_s), timedelta(seconds=self.max_validity_s))
+
+
 class LimitsSection(_Section):
     """Every limit has a default with a reason; a site changes what it must."""
 
@@ -232,6 +245,7 @@ class LimitsSection(_Section):
     exchange: ExchangeSection = ExchangeSection()
     commits: CommitSection = CommitSection()
     c2: C2Section = C2Section()
+    orders: OrderSection = OrderSection()
 
 
 class Config(_Section):
@@ -240,7 +254,9 @@ class Config(_Section):
     node: Node
     keys: Path
     store: Path
-    policy: Path
+    roster: Path
+    policy: Path | None = None
+    order: Path | None = None
     national: Listener
     exchange: Listener
     metrics: Listener | None = None
@@ -298,7 +314,9 @@ def load(path: Path) -> Config:
         update={
             "keys": base / config.keys,
             "store": base / config.store,
-            "policy": base / config.policy,
+            "roster": base / config.roster,
+            "policy": None if config.policy is None else base / config.policy,
+            "order": None if config.order is None else base / config.order,
             "partners": {
                 node: partner.model_copy(update={"bundle": base / partner.bundle})
                 for node, partner in config.partners.items()
@@ -309,11 +327,13 @@ def load(path: Path) -> Config:
         Problem(name, line_of(document, where), f'There is no "{found}".', "Correct the path, or put it there.")
         for where, found in (
             (("keys",), config.keys),
+            (("roster",), config.roster),
             (("policy",), config.policy),
+            (("order",), config.order),
             (("store",), config.store.parent),
             *((("partners", node, "bundle"), partner.bundle) for node, partner in config.partners.items()),
         )
-        if not found.exists()
+        if found is not None and not found.exists()
     ]
     if missing:
         raise ConfigError(missing)

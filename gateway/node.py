@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import grpc
@@ -20,8 +18,9 @@ from prometheus_client import start_http_server
 from signalfire.v1 import c2_pb2, exchange_pb2_grpc, officer_pb2_grpc
 
 import gateway
-from gateway.c2.feed import Feed
+from gateway.c2.feed import Feed, Runs
 from gateway.c2.server import C2Servicer
+from gateway.clock import Clock, ClockWatch
 from gateway.config import Config
 from gateway.exchange.follower import PartnerFollower
 from gateway.exchange.heartbeat import Counter
@@ -33,18 +32,21 @@ from gateway.identity.peer import Authorities
 from gateway.identity.spiffe import Role, SpiffeId
 from gateway.identity.tls import KeyPairFiles, roots_from_files, server_credentials
 from gateway.ledger.errors import LedgerError
-from gateway.ledger.stores import CosignatureKind, Store, StoreReader
+from gateway.ledger.stores import CosignatureKind, FeedFilter, Store, StoreReader
 from gateway.ledger.stores.sqlite import SqliteReader, SqliteStore
 from gateway.officer.server import OfficerServicer
 from gateway.release.errors import Unavailable
+from gateway.release.governance import Governance, faults_of_files, read_roster
 from gateway.release.opening import Opener
+from gateway.release.pending import take_up_pending
 from gateway.release.postquantum import sign_within_a_second
-from gateway.release.rulebook import Rulebook
 from gateway.release.sequencer import Durable, Sequencer
 from gateway.release.signatory import Signatory
 from gateway.release.steps import RecordEvent
 from gateway.release.watch import Watch
 from gateway.telemetry import Telemetry
+from policy.approve import Prover, State
+from policy.approve.proofs import Proofs
 
 log = logging.getLogger(__name__)
 
@@ -74,28 +76,21 @@ class StartError(Exception):
     """The gateway cannot start; the text says why and how to mend it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """Where a node reads the time."""
-
-    now_ns: Callable[[], int] = time.time_ns
-    monotonic_ns: Callable[[], int] = time.monotonic_ns
-
-    def now(self) -> datetime:
-        """The time, UTC."""
-        return datetime.fromtimestamp(self.now_ns() / 1e9, UTC)
-
-    def monotonic(self) -> float:
-        """Seconds of a clock that never goes back."""
-        return self.monotonic_ns() / 1e9
-
-
 class Node:
     """One gateway. `start`, then `serve` until cancelled, then `stop`."""
 
-    def __init__(self, config: Config, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock | None = None,
+        *,
+        clock_is_right: bool = False,
+        prover: Prover | None = None,
+    ) -> None:
         self.config = config
         self.clock = clock or Clock()
+        self._clock_is_right = clock_is_right
+        self._clock_watch = ClockWatch(self.clock)
         self.telemetry = Telemetry()
         self._watch = Watch()
         self._started = self.clock.now()
@@ -108,7 +103,18 @@ class Node:
             )
         self._signatory = Signatory.from_keys(config.node, keys)
         self._pair = KeyPairFiles.of_gateway(config.keys)
-        self._rulebook = Rulebook.load(config.policy, config.node, config.partners)
+        self._governance = Governance(
+            partners=config.partners,
+            signatory=self._signatory,
+            reader=self._read,
+            prover=prover or Proofs(),
+            limits=config.limits.orders.limits(),
+            now=self.clock.now,
+            clock_trusted=self._clock_watch.trusted,
+        )
+        self._governance.on_refusal(
+            lambda refusal: self.telemetry.refused_orders.labels(reason=refusal.reason.value).inc()
+        )
         self._pinned = [Pinned(node, partner.root, partner.bundle) for node, partner in config.partners.items()]
         self._partners = Partners(
             self._pinned,
@@ -124,7 +130,10 @@ class Node:
             limits=config.commit_limits(),
             listener=self._durable,
             monotonic=self.clock.monotonic,
+            rulebook=self._governance.restore,
+            clock_trusted=self._clock_watch.trusted,
         )
+        self._governance.attach(self._sequencer)
         self._reader: StoreReader | None = None
         self._servers: list[grpc.aio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -138,7 +147,13 @@ class Node:
             self._reader = SqliteReader(self.config.store)
         return self._reader
 
+    def _governed(self, state: State) -> None:
+        self.telemetry.policy_sequence.set(state.sequence)
+        self.telemetry.suspended_partners.set(len(state.suspensions))
+
     def _durable(self, what: Durable) -> None:
+        if what.reopened:
+            self._governance.announce()
         self._watch.durable(what)
         self.telemetry.commits.observe(what.seconds)
         self.telemetry.commit_steps.observe(what.steps)
@@ -146,6 +161,14 @@ class Node:
     def refused_bundles(self) -> dict[str, str]:
         """Why the trust bundles of partners are not believed, by node; for a check before the start."""
         return Partners.load(self._pinned, self.clock.now).refused
+
+    def refused_files(self) -> list[str]:
+        """What is wrong with the roster, the policy and the orders of the configuration, before the start."""
+        return faults_of_files(self.config.node, self.config.roster, self.config.policy, self.config.order)
+
+    def remarks(self) -> list[str]:
+        """What is allowed in the roster of the configuration, and should be known. The roster must be in order."""
+        return read_roster(self.config.roster, self.config.node).remarks()
 
     # --- starting
 
@@ -155,16 +178,20 @@ class Node:
         sequencing = asyncio.create_task(self._sequencer.run(), name="sequencer")
         self._tasks.append(sequencing)
         counter = Counter(int.from_bytes(self._read().meta("heartbeat") or b""), self.clock.now_ns())
-        store_id = (self._read().meta("store") or self._signatory.random(8)).hex()
+        runs = Runs.continued(self._read().meta("runs") or b"", self._signatory.random(8), self._read().last_feed())
         await self._sequencer.do(
             RecordEvent(
                 "started",
-                f"Signalfire {gateway.__version__}, {self._own}, policy {self._rulebook.digest.hex()}",
-                meta=(("heartbeat", counter.base.to_bytes(8)), ("store", bytes.fromhex(store_id))),
+                f"Signalfire {gateway.__version__}, {self._own}, policy {self._sequencer.rulebook.digest.hex()}",
+                meta=(("heartbeat", counter.base.to_bytes(8)), ("runs", runs.encode())),
             )
         )
+        await self._look_at_clock()
+        self._governance.on_change(self._governed)
+        await self._governance.take_up_files(self.config.roster, self.config.policy, self.config.order)
+        await self._governance.end_posture()
         await self._take_up_bundles()
-        await self._listen(counter, store_id)
+        await self._listen(counter, runs)
         opener = Opener(self.config.node, self._signatory.sealing)
         for node in self._partners:
             follower = PartnerFollower(
@@ -186,6 +213,19 @@ class Node:
         self._tasks.append(asyncio.create_task(self._look_around(), name="look around"))
         self._tasks.append(
             asyncio.create_task(
+                take_up_pending(
+                    self._sequencer,
+                    self._read,
+                    self.clock.now_ns,
+                    self._can_be_told,
+                    self.telemetry.decided,
+                    self._withdrawals_wait,
+                ),
+                name="pending",
+            )
+        )
+        self._tasks.append(
+            asyncio.create_task(
                 sign_within_a_second(
                     self._sequencer, self._watch, self.telemetry, self.config.node, self.clock.monotonic
                 ),
@@ -199,20 +239,19 @@ class Node:
             "%s is up: C2 at %s, partners at %s", self._own, self.config.national.listen, self.config.exchange.listen
         )
 
-    async def _listen(self, counter: Counter, store_id: str) -> None:
+    async def _listen(self, counter: Counter, runs: Runs) -> None:
         opener = Opener(self.config.node, self._signatory.sealing)
 
         def national() -> Authorities:
             # Read at each call, as the listener's roots are at each connection: a renewed authority needs no restart.
             return national_authorities(self.config.keys, self.config.node)
 
-        feed = Feed(self.config.node, store_id, self._read, self._watch, opener, self._signatory.storage)
+        feed = Feed(self.config.node, runs, self._read, self._watch, opener, self._signatory.storage)
         c2 = C2Servicer(
             node=self.config.node,
             authorities=national,
             grants=self.config.grants(),
             sequencer=self._sequencer,
-            rulebook=self._rulebook,
             feed=feed,
             status=self.status,
             telemetry=self.telemetry,
@@ -228,6 +267,7 @@ class Node:
             reader=self._read,
             watch=self._watch,
             opener=opener,
+            governance=self._governance,
             telemetry=self.telemetry,
             now=self.clock.now,
         )
@@ -244,6 +284,7 @@ class Node:
             now=self.clock.now,
             now_ns=self.clock.now_ns,
             monotonic_ns=self.clock.monotonic_ns,
+            clock_trusted=self._clock_watch.trusted,
         )
         keys = self.config.keys
         home = grpc.aio.server(options=_SERVER_OPTIONS)
@@ -292,6 +333,25 @@ class Node:
                 )
             )
 
+    async def _look_at_clock(self) -> None:
+        """Compares the clock with what is on record."""
+        reader = self._read()
+        last = reader.last_feed()
+        rows, _ = reader.feed(last - 1, 1, FeedFilter(frozenset({1, 2, 3}), include_own=True)) if last else ((), 0)
+        newest_ns = max((row.received_ns for row in rows), default=0)
+        if not self._clock_is_right:
+            self._clock_watch.not_before_ns = newest_ns
+        elif newest_ns > self.clock.now_ns():
+            when = datetime.fromtimestamp(newest_ns / 1e9, UTC).isoformat()
+            await self._sequencer.do(RecordEvent("clock-declared-right", f"the newest time on record is {when}"))
+
+    def _can_be_told(self, partner: str) -> bool:
+        return partner in self._partners.keys() and partner not in self._sequencer.rulebook.suspended  # noqa: SIM118
+
+    def _withdrawals_wait(self, counts: Mapping[str, int]) -> None:
+        for node in self._partners:
+            self.telemetry.untold.labels(partner=node).set(counts.get(node, 0))
+
     async def serve(self) -> None:
         """Runs until cancelled; ends with an error if a part of the gateway does."""
         await asyncio.gather(*self._tasks)
@@ -300,11 +360,16 @@ class Node:
         """Takes up bundles that have changed, and keeps the gauges true."""
         while True:
             try:
+                await self._governance.end_posture()
                 await self._take_up_bundles()
             except (Unavailable, LedgerError) as error:
                 log.error("bundles could not be put on record and are tried again: %s", error)
             self.telemetry.waiting.set(self._sequencer.waiting)
             self.telemetry.accepting.set(self._sequencer.problem is None)
+            problem = self._clock_watch.problem
+            if problem is not None and self.telemetry.clock_is_trusted:
+                log.critical("%s; agreements count as lapsed until it is right", problem)
+            self.telemetry.clock_trusted(problem is None)
             await asyncio.sleep(REFRESH_S)
 
     async def stop(self) -> None:
@@ -334,8 +399,8 @@ class Node:
             version=gateway.__version__,
             accepting=problem is None,
             reason=problem or "",
-            policy_digest=self._rulebook.digest.hex(),
-            posture=self._rulebook.posture,
+            policy_digest=self._sequencer.rulebook.digest.hex(),
+            posture=self._sequencer.rulebook.posture,
             reports_accepted=reader.last_report(),
         )
         response.time.FromDatetime(self.clock.now())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from gateway.release.sharing import Decided
+
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
@@ -36,6 +38,35 @@ class Telemetry:
             "signalfire_policy_errors_total",
             "Decisions that withheld because a rule failed.",
             ["partner"],
+            registry=registry,
+        )
+        self.untold = Gauge(
+            "signalfire_untold_withdrawals",
+            "Withdrawals that a partner has still to be told of.",
+            ["partner"],
+            registry=registry,
+        )
+        self.kept_back = Counter(
+            "signalfire_kept_back_entries_total",
+            "Entries that were served as hashes alone, because they may not go any more.",
+            ["partner"],
+            registry=registry,
+        )
+        self._clock_trusted = Gauge(
+            "signalfire_clock_trusted", "1 while the node believes its own clock.", registry=registry
+        )
+        self.clock_is_trusted = True
+        self._clock_trusted.set(1)
+        self.policy_sequence = Gauge(
+            "signalfire_policy_sequence", "Sequence of the last order of the officers in force.", registry=registry
+        )
+        self.suspended_partners = Gauge(
+            "signalfire_suspended_partners", "Partners to whom nothing is released.", registry=registry
+        )
+        self.refused_orders = Counter(
+            "signalfire_refused_orders_total",
+            "Reasons for which orders of the officers were refused.",
+            ["reason"],
             registry=registry,
         )
         self.commits = Histogram(
@@ -109,3 +140,14 @@ class Telemetry:
             registry=registry,
         )
         self.subscribers = Gauge("signalfire_subscribers", "Open subscriptions of C2 systems.", registry=registry)
+
+    def decided(self, decided: Decided) -> None:
+        """Counts one decision."""
+        self.decisions.labels(partner=decided.partner, outcome=decided.outcome.value).inc()
+        if decided.failed:
+            self.policy_errors.labels(partner=decided.partner).inc()
+
+    def clock_trusted(self, trusted: bool) -> None:
+        """Tells whether the node believes its own clock."""
+        self.clock_is_trusted = trusted
+        self._clock_trusted.set(trusted)

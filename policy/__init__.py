@@ -1,9 +1,10 @@
 """The release policy: what of a nation's reports each partner may have. Works with no gateway.
 
     bundle = policy.load("policies/jpn")                          # or PolicyError, with every problem in it
-    decision = bundle.decide(report, "KOR", now, posture)          # a value: released or withheld, and why
+    when = policy.Circumstances(now, posture)                      # and what else a decision depends on
+    decision = bundle.decide(report, "KOR", when)                  # a value: released, held or withheld, and why
     decision = bundle.narrow(report, decision, was_released)       # a recall of what the partner never had is withheld
-    copy = bundle.transform(report, decision, was_released)        # only the named fields
+    copy = bundle.transform(report, decision, was_released)        # only the named fields, as coarse as obliged
 
 Nothing is released unless a rule releases it; a withhold rule beats every release rule; an error in any applicable
 rule withholds; of a released report only the named fields go. The language is taught in docs/policy.md.
@@ -17,7 +18,7 @@ rules), ``decide``, ``transform``, and ``bundle``, the only one that does I/O. `
 from __future__ import annotations
 
 from policy.bundle import Bundle, compile_bundle, digest_of, load, read_files
-from policy.decide import BuiltIn, Decision, Finding, Outcome, Trace
+from policy.decide import BuiltIn, Circumstances, Decision, Finding, Outcome, Trace
 from policy.errors import NotReleasedError, PolicyError, Problem, ReleasePolicyError
 from policy.limits import Limits
 from policy.transform import WasReleased, refers_to
@@ -26,6 +27,7 @@ from policy.vocabulary import Classification, Kind, Posture, TrafficClass
 __all__ = [
     "BuiltIn",
     "Bundle",
+    "Circumstances",
     "Classification",
     "Decision",
     "Finding",

@@ -1,8 +1,8 @@
 """A bundle: the node's release policy as a whole, loaded from a directory. The one module of the room that does I/O.
 
-A directory holds ``policy.yaml`` and ``partners/<CODE>.yaml``, one a partner. Names that begin with a dot are passed
-over (a version control's, an orchestrator's); anything else is refused. Every file is read once, and what is
-compiled is what the digest covers.
+A directory holds ``policy.yaml``, ``invariants.yaml``, and ``partners/<CODE>.yaml``, ``areas/<name>.geojson`` and
+``cases/<name>.yaml``. Names that begin with a dot are passed over (a version control's, an orchestrator's); anything
+else is refused. Every file is read once, and what is compiled is what the digest covers.
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 
 from signalfire.v1 import report_pb2
 
 from policy import transform as copies
-from policy.compile import PARTNERS, POLICY_FILE, compile_files
-from policy.decide import Decision, PartnerPolicy, decide
+from policy.cel import Vocabulary
+from policy.compile import AREAS, CASES, PARTNERS, POLICY_FILE, compile_files
+from policy.decide import Circumstances, Decision, Equivalences, PartnerPolicy, decide
+from policy.document import Agreement
 from policy.errors import PolicyError, Problem
+from policy.invariants import Invariant
 from policy.limits import DEFAULT_LIMITS, Limits
 from policy.transform import WasReleased
 from policy.vocabulary import Posture
@@ -31,28 +33,30 @@ _DIGEST_CONTEXT = b"signalfire/policy-bundle/v1"
 class Bundle:
     """A node's release policy, compiled.
 
-    ``digest`` is the SHA-256 over the whole bundle, 32 bytes; ``posture`` the one that holds until an officer declares
-    another; ``partners`` the rules by partner.
+    ``digest`` is the SHA-256 over the whole bundle, 32 bytes, and ``files`` what it covers; ``posture`` the one that
+    holds until an officer declares another; ``partners`` the rules by partner; ``invariants`` what must be proved of
+    them.
     """
 
     node: str
     posture: Posture
     digest: bytes
+    files: Mapping[str, bytes]
     partners: Mapping[str, PartnerPolicy]
+    agreements: Mapping[str, Agreement]
+    equivalences: Equivalences
+    vocabulary: Vocabulary
+    invariants: tuple[Invariant, ...]
 
-    def decide(
-        self, report: report_pb2.Report, partner: str, now: datetime, posture: str, *, clock_trusted: bool = True
-    ) -> Decision:
-        """Decides what becomes of a valid report for a partner (``policy.decide``). ``now`` carries its time zone;
-        ``posture`` is the one in force; ``clock_trusted`` says whether the node's clock is synchronised."""
+    def decide(self, report: report_pb2.Report, partner: str, circumstances: Circumstances) -> Decision:
+        """Decides what becomes of a valid report for a partner (``policy.decide``)."""
         return decide(
             self.partners.get(partner),
             node=self.node,
             report=report,
             partner=partner,
-            now=now,
-            posture=posture,
-            clock_trusted=clock_trusted,
+            circumstances=circumstances,
+            equivalences=self.equivalences,
         )
 
     def narrow(self, report: report_pb2.Report, decision: Decision, was_released: WasReleased) -> Decision:
@@ -61,7 +65,7 @@ class Bundle:
 
     def transform(self, report: report_pb2.Report, decision: Decision, was_released: WasReleased) -> report_pb2.Report:
         """The copy that goes to the decision's partner (``policy.transform.transform``)."""
-        return copies.transform(report, decision, was_released)
+        return copies.transform(report, decision, was_released, self.node)
 
 
 def digest_of(files: Mapping[str, bytes]) -> bytes:
@@ -85,7 +89,17 @@ def compile_bundle(files: Mapping[str, bytes], limits: Limits = DEFAULT_LIMITS) 
     """Compiles a bundle from its files, by path inside the bundle with forward slashes. Raises PolicyError with every
     problem found."""
     compiled = compile_files(files, limits)
-    return Bundle(compiled.node, compiled.posture, digest_of(files), MappingProxyType(dict(compiled.partners)))
+    return Bundle(
+        compiled.node,
+        compiled.posture,
+        digest_of(files),
+        MappingProxyType(dict(files)),
+        MappingProxyType(dict(compiled.partners)),
+        MappingProxyType(dict(compiled.agreements)),
+        MappingProxyType(dict(compiled.equivalences)),
+        compiled.vocabulary,
+        compiled.invariants,
+    )
 
 
 def read_files(directory: Path, limits: Limits = DEFAULT_LIMITS) -> dict[str, bytes]:
@@ -113,7 +127,7 @@ def _files_of(directory: Path, problems: list[Problem]) -> list[Path]:
         for path in directory.iterdir():
             if path.name.startswith("."):
                 continue
-            if path.name == PARTNERS and path.is_dir():
+            if path.name in (PARTNERS, AREAS, CASES) and path.is_dir():
                 found += [inner for inner in path.iterdir() if not inner.name.startswith(".")]
             else:
                 found.append(path)

@@ -2,7 +2,7 @@
 
 CEL's checker hands out its result as a serialised ``cel.expr.CheckedExpr`` (google/cel-spec, checked.proto and
 syntax.proto of proto/cel/expr). ``decode`` turns that into the dataclasses below, so that rules about conditions
-(and proofs) work on a tree with types instead of on text.
+(and proofs) work on a tree with types instead of on text; ``encode`` turns a rewritten tree back for evaluation.
 
 The wheel of the CEL library carries no Python classes for these messages; the few fields that are read are declared
 here by name and number. A part of the tree that this module does not know is an error, never skipped.
@@ -107,6 +107,8 @@ _SCHEMA: Final[dict[str, dict[str, tuple[int, str, bool, bool]]]] = {
 }
 
 _PRIMITIVES: Final = {1: "bool", 2: "int", 3: "uint", 4: "double", 5: "string", 6: "bytes"}
+_CONSTANT_FIELDS: Final = {name: {"int": "int64", "uint": "uint64"}.get(name, name) for name in _PRIMITIVES.values()}
+_TYPE_URL: Final = "type.googleapis.com/cel.expr.CheckedExpr"
 _WELL_KNOWN: Final = {1: "any", 2: "timestamp", 3: "duration"}
 
 
@@ -172,10 +174,11 @@ class Select(Node):
 
 @dataclass(frozen=True, slots=True)
 class Call(Node):
-    """A function or operator; ``args`` begin with the receiver where there is one."""
+    """A function or operator; ``args`` begin with the receiver where there is one (``method``)."""
 
     function: str
     args: tuple[Expr, ...]
+    method: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +254,7 @@ def _type_name(type_: Any) -> str:
             return f"type({_type_name(type_.type)})"
         case "abstract_type":
             parameters = ", ".join(map(_type_name, type_.abstract_type.parameter_types))
-            return f"{type_.abstract_type.name}({parameters})"
+            return f"{type_.abstract_type.name}({parameters})" if parameters else str(type_.abstract_type.name)
         case "dyn" | "null" | "error" as word:
             return str(word)
         case _:
@@ -285,7 +288,8 @@ class _Decoder:
             case "call_expr":
                 call = message.call_expr
                 receiver = (call.target,) if call.HasField("target") else ()
-                return Call(type_, offset, call.function, tuple(map(self.expr, (*receiver, *call.args))))
+                args = tuple(map(self.expr, (*receiver, *call.args)))
+                return Call(type_, offset, call.function, args, bool(receiver))
             case "list_expr":
                 return ListOf(type_, offset, tuple(map(self.expr, message.list_expr.elements)))
             case "struct_expr":
@@ -313,7 +317,56 @@ def decode(serialised: bytes) -> Expr:
     Raises ValueError where it is not that, or holds what this module does not know.
     """
     envelope = AnyMessage.FromString(serialised)
-    if envelope.type_url != "type.googleapis.com/cel.expr.CheckedExpr":
+    if envelope.type_url != _TYPE_URL:
         raise ValueError(f"expected a cel.expr.CheckedExpr, not {envelope.type_url!r}")
     checked = _CheckedExpr.FromString(envelope.value)
     return _Decoder(checked).expr(checked.expr)
+
+
+class _Encoder:
+    def __init__(self) -> None:
+        self.nodes = 0
+
+    def write(self, expr: Expr, message: Any) -> None:
+        self.nodes += 1
+        message.id = self.nodes
+        match expr:
+            case Const(value=None) | Struct():
+                raise ValueError("null, and message and map literals, are not written")
+            case Const(type=type_, value=value):
+                setattr(message.const_expr, f"{_CONSTANT_FIELDS[type_]}_value", value)
+            case Ident(constant=None, name=name):
+                message.ident_expr.name = name
+            case Ident(constant=number):
+                message.const_expr.int64_value = number
+            case Select(operand=operand, field=field, test_only=test_only):
+                message.select_expr.field = field
+                message.select_expr.test_only = test_only
+                self.write(operand, message.select_expr.operand)
+            case Call(function=function, args=args, method=method):
+                message.call_expr.function = function
+                if method:
+                    self.write(args[0], message.call_expr.target)
+                for arg in args[method:]:
+                    self.write(arg, message.call_expr.args.add())
+            case ListOf(elements=elements):
+                message.list_expr.SetInParent()
+                for element in elements:
+                    self.write(element, message.list_expr.elements.add())
+            case Comprehension():
+                fold = message.comprehension_expr
+                fold.iter_var, fold.accu_var = expr.iter_var, expr.accu_var
+                self.write(expr.iter_range, fold.iter_range)
+                self.write(expr.accu_init, fold.accu_init)
+                self.write(expr.loop_condition, fold.loop_condition)
+                self.write(expr.loop_step, fold.loop_step)
+                self.write(expr.result, fold.result)
+
+
+def encode(expr: Expr) -> bytes:
+    """The opposite of ``decode``, for evaluation: enum constants become numbers, and types and offsets stay behind,
+    which an evaluator does not ask for. Raises ValueError for what it cannot write."""
+    checked = _CheckedExpr()
+    _Encoder().write(expr, checked.expr)
+    envelope = AnyMessage(type_url=_TYPE_URL, value=checked.SerializeToString(deterministic=True))
+    return envelope.SerializeToString(deterministic=True)

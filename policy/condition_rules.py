@@ -12,26 +12,44 @@ Rules, in order:
    zeros from every launch detection. Where a rule applies to a kind without that content, the reading must stand
    behind ``has(report.track) &&`` (or ``!has(report.track) ||``, or ``has(report.track) ? ...``).
 5. A ``matches()`` pattern is a literal of at most ``Limits.regex_chars`` characters.
+6. *Only what has an order is ordered.* Of the enums, ``<``, ``<=``, ``>`` and ``>=`` take ``Precedence``,
+   ``Classification`` and ``Certainty`` alone.
+7. *UNKNOWN satisfies nothing by accident.* A field that can say UNKNOWN (an enum with such a value, and
+   ``Threat.launch_country``) may be asked whether it *is* one of some constants. Whoever asks what it is *not*
+   (``!=``, ``!(... == ...)``, ``!(... in ...)``), or anything else of it, says in the same condition what holds of
+   UNKNOWN, by comparing the field with it.
+8. *Doubles are compared one with one.* No ``in``, ``==`` or ``!=`` over lists or messages that hold them, nor over any
+   message, and no ``string()`` of a double: in these NaN would go unseen by ``policy.strict``.
+9. An area stands only where ``inside()`` takes one.
+10. A loop's variable is not named like a variable of the language: what a name means does not depend on its place.
 
-Rule 4 follows ``has`` through ``&&``, ``||``, ``!`` and ``?:``. It does not ask for ``has`` before an optional
-field of content that is there: an absent number reads as 0, an absent text as "" (cel-spec, langdef.md, "Field
-Selection").
+Rule 4 follows ``has`` through ``&&``, ``||``, ``!`` and ``?:``. It does not ask for ``has`` before an optional field of
+content that is there: reading one that is absent is an error when the report comes (``policy.strict``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from signalfire.v1 import report_pb2
 
-from policy.checked import Call, Const, Expr, Ident, ListOf, Select, Struct, children, walk
+from policy.checked import Call, Comprehension, Const, Expr, Ident, ListOf, Select, Struct, children, walk
 from policy.errors import Fault
 from policy.limits import Limits
 from policy.vocabulary import KIND_OF_ARM, Kind
 
-_COMPARISONS: Final = frozenset({"_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_"})
+_ORDERINGS: Final = frozenset({"_<_", "_<=_", "_>_", "_>=_"})
+_COMPARISONS: Final = frozenset({"_==_", "_!=_"}) | _ORDERINGS
+_ORDERED: Final = frozenset({"Precedence", "Classification", "Certainty"})
+_LAUNCH_COUNTRY: Final = ("signalfire.v1.Threat", "launch_country")
+_UNKNOWN: Final = "UNKNOWN"
+_AREA: Final = "area"
+_COUNTRIES: Final = "countries."
+_OWN_NAMES: Final = frozenset({"report", "partner", "now", "posture", "countries", "areas"})
 _POOL: Final = report_pb2.DESCRIPTOR.pool
+_PACKAGE: Final = report_pb2.DESCRIPTOR.package
 _REPORT: Final = report_pb2.Report.DESCRIPTOR.full_name
 
 
@@ -49,6 +67,11 @@ def faults(tree: Expr, text: str, kinds: Iterable[Kind], limits: Limits) -> list
         *_enums(tree),
         *_absent_content(tree, tuple(kinds)),
         *_patterns(tree, limits),
+        *_orderings(tree),
+        *_unknowns(tree),
+        *_many_doubles(tree),
+        *_stray_areas(tree),
+        *_loop_variables(tree),
     ]
     return [fault_at(text, offset, what, remedy) for offset, what, remedy in found]
 
@@ -192,3 +215,150 @@ def _patterns(tree: Expr, limits: Limits) -> Iterator[_Found]:
         elif len(pattern.value) > limits.regex_chars:
             what = f"The pattern of matches() has {len(pattern.value)} characters; the limit is {limits.regex_chars}."
             yield node.offset, what, "Use startsWith(), contains() or several rules."
+
+
+def _orderings(tree: Expr) -> Iterator[_Found]:
+    for node in walk(tree):
+        if isinstance(node, Call) and node.function in _ORDERINGS:
+            for enum in sorted({enum for arg in node.args if (enum := _enum_of(arg)) is not None}):
+                if _short(enum) not in _ORDERED:
+                    what = f"The values of {_short(enum)} have no order."
+                    yield node.offset, what, "Name those that are meant, with in and a list."
+
+
+_Field = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """One use of a field that can say UNKNOWN, and whether UNKNOWN could satisfy it unnamed."""
+
+    field: _Field
+    select: Select
+    accidental: bool
+    names_unknown: bool = False
+
+
+def _unknown_word(select: Expr) -> str | None:
+    """How UNKNOWN is written for the field that is read; None where it cannot say so."""
+    if not isinstance(select, Select) or select.test_only:
+        return None
+    if (select.operand.type, select.field) == _LAUNCH_COUNTRY:
+        return f'"{_UNKNOWN}"'
+    if (enum := _enum_of(select)) is not None:
+        for value in _POOL.FindEnumTypeByName(enum).values:
+            if value.name.endswith(f"_{_UNKNOWN}"):
+                return f"{_short(enum)}.{value.name}"
+    return None
+
+
+def _constants(expr: Expr) -> tuple[Expr, ...] | None:
+    """The constants that a field is compared with; None where that is anything else."""
+    if isinstance(expr, ListOf):
+        return expr.elements if all(isinstance(element, Const | Ident) for element in expr.elements) else None
+    if isinstance(expr, Const) or (isinstance(expr, Ident) and (expr.constant is not None or expr.name == "partner")):
+        return (expr,)
+    return () if isinstance(expr, Ident) and expr.name.startswith(_COUNTRIES) else None
+
+
+def _is_unknown(constant: Expr) -> bool:
+    if isinstance(constant, Const):
+        return constant.value == _UNKNOWN
+    return isinstance(constant, Ident) and constant.constant is not None and constant.name.endswith(f"_{_UNKNOWN}")
+
+
+def _compared(left: Expr, right: Expr, accidental: bool) -> _Use | None:
+    """The use of a field on the left, if it is one that can say UNKNOWN and the right is constant."""
+    constants = _constants(right)
+    if constants is None or not isinstance(left, Select) or _unknown_word(left) is None:
+        return None
+    return _Use((left.operand.type, left.field), left, accidental, any(map(_is_unknown, constants)))
+
+
+def _uses(expr: Expr, sought: bool | None) -> Iterator[_Use]:
+    """Uses of fields that can say UNKNOWN. ``sought`` is what the node has to be for the condition to hold; None where
+    that is not known."""
+    match expr:
+        case Call(function="!_", args=(operand,)):
+            yield from _uses(operand, None if sought is None else not sought)
+            return
+        case Call(function="_&&_" | "_||_", args=args):
+            for arg in args:
+                yield from _uses(arg, sought)
+            return
+        case Call(function="_?_:_", args=(test, *branches)):
+            yield from _uses(test, None)
+            for branch in branches:
+                yield from _uses(branch, sought)
+            return
+        case Call(function="_==_" | "_!=_" | "@in" as function, args=(left, right)):
+            harmless = sought is (function != "_!=_")
+            use = _compared(left, right, not harmless)
+            if use is None and function != "@in":
+                use = _compared(right, left, not harmless)
+            if use is not None:
+                yield use
+                return
+        case Comprehension():
+            yield from _uses(expr.loop_step, sought)
+            for part in (expr.iter_range, expr.accu_init, expr.loop_condition, expr.result):
+                yield from _uses(part, None)
+            return
+        case Select() if _unknown_word(expr) is not None:
+            yield _Use((expr.operand.type, expr.field), expr, accidental=True)
+    for child in children(expr):
+        yield from _uses(child, None)
+
+
+def _unknowns(tree: Expr) -> Iterator[_Found]:
+    uses = list(_uses(tree, True))
+    named = {use.field for use in uses if use.names_unknown}
+    told: set[_Field] = set()
+    for use in uses:
+        if use.accidental and use.field not in named | told:
+            told.add(use.field)
+            word = _unknown_word(use.select)
+            what = f'"{use.select.field}" can be UNKNOWN, which would satisfy this by accident.'
+            remedy = f"Say what holds then: add e.g. {_words(use.select)} != {word} && ..., or ask with == or in."
+            yield use.select.offset, what, remedy
+
+
+def _words(expr: Expr) -> str:
+    if isinstance(expr, Select):
+        return f"{_words(expr.operand)}.{expr.field}"
+    return expr.name if isinstance(expr, Ident) else "..."
+
+
+def _holds_doubles(type_: str) -> bool:
+    """Whether it is a message, or holds doubles among other things."""
+    return type_.startswith(f"{_PACKAGE}.") or (type_ != "double" and ("double" in type_ or f"{_PACKAGE}." in type_))
+
+
+def _many_doubles(tree: Expr) -> Iterator[_Found]:
+    for node in walk(tree):
+        match node:
+            case Call(function="_==_" | "_!=_", args=(left, _)) if _holds_doubles(left.type):
+                yield (
+                    node.offset,
+                    "Messages, or lists that hold them or doubles, are compared.",
+                    "Compare single values.",
+                )
+            case Call(function="@in", args=(left, right)) if left.type == "double" or _holds_doubles(right.type):
+                yield node.offset, "A double or a message is looked for in a list.", "Use exists() and a comparison."
+            case Call(function="string", args=(value,)) if value.type == "double":
+                yield node.offset, "string() is asked of a double.", "Compare the number itself."
+
+
+def _stray_areas(tree: Expr) -> Iterator[_Found]:
+    for node in walk(tree):
+        for child in children(node):
+            at_home = isinstance(node, Call) and node.function == "inside" and isinstance(child, Ident)
+            if child.type == _AREA and not at_home:
+                yield child.offset, "An area stands outside inside().", "Write inside(<position>, areas.<name>)."
+
+
+def _loop_variables(tree: Expr) -> Iterator[_Found]:
+    for node in walk(tree):
+        if isinstance(node, Comprehension) and (node.iter_var in _OWN_NAMES or node.iter_var.startswith("_")):
+            what = f'The variable of the loop is called "{node.iter_var}".'
+            yield node.offset, what, "Give it a name that nothing else has, e.g. its first letter."

@@ -1,11 +1,13 @@
 """The documents of a bundle as an officer writes them, and what each key must hold. No I/O.
 
-``policy.yaml`` holds what the partners' files share: the node, its default posture, its agreements and its field
-sets. ``partners/<CODE>.yaml`` holds the rules for one partner, in the order in which they are tried.
+``policy.yaml`` holds what the partners' files share: the node, its default posture, its agreements, country lists,
+areas, field sets and equivalences of classification. ``partners/<CODE>.yaml`` holds the rules for one partner, in the
+order in which they are tried.
 
 The models refuse every key that they do not know and give no default to anything that decides who gets what: the
 traffic classes, the kinds, the ceiling and the fields of a rule are always written out. A default may only mean
-"always" (``when``), "in any posture" (``posture``) or "cites no agreement" (``agreement``).
+"always" (``when``), "in any posture" (``posture``), "cites no agreement" (``agreement``), "our own reports"
+(``originators``), "unchanged" (``coarsen``, ``remark``) or "at once" (``hold_s``).
 
 Values come from ``policy.yaml_source`` as text, lists and mappings of text; a model says what a text stands for.
 """
@@ -15,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime, time
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -53,13 +55,17 @@ def _word(words: Iterable[_T], spelling: Callable[[_T], str]) -> Callable[[objec
     return check
 
 
-def _day(value: object) -> date:
-    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+def _moment(value: object) -> datetime:
+    if isinstance(value, str):
         try:
-            return date.fromisoformat(value)
+            if re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+                return datetime.combine(date.fromisoformat(value), time(), tzinfo=UTC)
+            if re.fullmatch(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z", value):
+                return datetime.fromisoformat(value)
         except ValueError:
             pass
-    raise PydanticCustomError("text", "{value} is not a day, e.g. 2023-12-19.", {"value": f'"{value}"'})
+    remedy = "Write the day, e.g. 2023-12-19 (from 00:00 UTC), or the moment, e.g. 2023-12-19T09:00:00Z."
+    raise PydanticCustomError("text", "{value} is not a day or a moment.", {"value": f'"{value}"', "remedy": remedy})
 
 
 def _each_once(values: tuple[_T, ...]) -> tuple[_T, ...]:
@@ -75,11 +81,67 @@ Name = Annotated[
     AfterValidator(_text(r"[a-z0-9][a-z0-9-]{0,63}", "a name: 1 to 64 characters of a-z, 0-9 and -, no - in front")),
 ]
 Prose = Annotated[str, AfterValidator(_text(r"(?s)(?=.*\S).{1,500}", "a sentence of 1 to 500 characters"))]
-Day = Annotated[date, BeforeValidator(_day)]
+Moment = Annotated[datetime, BeforeValidator(_moment)]
 KindWord = Annotated[Kind, BeforeValidator(_word(Kind, str))]
 TrafficClassWord = Annotated[TrafficClass, BeforeValidator(_word(TrafficClass, lambda word: word.name))]
 ClassificationWord = Annotated[Classification, BeforeValidator(_word(Classification, lambda word: word.name))]
 PostureWord = Annotated[Posture, BeforeValidator(_word(Posture, str))]
+Identifier = Annotated[
+    str,
+    AfterValidator(
+        _text(r"[a-z][a-z0-9_]{0,63}", "a name for conditions: 1 to 64 characters of a-z, 0-9 and _, a letter in front")
+    ),
+]
+MarkingPolicy = Annotated[
+    str, AfterValidator(_text(r"[A-Z0-9_-]{1,32}", "a marking's policy: 1 to 32 characters of A-Z, 0-9, _ and -"))
+]
+Caveat = Annotated[
+    str, AfterValidator(_text(r"[A-Z0-9 _-]{1,32}", "a caveat: 1 to 32 characters of A-Z, 0-9, space, _ and -"))
+]
+AreaFile = Annotated[
+    str, AfterValidator(_text(r"areas/[a-z0-9][a-z0-9_-]{0,63}\.geojson", "a file of the bundle: areas/<name>.geojson"))
+]
+
+
+def _number(unit: str, least: float, most: float) -> BeforeValidator:
+    """A decimal number, as text, within bounds."""
+
+    def check(value: object) -> float:
+        if isinstance(value, str) and re.fullmatch(r"-?\d{1,9}(\.\d{1,9})?", value):
+            number = float(value)
+            if least <= number <= most:
+                return number
+        raise PydanticCustomError(
+            "number",
+            "{value} is not a number of {unit} from {least} to {most}.",
+            {"value": f'"{value}"', "unit": unit, "least": f"{least:,g}", "most": f"{most:,g}"},
+        )
+
+    return BeforeValidator(check)
+
+
+def _whole(unit: str, least: int, most: int) -> BeforeValidator:
+    """A whole number, as text, within bounds."""
+
+    def check(value: object) -> int:
+        if isinstance(value, str) and re.fullmatch(r"[1-9]\d{0,8}", value) and least <= int(value) <= most:
+            return int(value)
+        raise PydanticCustomError(
+            "number",
+            "{value} is not a whole number of {unit} from {least} to {most}.",
+            {"value": f'"{value}"', "unit": unit, "least": f"{least:,}", "most": f"{most:,}"},
+        )
+
+    return BeforeValidator(check)
+
+
+CoarseMetres = Annotated[float, _number("metres", 1, 1_000_000)]
+CoarseSpeed = Annotated[float, _number("m/s", 1, 10_000)]
+CoarseSeconds = Annotated[int, _whole("seconds", 1, 3_600)]
+HoldSeconds = Annotated[int, _whole("seconds", 1, 31 * 86_400)]
+Radius = Annotated[float, _number("metres", 1, 5_000_000)]
+Latitude = Annotated[float, _number("degrees north", -90, 90)]
+Longitude = Annotated[float, _number("degrees east", -180, 180)]
 
 _MAX_ENTRIES: Final = 512
 """Entries of one list: about seven times the fields that the contract has."""
@@ -95,12 +157,55 @@ _ListOf = Annotated[
 
 
 class Agreement(_Document):
-    """A legal basis. In force from the start of the day ``from`` until the start of the day ``until``, UTC."""
+    """A legal basis. In force from ``from`` until, not including, ``until``; a day stands for its start, UTC."""
 
     title: Prose
+    basis: Prose
     parties: _ListOf[NodeCode]
-    from_: Annotated[Day, Field(alias="from")]
-    until: Day
+    from_: Annotated[Moment, Field(alias="from")]
+    until: Moment
+    kinds: _ListOf[KindWord]
+
+
+_Corner = Annotated[tuple[Latitude, Longitude], Field(strict=False)]
+
+
+class Circle(_Document):
+    """All points at most a geodesic distance away from one."""
+
+    centre: _Corner
+    radius_m: Radius
+
+
+class AreaDocument(_Document):
+    """A named area: a circle, a polygon of (latitude, longitude) corners, or a GeoJSON file of the bundle."""
+
+    circle: Circle | None = None
+    polygon: Annotated[tuple[_Corner, ...], Field(strict=False, max_length=512)] | None = None
+    geojson: AreaFile | None = None
+
+
+class Position(_Document):
+    """How a position is coarsened: one of the two."""
+
+    grid_m: CoarseMetres | None = None
+    round_m: CoarseMetres | None = None
+
+
+class Coarsen(_Document):
+    """What of a released copy is made coarser, and how far."""
+
+    position: Position | None = None
+    velocity_mps: CoarseSpeed | None = None
+    time_s: CoarseSeconds | None = None
+
+
+class RemarkDocument(_Document):
+    """How a released copy is marked anew."""
+
+    classification: ClassificationWord | None = None
+    add_caveats: _ListOf[Caveat] | None = None
+    onward_release: Annotated[tuple[NodeCode, ...], Field(strict=False), AfterValidator(_each_once)] | None = None
 
 
 class _Rule(_Document):
@@ -109,6 +214,8 @@ class _Rule(_Document):
     kinds: _ListOf[KindWord]
     traffic_classes: _ListOf[TrafficClassWord]
     posture: _ListOf[PostureWord] | None = None
+    originators: _ListOf[NodeCode] | None = None
+    agreement: Name | None = None
     when: str | None = None
 
 
@@ -117,14 +224,16 @@ class ReleaseRule(_Rule):
 
     effect: Literal["release"]
     ceiling: ClassificationWord
-    agreement: Name | None = None
     fields: _ListOf[str]
+    coarsen: Coarsen | None = None
+    hold_s: HoldSeconds | None = None
+    remark: RemarkDocument | None = None
 
 
 class WithholdRule(_Rule):
     """A rule that keeps back the reports that it matches, whatever releases them.
 
-    It cites no agreement: what keeps back must not lapse.
+    It may cite an agreement as its legal basis; it keeps back whether that is in force or not.
     """
 
     effect: Literal["withhold"]
@@ -137,7 +246,10 @@ class _PolicyKeys(_Document):
     node: NodeCode
     posture: PostureWord
     agreements: dict[str, Any] = {}
+    countries: dict[str, Any] = {}
+    areas: dict[str, Any] = {}
     field_sets: dict[str, Any] = {}
+    equivalences: dict[str, Any] = {}
 
 
 class _PartnerKeys(_Document):
@@ -149,8 +261,24 @@ class _FieldSetKeys(_Document):
     fields: _ListOf[str]
 
 
+class _CountriesKeys(_Document):
+    countries: _ListOf[NodeCode]
+
+
+class _EquivalencesKeys(_Document):
+    levels: Annotated[dict[ClassificationWord, ClassificationWord], Field(min_length=1)]
+
+
 class _NameKey(_Document):
     name: Name
+
+
+class _IdentifierKey(_Document):
+    name: Identifier
+
+
+class _MarkingPolicyKey(_Document):
+    name: MarkingPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +289,13 @@ class PolicyDocument:
     exist.
     """
 
-    node: str | None
-    posture: Posture | None
-    agreements: dict[str, Agreement | None]
-    field_sets: dict[str, tuple[str, ...] | None]
+    node: str | None = None
+    posture: Posture | None = None
+    agreements: dict[str, Agreement | None] = field(default_factory=dict)
+    countries: dict[str, tuple[str, ...] | None] = field(default_factory=dict)
+    areas: dict[str, AreaDocument | None] = field(default_factory=dict)
+    field_sets: dict[str, tuple[str, ...] | None] = field(default_factory=dict)
+    equivalences: dict[str, dict[Classification, Classification]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,22 +333,45 @@ class DocumentReader:
         raw = plain(node)
         keys = self._model(_PolicyKeys, file, node, raw, "the policy")
         if not isinstance(raw, dict):
-            return PolicyDocument(None, None, {}, {})
+            return PolicyDocument()
         agreements: dict[str, Agreement | None] = {}
-        for name, inside in self._named(file, node, raw, "agreements", "agreement"):
+        for name, inside in self._named(file, node, "agreements", "agreement"):
             agreement = self._model(Agreement, file, inside, plain(inside), f'the agreement "{name}"')
             if agreement is not None and agreement.from_ >= agreement.until:
                 line = line_of(inside, ("until",))
                 self.report(file, line, f'The agreement "{name}" ends before it begins.', "Mend from or until.")
             agreements[name] = agreement
+        countries: dict[str, tuple[str, ...] | None] = {}
+        for name, inside in self._named(file, node, "countries", "country list", _IdentifierKey):
+            listed = self._model(_CountriesKeys, file, *_wrapped("countries", inside), f'the country list "{name}"')
+            countries[name] = None if listed is None else listed.countries
+        areas = {
+            name: self._area(file, name, inside)
+            for name, inside in self._named(file, node, "areas", "area", _IdentifierKey)
+        }
         field_sets: dict[str, tuple[str, ...] | None] = {}
-        for name, inside in self._named(file, node, raw, "field_sets", "field set"):
-            whole = Mapping({"fields": inside}, {"fields": inside.line}, inside.line)
-            model = self._model(_FieldSetKeys, file, whole, plain(whole), f'the field set "{name}"')
+        for name, inside in self._named(file, node, "field_sets", "field set"):
+            model = self._model(_FieldSetKeys, file, *_wrapped("fields", inside), f'the field set "{name}"')
             field_sets[name] = None if model is None else model.fields
+        equivalences: dict[str, dict[Classification, Classification]] = {}
+        for name, inside in self._named(file, node, "equivalences", "marking's policy", _MarkingPolicyKey):
+            levels = self._model(_EquivalencesKeys, file, *_wrapped("levels", inside), f'the equivalences of "{name}"')
+            if keys is not None and name == keys.node:
+                remedy = "Take them out: own levels stand for themselves."
+                self.report(file, inside.line, f'"{name}" is this node itself.', remedy)
+            if levels is not None:
+                equivalences[name] = levels.levels
         if keys is None:
-            return PolicyDocument(None, None, agreements, field_sets)
-        return PolicyDocument(keys.node, keys.posture, agreements, field_sets)
+            return PolicyDocument(None, None, agreements, countries, areas, field_sets, equivalences)
+        return PolicyDocument(keys.node, keys.posture, agreements, countries, areas, field_sets, equivalences)
+
+    def _area(self, file: str, name: str, inside: Node) -> AreaDocument | None:
+        area = self._model(AreaDocument, file, inside, plain(inside), f'the area "{name}"')
+        if area is not None and sum(form is not None for form in (area.circle, area.polygon, area.geojson)) != 1:
+            remedy = "Give it one of circle, polygon and geojson."
+            self.report(file, inside.line, f'The area "{name}" has no form, or more than one.', remedy)
+            return None
+        return area
 
     def partner(self, file: str, node: Node) -> PartnerDocument:
         """Reads a partner's file."""
@@ -235,28 +389,69 @@ class DocumentReader:
         name = entries.get("name")
         where = f'the rule "{name}"' if isinstance(name, str) else "the rule"
         model: type[Rule] = WithholdRule if withholds else ReleaseRule
-        return WrittenRule(self._model(model, file, node, raw, where), raw, node)
+        rule = self._model(model, file, node, raw, where)
+        if isinstance(rule, ReleaseRule) and not self._obliges_something(file, node, rule):
+            rule = None
+        return WrittenRule(rule, raw, node)
 
-    def _named(self, file: str, node: Node, raw: dict[str, Any], key: str, what: str) -> list[tuple[str, Node]]:
+    def _obliges_something(self, file: str, node: Node, rule: ReleaseRule) -> bool:
+        """Whether the obligations of a rule can be meant as they are written."""
+        there, before = f'the rule "{rule.name}"', len(self.problems)
+        if rule.coarsen is not None:
+            position = rule.coarsen.position
+            if position is not None and (position.grid_m is None) is (position.round_m is None):
+                line = line_of(node, ("coarsen", "position"))
+                what = f"The position in {there} is coarsened in no way, or in two."
+                self.report(file, line, what, "Give it one of grid_m and round_m.")
+            if rule.coarsen == Coarsen():
+                line = line_of(node, ("coarsen",))
+                self.report(file, line, f'"coarsen" of {there} is empty.', "Name position, velocity_mps or time_s.")
+        if rule.remark is not None:
+            line = line_of(node, ("remark",))
+            if rule.remark == RemarkDocument():
+                remedy = "Name classification, add_caveats or onward_release."
+                self.report(file, line, f'"remark" of {there} is empty.', remedy)
+            if rule.remark.classification is not None and rule.remark.classification > rule.ceiling:
+                line = line_of(node, ("remark", "classification"))
+                what = f"{there[0].upper()}{there[1:]} marks its copies above its own ceiling."
+                self.report(file, line, what, f"Mark them {rule.ceiling.name} or lower, or raise the ceiling.")
+        return len(self.problems) == before
+
+    def _named(
+        self, file: str, node: Node, key: str, what: str, model: type[BaseModel] = _NameKey
+    ) -> list[tuple[str, Node]]:
         section = node.entries.get(key) if isinstance(node, Mapping) else None
         if not isinstance(section, Mapping):
             return []
         for name, line in section.key_lines.items():
             named = Mapping({"name": Text(name, line, line, False)}, {"name": line}, line)
-            self._model(_NameKey, file, named, plain(named), f"the {what}")
+            self._model(model, file, named, plain(named), f"the {what}")
         return list(section.entries.items())
 
     def _model(self, model: type[_M], file: str, node: Node, raw: object, where: str) -> _M | None:
         try:
             return model.model_validate(raw)
         except ValidationError as error:
-            for detail in error.errors(include_url=False):
+            details = error.errors(include_url=False)
+            inner = {detail["loc"][:-1] for detail in details}
+            for detail in details:
+                if detail["type"] == "too_short" and detail["loc"] in inner:
+                    continue  # an entry was refused, and so is not counted
                 what, remedy = _in_words(detail, model, where)
                 self.report(file, line_of(node, detail["loc"]), what, remedy)
             return None
 
 
+def _wrapped(key: str, inside: Node) -> tuple[Node, object]:
+    """A value that stands alone, as the one key of a mapping, and the same without lines."""
+    whole = Mapping({key: inside}, {key: inside.line}, inside.line)
+    return whole, plain(whole)
+
+
 _ADD: Final = {
+    "basis": "Add the legal basis, e.g. basis: Exchange of notes of 19 December 2023.",
+    "centre": "Add the centre, e.g. centre: [38.0, 127.5] (latitude, longitude in degrees).",
+    "radius_m": "Add the radius in metres, e.g. radius_m: 300000.",
     "agreement": "Name one of the agreements of policy.yaml.",
     "ceiling": "Add the highest classification that the rule may release, e.g. ceiling: SECRET.",
     "effect": "Add effect: release or effect: withhold.",
@@ -286,6 +481,8 @@ def _in_words(detail: ErrorDetails, model: type[BaseModel], where: str) -> tuple
     key = next((str(step) for step in reversed(detail["loc"]) if isinstance(step, str)), "")
     there = f'"{key}" of {where}' if key else where
     match detail["type"]:
+        case "missing" if isinstance(detail["loc"][-1], int):
+            return f"A point in {there} has too few numbers.", "Write it as [latitude, longitude]."
         case "missing":
             return f'"{key}" is missing from {where}.', _ADD[key]
         case "extra_forbidden" if model is WithholdRule and key in _keys_of(ReleaseRule):
@@ -298,6 +495,8 @@ def _in_words(detail: ErrorDetails, model: type[BaseModel], where: str) -> tuple
             return f"A single value stands in {there}, where a list is needed.", "Put it in brackets, e.g. [LIVE]."
         case "dict_type" | "model_type" | "model_attributes_type":
             return f"Something else stands in {there} where keys with values are needed.", "Write key: value lines."
+        case "too_long" if model is AreaDocument:
+            return f"Something in {there} is too long.", "A point is [latitude, longitude]; an area has 512 at most."
         case "too_short":
             return f"The list in {there} is empty.", "Name at least one, or take the rule out."
         case "too_long":

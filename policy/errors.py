@@ -3,7 +3,9 @@
     ReleasePolicyError
     ├── PolicyError        a bundle is refused; holds every Problem found, not the first alone
     ├── ConditionError     one condition does not compile, or may not be written so
+    ├── AreaError          the shape of a named area is refused
     ├── EvaluationError    a condition could not be evaluated on a report; the decision turns it into "withheld"
+    ├── ObligationError    a copy cannot be made as coarse as its rule obliges; the decision turns it into "withheld"
     └── NotReleasedError   a copy was asked for that the decision does not allow
 
 ``decide`` raises none of these: what goes wrong while deciding is a decision to withhold.
@@ -67,8 +69,16 @@ class ConditionError(ReleasePolicyError):
         super().__init__("\n".join(f"{fault.what} {fault.remedy}" for fault in self.faults))
 
 
+class AreaError(ReleasePolicyError):
+    """An area is refused. The text says what is wrong with it and how to mend it."""
+
+
 class EvaluationError(ReleasePolicyError):
     """A condition gave neither true nor false on a report."""
+
+
+class ObligationError(ReleasePolicyError):
+    """A copy cannot be changed as the rule that releases it obliges, so it may not go."""
 
 
 class NotReleasedError(ReleasePolicyError):

@@ -38,6 +38,8 @@ ALWAYS_RELEASED: Final = (
     "marking.classification",
     "marking.caveats",
     "marking.onward_release",
+    "derivations.node",
+    "derivations.fields",
 )
 """Paths that go with every release."""
 

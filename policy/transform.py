@@ -11,6 +11,9 @@
    Rules 1 and 3 together leave no field that is not named.
 4. A message inside the report that is not named in full, and of which nothing is left, is dropped, singular or
    repeated; but which kind of report it is stays visible, as an empty content.
+5. What is left is coarsened and marked anew as the decision's obligations say (``obligations``), and a derivation
+   names what was. That comes last, so that nothing comes back which was cleared, and nothing which was cleared shows
+   in what is worked out from the rest.
 
 Clearing a copy is what makes it cheap: the copy is one call into the protobuf library, and the list of what to clear
 is worked out once for every list of fields.
@@ -27,6 +30,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 from signalfire.v1 import report_pb2
 
+from policy import obligations
 from policy.decide import BuiltIn, Decision, Outcome
 from policy.errors import NotReleasedError
 from policy.fields import message_inside
@@ -143,14 +147,21 @@ def narrow(report: report_pb2.Report, decision: Decision, was_released: WasRelea
     if any(_has(decision.partner, report.originator_node, named, was_released) for named in _recalled(report)):
         return decision
     return replace(
-        decision, outcome=Outcome.WITHHELD, rule=str(BuiltIn.REFERS_TO_NOTHING), reason="", agreement="", fields=()
+        decision,
+        outcome=Outcome.WITHHELD,
+        rule=str(BuiltIn.REFERS_TO_NOTHING),
+        reason="",
+        agreement="",
+        fields=(),
+        obligations=obligations.NONE,
     )
 
 
-def transform(report: report_pb2.Report, decision: Decision, was_released: WasReleased) -> report_pb2.Report:
-    """The copy that goes to the decision's partner. The report itself is left as it is.
+def transform(report: report_pb2.Report, decision: Decision, was_released: WasReleased, node: str) -> report_pb2.Report:
+    """The copy that goes to the decision's partner, changed by ``node``. The report itself is left as it is.
 
-    Raises NotReleasedError where the decision releases nothing, or would after ``narrow``.
+    Raises NotReleasedError where the decision releases nothing, or would after ``narrow``; and ObligationError where
+    the copy cannot be changed as the decision obliges, and so may not go.
     """
     if decision.outcome is not Outcome.RELEASED:
         raise NotReleasedError(f"The decision is {decision.outcome}: {decision.rule}. Nothing may go.")
@@ -158,6 +169,7 @@ def transform(report: report_pb2.Report, decision: Decision, was_released: WasRe
     copy.CopyFrom(report)
     _drop_unknown_reports(copy, decision.partner, was_released)
     keep_only(copy, decision.fields)
+    obligations.apply(copy, decision.obligations, node)
     return copy
 
 

@@ -10,8 +10,9 @@ A policy file uses a part of YAML 1.2 in which a line can be read in one way onl
 5. Every scalar is text. What is a date or a country is for the document's model to say, so that the country
    code ``NO`` never becomes false and the rule name ``2023`` never a number.
 
-Parsing is ruamel.yaml's pure YAML 1.2 reader, used for its events alone: nothing is constructed from them but
-the tree below. The tree is built as the events come, so that a refusal stops the reading.
+Parsing is libyaml, through PyYAML, used for its events alone: nothing is constructed from them but the tree below.
+libyaml reads YAML 1.1; what 1.2 reads otherwise are the types of scalars, which are all text here, and invisible line
+breaks, which rule 1 refuses. The tree is built as the events come, so that a refusal stops the reading.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import (
+import yaml
+from yaml.error import MarkedYAMLError, YAMLError
+from yaml.events import (
     AliasEvent,
     DocumentStartEvent,
     Event,
@@ -32,7 +33,7 @@ from ruamel.yaml.events import (
     SequenceEndEvent,
     SequenceStartEvent,
 )
-from ruamel.yaml.reader import ReaderError
+from yaml.reader import ReaderError
 
 from policy.errors import Problem
 from policy.limits import Limits
@@ -187,7 +188,7 @@ class _Reader:
 
 
 def _line(event: Event) -> int:
-    return int(event.start_mark.line) + 1
+    return event.start_mark.line + 1 if event.start_mark is not None else 0
 
 
 def _decode(content: bytes, reader: _Reader) -> str:
@@ -223,7 +224,7 @@ def read(file: str, content: bytes, limits: Limits) -> tuple[Node | None, list[P
     node: Node | None = None
     try:
         text = _decode(content, reader)
-        node = reader.document(iter(YAML(typ="safe", pure=True).parse(text)))
+        node = reader.document(iter(yaml.parse(text, Loader=yaml.CSafeLoader)))
         if node is None:
             reader.report(0, "The file is empty.", "Write the policy into it, or take the file away.")
     except _UnreadableError:

@@ -18,7 +18,7 @@ from gateway.identity import nation
 from gateway.identity.errors import IdentityError
 from gateway.node import Node, StartError
 from gateway.reports.kinds import Kind
-from policy.errors import PolicyError, Problem
+from policy.errors import Problem
 from tests.node.nations import forget, settle
 
 
@@ -71,7 +71,10 @@ def line(path: Path, beginning: str) -> int:
 def test_the_configuration_that_is_deployed_is_read_whole(jpn: Deployed) -> None:
     config = load(jpn.config)
     assert (config.node, set(config.partners)) == ("JPN", {"KOR", "USA"})
-    for path in (config.keys, config.store, config.policy, *(each.bundle for each in config.partners.values())):
+    assert config.policy is not None
+    assert config.order is not None
+    own = (config.keys, config.store, config.roster, config.policy, config.order)
+    for path in (*own, *(each.bundle for each in config.partners.values())):
         assert path.is_absolute()
         assert path.is_relative_to(jpn.directory)
     push = config.grants()["spiffe://jpn/c2/sensors"].push
@@ -119,7 +122,7 @@ def test_every_missing_key_is_named(tmp_path: Path) -> None:
     path.write_text("node: JPN\n")
     missing = {problem.what for problem in problems(path)}
     assert missing == {
-        f'"{key}" is missing.' for key in ("keys", "store", "policy", "national", "exchange", "partners", "clients")
+        f'"{key}" is missing.' for key in ("keys", "store", "roster", "national", "exchange", "partners", "clients")
     }
 
 
@@ -179,7 +182,7 @@ def test_everything_that_is_wrong_is_said_at_once(jpn: Deployed) -> None:
         jpn,
         ("node: JPN", "node: ABC"),
         ("silence_s: 2.0", "streams: 4"),
-        ("policy: policy", "polcy: policy"),
+        ("roster: roster.yaml", "rooster: roster.yaml"),
         ("- FLASH", "- FLUSH"),
     )
     found = problems(path)
@@ -243,24 +246,26 @@ def start(place: Deployed) -> Node:
     return Node(load(place.config))
 
 
-def test_a_misspelt_field_in_a_policy_stops_the_start_with_file_and_line(jpn: Deployed) -> None:
+def test_a_misspelt_field_in_a_policy_is_named_with_file_and_line_before_the_start(jpn: Deployed) -> None:
     rules = jpn.directory / "policy" / "partners" / "KOR.yaml"
     text = rules.read_text().replace("report.threat.launch_country ==", "report.threat.launch_contry ==", 1)
     rules.write_text(text)
-    with pytest.raises(PolicyError) as refused:
-        start(jpn)
-    (problem,) = refused.value.problems
-    assert problem.file.endswith("partners/KOR.yaml")
-    assert problem.line == next(number for number, each in enumerate(text.split("\n"), 1) if "launch_contry" in each)
-    assert "launch_contry" in problem.what
+    (fault,) = start(jpn).refused_files()
+    number = next(number for number, each in enumerate(text.split("\n"), 1) if "launch_contry" in each)
+    assert f"partners/KOR.yaml:{number}: " in fault
     assert not jpn.store.exists()
 
 
-def test_another_nodes_policy_stops_the_start(jpn: Deployed, settled: dict[str, Deployed]) -> None:
+def test_another_nodes_policy_is_named_before_the_start(jpn: Deployed, settled: dict[str, Deployed]) -> None:
     shutil.rmtree(jpn.directory / "policy")
     shutil.copytree(settled["KOR"].directory / "policy", jpn.directory / "policy")
-    with pytest.raises(PolicyError, match=r"The policy is that of KOR\. Give the policy of JPN\."):
-        start(jpn)
+    faults = start(jpn).refused_files()
+    assert any("The policy is that of KOR. Give the policy of JPN." in fault for fault in faults)
+
+
+def test_another_nodes_roster_is_named_before_the_start(jpn: Deployed, settled: dict[str, Deployed]) -> None:
+    shutil.copy(settled["KOR"].roster, jpn.roster)
+    assert any("The roster is that of KOR" in fault for fault in start(jpn).refused_files())
 
 
 def test_another_nodes_certificate_stops_the_start(jpn: Deployed, settled: dict[str, Deployed]) -> None:

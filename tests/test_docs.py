@@ -31,11 +31,13 @@ from gateway.cli.connecting import PARTLY
 from gateway.config import Config
 from gateway.identity.errors import Refusal
 from gateway.ledger.stores import sqlite
+from gateway.release.orders import EVENTS
 from gateway.release.rulebook import NO_BUNDLE
 from gateway.reports.limits import ReportLimits
 from gateway.reports.validate import validate_submitted
 from gateway.telemetry import Telemetry
 from policy import yaml_source
+from policy.approve import Reason
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PAGES: Final = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("tests/*/README.md")])
@@ -199,6 +201,16 @@ def test_every_metrics_labels_are_listed(attribute: str) -> None:
 @pytest.mark.parametrize("reason", Refusal)
 def test_every_reason_for_refusing_an_identity_is_explained(reason: Refusal) -> None:
     assert f"`{reason.value}`" in text("docs/metrics.md")
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_for_refusing_an_order_is_explained(reason: Reason) -> None:
+    assert f"\n| `{reason.value}` |" in section("docs/officer.md", "### Why an order is refused")
+
+
+@pytest.mark.parametrize("kind", [*EVENTS.values(), "roster-pinned", "posture-over", "order-refused"])
+def test_every_event_of_approval_is_explained(kind: str) -> None:
+    assert f"\n| `{kind}` |" in text("docs/officer.md")
 
 
 # --- the contract

@@ -44,7 +44,8 @@ MAY_IMPORT: Final[Mapping[str, set[str]]] = {
 
 _PURE: Final = {
     *("__future__", "base64", "binascii", "collections", "dataclasses", "datetime", "difflib", "enum", "functools"),
-    *("hashlib", "itertools", "math", "operator", "re", "string", "struct", "types", "typing", "unicodedata", "uuid"),
+    *("hashlib", "itertools", "math", "operator", "re", "string", "struct", "textwrap", "types", "typing"),
+    *("unicodedata", "uuid"),
     # Cryptography, protobuf and readers of texts: they compute.
     *("cryptography", "nacl", "google", "signalfire", "pydantic", "pydantic_core", "cel_expr_python", "geographiclib"),
     # A lock in memory, and reading YAML from text.

@@ -1,13 +1,21 @@
 """What a subscriber receives: everything after his cursor from the store, then live from memory, with nothing between.
 
-A cursor names a place in the feed of one store. It is opaque to clients: ``<store id>:<number>``.
+A cursor names a place in the feed, and the run of the gateway that gave it. It is opaque to clients:
+``<tag of the run>:<number>``. Rules, in order, for one that comes back:
+
+1. The store remembers that run. A store restored from an old copy does not remember those after the copy was made, and
+   may number other items as they did.
+2. Its number is below the first that the next run gave: what lies beyond was lost with the rest of that run.
+3. Its number is not above the last item.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
+import struct
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -29,8 +37,50 @@ _EVERYTHING: Final = FeedFilter(frozenset(report_pb2.TrafficClass.values()), inc
 _CURSOR = re.compile(r"([0-9a-f]{16}):(0|[1-9][0-9]{0,18})")
 
 
+KEPT_RUNS = 4096
+"""Runs whose cursors are known: a gateway started every hour for months. 64 KiB."""
+
+_RUN = struct.Struct(">8sQ")
+
+
 class CursorError(Exception):
     """A cursor that is none of this gateway's; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """The runs of a gateway on one store, the last one running: the tag of each, and the first number that was free
+    when it began.
+    """
+
+    begun: tuple[tuple[str, int], ...]
+
+    @classmethod
+    def continued(cls, record: bytes, tag: bytes, last_feed: int) -> Runs:
+        """Those on record (`encode`), and the one that begins now under a random `tag` of 8 bytes."""
+        begun = [(each.hex(), first) for each, first in _RUN.iter_unpack(record)]
+        return cls((*begun, (tag.hex(), last_feed + 1))[-KEPT_RUNS:])
+
+    def encode(self) -> bytes:
+        """The record, which is to be durable before the first cursor is given."""
+        return b"".join(_RUN.pack(bytes.fromhex(tag), first) for tag, first in self.begun)
+
+    @property
+    def tag(self) -> str:
+        """The tag of this run."""
+        return self.begun[-1][0]
+
+    def position(self, tag: str, number: int) -> int:
+        """`number`, if it was given by the run of that tag and still means the same. Raises CursorError."""
+        for (known, _), following in zip(self.begun, (*self.begun[1:], None), strict=True):
+            if known != tag:
+                continue
+            if following is not None and number >= following[1]:
+                raise CursorError(
+                    "the cursor is of what this gateway's store has lost; send an older one, or none to begin anew"
+                )
+            return number
+        raise CursorError("the cursor is of no run that this gateway's store remembers; send none to begin anew")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +88,7 @@ class Feed:
     """Reads the feed for subscribers, in the event loop's thread."""
 
     node: str
-    store_id: str
+    runs: Runs
     reader: Callable[[], StoreReader]
     watch: Watch
     opener: Opener
@@ -52,17 +102,18 @@ class Feed:
         match = _CURSOR.fullmatch(cursor)
         if match is None:
             raise CursorError(f"cursor {cursor[:40]!r} is none; send one as it was received, or none to begin anew")
-        if match[1] != self.store_id:
-            raise CursorError("the cursor is of another store than this gateway's; send none to begin anew")
-        position = int(match[2])
+        position = self.runs.position(match[1], int(match[2]))
         if position > self.reader().last_feed():
             raise CursorError("the cursor is ahead of this gateway's store; send none to begin anew")
         return position
 
     async def follow(
         self, position: int, wanted: FeedFilter, grant: ReadGrant
-    ) -> AsyncIterator[c2_pb2.SubscribeResponse]:
-        """Everything wanted and granted after `position`, without end."""
+    ) -> AsyncGenerator[c2_pb2.SubscribeResponse, None]:
+        """Everything wanted and granted after `position`, without end.
+
+        What is passed over gives nothing to wait for: after each such item and each read, others have their turn.
+        """
         caught_up_at = self.reader().last_feed()
         announced = False
         while True:
@@ -70,11 +121,14 @@ class Feed:
             recent = self.watch.recent_after(position)
             if recent is None:
                 rows, searched = self.reader().feed(position, READ_ROWS, wanted)
+                await asyncio.sleep(0)
                 for row in rows:
                     position = row.seq
                     response = self._response(self._load(row), grant)
                     if response is not None:
                         yield response
+                    else:
+                        await asyncio.sleep(0)
                 more = searched > position or len(rows) == READ_ROWS
                 position = max(position, searched)
             else:
@@ -84,6 +138,8 @@ class Feed:
                         response = self._response(entry, grant)
                         if response is not None:
                             yield response
+                        else:
+                            await asyncio.sleep(0)
                 more = False
             if not announced and position >= caught_up_at:
                 announced = True
@@ -92,7 +148,7 @@ class Feed:
                 await self.watch.feed_bell.wait(seen)
 
     def _cursor(self, position: int) -> str:
-        return f"{self.store_id}:{position}"
+        return f"{self.runs.tag}:{position}"
 
     def _load(self, row: FeedRow) -> FeedEntry:
         """The content of a row, opened from the ledger that holds it."""
@@ -109,7 +165,10 @@ class Feed:
 
         content = self.opener.content(origin, row.index, fetch(row.index), fetch)
         assert content is not None, "the feed refers to entries with content only"
-        return FeedEntry(row, content.report if row.item is FeedItem.REPORT else content.withdrawal)
+        if row.item is FeedItem.WITHDRAWAL:
+            return FeedEntry(row, content.withdrawal)
+        passed_on = content.HasField("onward_report")
+        return FeedEntry(row, content.onward_report.report if passed_on else content.report)
 
     def _may_know(self, row: FeedRow, grant: ReadGrant) -> bool:
         """Whether a withdrawal is of a report that the grant covers. A report that is not here yet may be one."""

@@ -26,6 +26,16 @@ class PushGrant:
     precedences: frozenset[int]
     ceiling: report_pb2.Classification.ValueType
 
+    def covers(self, report: report_pb2.Report) -> bool:
+        """Whether this grant covers where an earlier report came from, its traffic class and its level: only then may
+        the client recall it.
+        """
+        return (
+            any(_covers(pattern, report.originator_station) for pattern in self.stations)
+            and report.traffic_class in self.traffic_classes
+            and within(report.marking.classification, self.ceiling)
+        )
+
     def violations(self, report: report_pb2.Report) -> list[Violation]:
         """Everything that this grant does not cover in a valid report; empty: it may be pushed."""
         found: list[Violation] = []

@@ -6,16 +6,23 @@ Rules, in order, for every call:
 2. The certificate's SPIFFE ID has a grant in the configuration.
 3. A report is read from its bytes here, so that one that is malformed is refused with a reason and does not end the
    stream; fields that the contract does not define are dropped; then it is validated, then held against the grant.
-4. It is acknowledged only when it, its decisions and its releases are durable.
+4. It is acknowledged only when it, its decisions and its releases are durable. The same report of the same client is
+   acknowledged again, however old it is by then and whatever the grant has become.
+5. A stream lasts no longer than its caller is believed (`gateway.identity.standing`).
+6. Of a report that is refused the log holds its identifier, quoted, and which fields were wrong; nothing of its
+   content, which may be classified and was not validated.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NoReturn
 
 import grpc
 from signalfire.v1 import c2_pb2, report_pb2
@@ -25,15 +32,16 @@ from gateway.c2.grants import Grants, PushGrant
 from gateway.identity.errors import IdentityError
 from gateway.identity.peer import Authorities
 from gateway.identity.spiffe import Role, SpiffeId
+from gateway.identity.standing import Standing, while_believed
 from gateway.identity.tls import peer_from_context
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.stores import FeedFilter
 from gateway.release.errors import RefusedReport, Unavailable
-from gateway.release.pipeline import TakeReport
-from gateway.release.rulebook import Rulebook
+from gateway.release.pipeline import AcceptedReport, TakeReport
 from gateway.release.sequencer import Sequencer
 from gateway.reports.countries import NODE_CODES
 from gateway.reports.errors import MalformedReport
+from gateway.reports.fields import quoted
 from gateway.reports.limits import ReportLimits
 from gateway.reports.parse import parse_submit
 from gateway.reports.validate import clock_warning, validate_submitted
@@ -66,7 +74,6 @@ class C2Servicer:
         authorities: Callable[[], Authorities],
         grants: Grants,
         sequencer: Sequencer,
-        rulebook: Rulebook,
         feed: Feed,
         status: Callable[[], c2_pb2.GetStatusResponse],
         telemetry: Telemetry,
@@ -79,7 +86,6 @@ class C2Servicer:
         self._authorities = authorities
         self._grants = grants
         self._sequencer = sequencer
-        self._rulebook = rulebook
         self._feed = feed
         self._status = status
         self._telemetry = telemetry
@@ -116,9 +122,15 @@ class C2Servicer:
         try:
             return peer_from_context(context.auth_context(), self._authorities(), allowed_roles=roles, now=self._now())
         except IdentityError as refused:
-            self._telemetry.refused_streams.labels(reason=refused.code.value).inc()
-            log.warning("national side: %s refused: %s", context.peer(), refused)
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(refused))
+            await self._refuse(context, refused)
+
+    def _standing(self, context: grpc.aio.ServicerContext) -> Standing:  # type: ignore[type-arg]
+        return Standing(context.auth_context(), self._authorities, allowed_roles=(Role.C2,), now=self._now)
+
+    async def _refuse(self, context: grpc.aio.ServicerContext, refused: IdentityError) -> NoReturn:  # type: ignore[type-arg]
+        self._telemetry.refused_streams.labels(reason=refused.code.value).inc()
+        log.warning("national side: %s refused: %s", context.peer(), refused)
+        await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(refused))
 
     # --- Submit
 
@@ -135,7 +147,18 @@ class C2Servicer:
                 grpc.StatusCode.PERMISSION_DENIED,
                 f"{client} has no grant to push; declare one under `clients` in the gateway's configuration",
             )
-        push = grant.push
+        answers = self._answers(client, grant.push, requests)
+        try:
+            async with aclosing(while_believed(answers, self._standing(context).judge)) as believed:
+                async for response in believed:
+                    yield response
+        except IdentityError as refused:
+            await self._refuse(context, refused)
+
+    async def _answers(
+        self, client: SpiffeId, push: PushGrant, requests: AsyncIterator[bytes]
+    ) -> AsyncGenerator[c2_pb2.SubmitResponse, None]:
+        """The answers to the requests of one stream; ends when all are answered."""
         responses: asyncio.Queue[c2_pb2.SubmitResponse | None] = asyncio.Queue()
         room = asyncio.Semaphore(self._limits.in_flight)
 
@@ -170,8 +193,17 @@ class C2Servicer:
         try:
             report = parse_submit(data, self._report_limits)
             response.report_id = report.report_id
-            self._check(client, push, report)
-            accepted = await self._sequencer.do(TakeReport.of(report, str(client), self._rulebook))
+            step = TakeReport.of(report, str(client), push.covers)
+            try:
+                self._check(client, push, report)
+            except RefusedReport:
+                # What this client handed in before is not judged again: it has grown older, and grants change.
+                before = self._taken_before(step)
+                if before is None:
+                    raise
+                accepted = before
+            else:
+                accepted = await self._sequencer.do(step)
         except MalformedReport as error:
             response.refused.CopyFrom(refusal(c2_pb2.REFUSAL_CODE_MALFORMED, [error.violation]))
         except RefusedReport as error:
@@ -186,17 +218,26 @@ class C2Servicer:
             response.accepted.duplicate = accepted.duplicate
             self._telemetry.reports.labels(result="duplicate" if accepted.duplicate else "accepted").inc()
             for decided in accepted.decisions:
-                self._telemetry.decisions.labels(partner=decided.partner, outcome=decided.outcome.value).inc()
-                if decided.failed:
-                    self._telemetry.policy_errors.labels(partner=decided.partner).inc()
+                self._telemetry.decided(decided)
             return response
         name = c2_pb2.RefusalCode.Name(response.refused.code).removeprefix("REFUSAL_CODE_").lower()
         self._telemetry.reports.labels(result=name).inc()
+        fields = ", ".join(v.field for v in response.refused.violations[:8] if v.field)
         log.warning(
-            "report %s of %s refused (%s): %s",
-            response.report_id or "?", client, name, "; ".join(str(v.problem) for v in response.refused.violations[:3]),
-        )  # fmt: skip
+            "report %s of %s refused (%s): %s", quoted(response.report_id), client, name, fields or "as a whole"
+        )
         return response
+
+    def _taken_before(self, step: TakeReport) -> AcceptedReport | None:
+        """The acceptance of this very report, from this very client, where there is one."""
+        try:
+            report_id = uuid.UUID(step.report.report_id).bytes
+        except ValueError:
+            return None
+        known = self._feed.reader().report(report_id)
+        if known is None or (known.digest, known.submitted_by) != (step.digest, step.submitted_by):
+            return None
+        return AcceptedReport(known.accepted_ns, duplicate=True)
 
     def _check(self, client: SpiffeId, push: PushGrant, report: report_pb2.Report) -> None:
         now_ns = self._now_ns()
@@ -252,8 +293,12 @@ class C2Servicer:
         self._subscriptions[client] = self._subscriptions.get(client, 0) + 1
         self._telemetry.subscribers.inc()
         try:
-            async for response in self._feed.follow(position, wanted, grant.read):
-                yield response
+            items = self._feed.follow(position, wanted, grant.read)
+            async with aclosing(while_believed(items, self._standing(context).judge)) as believed:
+                async for response in believed:
+                    yield response
+        except IdentityError as refused:
+            await self._refuse(context, refused)
         except (LedgerError, SealError) as error:
             log.error("subscription of %s: %s", client, error)
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the feed cannot be read now; resume from your cursor")

@@ -12,6 +12,7 @@ import gateway
 from gateway.cli.demo import demo
 from gateway.cli.ledger import ledger
 from gateway.cli.pki import pki
+from gateway.cli.policy import policy
 from gateway.cli.serve import serve
 from gateway.cli.status import status
 from gateway.cli.submit import submit
@@ -31,6 +32,7 @@ def main() -> None:
     Receive reports:     signalfire subscribe --credentials jpn/c2/command --gateway 127.0.0.1:7101 --class LIVE
     Ask how it is:       signalfire status --credentials jpn/c2/command --gateway 127.0.0.1:7101
     Check a store:       signalfire ledger verify --config jpn/gateway.yaml
+    Write a policy:      signalfire policy init jpn-policy --node JPN --partner KOR
 
     Exit codes: 0 success, 1 failure, 2 wrong usage, 3 partly refused or not sound.
     """
@@ -39,6 +41,7 @@ def main() -> None:
 main.add_command(demo)
 main.add_command(ledger)
 main.add_command(pki)
+main.add_command(policy)
 main.add_command(serve)
 main.add_command(status)
 main.add_command(submit)

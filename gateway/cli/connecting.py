@@ -20,25 +20,40 @@ PARTLY = 3
 
 def gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds --credentials, --gateway and --gateway-name; the command is given `connect`, which makes a Client."""
+    return _options(command, required=True)
 
+
+def gateway_options_if_any(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for a command that can do without a gateway: `connect` is None where none is named."""
+    return _options(command, required=False)
+
+
+def _options(command: Callable[..., Any], *, required: bool) -> Callable[..., Any]:
     @click.option(
         "--credentials",
-        required=True,
+        required=required,
         type=click.Path(exists=True, file_okay=False, path_type=Path),
         help="Directory that `signalfire pki c2` or `pki officer` wrote: key, certificate, the gateways' authority.",
     )
-    @click.option("--gateway", "address", required=True, metavar="HOST:PORT", help="The national side of your gateway.")
+    @click.option(
+        "--gateway", "address", required=required, metavar="HOST:PORT", help="The national side of your gateway."
+    )
     @click.option(
         "--gateway-name", default="a", show_default=True, help="Name of your gateway, as in spiffe://jpn/gateway/NAME."
     )
     @functools.wraps(command)
-    def wrapped(*args: Any, credentials: Path, address: str, gateway_name: str, **kwargs: Any) -> Any:
+    def wrapped(*args: Any, credentials: Path | None, address: str | None, gateway_name: str, **kwargs: Any) -> Any:
+        if (credentials is None) != (address is None):
+            raise click.UsageError("--credentials and --gateway go together")
+
         def connect() -> Client:
+            assert credentials is not None
+            assert address is not None
             found = Credentials.from_directory(credentials)
             return Client(found, address, _server_name(found, gateway_name), on_trouble=_say_once())
 
         try:
-            return command(*args, connect=connect, **kwargs)
+            return command(*args, connect=None if credentials is None else connect, **kwargs)
         except IdentityError as refused:
             raise click.ClickException(str(refused)) from refused
 

@@ -12,12 +12,12 @@ from rich.table import Table
 from gateway import config as configuration
 from gateway.cli.connecting import PARTLY
 from gateway.cli.terminal import console
+from gateway.clock import Clock
 from gateway.exchange.partners import Partners, Pinned
 from gateway.identity.errors import IdentityError
 from gateway.identity.node_keys import NodeKeys
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.stores.sqlite import SqliteReader
-from gateway.node import Clock
 from gateway.officer.verify import Verification, verify_store
 from gateway.release.signatory import Signatory
 from gateway.seal.errors import SealError

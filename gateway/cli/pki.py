@@ -15,6 +15,7 @@ from gateway.identity import describe, nation
 from gateway.identity.authority import IpAddress
 from gateway.identity.errors import IdentityError, Refusal, SpiffeIdError
 from gateway.identity.node_keys import kind_of
+from gateway.identity.officer_keys import create_officer_key
 from gateway.identity.peer import verify_peer
 from gateway.identity.private_files import MAX_FILE_SIZE
 from gateway.identity.spiffe import Role, SpiffeId, trust_domain_of
@@ -210,6 +211,28 @@ def officer_command(name: str, directory: Path, out: Path, days: int) -> None:
     with _refusals():
         issued = nation.issue_officer(directory, name, out, now=_now(), lifetime=timedelta(days=days))
     click.echo(f"Issued {issued} into {out}.")
+
+
+@pki.command("officer-key")
+@click.argument("name", callback=_name)
+@click.option("--node", callback=_node, required=True, help="The officer's nation: ISO 3166-1 alpha-3, such as JPN.")
+@_out_dir
+def officer_key_command(name: str, node: str, out: Path) -> None:
+    """Make the key with which an officer signs orders.
+
+    Each officer makes his own, on a machine of his own, and gives only the line that is printed to whoever writes the
+    roster. The key has nothing to do with the officer's certificate: the certificate opens the door of the gateway,
+    the key decides what is released.
+
+    \b
+    Writes NAME.key, which nobody else may read, and NAME.vkey, which is public.
+    Example:
+      signalfire pki officer-key alice --node JPN --out alice-key
+    """
+    with _refusals():
+        made = create_officer_key(out, node, name)
+    click.echo(f"Made {out / name}.key: keep it off every network. The line for the roster (also in {name}.vkey):")
+    click.echo(f"  {made.vkey}")
 
 
 @pki.command("bundle")

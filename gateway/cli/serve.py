@@ -55,6 +55,13 @@ def serve(path: Path, check: bool, log_level: str) -> None:
     try:
         node = Node(configuration.load(path))
         if check:
+            faults = node.refused_files()
+            for fault in faults:
+                click.echo(fault, err=True)
+            if faults:
+                raise click.ClickException("nothing would be released, or not what is meant")
+            for remark in node.remarks():
+                click.echo(f"{path}: note: {remark}", err=True)
             refused = node.refused_bundles()
             for partner, why in refused.items():
                 click.echo(f"{path}: the trust bundle of {partner} is refused: {why}", err=True)

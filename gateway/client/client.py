@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 
 import grpc
 from signalfire.v1 import c2_pb2, c2_pb2_grpc, officer_pb2, officer_pb2_grpc, report_pb2
@@ -40,8 +40,9 @@ class Client:
 
         A report is taken from `reports` when there is room: at most `in_flight` (1 or more) wait for their answer. Ends
         when all are answered. An iterable that waits for its next report must be an async one, for a plain one would
-        hold up everything else meanwhile. An error that `reports` raises is raised here once everything taken before
-        it is answered. Raises ClientError when the gateway refuses the caller, not the report.
+        hold up everything else meanwhile. An error that `reports` raises, or a TypeError for what is no `Report`, is
+        raised here once everything taken before it is answered. Raises ClientError when the gateway refuses the caller,
+        not the report.
         """
         return sending.submit(self._connector, reports, in_flight)
 
@@ -77,6 +78,42 @@ class Client:
             async with self._connector.dial() as channel:
                 stub = c2_pb2_grpc.C2ServiceStub(channel)
                 response: c2_pb2.GetStatusResponse = await stub.GetStatus(c2_pb2.GetStatusRequest(), timeout=5)
+                return response
+        except grpc.aio.AioRpcError as error:
+            self._connector.require_transient(error)
+            raise ConnectionError(f"{self._connector.address}: {error.details()}") from error
+
+    async def policy_status(self) -> officer_pb2.GetPolicyStatusResponse:
+        """What officers have put in force, for officers. Raises ClientError when the gateway refuses the caller,
+        ConnectionError when it cannot be reached.
+        """
+        try:
+            async with self._connector.dial() as channel:
+                stub = officer_pb2_grpc.OfficerServiceStub(channel)
+                request = officer_pb2.GetPolicyStatusRequest()
+                response: officer_pb2.GetPolicyStatusResponse = await stub.GetPolicyStatus(request, timeout=5)
+                return response
+        except grpc.aio.AioRpcError as error:
+            self._connector.require_transient(error)
+            raise ConnectionError(f"{self._connector.address}: {error.details()}") from error
+
+    async def enact(
+        self, order: officer_pb2.SignedOrder, files: Mapping[str, bytes] | None = None, *, timeout_s: float = 600
+    ) -> officer_pb2.EnactResponse:
+        """Brings an order of the officers; `files` are those of the bundle that it activates, by path.
+
+        The answer holds every reason for a refusal, or none: then it is in force. A gateway that proves a policy may
+        take minutes. Raises ClientError when the gateway refuses the caller; ConnectionError when it cannot be reached,
+        and then only `policy_status` tells whether the order is in force.
+        """
+        request = officer_pb2.EnactRequest(
+            order=order,
+            files=[officer_pb2.BundleFile(path=path, content=content) for path, content in (files or {}).items()],
+        )
+        try:
+            async with self._connector.dial() as channel:
+                stub = officer_pb2_grpc.OfficerServiceStub(channel)
+                response: officer_pb2.EnactResponse = await stub.Enact(request, timeout=timeout_s)
                 return response
         except grpc.aio.AioRpcError as error:
             self._connector.require_transient(error)

@@ -94,17 +94,29 @@ class Connector:
     async def attempt(self) -> AsyncIterator[grpc.aio.Channel]:
         """A fresh connection whose loss is told, and then forgotten: the caller dials again.
 
-        Raises ClientError where dialling again changes nothing.
+        A call that outlived its certificate is ended with UNAUTHENTICATED. That too is a loss where another certificate
+        lies on disk by now, which the next dial bears. Raises ClientError where dialling again changes nothing.
         """
+        certificate = self._certificate()
         try:
             async with self.dial() as channel:
                 yield channel
         except grpc.aio.AioRpcError as error:
-            self.lost(error)
+            if error.code() is grpc.StatusCode.UNAUTHENTICATED and self._certificate() != certificate:
+                self._on_trouble(f"{self.address}: {error.details()}: going on with the certificate that is there now")
+            else:
+                self.lost(error)
         except asyncio.CancelledError:
             if being_cancelled():
                 raise
             self._on_trouble(f"{self.address}: the call was ended")
+
+    def _certificate(self) -> bytes:
+        """The client's certificate as it is on disk now; nothing where it cannot be read, which `dial` explains."""
+        try:
+            return self._credentials.pair.certificate.read_bytes()
+        except OSError:
+            return b""
 
     def lost(self, error: grpc.aio.AioRpcError) -> None:
         """Takes note of a call that ended with an error. Raises ClientError where trying again changes nothing."""

@@ -37,7 +37,7 @@ class _Outbox:
         that is not worth trying again.
         """
         self.to_send: asyncio.Queue[int] = asyncio.Queue()
-        self.unanswered: dict[int, report_pb2.Report] = {}
+        self.unanswered: dict[int, c2_pb2.SubmitRequest] = {}
         self._room = asyncio.Semaphore(in_flight)
         self._complete = False
         self._failure: Exception | None = None
@@ -48,7 +48,7 @@ class _Outbox:
         try:
             await self._room.acquire()
             async for report in _each(reports):
-                self.unanswered[self._added] = report
+                self.unanswered[self._added] = _request(report)
                 self.to_send.put_nowait(self._added)
                 self._added += 1
                 await self._room.acquire()
@@ -73,6 +73,13 @@ class _Outbox:
     def _end_if_done(self) -> None:
         if self._complete and not self.unanswered:
             self.results.put_nowait(self._failure)
+
+
+def _request(report: report_pb2.Report) -> c2_pb2.SubmitRequest:
+    """The request for a report, which is a copy: what is sent again is what was sent. Raises TypeError."""
+    if not isinstance(report, report_pb2.Report):
+        raise TypeError(f"a {type(report).__name__} was given to be pushed; give signalfire.v1.Report messages")
+    return c2_pb2.SubmitRequest(report=report)
 
 
 async def _each(
@@ -140,22 +147,23 @@ async def _write(call: Any, outbox: _Outbox, sent: list[int]) -> None:
         if number in outbox.unanswered:
             # The answer's position is the place in this list, so it is there before the request is.
             sent.append(number)
-            await call.write(c2_pb2.SubmitRequest(report=outbox.unanswered[number]))
+            await call.write(outbox.unanswered[number])
 
 
 def _take(response: c2_pb2.SubmitResponse, outbox: _Outbox, sent: list[int]) -> None:
     number = sent[response.position] if response.position < len(sent) else -1
-    report = outbox.unanswered.get(number)
-    if report is None:
+    request = outbox.unanswered.get(number)
+    if request is None:
         raise ClientError(
             f"the gateway answered request {response.position}, which waits for no answer; "
             "what is at that address does not speak this contract"
         )
+    report_id = request.report.report_id
     if response.WhichOneof("result") == "accepted":
         accepted = response.accepted
         outbox.answered(
             number,
-            Result(report.report_id, True, accepted.duplicate, accepted.accepted_time.ToDatetime(UTC)),
+            Result(report_id, True, accepted.duplicate, accepted.accepted_time.ToDatetime(UTC)),
         )
         return
     refused = response.refused
@@ -164,4 +172,4 @@ def _take(response: c2_pb2.SubmitResponse, outbox: _Outbox, sent: list[int]) -> 
         loop = asyncio.get_running_loop()
         loop.call_later(refused.retry_after_ms / 1000, outbox.to_send.put_nowait, number)
         return
-    outbox.answered(number, Result(report.report_id, False, code=refused.code, violations=tuple(refused.violations)))
+    outbox.answered(number, Result(report_id, False, code=refused.code, violations=tuple(refused.violations)))

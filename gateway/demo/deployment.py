@@ -6,6 +6,8 @@ What is written is what a real deployment has, one directory a nation::
     jpn/keys/            the gateway's keys and certificate
     jpn/partners/        the bundles of its partners
     jpn/policy/          its release policy
+    jpn/officers/        the keys with which its officers sign orders (of a real nation: each at its officer's)
+    jpn/roster.yaml      the roster of those officers;  jpn/first.order: their order that puts the policy in force
     jpn/c2/sensors/      a C2 system that pushes;  jpn/c2/command/: one that receives
     jpn/officer/         the security officer's certificate
     jpn/gateway.yaml     the configuration
@@ -22,7 +24,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -30,12 +32,31 @@ from ruamel.yaml import YAML
 from gateway.client import Client, Credentials
 from gateway.demo.errors import DemoError
 from gateway.identity import nation
+from gateway.identity.officer_keys import create_officer_key, read_officer_key
 from gateway.identity.spiffe import Role, SpiffeId, dns_name
+from policy import digest_of, read_files
+from policy.approve import (
+    Activate,
+    Order,
+    Roster,
+    SignedOrder,
+    default_thresholds,
+    encode,
+    parse_officer,
+    parse_roster,
+    sign,
+    write_orders,
+)
 
 GATEWAY_NAME = "a"
 PUSHER = "sensors"
 READER = "command"
 OFFICER = "officer"
+OFFICERS = ("alice", "bob", "carol")
+"""Officers of every nation: two put a policy in force, one suspends a partner, three remove an invariant."""
+
+ORDER_LIFETIME = timedelta(days=30)
+"""For which the first order can be put in force: as long as a deployment may lie before it is started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +77,20 @@ class Deployed:
     def policy(self) -> Path:
         """The nation's release policy."""
         return self.directory / "policy"
+
+    @property
+    def roster(self) -> Path:
+        """The roster of the nation's officers."""
+        return self.directory / "roster.yaml"
+
+    @property
+    def order(self) -> Path:
+        """Their order that puts the policy in force."""
+        return self.directory / "first.order"
+
+    def officer_key(self, name: str) -> Path:
+        """The key with which an officer signs."""
+        return self.directory / "officers" / f"{name}.key"
 
     @property
     def store(self) -> Path:
@@ -102,8 +137,10 @@ def deploy(
             nation.issue_c2(pki, name, place.directory / "c2" / name, now=now)
         nation.issue_officer(pki, OFFICER, place.directory / "officer", now=now)
         nation.write_bundle(pki, now=now)
+        _appoint(place)
     for node, place in deployed.items():
         shutil.copytree(policies[node], place.policy)
+        approve(place, now=now)
         partners = place.directory / "partners"
         partners.mkdir()
         for other, elsewhere in deployed.items():
@@ -114,13 +151,33 @@ def deploy(
     return deployed
 
 
+def approve(place: Deployed, *, now: datetime) -> None:
+    """Two officers sign the policy as it lies there, as the first order of the nation's first start."""
+    roster = parse_roster(str(place.roster), place.roster.read_bytes())
+    action = Activate(digest_of(read_files(place.policy)))
+    order = SignedOrder(encode(Order(place.node, 1, roster.digest, now, now + ORDER_LIFETIME, action)))
+    for name in OFFICERS[:2]:
+        key = read_officer_key(place.officer_key(name))
+        order = sign(order, key.name, key.node, key.seed)
+    place.order.write_bytes(write_orders([order]))
+
+
+def _appoint(place: Deployed) -> None:
+    """Makes the officers' keys, and the roster that names them."""
+    keys = [create_officer_key(place.directory / "officers", place.node, name) for name in OFFICERS]
+    officers = tuple(parse_officer(key.vkey)[1] for key in keys)
+    place.roster.write_text(Roster(place.node, officers, default_thresholds(len(officers))).text(), encoding="utf-8")
+
+
 def _configuration(place: Deployed, deployed: Mapping[str, Deployed], max_age_s: float) -> dict[str, object]:
     everything = ["LIVE", "EXERCISE", "TEST"]
     return {
         "node": place.node,
         "keys": "keys",
         "store": "store.db",
+        "roster": "roster.yaml",
         "policy": "policy",
+        "order": "first.order",
         "national": {"listen": place.national},
         "exchange": {"listen": place.exchange},
         "partners": {

@@ -30,6 +30,7 @@ from gateway.identity.spiffe import SpiffeId
 from gateway.identity.tls import KeyPairFiles, channel_credentials, channel_options
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.merkle import EMPTY_ROOT
+from gateway.ledger.note import Note, Signer, sign_note
 from gateway.ledger.origin import Lane, Origin
 from gateway.ledger.stores import CosignatureKind, StoreReader
 from gateway.release.errors import ReleaseError
@@ -61,8 +62,16 @@ _CHANNEL_OPTIONS: Final = [
 ]
 
 
+ANSWERS_AGAIN: Final = 256
+"""Statements that are given again when a stream opens: those that were lost are the last ones."""
+
+
 class LinkError(Exception):
     """A stream to a partner ended; the text says why."""
+
+
+_FORESEEN: Final = (grpc.aio.AioRpcError, IdentityError, LedgerError, LinkError, ReleaseError, OSError)
+"""What ends a stream in words that need no stack trace."""
 
 
 class PartnerFollower:
@@ -129,10 +138,10 @@ class PartnerFollower:
                 if being_cancelled():
                     raise
                 # gRPC ended the call, not anybody this task: dial again.
-            except (grpc.aio.AioRpcError, IdentityError, LedgerError, LinkError, ReleaseError, OSError) as error:
+            except Exception as error:  # whatever a partner's bundle or messages set off is its lane's problem alone
                 problem = _words(error)
                 if problem != self._link.problems.get(lane):
-                    log.warning("%s %s: %s", self._node, lane, problem)
+                    log.warning("%s %s: %s", self._node, lane, problem, exc_info=not isinstance(error, _FORESEEN))
                 self._link.problems[lane] = problem
                 self._telemetry.link_failures.labels(partner=self._node, lane=lane).inc()
             finally:
@@ -214,15 +223,21 @@ class PartnerFollower:
                     raise LinkError(f"{other or 'an empty message'} came where it has no place")
 
     async def _answer_again(self, call: Any, origin: Origin) -> None:
-        """The last answers may have been lost with the stream that bore them: they are given again, once a stream."""
+        """The last answers may have been lost with the stream that bore them: they are given again, once a stream.
+
+        Under today's keys: those that signed them may have been replaced since, and the partner knows today's alone.
+        """
         row = self._reader().ledger(origin)
         if row is None:
             return
         receipt = self._reader().cosignature(row.id, CosignatureKind.RECEIPT)
         if receipt is not None:
-            await _write(call, exchange_pb2.FollowRequest(receipt=exchange_pb2.Receipt(note=receipt.note)))
-        for statement in self._reader().unopenable(row.id):
-            await _write(call, exchange_pb2.FollowRequest(unopenable=exchange_pb2.Unopenable(note=statement.note)))
+            signer = self._signatory.receipt.at(self._now_ns() // 1_000_000_000)
+            note = _under(receipt.note, signer)
+            await _write(call, exchange_pb2.FollowRequest(receipt=exchange_pb2.Receipt(note=note)))
+        for statement in self._reader().last_unopenable(row.id, ANSWERS_AGAIN):
+            note = _under(statement.note, self._signatory.gateway)
+            await _write(call, exchange_pb2.FollowRequest(unopenable=exchange_pb2.Unopenable(note=note)))
 
     async def _receive(self, call: Any, origin: Origin, batch: exchange_pb2.Batch, lane: Lane) -> None:
         incoming = IncomingBatch(
@@ -236,10 +251,18 @@ class PartnerFollower:
         received = await self._sequencer.do(ReceiveBatch(incoming, self._partner(), self._opener, self._report_limits))
         # The batch is durable here: only now may its receipt go.
         await _write(call, exchange_pb2.FollowRequest(receipt=exchange_pb2.Receipt(note=received.receipt)))
-        for note in received.unopenable:
+        for note, problem in zip(received.unopenable, received.problems, strict=True):
             self._telemetry.unopenable.labels(partner=self._node, direction="received").inc()
-            log.error("%s: an entry of %s cannot be used", origin, self._node)
+            log.error("%s cannot be used: %s", origin, shown(problem))
             await _write(call, exchange_pb2.FollowRequest(unopenable=exchange_pb2.Unopenable(note=note)))
+        if received.clock_warnings:
+            # One line a batch. They were delivered: it is not known here whose clock is wrong.
+            log.warning(
+                "%s: %d reports lie ahead of this gateway's clock, which may be slow itself; the first: %s",
+                origin, len(received.clock_warnings), received.clock_warnings[0],
+            )  # fmt: skip
+        for decided in received.decisions:
+            self._telemetry.decided(decided)
         self._telemetry.entries_received.labels(partner=self._node, lane=lane.value).inc(batch.count)
         self._telemetry.reports_received.labels(partner=self._node).inc(received.reports)
         self._telemetry.withdrawals_received.labels(partner=self._node).inc(received.withdrawals)
@@ -310,6 +333,14 @@ class PartnerFollower:
             signer=self._signatory.gateway,
             partner=partner,
         )
+
+
+def _under(raw: bytes, signer: Signer) -> bytes:
+    """An own note as it is where `signer` has signed it, and otherwise its text, signed by `signer`."""
+    note = Note.parse(raw)
+    if any((line.name, line.key_id) == (signer.name, signer.key_id) for line in note.signatures):
+        return raw
+    return sign_note(note.text, signer).encode()
 
 
 async def _read(call: Any) -> Any:

@@ -19,7 +19,7 @@ from gateway.ledger.cosignature import (
     pq_name,
     receipt_name,
 )
-from gateway.ledger.errors import LedgerError
+from gateway.ledger.errors import LedgerError, StoreError
 from gateway.release.signatory import Partner
 from gateway.seal.errors import SealError
 from gateway.seal.keys import SealingPublicKey
@@ -95,7 +95,7 @@ class Partners:
 
     def refresh(self) -> list[str]:
         """Takes up bundles whose files have changed; returns their nodes. One that cannot be believed changes
-        nothing.
+        nothing. Raises StoreError.
         """
         changed = []
         for pin in self._pinned.values():
@@ -104,11 +104,16 @@ class Partners:
                 if raw == self._raw.get(pin.node):
                     continue
                 self._take(pin, raw)
-            except (IdentityError, OSError) as refused:
-                if str(refused) != self._failed.get(pin.node):
-                    self._failed[pin.node] = str(refused)
+            except StoreError:
+                # The record of sequences cannot be read: no fault of any bundle.
+                raise
+            except Exception as refused:  # one partner's file must not take the others down with it
+                expected = isinstance(refused, IdentityError | OSError)
+                problem = str(refused) if expected else f"{type(refused).__name__}: {refused}"
+                if problem != self._failed.get(pin.node):
+                    self._failed[pin.node] = problem
                     kept = "the previous one stays in use" if pin.node in self._bundles else "nothing goes to it"
-                    log.error("bundle of %s: %s; %s", pin.node, refused, kept)
+                    log.error("bundle of %s: %s; %s", pin.node, problem, kept, exc_info=not expected)
                 continue
             self._failed.pop(pin.node, None)
             log.info("bundle of %s: sequence %d is in use", pin.node, self._bundles[pin.node].sequence)

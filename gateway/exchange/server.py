@@ -10,7 +10,10 @@ Rules, in order, for every stream:
 5. What the follower claims to have must be a prefix of the ledger. An unsigned claim that is not ends the stream and no
    more. A checkpoint signed by this node that its ledger contradicts is proof that the ledger's tail was lost: the
    ledger ends, and its next generation opens at once.
-6. A stream ends when the partner's trust bundle expires or names other keys than it was opened under.
+6. A stream ends when the partner's trust bundle expires or names other keys than it was opened under: that is asked
+   before each batch and each answer, and every BELIEF_S while nothing happens.
+7. An answer that repeats what was said before the stream was opened costs nothing, and where it cannot be verified any
+   more it does not end the stream: the keys that signed it may have changed since.
 """
 
 from __future__ import annotations
@@ -28,22 +31,23 @@ import grpc
 from google.protobuf.message import DecodeError
 from signalfire.v1 import exchange_pb2, exchange_pb2_grpc, ledger_pb2
 
-from gateway.exchange import handshake
+from gateway.exchange import handshake, keeping_back
 from gateway.exchange.heartbeat import Counter as HeartbeatCounter
 from gateway.exchange.heartbeat import sign_heartbeat
 from gateway.exchange.partners import Partners
 from gateway.identity.errors import IdentityError
 from gateway.identity.spiffe import Role, SpiffeId
 from gateway.identity.tls import peer_from_context
-from gateway.ledger.checkpoint import open_checkpoint
+from gateway.ledger.checkpoint import Checkpoint, open_checkpoint
 from gateway.ledger.errors import LedgerError, OriginError
 from gateway.ledger.merkle import EMPTY_ROOT
+from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import CosignatureKind, LedgerRow, Run, StoreReader
 from gateway.release.errors import Unavailable
 from gateway.release.sequencer import Sequencer, Step
 from gateway.release.signatory import Partner, Signatory
-from gateway.release.steps import KeepCosignature, KeepUnopenable, Succeed
+from gateway.release.steps import KeepCosignature, KeepUnopenable, RecordEvent, Succeed, UnverifiedAnswer
 from gateway.release.watch import Watch
 from gateway.telemetry import Telemetry
 
@@ -54,6 +58,12 @@ T = TypeVar("T")
 
 MAX_SHOWN: Final = 512
 """Characters of a reason that are logged or sent: gRPC carries it in a header, of which it takes a few kilobytes."""
+
+
+BELIEF_S: Final = 1.0
+"""Seconds after which an idle stream asks again whether its partner's keys are believed: as often as files are looked
+at.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +115,10 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         now: Callable[[], datetime],
         now_ns: Callable[[], int],
         monotonic_ns: Callable[[], int],
+        clock_trusted: Callable[[], bool] = lambda: True,
     ) -> None:
         self._own = own
+        self._clock_trusted = clock_trusted
         self._signatory = signatory
         self._partners = partners
         self._sequencer = sequencer
@@ -253,7 +265,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             return
         link = self._partners.links[partner.node]
         link.followed[origin.lane] = link.followed.get(origin.lane, 0) + 1
-        incoming = asyncio.create_task(self._take_answers(requests, origin, partner))
+        incoming = asyncio.create_task(self._take_answers(requests, origin, message.open.size, partner))
         outgoing = asyncio.create_task(self._send_ledger(context, origin, message.open.size, partner))
         try:
             done, _ = await asyncio.wait((incoming, outgoing), return_when=asyncio.FIRST_COMPLETED)
@@ -294,11 +306,10 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             checkpoint, _ = open_checkpoint(stored, [self._signatory.log.public], origin)
             if checkpoint.root == claim.root:
                 return None
-        try:
-            signed, _ = open_checkpoint(claim.checkpoint, [self._signatory.log.public], origin)
-        except LedgerError:
-            signed = None
-        if signed is None or (signed.size, signed.root) != (claim.size, claim.root):
+        signed: tuple[Checkpoint, Note] | None = None
+        with contextlib.suppress(LedgerError):
+            signed = open_checkpoint(claim.checkpoint, [self._signatory.log.public], origin)
+        if signed is None or (signed[0].size, signed[0].root) != (claim.size, claim.root):
             raise StreamEnded(
                 grpc.StatusCode.FAILED_PRECONDITION,
                 f"{origin}: what you have at size {claim.size} is not a prefix of it, and no signature of mine says so",
@@ -309,7 +320,9 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             "%s: %s holds a checkpoint of size %d that this node signed and does not have; the next generation opens",
             origin, partner.node, claim.size,
         )  # fmt: skip
-        return await self._sequencer.do(Succeed(origin, reason, claim.checkpoint))
+        # The partner chose how many lines of unknown keys stand beside ours: they are no evidence.
+        evidence = signed[1].of_keys([self._signatory.log.public.verifier(origin)]).encode()
+        return await self._sequencer.do(Succeed(origin, reason, evidence))
 
     async def _send_ledger(
         self,
@@ -327,6 +340,8 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             row = self._row(origin)
             if row is not None:
                 while (run := self._reader().run(row.id, position, self._limits.batch_bytes)) is not None:
+                    run = await self._that_may_go(origin, row, run)
+                    self._still_believed(partner)
                     await context.write(exchange_pb2.FollowResponse(batch=batch_message(run)))
                     position = run.first + run.count
                     ends.add(position)
@@ -341,26 +356,53 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
                         exchange_pb2.FollowResponse(ended=exchange_pb2.Ended(successor=str(row.successor)))
                     )
                     return
-            await bell.wait(seen)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BELIEF_S):
+                    await bell.wait(seen)
+
+    async def _that_may_go(self, origin: Origin, row: LedgerRow, run: Run) -> Run:
+        """The run, with what may not go any more given as hashes (`gateway.exchange.keeping_back`)."""
+        why = keeping_back.reasons(
+            self._reader(), row, run, self._sequencer.rulebook, self._now(), clock_trusted=self._clock_trusted()
+        )
+        if not why:
+            return run
+        try:
+            await self._sequencer.do(RecordEvent("entries-kept-back", keeping_back.in_words(why, origin)))
+        except LedgerError as error:
+            raise StreamEnded(grpc.StatusCode.UNAVAILABLE, f"what is kept back cannot be recorded: {error}") from error
+        self._telemetry.kept_back.labels(partner=origin.recipient).inc(len(why))
+        return await asyncio.to_thread(keeping_back.without, run, why, origin, row, self._signatory)
 
     async def _take_answers(
-        self, requests: AsyncIterator[exchange_pb2.FollowRequest], origin: Origin, partner: Partner
+        self, requests: AsyncIterator[exchange_pb2.FollowRequest], origin: Origin, opened_at: int, partner: Partner
     ) -> None:
+        """Keeps what the follower says. It may repeat what it said of the first `opened_at` entries."""
         async for message in requests:
+            self._still_believed(partner)
             match message.WhichOneof("message"):
                 case "receipt":
-                    await self._answer(KeepCosignature(origin, CosignatureKind.RECEIPT, message.receipt.note, partner))
-                    self._telemetry.receipts.labels(partner=partner.node, lane=origin.lane).inc()
+                    receipt = KeepCosignature(origin, CosignatureKind.RECEIPT, message.receipt.note, partner)
+                    if await self._answer(receipt, opened_at) is not None:
+                        self._telemetry.receipts.labels(partner=partner.node, lane=origin.lane).inc()
                 case "unopenable":
-                    statement = await self._answer(KeepUnopenable(origin, message.unopenable.note, partner))
+                    statement = await self._answer(KeepUnopenable(origin, message.unopenable.note, partner), opened_at)
+                    if statement is None:
+                        continue
                     self._telemetry.unopenable.labels(partner=partner.node, direction="sent").inc()
                     log.error("%s cannot use %s entry %d: %s", partner.node, origin, statement.index, statement.reason)
                 case other:
                     raise StreamEnded(grpc.StatusCode.INVALID_ARGUMENT, f"{other} has no place here")
 
-    async def _answer(self, step: Step[T]) -> T:
+    async def _answer(self, step: Step[T], opened_at: int) -> T | None:
+        """What the step gave; None for an answer that is repeated and cannot be verified."""
         try:
             return await self._sequencer.do(step)
+        except UnverifiedAnswer as error:
+            if error.covered > opened_at:
+                raise StreamEnded(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
+            log.warning("an answer is repeated under keys that are not believed, and is not kept: %s", error)
+            return None
         except LedgerError as error:
             # Evidence, where it is signed: it is in the log with the partner's name; the link is closed and no more.
             raise StreamEnded(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error

@@ -18,6 +18,11 @@ def gateway_key_name(node: str) -> str:
     return f"{_prefix(node)}/gateway"
 
 
+def officer_key_name(node: str, name: str) -> str:
+    """Name of the key with which the officer `name` of `node` signs orders."""
+    return f"{_prefix(node)}/officer/{name}"
+
+
 def bundle_origin(node: str) -> str:
     """First line of the trust bundle of `node`."""
     return f"{_prefix(node)}/bundle"

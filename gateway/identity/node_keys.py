@@ -58,6 +58,7 @@ class SecretKind(Enum):
     PQ = ("pq", "pq.key", ("mldsa44_seed",))
     SEALING = ("sealing", "sealing.key", ("mlkem768_seed", "x25519_private"))
     STORAGE = ("storage", "storage.key", ("random",))
+    OFFICER = ("officer", "officer.key", ("ed25519_seed",))
 
     def __init__(self, tag: str, file_name: str, parts: tuple[str, ...]) -> None:
         self.tag = tag

@@ -19,7 +19,8 @@ Rules, in order:
    `signalfire/v1/<NODE>/root`. Nothing of the text is looked at before.
 2. Line 1 names the node of the pinned root; the JSON's `node` and `trust_domain` say the same.
 3. No member of the JSON occurs twice, is missing or is unknown; every key has the exact length of its algorithm and the
-   one canonical base64 (RFC 4648 §4); every authority is one CA certificate in force of a usable kind.
+   one canonical base64 (RFC 4648 §4); every authority is one CA certificate in force of a usable kind. Text around a
+   certificate is not kept.
 4. No Ed25519 key serves twice: a log key is not a receipt key.
 5. The sequence is not lower than the last one seen, so that an old bundle cannot bring back a withdrawn key.
 6. The bundle has not expired: `now` is before its expiry.
@@ -48,6 +49,7 @@ from pydantic import (
     model_validator,
 )
 
+from gateway.identity.authority import certificate_pem
 from gateway.identity.errors import Refusal, TrustBundleError
 from gateway.identity.key_names import bundle_origin, gateway_key_name, root_key_name
 from gateway.identity.peer import Authorities
@@ -161,9 +163,7 @@ class TrustBundle(BaseModel):
     @field_validator("gateway_ca")
     @classmethod
     def _authorities_in_pem(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for pem in value:
-            _load_authority(pem)
-        return value
+        return tuple(certificate_pem(_load_authority(pem)).decode("ascii") for pem in value)
 
     @model_validator(mode="after")
     def _one_node(self) -> TrustBundle:
@@ -338,21 +338,22 @@ def _json_object(body: str) -> dict[str, Any]:
 
 def _load_authority(pem: str) -> x509.Certificate:
     """The one CA certificate in `pem`; raises ValueError, as pydantic expects of a validator."""
-    certificates = x509.load_pem_x509_certificates(pem.encode("utf-8"))
+    try:
+        certificates = x509.load_pem_x509_certificates(pem.encode("utf-8"))
+        extensions = [extension.value for certificate in certificates for extension in certificate.extensions]
+        keys = [certificate.public_key() for certificate in certificates]
+    except Exception as error:  # whatever a partner puts there: the library's errors have no common parent
+        raise ValueError(f"a certificate cannot be read: {type(error).__name__}: {error}") from error
     if len(certificates) != 1:
         raise ValueError(f"an entry holds {len(certificates)} certificates where one is expected")
-    certificate = certificates[0]
-    try:
-        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
-    except x509.ExtensionNotFound as missing:
-        raise ValueError("the certificate has no basic constraints, so it is no authority") from missing
-    if not constraints.ca:
+    constraints = [value for value in extensions if isinstance(value, x509.BasicConstraints)]
+    if not constraints:
+        raise ValueError("the certificate has no basic constraints, so it is no authority")
+    if not constraints[0].ca:
         raise ValueError("the certificate is not that of an authority")
-    if not isinstance(
-        certificate.public_key(), ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
-    ):
+    if not isinstance(keys[0], ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey):
         raise ValueError("the authority's key is of a kind that TLS 1.3 peers do not use")
-    return certificate
+    return certificates[0]
 
 
 def _malformed(what: str, where: str) -> TrustBundleError:

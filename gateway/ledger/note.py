@@ -166,6 +166,13 @@ class Note:
             raise NoteError(f"note is {len(raw)} bytes; at most {MAX_NOTE} are read")
         return raw
 
+    def of_keys(self, verifiers: Iterable[Verifier]) -> Note:
+        """The same text with the lines of these keys alone, as a verified note is kept: whoever sent it chose how
+        many lines of unknown keys stand beside them. Raises NoteError where no line is of these keys.
+        """
+        keys = {(verifier.name, verifier.key_id) for verifier in verifiers}
+        return replace(self, signatures=tuple(line for line in self.signatures if (line.name, line.key_id) in keys))
+
     def with_signatures(self, *lines: SignatureLine) -> Note:
         """The same text with these signatures after its own. Raises NoteError for a key that has signed already."""
         signatures = (*self.signatures, *lines)

@@ -132,12 +132,17 @@ class EntryStatement:
         """The statement of that kind by `node` about an entry of `origin`, signed by one of `verifiers`."""
         note = Note.parse(raw)
         verify_note(note, verifiers)
-        match note.text.removesuffix("\n").split("\n"):
+        return cls.read(note.text, kind=kind, node=node, origin=origin)
+
+    @classmethod
+    def read(cls, text: str, *, kind: EntryStatementKind, node: str, origin: Origin) -> EntryStatement:
+        """The same from a note's text, whoever signed it: to be believed only once that has been verified."""
+        match text.removesuffix("\n").split("\n"):
             case [first, line, index, leaf, reason] if first == f"{PREFIX}/{node}/{kind.value}" and line == str(origin):
                 found = cls(kind, node, origin, _decimal(index), _hash(leaf), reason)
             case _:
                 raise NoteError(f"{kind} statement: not one of {node} about {origin}")
-        if found.text() != note.text:
+        if found.text() != text:
             raise NoteError(f"{kind} statement of {node}: not in its one spelling")
         return found
 

@@ -2,10 +2,14 @@
 
 1. Every release that a decision names is an entry of that ledger that holds a copy of that report, and every report in
    an own ledger has a decision that released it. Every withdrawal is of a release, and each release is withdrawn once.
+   A ledger's successor may hold both again: the release then stands on record there.
 2. Who was released what, and what was withdrawn, stands on record so, and nothing else does.
 3. Every accepted report is kept, as its decision describes it and with the content whose digest that names; no other
    is. It is on record as withdrawn if, and only if, a later one recalls it.
-4. What subscribers are given is every own report, and every report and withdrawal that partners sent, each once.
+   A decision on another node's report names the entry that brought it, and its digest.
+4. Every order of the officers that the decisions ledger says was put in force is kept, in one sequence, and no other.
+5. What subscribers are given is every own report once, and every report and withdrawal that partners sent, once by each
+   way at most. By which ways a report came, and whether it stands, is on record as the replicas have it.
 """
 
 from __future__ import annotations
@@ -13,21 +17,39 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
-from signalfire.v1 import ledger_pb2, report_pb2
+from signalfire.v1 import ledger_pb2, officer_pb2, report_pb2
 
-from gateway.ledger.origin import DECISIONS
-from gateway.ledger.stores import FeedFilter, FeedItem, FeedRow, LedgerId, LedgerRow, ReceivedRow, StoreReader
+from gateway.ledger.origin import DECISIONS, Origin
+from gateway.ledger.stores import FeedFilter, FeedItem, FeedRow, LedgerId, LedgerRow, StoreReader
+from gateway.release.arriving import stands
+from gateway.release.orders import EVENTS, OrdersError, read_in_force
 from gateway.release.pipeline import WARNINGS
 from gateway.release.signatory import Signatory
 from gateway.reports.kinds import Kind, kind_of
+from gateway.reports.parse import canonical
 from gateway.seal.errors import SealError
 
 Place: TypeAlias = tuple[str, int]
 """Origin line of a ledger, and an index in it."""
+
+
+class Named(NamedTuple):
+    """A report, by who originated it (empty: this node) and its identifier."""
+
+    originator: str
+    report_id: str
+
+    def __str__(self) -> str:
+        return f"{self.report_id} of {self.originator}" if self.originator else self.report_id
+
+    @property
+    def key(self) -> bytes:
+        """The identifier, 16 bytes."""
+        return uuid.UUID(self.report_id).bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,43 +94,70 @@ class Records:
     """What the ledgers of `node` and its replicas hold, gathered entry by entry."""
 
     node: str
-    decided: dict[Place, tuple[str, str]] = field(default_factory=dict)
-    """Releases by decision: (report id, partner)."""
-    released: dict[Place, str] = field(default_factory=dict)
+    decided: dict[Place, tuple[Named, str]] = field(default_factory=dict)
+    """Releases by decision: (report, partner)."""
+    released: dict[Place, Named] = field(default_factory=dict)
     """Reports in own ledgers."""
-    withdrawn: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Withdrawals in own ledgers, of (report id, partner)."""
+    withdrawn: Counter[tuple[Named, str]] = field(default_factory=Counter)
+    """Withdrawals in own ledgers, of (report, partner). What a successor holds again is counted once."""
+    _withdrawn_in: dict[tuple[Named, str], Origin] = field(default_factory=dict)
     announced: Counter[str] = field(default_factory=Counter)
     """Withdrawals that decisions speak of, by partner."""
-    subjects: dict[str, _Subject] = field(default_factory=dict)
+    subjects: dict[Named, _Subject] = field(default_factory=dict)
     withheld: int = 0
     received: dict[tuple[LedgerId, int], _Item] = field(default_factory=dict)
+    owners: dict[LedgerId, str] = field(default_factory=dict)
+    """Who keeps each ledger of which this node has a replica."""
+    brought: dict[str, tuple[Named, bytes]] = field(default_factory=dict)
+    """Reports that their originators let go onward, with their digests, by origin line and index of the entry."""
+    enacted: dict[int, bytes] = field(default_factory=dict)
+    """Digests of the officers' orders that were put in force, by the index of the event that says so."""
 
     def note_report(self, row: LedgerRow, index: int, report: report_pb2.Report) -> None:
         """Takes note of a report in a ledger between nodes."""
         if not row.replica:
-            self.released[(str(row.origin), index)] = report.report_id
+            self.released[(str(row.origin), index)] = self._named(report.originator_node, report.report_id)
             return
         kind = kind_of(report)
+        self.owners[row.id] = row.origin.owner
         self.received[(row.id, index)] = _Item(
-            FeedItem.REPORT, row.origin.owner, uuid.UUID(report.report_id).bytes,
+            FeedItem.REPORT, report.originator_node, uuid.UUID(report.report_id).bytes,
             0 if kind is None else int(kind.report_kind), report.traffic_class, report.precedence,
         )  # fmt: skip
+        if report.originator_node == row.origin.owner and report.marking.onward_release:
+            digest = hashlib.sha256(canonical(report)).digest()
+            self.brought[f"{row.origin} {index}"] = Named(report.originator_node, report.report_id), digest
 
     def note_withdrawal(self, row: LedgerRow, index: int, withdrawal: ledger_pb2.Withdrawal) -> None:
         """Takes note of a withdrawal in a ledger between nodes."""
+        originator = withdrawal.originator_node or row.origin.owner
         if not row.replica:
-            self.withdrawn[(withdrawal.report_id, row.origin.recipient or "")] += 1
+            release = (self._named(originator, withdrawal.report_id), row.origin.recipient or "")
+            before = self._withdrawn_in.setdefault(release, row.origin)
+            if before == row.origin or not _succeeds(row.origin, before):
+                self.withdrawn[release] += 1
             return
+        self.owners[row.id] = row.origin.owner
         self.received[(row.id, index)] = _Item(
-            FeedItem.WITHDRAWAL, row.origin.owner, uuid.UUID(withdrawal.report_id).bytes,
+            FeedItem.WITHDRAWAL, originator, uuid.UUID(withdrawal.report_id).bytes,
             0, withdrawal.traffic_class, withdrawal.precedence,
         )  # fmt: skip
 
+    def _named(self, originator: str, report_id: str) -> Named:
+        return Named("" if originator == self.node else originator, report_id)
+
+    def note_event(self, index: int, event: ledger_pb2.NodeEvent) -> None:
+        """Takes note of something that the node did or met."""
+        if event.kind in EVENTS.values():
+            for signed in event.evidence:
+                order = officer_pb2.SignedOrder.FromString(signed).order
+                self.enacted[index] = hashlib.sha256(order).digest()
+
     def note_decisions(self, index: int, record: ledger_pb2.DecisionRecord) -> None:
         """Takes note of the decisions on one report. Those for many partners stand in several entries."""
+        named = self._named(record.originator_node, record.report_id)
         self.subjects.setdefault(
-            record.report_id,
+            named,
             _Subject(
                 index, record.report_digest, record.kind, record.event_id, record.submitted_by,
                 record.time.ToNanoseconds(), record.traffic_class, record.precedence,
@@ -117,25 +166,41 @@ class Records:
         for decision in record.decisions:
             self.announced[decision.partner] += decision.withdrawals
             if decision.outcome == ledger_pb2.OUTCOME_RELEASED:
-                self.decided[(decision.ledger, decision.index)] = (record.report_id, decision.partner)
+                self.decided[(decision.ledger, decision.index)] = (named, decision.partner)
             else:
                 self.withheld += 1
 
 
 def compare(store: StoreReader, signatory: Signatory, records: Records) -> Iterator[Finding]:
     """Everything in which the records differ from the ledgers."""
-    yield from _compare_decisions(records)
+    yield from _compare_decisions(records, store.untold_counts())
     yield from _compare_released(store, records)
     yield from _compare_reports(store, signatory, records)
+    yield from _compare_orders(store, signatory, records)
     yield from _compare_feed(store, records)
 
 
-def _compare_decisions(records: Records) -> Iterator[Finding]:
+def _compare_orders(store: StoreReader, signatory: Signatory, records: Records) -> Iterator[Finding]:
+    kept = {row.event: row for row in store.orders()}
+    for index, digest in sorted(records.enacted.items()):
+        row = kept.get(index)
+        if row is None or row.digest != digest:
+            yield Finding("orders", f"entry {index} of {DECISIONS} put {digest.hex()} in force, and it is not kept")
+    for index in sorted(kept.keys() - records.enacted.keys()):
+        yield Finding("orders", f"order {kept[index].sequence} is kept, and {DECISIONS} holds no record of it")
+    try:
+        read_in_force(store, signatory)
+    except OrdersError as error:
+        yield Finding("orders", str(error))
+
+
+def _compare_decisions(records: Records, untold: Mapping[str, int]) -> Iterator[Finding]:
     for (ledger, index), (report_id, _) in records.decided.items():
         if records.released.get((ledger, index)) != report_id:
             yield Finding(ledger, f"a decision released {report_id} as entry {index}, and that entry does not hold it")
+    again = _released_again(records)
     for (ledger, index), report_id in records.released.items():
-        if (ledger, index) not in records.decided:
+        if (ledger, index) not in records.decided and (ledger, index) not in again:
             yield Finding(ledger, f"entry {index} holds report {report_id}, and no decision released it")
     releases = set(records.decided.values())
     for (report_id, partner), count in records.withdrawn.items():
@@ -146,26 +211,47 @@ def _compare_decisions(records: Records) -> Iterator[Finding]:
     sent = Counter[str]()
     for (_, partner), count in records.withdrawn.items():
         sent[partner] += count
-    for partner in sorted(sent.keys() | records.announced.keys()):
-        if sent[partner] != records.announced[partner]:
+    for partner in sorted(sent.keys() | records.announced.keys() | untold.keys()):
+        waiting = untold.get(partner, 0)
+        if sent[partner] + waiting != records.announced[partner]:
             yield Finding(
                 "releases",
-                f"decisions speak of {records.announced[partner]} withdrawals for {partner}, and its ledgers hold"
-                f" {sent[partner]}",
+                f"decisions speak of {records.announced[partner]} withdrawals for {partner}; its ledgers hold"
+                f" {sent[partner]}, and {waiting} wait",
             )
+
+
+def _succeeds(later: Origin, earlier: Origin) -> bool:
+    """Whether `later` is a generation of the same ledger after `earlier`."""
+    same = (later.owner, later.recipient, later.lane) == (earlier.owner, earlier.recipient, earlier.lane)
+    return same and later.generation > earlier.generation
+
+
+def _released_again(records: Records) -> dict[Place, Place]:
+    """Releases that a ledger's successor holds again: the place there, and the one that the decision names."""
+    decided = {release: place for place, release in records.decided.items()}
+    again: dict[Place, Place] = {}
+    for place, report_id in records.released.items():
+        origin = Origin.parse(place[0])
+        named = decided.get((report_id, origin.recipient or ""))
+        if named is not None and _succeeds(origin, Origin.parse(named[0])):
+            again[place] = named
+    return again
 
 
 def _compare_released(store: StoreReader, records: Records) -> Iterator[Finding]:
     origins = {row.id: str(row.origin) for row in store.ledgers()}
+    # Ledgers are read in the order in which they opened, so the last generation wins.
+    standing = {named: place for place, named in _released_again(records).items()}
     for (ledger, index), (report_id, partner) in records.decided.items():
         subject = records.subjects[report_id]
-        rows = store.released(uuid.UUID(report_id).bytes)
+        rows = store.released(report_id.key, report_id.originator)
         row = next((row for row in rows if row.partner == partner), None)
         if row is None:
             yield Finding("releases", f"{report_id} was released to {partner}, and that is not on record")
             continue
         found = (origins.get(row.ledger), row.index, row.traffic_class, row.precedence)
-        if found != (ledger, index, subject.traffic_class, subject.precedence):
+        if found != (*standing.get((ledger, index), (ledger, index)), subject.traffic_class, subject.precedence):
             yield Finding("releases", f"{report_id} for {partner} is on record otherwise than {DECISIONS} has it")
         if (row.withdrawn_ns is not None) != ((report_id, partner) in records.withdrawn):
             yield Finding("releases", f"{report_id} for {partner}: whether it was withdrawn is wrong on record")
@@ -175,10 +261,11 @@ def _compare_released(store: StoreReader, records: Records) -> Iterator[Finding]
 
 
 def _compare_reports(store: StoreReader, signatory: Signatory, records: Records) -> Iterator[Finding]:
+    own = {named.report_id: subject for named, subject in records.subjects.items() if not named.originator}
     kept: set[str] = set()
     withdrawn: set[str] = set()
     recalled: set[str] = set()
-    warnings: dict[str, set[str]] = {}
+    warnings: dict[tuple[str, int], set[str]] = {}
     for seq in range(1, store.last_report() + 1):
         row = store.report_at(seq)
         if row is None:
@@ -186,7 +273,7 @@ def _compare_reports(store: StoreReader, signatory: Signatory, records: Records)
             continue
         report_id = str(uuid.UUID(bytes=row.report_id))
         kept.add(report_id)
-        subject = records.subjects.get(report_id)
+        subject = own.get(report_id)
         if subject is None:
             yield Finding("reports", f"{report_id} is kept, and {DECISIONS} holds no record of it")
             continue
@@ -206,26 +293,30 @@ def _compare_reports(store: StoreReader, signatory: Signatory, records: Records)
         if row.withdrawn_ns is not None:
             withdrawn.add(report_id)
         if row.kind in WARNINGS:
-            warnings.setdefault(row.event_id, set()).add(report_id)
+            warnings.setdefault((row.event_id, subject.traffic_class), set()).add(report_id)
         recalled.update(_recalled(report_pb2.Report.FromString(payload), warnings))
     for report_id in sorted(withdrawn ^ recalled):
         yield Finding("reports", f"{report_id}: whether it was recalled is wrong on record")
-    for report_id in records.subjects.keys() - kept:
+    for report_id in own.keys() - kept:
         yield Finding("reports", f"{report_id} was decided, and is not kept")
     count = store.counts().reports
-    if count != len(records.subjects):
-        yield Finding("reports", f"{count} are kept, and {DECISIONS} holds records of {len(records.subjects)}")
+    if count != len(own):
+        yield Finding("reports", f"{count} are kept, and {DECISIONS} holds records of {len(own)}")
+    for named, subject in records.subjects.items():
+        if named.originator and records.brought.get(subject.submitted_by) != (named, subject.digest):
+            yield Finding("reports", f"{named} was decided as {subject.submitted_by}, and that entry does not hold it")
 
 
-def _recalled(report: report_pb2.Report, warnings: Mapping[str, set[str]]) -> Collection[str]:
-    """The reports that no longer stand because of `report`; `warnings` are those before it, by event."""
+def _recalled(report: report_pb2.Report, warnings: Mapping[tuple[str, int], set[str]]) -> Collection[str]:
+    """The reports that no longer stand because of `report`; `warnings` are those before it, by event
+    and traffic class."""
     match report.WhichOneof("content"):
         case "correction":
             return report.correction.report_ids
         case "cancellation":
             return report.cancellation.report_ids
         case "all_clear":
-            return warnings.get(report.event_id, ())
+            return warnings.get((report.event_id, report.traffic_class), ())
     return ()
 
 
@@ -236,7 +327,7 @@ def _kind(subject: _Subject) -> int:
 def _compare_feed(store: StoreReader, records: Records) -> Iterator[Finding]:
     everything = FeedFilter(frozenset({1, 2, 3}), include_own=True)
     own: Counter[bytes] = Counter()
-    given: dict[tuple[FeedItem, str, bytes], FeedRow] = {}
+    given: dict[tuple[FeedItem, str, bytes, str], FeedRow] = {}
     position, last, expected = 0, store.last_feed(), 1
     while position < last:
         rows, position = store.feed(position, 4096, everything)
@@ -248,7 +339,7 @@ def _compare_feed(store: StoreReader, records: Records) -> Iterator[Finding]:
                 own[row.report_id] += 1
                 yield from _compare_own(store, records, row)
                 continue
-            key = (row.item, row.originator, row.report_id)
+            key = (row.item, row.originator, row.report_id, records.owners.get(row.ledger, ""))
             found = _Item(row.item, row.originator, row.report_id, row.kind, row.traffic_class, row.precedence)
             if records.received.get((row.ledger, row.index)) != found:
                 yield Finding("feed", f"item {row.seq} refers to an entry that does not hold what it says")
@@ -257,15 +348,15 @@ def _compare_feed(store: StoreReader, records: Records) -> Iterator[Finding]:
             given.setdefault(key, row)
     if expected != last + 1 or store.counts().feed != last:
         yield Finding("feed", f"it holds {store.counts().feed} items, and its last number is {last}")
-    for report_id in records.subjects:
-        if own[uuid.UUID(report_id).bytes] != 1:
-            yield Finding("feed", f"own report {report_id} is in it {own[uuid.UUID(report_id).bytes]} times")
+    for named in records.subjects:
+        if not named.originator and own[named.key] != 1:
+            yield Finding("feed", f"own report {named} is in it {own[named.key]} times")
     yield from _compare_received(store, records, given)
 
 
 def _compare_own(store: StoreReader, records: Records, row: FeedRow) -> Iterator[Finding]:
     report = store.report_at(row.index)
-    subject = records.subjects.get(str(uuid.UUID(bytes=row.report_id)))
+    subject = records.subjects.get(Named("", str(uuid.UUID(bytes=row.report_id))))
     if report is None or report.report_id != row.report_id or subject is None:
         yield Finding("feed", f"item {row.seq} refers to an own report that is not kept")
         return
@@ -275,27 +366,76 @@ def _compare_own(store: StoreReader, records: Records, row: FeedRow) -> Iterator
 
 
 def _compare_received(
-    store: StoreReader, records: Records, given: dict[tuple[FeedItem, str, bytes], FeedRow]
+    store: StoreReader, records: Records, given: Mapping[tuple[FeedItem, str, bytes, str], FeedRow]
 ) -> Iterator[Finding]:
-    sent = {(item.item, item.originator, item.report_id) for item in records.received.values()}
-    for item, originator, report_id in sorted(sent - given.keys()):
-        yield Finding(
-            "feed", f"the {item.name.lower()} of {uuid.UUID(bytes=report_id)} that {originator} sent is not in it"
-        )
-    named = {(originator, report_id) for _, originator, report_id in sent}
-    for originator, report_id in sorted(named):
-        report = given.get((FeedItem.REPORT, originator, report_id))
-        withdrawal = given.get((FeedItem.WITHDRAWAL, originator, report_id))
-        right = ReceivedRow(
-            originator,
-            report_id,
-            None if report is None else report.seq,
-            None if withdrawal is None else withdrawal.received_ns,
-        )
-        if store.received(originator, report_id) != right:
+    sent: dict[tuple[str, bytes], dict[str, _Way]] = {}
+    for (ledger, index), item in records.received.items():
+        ways = sent.setdefault((item.originator, item.report_id), {})
+        way = ways.setdefault(records.owners[ledger], _Way())
+        way.marks.add((item.traffic_class, item.precedence))
+        if item.item is FeedItem.REPORT:
+            way.places.add((ledger, index))
+        else:
+            way.withdrawn = True
+    told: dict[tuple[str, bytes], list[FeedRow]] = {}
+    for row in sorted(given.values(), key=lambda each: each.seq):
+        told.setdefault((row.originator, row.report_id), []).append(row)
+    for (originator, report_id), ways in sorted(sent.items()):
+        rows = told.get((originator, report_id), [])
+        own = ways.get(originator)
+        for kind, due in (
+            (FeedItem.REPORT, any(way.places for way in ways.values())),
+            (FeedItem.WITHDRAWAL, own is not None and own.withdrawn),
+        ):
+            if due and not any(row.item is kind for row in rows):
+                what = f"the {kind.name.lower()} of {uuid.UUID(bytes=report_id)} that {originator} sent is not in it"
+                yield Finding("feed", what)
+        if not _is_right(store, originator, report_id, ways, rows):
             yield Finding(
                 "received", f"what is on record of {uuid.UUID(bytes=report_id)} of {originator} is not what it sent"
             )
     count = store.counts().received
-    if count != len(named):
-        yield Finding("received", f"{count} reports are on record, and partners sent {len(named)}")
+    if count != len(told):
+        yield Finding("received", f"{count} reports are on record, and partners sent {len(told)}")
+    copies = sum(map(len, sent.values()))
+    if store.counts().copies != copies:
+        yield Finding("received", f"{store.counts().copies} copies are on record, and partners sent {copies}")
+
+
+@dataclass(slots=True)
+class _Way:
+    """What the ledgers of one node hold of a report: where, whether they withdraw it, and of which traffic class and
+    precedence that is.
+    """
+
+    places: set[tuple[LedgerId, int]] = field(default_factory=set)
+    withdrawn: bool = False
+    marks: set[tuple[int, int]] = field(default_factory=set)
+
+
+def _is_right(
+    store: StoreReader, originator: str, report_id: bytes, ways: Mapping[str, _Way], rows: Sequence[FeedRow]
+) -> bool:
+    """Whether the records of a partner's report are what the ledgers (`ways`) and the feed (`rows`) say."""
+    copies = {copy.via: copy for copy in store.copies(originator, report_id)}
+    if copies.keys() != ways.keys():
+        return False
+    for via, copy in copies.items():
+        way = ways[via]
+        place = None if copy.ledger is None or copy.index is None else (copy.ledger, copy.index)
+        if (place not in way.places) if way.places else (place is not None):
+            return False
+        if (copy.withdrawn_ns is not None) != way.withdrawn or (copy.traffic_class, copy.precedence) not in way.marks:
+            return False
+    received = store.received(originator, report_id)
+    if received is None or not rows:
+        return received is None and not rows
+    reports = [row.seq for row in rows if row.item is FeedItem.REPORT]
+    ended = {row.received_ns for row in rows if row.item is FeedItem.WITHDRAWAL}
+    ended |= {copy.withdrawn_ns for copy in copies.values() if copy.withdrawn_ns is not None}
+    marks = {(row.traffic_class, row.precedence) for row in rows}
+    return (
+        received.feed == (max(reports) if reports else None)
+        and (received.withdrawn_ns is None if stands(originator, copies) else received.withdrawn_ns in ended)
+        and (received.traffic_class, received.precedence) in marks
+    )

@@ -7,9 +7,9 @@ For every ledger, own or replica:
 3. Tiles, size and root on record are those that the entries give.
 4. Every receipt is the recipient's, every post-quantum line the owner's, over a checkpoint that is on record. A replica
    has this node's receipt for every checkpoint.
-5. Every entry opens, and holds what a ledger of its kind may hold; an entry of a replica that does not is answered with
-   this node's signed statement. Every statement on record is signed, and about the entry that is there. An entry kept
-   as its hash has its owner's signed reason.
+5. Every entry opens, and holds what a ledger of its kind may hold, a report that was passed on with a proof that holds;
+   an entry of a replica that does not is answered with this node's signed statement. Every statement on record is
+   signed, and about the entry that is there. An entry kept as its hash has its owner's signed reason.
 6. Generations of a ledger follow one another: all but the last have ended, and name the next.
 
 Across ledgers, and against the records beside them: see `gateway.officer.records`.
@@ -33,6 +33,7 @@ from gateway.ledger.statement import EntryStatement, EntryStatementKind
 from gateway.ledger.stores import CosignatureKind, LedgerRow, Run, StoreReader
 from gateway.ledger.tiles import Edge
 from gateway.officer.records import Finding, Records, compare
+from gateway.release.onward import NotBelieved, verify
 from gateway.release.opening import Opener
 from gateway.release.signatory import Partner, Signatory
 from gateway.seal.errors import SealError
@@ -95,13 +96,16 @@ def verify_store(
     rows = store.ledgers()
     for row in rows:
         progress(f"{row.origin}: {row.size} entries")
-        ledger = _Ledger(store, row, keys, signatory.node, opener, LedgerCheck(row.origin, row.replica), records)
+        ledger = _Ledger(
+            store, row, keys, partners, signatory.node, opener, LedgerCheck(row.origin, row.replica), records
+        )
         outcome.ledgers.append(ledger.check)
         outcome.findings.extend(Finding(str(row.origin), what) for what in ledger.findings())
     outcome.findings.extend(_generations(rows))
     progress("decisions, releases and reports")
     outcome.findings.extend(compare(store, signatory, records))
-    outcome.reports, outcome.released, outcome.withheld = len(records.subjects), len(records.decided), records.withheld
+    outcome.reports = sum(not named.originator for named in records.subjects)
+    outcome.released, outcome.withheld = len(records.decided), records.withheld
     return outcome
 
 
@@ -128,6 +132,7 @@ class _Ledger:
     store: StoreReader
     row: LedgerRow
     keys: Mapping[str, _Keys]
+    partners: Mapping[str, Partner]
     node: str
     opener: Opener
     check: LedgerCheck
@@ -255,6 +260,11 @@ class _Ledger:
             case "report" if not home:
                 self.check.reports += 1
                 self.records.note_report(self.row, index, content.report)
+            case "onward_report" if not home:
+                self.check.reports += 1
+                self.records.note_report(self.row, index, content.onward_report.report)
+                if self.row.replica:
+                    yield from self._believed(index, content.onward_report)
             case "withdrawal" if not home:
                 self.check.withdrawals += 1
                 self.records.note_withdrawal(self.row, index, content.withdrawal)
@@ -263,9 +273,16 @@ class _Ledger:
             case "succession" | "cover" if not home:
                 return
             case "node_event" if home:
-                return
+                self.records.note_event(index, content.node_event)
             case other:
                 yield f"entry {index} holds {other or 'nothing'}, which has no place in this ledger"
+
+    def _believed(self, index: int, onward: ledger_pb2.OnwardReport) -> Iterator[str]:
+        """Whether what a partner passed on is its originator's, by the keys that are pinned now."""
+        try:
+            verify(onward, carrier=self.row.origin.owner, node=self.node, partners=self.partners)
+        except NotBelieved as error:
+            yield f"entry {index} was passed on, and is not believed: {error} {error.detail}".rstrip()
 
     # --- further signatures
 

@@ -1,26 +1,30 @@
 """Opening sealed entries, of partners' ledgers and of this node's own.
 
 An epoch's key is unwrapped once, from the entry that opened the epoch, and kept in memory for as long as entries of
-that
-epoch are being opened. Only entries that stand in a verified ledger may be given to `Opener`.
+that epoch are being opened. Only entries that stand in a verified ledger may be given to `Opener`.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from google.protobuf.message import DecodeError
 from signalfire.v1 import ledger_pb2
 
 from gateway.ledger.origin import Origin
-from gateway.seal.entry import EntryKind, parse_header
+from gateway.seal.entry import EntryKind, parse_header, require_place
 from gateway.seal.epoch import Epoch, content_of
 from gateway.seal.errors import OpenError
 from gateway.seal.keys import SealingPrivateKey
 
-KEPT_EPOCHS = 256
-"""Unwrapped epochs kept in memory: four lanes of some tens of partners, and those that overlap at a restart."""
+KEPT_LEDGERS: Final = 256
+"""Ledgers whose epochs are kept in memory: four lanes of some tens of partners, and generations that ended."""
+
+KEPT_EPOCHS: Final = 4
+"""Unwrapped epochs kept of one ledger: its newest, and those in which a subscriber catches up. A partner that opens
+many has only its own put out."""
 
 
 class Opener:
@@ -29,7 +33,19 @@ class Opener:
     def __init__(self, node: str, keys: Sequence[SealingPrivateKey]) -> None:
         self._node = node
         self._keys = keys
-        self._epochs: OrderedDict[tuple[Origin, int], Epoch] = OrderedDict()
+        self._epochs: OrderedDict[Origin, OrderedDict[int, Epoch]] = OrderedDict()
+
+    def learn(self, origin: Origin, index: int, entry: bytes, fetch: Callable[[int], bytes]) -> None:
+        """Unwraps the epoch that the entry at `index` opens, or is sealed in where that is not in memory.
+
+        Raises SealError when the epoch cannot be had.
+        """
+        header = parse_header(entry)
+        require_place(header, index)
+        if header.kind is EntryKind.EPOCH_OPENING:
+            self._unwrap(origin, index, entry)
+        else:
+            self._epoch(origin, header.epoch, fetch)
 
     def payload(
         self, origin: Origin, index: int, entry: bytes, fetch: Callable[[int], bytes]
@@ -40,17 +56,10 @@ class Opener:
         Raises SealError when the entry is malformed or this node cannot open it.
         """
         header = parse_header(entry)
+        self.learn(origin, index, entry, fetch)
         if header.kind is EntryKind.EPOCH_OPENING:
-            self._epoch(origin, index, entry)
             return None
-        epoch = self._epochs.get((origin, header.epoch))
-        if epoch is None:
-            if header.epoch >= index:
-                raise OpenError(
-                    f"{origin} entry {index}: names entry {header.epoch} as its epoch, which is not before it"
-                )
-            epoch = self._epoch(origin, header.epoch, fetch(header.epoch))
-        return epoch.open(index, entry)
+        return self._epoch(origin, header.epoch, fetch).open(index, entry)
 
     def content(
         self, origin: Origin, index: int, entry: bytes, fetch: Callable[[int], bytes]
@@ -69,9 +78,23 @@ class Opener:
         content.DiscardUnknownFields()
         return content
 
-    def _epoch(self, origin: Origin, index: int, opening: bytes) -> Epoch:
+    def _epoch(self, origin: Origin, index: int, fetch: Callable[[int], bytes]) -> Epoch:
+        kept = self._epochs.get(origin)
+        epoch = None if kept is None else kept.get(index)
+        if kept is None or epoch is None:
+            return self._unwrap(origin, index, fetch(index))
+        self._epochs.move_to_end(origin)
+        kept.move_to_end(index)
+        return epoch
+
+    def _unwrap(self, origin: Origin, index: int, opening: bytes) -> Epoch:
         epoch = Epoch.from_opening(str(origin), opening, index, self._node, self._keys)
-        self._epochs[(origin, index)] = epoch
-        if len(self._epochs) > KEPT_EPOCHS:
+        kept = self._epochs.setdefault(origin, OrderedDict())
+        kept[index] = epoch
+        kept.move_to_end(index)
+        self._epochs.move_to_end(origin)
+        if len(kept) > KEPT_EPOCHS:
+            kept.popitem(last=False)
+        if len(self._epochs) > KEPT_LEDGERS:
             self._epochs.popitem(last=False)
         return epoch

@@ -4,59 +4,51 @@ The report has been validated at the door. Here, in order:
 
 1. **Once.** The same identifier with the same content is acknowledged again and not repeated; with other content it is
    refused.
-2. **Own.** A correction or cancellation may only speak of reports that this node originated.
-3. **Decide**, for every partner, by the policy in force. A partner without a decision is given nothing.
-4. **Transform**: the partner's copy holds the fields that the decision names, and no other.
-5. **Seal and append** to the partner's ledger of the report's precedence.
-6. **Withdraw.** What no longer stands is recalled from everyone who was released it, whatever policy says now, on the
-   fastest lane, without content.
-7. **Record** the decisions, released and withheld, in the node's own ledger.
+2. **Own.** A correction or cancellation may only speak of reports that this node originated, of its own traffic class,
+   and that its client could have pushed. An all-clear recalls the event's warnings of its own traffic class, which its
+   client must all have been able to push.
+3. **Share** with every partner (`gateway.release.sharing`): decide, transform, seal and append, or hold.
+4. **Withdraw** what no longer stands from everyone who was released it, and end its holds.
+5. **Record** the decisions, released, withheld and held, in the node's own ledger.
 
-Nothing here commits: the plan does (`gateway.release.sequencer`).
+What was held is decided again when it is due (`DecideHeld`), and what could not be told yet is told when it can be
+(`TellWithdrawals`). Nothing here commits: the plan does (`gateway.release.sequencer`).
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from signalfire.v1 import c2_pb2, ledger_pb2, report_pb2
 
-from gateway.ledger.origin import Lane
-from gateway.ledger.stores import FeedItem, FeedRow, ReleasedRow, ReportRow
+from gateway.ledger.stores import FeedItem, FeedRow, HeldRow, ReportRow
 from gateway.release.errors import RefusedReport
-from gateway.release.plan import FeedEntry, Plan
-from gateway.release.rulebook import Rulebook
+from gateway.release.passing import decide_again
+from gateway.release.plan import Accepted, FeedEntry, Plan, Subject
+from gateway.release.sharing import (
+    NOTICES_A_COMMIT,
+    Decided,
+    Shared,
+    can_be_told,
+    record_decisions,
+    record_of,
+    send_notice,
+    share,
+    withdraw,
+)
 from gateway.reports.kinds import Kind, kind_of
 from gateway.reports.parse import canonical
 from gateway.reports.violations import Violation
-from policy.decide import Decision, Outcome
-
-LANES = {
-    report_pb2.PRECEDENCE_FLASH: Lane.FLASH,
-    report_pb2.PRECEDENCE_IMMEDIATE: Lane.IMMEDIATE,
-    report_pb2.PRECEDENCE_PRIORITY: Lane.PRIORITY,
-    report_pb2.PRECEDENCE_ROUTINE: Lane.ROUTINE,
-}
-
-DECISIONS_AN_ENTRY = 48
-"""Partners whose decisions stand in one entry of the decisions ledger: an entry has at most 64 parts."""
+from policy.decide import BuiltIn, withheld
 
 WARNINGS = frozenset(int(kind.report_kind) for kind in (Kind.LAUNCH_DETECTION, Kind.TRACK, Kind.IMPACT_PREDICTION))
 """Kinds that an all-clear of their event recalls."""
 
-
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """One decision in short: the partner, what became of the report, and whether a rule failed."""
-
-    partner: str
-    outcome: Outcome
-    failed: bool
+MayPush = Callable[[report_pb2.Report], bool]
+"""Whether the client who submits a report could have pushed another one, which it recalls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,58 +69,54 @@ class TakeReport:
     raw: bytes
     digest: bytes
     submitted_by: str
-    rulebook: Rulebook
+    may_push: MayPush
 
     @classmethod
-    def of(cls, report: report_pb2.Report, submitted_by: str, rulebook: Rulebook) -> TakeReport:
+    def of(cls, report: report_pb2.Report, submitted_by: str, may_push: MayPush) -> TakeReport:
         """The step for `report`."""
         raw = canonical(report)
-        return cls(report, raw, hashlib.sha256(raw).digest(), submitted_by, rulebook)
+        return cls(report, raw, hashlib.sha256(raw).digest(), submitted_by, may_push)
 
     @property
     def weight(self) -> int:
-        """Bytes of the report, once for each copy."""
-        return len(self.raw) * (1 + len(self.rulebook.partners))
+        """Bytes of the report."""
+        return len(self.raw)
 
     def apply(self, plan: Plan) -> AcceptedReport:
         """Decides, seals, appends and records. Raises RefusedReport before anything was added."""
-        report, report_id = self.report, uuid.UUID(self.report.report_id).bytes
-        known = plan.known(report_id)
+        report, subject = self.report, Subject("", uuid.UUID(self.report.report_id).bytes)
+        known = plan.known(subject.report_id)
         if known is not None:
             return self._again(*known)
-        recalled = self._recalled(plan)
+        recalled = [Subject("", report_id) for report_id in self._recalled(plan)]
 
-        now = datetime.fromtimestamp(plan.now_ns / 1e9, UTC)
-        decisions, decided = [], []
-        for partner in self.rulebook.partners:
-            decision = self.rulebook.decide(report, partner, now, usable=partner in plan.partners)
-            copy = None
-            if decision.outcome is Outcome.RELEASED:
-                decision, copy = self.rulebook.copy(report, decision, functools.partial(_had, plan, partner))
-            record = _record(decision)
-            decided.append(Decided(partner, decision.outcome, bool(decision.error)))
-            if copy is not None:
-                self._release(plan, partner, copy, record, report_id)
-            self._withdraw(plan, partner, recalled, record)
-            decisions.append(record)
+        shared = Shared(subject, report, plan.now_ns)
+        records, decided = [], []
+        for partner in plan.rulebook.partners:
+            record, short = share(plan, shared, partner)
+            records.append(record)
+            decided.append(short)
+        told = withdraw(plan, recalled)
+        for record in records:
+            record.withdrawals = told.get(record.partner, 0)
+        plan.commit.recalled.extend((each.report_id, plan.now_ns) for each in recalled)
 
-        plan.commit.recalled.extend((recalled_id, plan.now_ns) for recalled_id in recalled)
-
-        index = self._record(plan, now, decisions)
+        index = record_decisions(plan, shared, self.submitted_by, self.digest, records)
+        for each in recalled:
+            end_holds(plan, each)
         seq = plan.next_report()
         kind = kind_of(report)
         assert kind is not None  # validated
         plan.commit.reports.append(
             ReportRow(
-                seq, report_id, self.digest, report.event_id, int(kind.report_kind), self.submitted_by, plan.now_ns,
-                index,
-                plan.signatory.storage.seal(self.raw, report_id, plan.signatory.random),
+                seq, subject.report_id, self.digest, report.event_id, int(kind.report_kind), self.submitted_by,
+                plan.now_ns, index,
+                plan.signatory.storage.seal(self.raw, subject.report_id, plan.signatory.random),
             )
         )  # fmt: skip
-        plan.accepted[report_id] = (self.digest, plan.now_ns)
-        plan.events.setdefault(report.event_id, []).append((report_id, int(kind.report_kind)))
+        plan.accept(subject.report_id, Accepted(report, self.digest, self.submitted_by, plan.now_ns))
         row = FeedRow(
-            plan.next_feed(), FeedItem.REPORT, None, seq, report.originator_node, report_id,
+            plan.next_feed(), FeedItem.REPORT, None, seq, report.originator_node, subject.report_id,
             int(kind.report_kind), report.traffic_class, report.precedence, plan.now_ns,
         )  # fmt: skip
         plan.publish(FeedEntry(row, report))
@@ -150,118 +138,114 @@ class TakeReport:
 
     def _recalled(self, plan: Plan) -> Sequence[bytes]:
         """Identifiers of the reports that no longer stand because of this one. All of them are this node's own."""
-        report = self.report
-        match kind_of(report):
+        match kind_of(self.report):
             case Kind.ALL_CLEAR:
-                return plan.event_reports(report.event_id, WARNINGS)
+                return self._of_event(plan)
             case Kind.CORRECTION:
-                field, ids = "correction.report_ids", report.correction.report_ids
+                return self._named(plan, "correction.report_ids", self.report.correction.report_ids)
             case Kind.CANCELLATION:
-                field, ids = "cancellation.report_ids", report.cancellation.report_ids
+                return self._named(plan, "cancellation.report_ids", self.report.cancellation.report_ids)
             case _:
                 return ()
+
+    def _of_event(self, plan: Plan) -> Sequence[bytes]:
+        recalled = []
+        for report_id in plan.event_reports(self.report.event_id, WARNINGS):
+            earlier = plan.own(report_id).report
+            if earlier.traffic_class != self.report.traffic_class:
+                continue
+            if not self.may_push(earlier):
+                raise RefusedReport(
+                    c2_pb2.REFUSAL_CODE_NOT_GRANTED,
+                    [
+                        Violation(
+                            "event_id",
+                            "names an event about which there are reports that you have no grant to push",
+                            "let a C2 system declare it over whose grant covers all of them",
+                        )
+                    ],
+                )
+            recalled.append(report_id)
+        return recalled
+
+    def _named(self, plan: Plan, field: str, ids: Sequence[str]) -> Sequence[bytes]:
         wanted = [uuid.UUID(report_id).bytes for report_id in ids]
-        foreign = [place for place, report_id in enumerate(wanted) if plan.known(report_id) is None]
+        foreign: list[Violation] = []
+        refused: list[Violation] = []
+        for place, report_id in enumerate(wanted):
+            where = f"{field}[{place}]"
+            if plan.known(report_id) is None:
+                problem = f"{ids[place]} is not a report that {plan.signatory.node} originated"
+                remedy = "name reports of this node that were accepted before; only the originator may recall a report"
+                foreign.append(Violation(where, problem, remedy))
+                continue
+            earlier = plan.own(report_id).report
+            if earlier.traffic_class != self.report.traffic_class:
+                problem = f"{ids[place]} is of another traffic class than this report"
+                refused.append(Violation(where, problem, "recall it with a report of its own traffic class"))
+            elif not self.may_push(earlier):
+                problem = f"{ids[place]} is a report that you have no grant to push"
+                refused.append(Violation(where, problem, "let a C2 system recall it whose grant covers it"))
         if foreign:
-            raise RefusedReport(
-                c2_pb2.REFUSAL_CODE_NOT_ORIGINATOR,
-                [
-                    Violation(
-                        f"{field}[{place}]",
-                        f"{ids[place]} is not a report that {plan.signatory.node} originated",
-                        "name reports of this node that were accepted before; only the originator may recall a report",
-                    )
-                    for place in foreign
-                ],
-            )
+            raise RefusedReport(c2_pb2.REFUSAL_CODE_NOT_ORIGINATOR, foreign + refused)
+        if refused:
+            raise RefusedReport(c2_pb2.REFUSAL_CODE_NOT_GRANTED, refused)
         return wanted
 
-    def _release(
-        self, plan: Plan, partner: str, copy: report_pb2.Report, record: ledger_pb2.Decision, report_id: bytes
-    ) -> None:
-        """Seals the partner's copy into the ledger of its precedence."""
-        writer = plan.writer(partner, LANES[self.report.precedence])
-        index = writer.append(ledger_pb2.EntryContent(report=copy).SerializeToString())
-        record.ledger, record.index = str(writer.head.origin), index
-        plan.record_release(
-            ReleasedRow(report_id, partner, writer.head.id, index, self.report.traffic_class, self.report.precedence)
-        )
 
-    def _withdraw(self, plan: Plan, partner: str, recalled: Sequence[bytes], record: ledger_pb2.Decision) -> None:
-        """Tells a partner which of the reports that it was released no longer stand: content-free, on the fastest
-        lane.
-        """
-        if partner not in plan.partners:
-            return
-        for report_id in recalled:
-            release = plan.released_to(report_id).get(partner)
-            if release is None:
-                continue
-            notice = ledger_pb2.Withdrawal(
-                report_id=str(uuid.UUID(bytes=report_id)),
-                traffic_class=release.traffic_class,  # type: ignore[arg-type]  # kept as the number
-                precedence=release.precedence,  # type: ignore[arg-type]
-            )
-            notice.time.FromNanoseconds(plan.now_ns)
-            content = ledger_pb2.EntryContent(withdrawal=notice).SerializeToString()
-            plan.writer(partner, Lane.FLASH).append(content)
-            plan.record_withdrawal(report_id, partner)
-            record.withdrawals += 1
-
-    def _record(self, plan: Plan, now: datetime, decisions: Sequence[ledger_pb2.Decision]) -> int:
-        """Appends the decisions to the node's own ledger, one part a partner. Returns the index of the first entry."""
-        kind = kind_of(self.report)
-        subject = ledger_pb2.DecisionRecord(
-            report_id=self.report.report_id,
-            kind="" if kind is None else kind.value,
-            event_id=self.report.event_id,
-            traffic_class=self.report.traffic_class,
-            precedence=self.report.precedence,
-            report_digest=self.digest,
-            submitted_by=self.submitted_by,
-            policy_digest=self.rulebook.digest,
-            posture=self.rulebook.posture,
-        )
-        subject.time.FromNanoseconds(plan.now_ns)
-        head = _part(ledger_pb2.PART_GROUP_SUBJECT, subject)
-        writer = plan.decisions()
-        first: int | None = None
-        for at in range(0, max(1, len(decisions)), DECISIONS_AN_ENTRY):
-            parts = [head]
-            parts += [
-                _part(ledger_pb2.PART_GROUP_DECISION, ledger_pb2.DecisionRecord(decisions=[decision]))
-                for decision in decisions[at : at + DECISIONS_AN_ENTRY]
-            ]
-            index = writer.append_parts(parts)
-            first = index if first is None else first
-        assert first is not None
-        return first
+def end_holds(plan: Plan, subject: Subject) -> None:
+    """Ends every hold of an own report that was recalled, on record."""
+    partners = sorted(plan.held_for(subject))
+    if not partners:
+        return
+    records = [record_of(withheld(partner, BuiltIn.RECALLED)) for partner in partners]
+    _record_again(plan, subject, records)
+    for partner in partners:
+        plan.settle(subject, partner)
 
 
-def _had(plan: Plan, partner: str, originator: str, report_id: str) -> bool:
-    """Whether `partner` was ever released that report by this node."""
-    return originator == plan.signatory.node and plan.was_released(uuid.UUID(report_id).bytes, partner)
+def _record_again(plan: Plan, subject: Subject, records: Sequence[ledger_pb2.Decision]) -> None:
+    """Records later decisions on an own report that was accepted before."""
+    accepted = plan.own(subject.report_id)
+    shared = Shared(subject, accepted.report, accepted.accepted_ns)
+    record_decisions(plan, shared, accepted.submitted_by, accepted.digest, records)
 
 
-def _part(group: ledger_pb2.PartGroup.ValueType, record: ledger_pb2.DecisionRecord) -> ledger_pb2.Part:
-    content = ledger_pb2.EntryContent(decision_record=record).SerializeToString()
-    return ledger_pb2.Part(group=group, content=content)
+@dataclass(frozen=True, slots=True)
+class DecideHeld:
+    """Decides a held report again for one partner, under the policy in force now."""
+
+    held: HeldRow
+    weight: int = 0
+
+    def apply(self, plan: Plan) -> Decided | None:
+        """Decides, and does what follows. None: it is held no longer."""
+        subject, partner = Subject(self.held.originator, self.held.report_id), self.held.partner
+        if partner not in plan.held_for(subject):
+            return None
+        if subject.originator:
+            return decide_again(plan, subject, partner)
+        accepted = plan.own(subject.report_id)
+        plan.settle(subject, partner)
+        record, short = share(plan, Shared(subject, accepted.report, accepted.accepted_ns), partner)
+        _record_again(plan, subject, [record])
+        return short
 
 
-_OUTCOMES = {
-    Outcome.RELEASED: ledger_pb2.OUTCOME_RELEASED,
-    Outcome.WITHHELD: ledger_pb2.OUTCOME_WITHHELD,
-    Outcome.HELD: ledger_pb2.OUTCOME_HELD,
-}
+@dataclass(frozen=True, slots=True)
+class TellWithdrawals:
+    """Tells one partner of withdrawals that it has still to be told of."""
 
+    partner: str
+    weight: int = 0
 
-def _record(decision: Decision) -> ledger_pb2.Decision:
-    """A decision as it is put on record."""
-    return ledger_pb2.Decision(
-        partner=decision.partner,
-        outcome=_OUTCOMES[decision.outcome],
-        rule=decision.rule,
-        agreement=decision.agreement or "",
-        fields=decision.fields,
-        error=decision.error or "",
-    )
+    def apply(self, plan: Plan) -> int:
+        """Tells some of them. Returns how many."""
+        if not can_be_told(plan, self.partner):
+            return 0
+        rows = plan.store.untold(self.partner, NOTICES_A_COMMIT)
+        sent = 0
+        for row in rows:
+            sent += send_notice(plan, Subject(row.originator, row.report_id), self.partner)
+        plan.commit.told.extend(rows)
+        return sent

@@ -12,6 +12,7 @@ Rules:
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -20,29 +21,51 @@ from signalfire.v1 import ledger_pb2, report_pb2
 
 from gateway.ledger import bundle
 from gateway.ledger.checkpoint import Checkpoint, sign_checkpoint
-from gateway.ledger.merkle import EMPTY_ROOT, leaf_hash
+from gateway.ledger.merkle import EMPTY_ROOT, inclusion_proof, leaf_hash
 from gateway.ledger.note import Note
 from gateway.ledger.origin import DECISIONS, Origin
 from gateway.ledger.stores import (
     AbsentRow,
     Append,
     Commit,
+    CopyRow,
     FeedRow,
+    HeldRow,
     LedgerId,
     LedgerRow,
     ReceivedRow,
     ReleasedRow,
     StoreReader,
 )
-from gateway.ledger.tiles import Edge, TileWrite
+from gateway.ledger.tiles import Edge, TileWrite, node_reader
 from gateway.release.heads import Head, Heads
+from gateway.release.rulebook import Rulebook
 from gateway.release.signatory import Partner, Signatory
+from gateway.reports.kinds import kind_of
 from gateway.seal.epoch import Epoch
 from gateway.seal.keys import SealingPublicKey
 
 SEGMENT_BYTES: Final = 1 << 20
 """Bytes of entries in one segment: a segment travels in one message, and gRPC's are at most some MiB. One all-clear can
 recall thousands of reports, so a plan's own bound does not bound this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A report, by who originated it (empty: this node) and its identifier, 16 bytes."""
+
+    originator: str
+    report_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An own report, its digest (SHA-256, 32 bytes), who submitted it, and when it was accepted."""
+
+    report: report_pb2.Report
+    digest: bytes
+    submitted_by: str
+    accepted_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,28 +125,45 @@ class Plan:
         signatory: Signatory,
         partners: Mapping[str, Partner],
         now_ns: Callable[[], int],
+        rulebook: Rulebook,
+        *,
+        clock_trusted: bool = True,
     ) -> None:
         self.store = store
         self.signatory = signatory
         self.partners = partners
+        self.rulebook = rulebook
+        """The policy in force for the steps that follow. Only `govern` changes it."""
+        self.clock_trusted = clock_trusted
         self.now_ns = now_ns()
         self.commit = Commit()
         self.heads = heads
         self.changed: dict[Origin, Head] = {}
         self.ended: dict[Origin, Origin] = {}
         self.feed: list[FeedEntry] = []
-        self.accepted: dict[bytes, tuple[bytes, int]] = {}
-        """Reports accepted in this plan: identifier to (digest, time)."""
-        self.events: dict[str, list[tuple[bytes, int]]] = {}
-        """Reports accepted in this plan, by event: (identifier, kind)."""
-        self._released: dict[bytes, dict[str, ReleasedRow]] = {}
-        self._durable_releases: dict[bytes, Sequence[ReleasedRow]] = {}
-        self._withdrawn: set[tuple[bytes, str]] = set()
+        self._accepted: dict[bytes, Accepted] = {}
+        """Reports accepted in this plan."""
+        self._released: dict[Subject, dict[str, ReleasedRow]] = {}
+        self._durable_releases: dict[Subject, Sequence[ReleasedRow]] = {}
+        self._withdrawn: set[tuple[Subject, str]] = set()
+        self._held: dict[Subject, dict[str, HeldRow | None]] = {}
         self._received: dict[tuple[str, bytes], ReceivedRow] = {}
+        self._copies: dict[tuple[str, bytes], dict[str, CopyRow]] = {}
         self._writers: dict[Origin, LedgerWriter] = {}
+        self._fresh_epochs = False
         self._next_ledger = heads.next_id()
         self._next_feed = store.last_feed() + 1
         self._next_report = store.last_report() + 1
+
+    def govern(self, rulebook: Rulebook) -> None:
+        """Puts another policy in force, from the next step on."""
+        if rulebook.suspended != self.rulebook.suspended:
+            # A suspended partner is given hashes, of the openings of epochs as well: what is sealed to him later must
+            # not need one of those.
+            self._fresh_epochs = True
+            for writer in self._writers.values():
+                writer.head = replace(writer.head, epoch=None)
+        self.rulebook = rulebook
 
     # --- own ledgers
 
@@ -140,6 +180,8 @@ class Plan:
         found = self._writers.get(origin)
         if found is None:
             head = self.heads.get(origin) or self._new_ledger(origin, replica=False)
+            if self._fresh_epochs:
+                head = replace(head, epoch=None)
             found = self._writers[origin] = LedgerWriter(head, self.signatory, self._readers(origin.recipient))
         return found
 
@@ -180,6 +222,27 @@ class Plan:
                 entries = bundle.decode(append.entries, append.count, allow_absent=True)
                 return entries[index - append.first] or None
         return self.store.entry(ledger, index)
+
+    def origin_of(self, ledger: LedgerId) -> Origin:
+        """The origin of a replica, by its number."""
+        heads: Iterator[Head] = itertools.chain(self.changed.values(), self.heads)
+        return next(head.origin for head in heads if head.id == ledger)
+
+    def inclusion(self, origin: Origin, index: int) -> tuple[tuple[bytes, ...], bytes]:
+        """The inclusion path of an entry of a replica as this plan has it, and the signed checkpoint it leads to."""
+        head = self.replica(origin)
+        assert head is not None  # the entry is in it
+        appends = [append for append in self.commit.appends if append.ledger == head.id]
+        written = {(tile.level, tile.index): tile.data for append in appends for tile in append.tiles}
+
+        def read_tile(level: int, at: int) -> bytes:
+            return written.get((level, at)) or self.store.tile(head.id, level, at) or b""
+
+        size = head.edge.size
+        path = inclusion_proof(index, size, node_reader(size, read_tile, head.edge))
+        checkpoint = appends[-1].checkpoint if appends else self.store.checkpoint(head.id, size)
+        assert checkpoint is not None  # every segment ends with one
+        return path, checkpoint
 
     def extend_replica(
         self,
@@ -226,47 +289,91 @@ class Plan:
         self.commit.feed.append(entry.row)
         self.feed.append(entry)
 
+    def accept(self, report_id: bytes, accepted: Accepted) -> None:
+        """Takes note of a report that is accepted in this plan."""
+        self._accepted[report_id] = accepted
+
     def known(self, report_id: bytes) -> tuple[bytes, int] | None:
         """(digest, time of acceptance) of an own report that was accepted, durable or in this plan."""
-        found = self.accepted.get(report_id)
-        if found is None:
-            row = self.store.report(report_id)
-            found = None if row is None else (row.digest, row.accepted_ns)
-        return found
+        if report_id in self._accepted:
+            return self._accepted[report_id].digest, self.now_ns
+        row = self.store.report(report_id)
+        return None if row is None else (row.digest, row.accepted_ns)
+
+    def own(self, report_id: bytes) -> Accepted:
+        """An own report that is known, durable or in this plan. Raises SealError where its payload does not open."""
+        if report_id in self._accepted:
+            return self._accepted[report_id]
+        row = self.store.report(report_id)
+        assert row is not None  # known
+        payload = self.signatory.storage.open(row.payload, report_id)
+        return Accepted(report_pb2.Report.FromString(payload), row.digest, row.submitted_by, row.accepted_ns)
 
     def event_reports(self, event_id: str, kinds: Collection[int]) -> list[bytes]:
         """Identifiers of the accepted own reports of some kinds about an event."""
-        here = [report_id for report_id, kind in self.events.get(event_id, ()) if kind in kinds]
+        here = [
+            report_id
+            for report_id, accepted in self._accepted.items()
+            if accepted.report.event_id == event_id and _kind(accepted.report) in kinds
+        ]
         return [*self.store.reports_of_event(event_id, kinds), *here]
 
-    def released_to(self, report_id: bytes) -> Mapping[str, ReleasedRow]:
-        """The releases of an own report that still stand, by partner."""
-        rows = {row.partner: row for row in self._on_record(report_id) if row.withdrawn_ns is None}
-        rows.update(self._released.get(report_id, {}))
-        return {partner: row for partner, row in rows.items() if (report_id, partner) not in self._withdrawn}
+    def record_event(self, kind: str, detail: str, evidence: Sequence[bytes] = ()) -> int:
+        """Records something that the node did or met, in its decisions ledger. Returns the index of the record."""
+        event = ledger_pb2.NodeEvent(kind=kind, detail=detail, evidence=evidence)
+        event.time.FromNanoseconds(self.now_ns)
+        return self.decisions().append(ledger_pb2.EntryContent(node_event=event).SerializeToString())
 
-    def was_released(self, report_id: bytes, partner: str) -> bool:
-        """Whether a partner was ever released an own report, withdrawn since or not."""
-        return partner in self._released.get(report_id, {}) or any(
-            row.partner == partner for row in self._on_record(report_id)
+    def released_to(self, subject: Subject) -> Mapping[str, ReleasedRow]:
+        """The releases of a report that still stand, by partner."""
+        rows = {row.partner: row for row in self._on_record(subject) if row.withdrawn_ns is None}
+        rows.update(self._released.get(subject, {}))
+        return {partner: row for partner, row in rows.items() if (subject, partner) not in self._withdrawn}
+
+    def was_released(self, subject: Subject, partner: str) -> bool:
+        """Whether a partner was ever released a report, withdrawn since or not."""
+        return partner in self._released.get(subject, {}) or any(
+            row.partner == partner for row in self._on_record(subject)
         )
 
-    def _on_record(self, report_id: bytes) -> Sequence[ReleasedRow]:
+    def _on_record(self, subject: Subject) -> Sequence[ReleasedRow]:
         """The durable releases of a report. They do not change under a plan, and each partner asks for them."""
-        rows = self._durable_releases.get(report_id)
+        rows = self._durable_releases.get(subject)
         if rows is None:
-            rows = self._durable_releases[report_id] = self.store.released(report_id)
+            rows = self._durable_releases[subject] = self.store.released(subject.report_id, subject.originator)
         return rows
 
     def record_release(self, row: ReleasedRow) -> None:
         """Puts a release on record."""
         self.commit.released.append(row)
-        self._released.setdefault(row.report_id, {})[row.partner] = row
+        self._released.setdefault(Subject(row.originator, row.report_id), {})[row.partner] = row
 
-    def record_withdrawal(self, report_id: bytes, partner: str) -> None:
+    def record_withdrawal(self, subject: Subject, partner: str) -> None:
         """Puts on record that a release no longer stands."""
-        self.commit.withdrawn.append((report_id, partner, self.now_ns))
-        self._withdrawn.add((report_id, partner))
+        self.commit.withdrawn.append((subject.originator, subject.report_id, partner, self.now_ns))
+        self._withdrawn.add((subject, partner))
+
+    def held_for(self, subject: Subject) -> Collection[str]:
+        """The partners for whom a report is held."""
+        held = {row.partner: row for row in self.store.held(subject.report_id, subject.originator)}
+        return {partner for partner, row in (held | self._held.get(subject, {})).items() if row is not None}
+
+    def hold(self, subject: Subject, partner: str, due_ns: int) -> None:
+        """Holds a report for a partner, until it is due to be decided again."""
+        self.settle(subject, partner)
+        row = HeldRow(subject.originator, subject.report_id, partner, due_ns)
+        self.commit.held.append(row)
+        self._held.setdefault(subject, {})[partner] = row
+
+    def settle(self, subject: Subject, partner: str) -> None:
+        """A report is held no longer for a partner."""
+        self.commit.decided.append((subject.originator, subject.report_id, partner))
+        self.commit.held = [
+            row
+            for row in self.commit.held
+            if (row.originator, row.report_id, row.partner) != (subject.originator, subject.report_id, partner)
+        ]
+        self._held.setdefault(subject, {})[partner] = None
 
     def received(self, originator: str, report_id: bytes) -> ReceivedRow | None:
         """What is known of a partner's report, durable or in this plan."""
@@ -275,6 +382,15 @@ class Plan:
     def record_received(self, row: ReceivedRow) -> None:
         """Puts on record what is now known of a partner's report."""
         self._received[(row.originator, row.report_id)] = row
+
+    def copies(self, originator: str, report_id: bytes) -> Mapping[str, CopyRow]:
+        """The ways by which a partner's report came or was withdrawn, durable or in this plan."""
+        durable = {row.via: row for row in self.store.copies(originator, report_id)}
+        return durable | self._copies.get((originator, report_id), {})
+
+    def record_copy(self, row: CopyRow) -> None:
+        """Puts on record what came of a partner's report by one way."""
+        self._copies.setdefault((row.originator, row.report_id), {})[row.via] = row
 
     # --- the end
 
@@ -299,12 +415,18 @@ class Plan:
                 signed.append((origin, note))
             self.changed[origin] = replace(writer.head, edge=edge)
         self.commit.received.extend(self._received.values())
+        self.commit.copies.extend(row for ways in self._copies.values() for row in ways.values())
         return signed
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to make durable."""
         return self.commit == Commit()
+
+
+def _kind(report: report_pb2.Report) -> int:
+    kind = kind_of(report)
+    return 0 if kind is None else int(kind.report_kind)
 
 
 def _segments(entries: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

@@ -4,20 +4,27 @@ Rules, in order:
 
 1. The checkpoint is signed by a log key of the ledger's owner and speaks of this very ledger.
 2. The replica has not ended. The batch continues it exactly, holds as many entries as the checkpoint says, and at
-   most MAX_BATCH_ENTRIES.
+   most MAX_BATCH_ENTRIES in MAX_BATCH_BYTES.
 3. The root computed over the replica with the batch added equals the signed one. Then the batch is whole, in order,
    unaltered and from the owner; no proof needs to travel.
-4. An entry given as its hash alone comes with the owner's signed reason.
-5. The batch, the receipt and what subscribers will read become durable together; only then is the receipt sent.
-6. An entry that will not open, or whose content may not be there, does not break the chain: it is kept, answered with a
-   signed statement, and never delivered.
-7. A report is delivered once, however often its owner repeats it; one that its withdrawal overtook arrives withdrawn.
+4. An entry given as its hash alone comes with the owner's signed reason. Of every signed note the lines of the owner's
+   keys are kept, and no others.
+5. Content is sealed in the newest epoch before it. A batch of which more than MAX_UNUSABLE entries, and more than half,
+   do not open or are not what may be there is refused whole.
+6. The batch, the receipt and what subscribers will read become durable together; only then is the receipt sent.
+7. An entry that will not open, or whose content may not be there, does not break the chain: it is kept, answered with a
+   signed statement, and never delivered. The statement names fields and rules; values stay in this node's log.
+8. A report is delivered once, however often and by whichever way it comes; one that its withdrawal overtook arrives
+   withdrawn (`gateway.release.arriving`). A report and its withdrawal are of one traffic class and precedence; of two
+   that differ the later is not usable.
+9. A report in a ledger is its owner's, or is passed on with its originator's proof (`gateway.release.onward`). What its
+   owner lets go onward is passed on in the same commit, and so is its withdrawal (`gateway.release.passing`).
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -35,24 +42,37 @@ from gateway.ledger.statement import EntryStatement, EntryStatementKind
 from gateway.ledger.stores import (
     CosignatureKind,
     CosignatureRow,
-    FeedItem,
-    FeedRow,
-    LedgerId,
-    ReceivedRow,
     UnopenableRow,
 )
 from gateway.ledger.tiles import Edge
+from gateway.release.arriving import Arrived, Contradiction, Way, take_report, take_withdrawal
+from gateway.release.onward import NotBelieved, verify
 from gateway.release.opening import Opener
-from gateway.release.plan import FeedEntry, Plan
+from gateway.release.passing import follow_withdrawals, pass_on
+from gateway.release.plan import Plan, Subject
+from gateway.release.sharing import Decided
 from gateway.release.signatory import Partner
-from gateway.reports.kinds import kind_of
+from gateway.reports.countries import NODE_CODES
 from gateway.reports.limits import ReportLimits
-from gateway.reports.validate import validate_released
+from gateway.reports.validate import clock_warning, validate_released
+from gateway.seal.entry import EntryKind, parse_header, require_place
 from gateway.seal.errors import SealError
 
 MAX_BATCH_ENTRIES: Final = 8192
 """Entries of one batch. An honest one of 1 MiB holds at most 1,826 sealed entries, or 4,096 absent ones; each that
 cannot be used costs a signature, and while they are made nothing else is committed."""
+
+MAX_BATCH_BYTES: Final = 2 << 20
+"""Bytes of entries in one batch, and so in a segment of a replica, which is read whole to find one entry. Twice what a
+gateway sends unless it is set otherwise."""
+
+MAX_UNUSABLE: Final = 256
+"""Entries of one batch that are answered one by one although they are most of it: beyond this something is wrong with
+the ledger or with a key and not with an entry, and a replica that took it in could not deliver it once that is mended.
+"""
+
+MAX_EPOCHS_SOUGHT: Final = 4
+"""Epochs that a batch may name in vain before one that can be had: each costs reading a segment and an unwrapping."""
 
 _END_OF_TIME_S: Final = int(datetime(2201, 1, 1, tzinfo=UTC).timestamp())
 
@@ -80,9 +100,15 @@ class Received:
 
     receipt: bytes
     unopenable: Sequence[bytes]
+    problems: Sequence[str]
+    """For this node's log: what is wrong with each of those entries, with the values that are refused."""
     size: int
     reports: int
     withdrawals: int
+    clock_warnings: Sequence[str]
+    """What to flag about reports that were delivered though their time lies ahead of this gateway's clock."""
+    decisions: Sequence[Decided] = ()
+    """What was decided on passing reports on, for the metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +117,7 @@ class _Verified:
     note: Note
     entries: Sequence[bytes]
     leaves: Sequence[bytes]
+    absent: Sequence[tuple[int, bytes, bytes]]
 
 
 def receive(
@@ -116,37 +143,46 @@ def receive(
             f"{batch.origin}: entries {batch.first} to {edge.size - 1} do not give the"
             f" root that {batch.origin.owner} signed"
         )
+    contents = _open(plan, batch, verified, opener, limits)
     # From here on the batch is part of the plan, and nothing below may refuse it.
-    ledger = plan.extend_replica(batch.origin, edge, tiles, batch.entries, batch.checkpoint, batch.absent)
+    ledger = plan.extend_replica(batch.origin, edge, tiles, batch.entries, verified.note.encode(), verified.absent)
     text = verified.note.text
     line = cosign(text, plan.signatory.receipt, plan.now_ns // 1_000_000_000)
     receipt = Note(text, (line,)).encode()
     plan.commit.cosignatures.append(CosignatureRow(ledger, CosignatureKind.RECEIPT, edge.size, receipt, plan.now_ns))
 
     unopenable: list[bytes] = []
+    problems: list[str] = []
+    clock_warnings: list[str] = []
     reports = withdrawals = 0
-
-    def fetch(index: int) -> bytes:
-        if index >= batch.first:
-            return verified.entries[index - batch.first]
-        return plan.entry(ledger, index) or b""
-
-    for index, (entry, leaf) in enumerate(zip(verified.entries, verified.leaves, strict=True), batch.first):
-        if not entry:
-            continue
+    decisions: list[Decided] = []
+    withdrawn: list[Subject] = []
+    for index, content in contents.items():
         try:
-            content = opener.content(batch.origin, index, entry, fetch)
-            item = None if content is None else _deliver(plan, batch.origin, ledger, index, content, limits)
-        except (SealError, _Unusable) as error:
+            if isinstance(content, _Unusable):
+                raise content
+            arrived = _deliver(plan, Way(batch.origin.owner, ledger, index), content)
+        except _Unusable as error:
+            leaf = verified.leaves[index - batch.first]
             statement = EntryStatement(
                 EntryStatementKind.UNOPENABLE, plan.signatory.node, batch.origin, index, leaf, _reason(error)
             ).sign(plan.signatory.gateway)
             plan.commit.unopenable.append(UnopenableRow(ledger, index, statement, plan.now_ns))
             unopenable.append(statement)
+            problems.append(f"entry {index}: {error.problem}")
             continue
-        reports += item is FeedItem.REPORT
-        withdrawals += item is FeedItem.WITHDRAWAL
-    return Received(receipt, unopenable, edge.size, reports, withdrawals)
+        is_withdrawal = content.HasField("withdrawal")
+        withdrawals += arrived.given and is_withdrawal
+        reports += arrived.given and not is_withdrawal
+        if arrived.given and (warning := clock_warning(_report_in(content), plan.now_ns, limits)):
+            clock_warnings.append(warning)
+        if arrived.first and arrived.stands and content.HasField("report"):
+            entry = verified.entries[index - batch.first]
+            decisions += pass_on(plan, opener, batch.origin, index, entry, content.report)
+        if arrived.first and is_withdrawal and not content.withdrawal.originator_node:
+            withdrawn.append(Subject(batch.origin.owner, _withdrawn_id(content.withdrawal)))
+    follow_withdrawals(plan, withdrawn)
+    return Received(receipt, unopenable, problems, edge.size, reports, withdrawals, clock_warnings, decisions)
 
 
 def _verify(
@@ -159,6 +195,8 @@ def _verify(
         raise ReplicaError(f"it begins at {batch.first}, and the replica holds {size} entries")
     if batch.count > MAX_BATCH_ENTRIES:
         raise ReplicaError(f"it holds {batch.count} entries, and a batch may have {MAX_BATCH_ENTRIES}")
+    if len(batch.entries) > MAX_BATCH_BYTES:
+        raise ReplicaError(f"its entries have {len(batch.entries)} bytes, and those of a batch {MAX_BATCH_BYTES}")
     if batch.count < 1 or checkpoint.size != size + batch.count:
         raise ReplicaError(f"its checkpoint is of size {checkpoint.size}, and {batch.count} entries were sent")
     entries = bundle.decode(batch.entries, batch.count, allow_absent=True)
@@ -173,59 +211,145 @@ def _verify(
         if (statement.index, statement.leaf_hash) != (index, leaf):
             raise ReplicaError(f"the reason given for entry {index} speaks of another entry")
     leaves = [leaf_hash(entry) if entry else absent[index][0] for index, entry in enumerate(entries, batch.first)]
-    return _Verified(checkpoint, note, entries, leaves)
+    return _Verified(
+        checkpoint,
+        note.of_keys([key.verifier(batch.origin) for key in owner.log]),
+        entries,
+        leaves,
+        [(index, leaf, Note.parse(raw).of_keys(owner.gateway).encode()) for index, (leaf, raw) in absent.items()],
+    )
 
 
 class _Unusable(Exception):
-    """The content of an entry may not be there."""
+    """An entry that does not open, or whose content may not be there.
+
+    Its text is what the statement says, and holds nothing of the content; `problem` may quote values.
+    """
+
+    def __init__(self, reason: str, problem: str = "") -> None:
+        super().__init__(reason)
+        self.problem = problem or reason
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: _Unusable) -> str:
     text = " ".join(str(error).split())
-    return "".join(c for c in text if c.isprintable())[:256] or type(error).__name__
+    return "".join(c for c in text if c.isprintable())[:256] or "it cannot be used"
 
 
-def _deliver(
-    plan: Plan, origin: Origin, ledger: LedgerId, index: int, content: ledger_pb2.EntryContent, limits: ReportLimits
-) -> FeedItem | None:
-    """Adds one entry's content to the feed. Returns what was added, if anything."""
+def _open(
+    plan: Plan, batch: IncomingBatch, verified: _Verified, opener: Opener, limits: ReportLimits
+) -> Mapping[int, ledger_pb2.EntryContent | _Unusable]:
+    """What the entries of a verified batch hold, by index, or why that cannot be used. Adds nothing to `plan`.
+
+    Raises ReplicaError for a batch of which MAX_UNUSABLE entries and most cannot be used.
+    """
+    head = plan.replica(batch.origin)
+
+    def fetch(index: int) -> bytes:
+        if index >= batch.first:
+            return verified.entries[index - batch.first]
+        return b"" if head is None else plan.entry(head.id, index) or b""
+
+    found: dict[int, ledger_pb2.EntryContent | _Unusable] = {}
+    usable = 0
+    newest: int | None = None
+    # Epochs that cannot be had, and why: each entry that names one would have it read and unwrapped again.
+    lost: dict[int, str] = {}
+    for index, entry in enumerate(verified.entries, batch.first):
+        if not entry:
+            continue
+        try:
+            header = parse_header(entry)
+            require_place(header, index)
+            if header.kind is EntryKind.EPOCH_OPENING:
+                newest = index
+            elif newest is not None and header.epoch != newest:
+                raise _Unusable(f"it is sealed in epoch {header.epoch}, and the newest one before it is {newest}")
+            elif header.epoch in lost or (newest is None and len(lost) == MAX_EPOCHS_SOUGHT):
+                raise _Unusable(lost.get(header.epoch, f"its epoch {header.epoch} is one of too many"))
+            try:
+                opener.learn(batch.origin, index, entry, fetch)
+            except SealError as error:
+                lost[header.epoch] = str(error)
+                raise
+            newest = header.epoch
+            content = None
+            if header.kind is EntryKind.SEALED_CONTENT:
+                content = opener.content(batch.origin, index, entry, fetch)
+            if content is not None:
+                _judge(plan, content, batch.origin.owner, limits)
+                found[index] = content
+            usable += 1
+        except SealError as error:
+            found[index] = _Unusable(str(error))
+        except _Unusable as error:
+            found[index] = error
+    unusable = [content for content in found.values() if isinstance(content, _Unusable)]
+    if len(unusable) > max(MAX_UNUSABLE, usable):
+        raise ReplicaError(
+            f"{batch.origin}: batch at {batch.first}: {len(unusable)} of its entries cannot be used, the first because"
+            f" {_reason(unusable[0])}; compare keys and versions with {batch.origin.owner}"
+        )
+    return found
+
+
+def _judge(plan: Plan, content: ledger_pb2.EntryContent, owner: str, limits: ReportLimits) -> None:
+    """Raises _Unusable unless `content` is something that may stand in a ledger between nodes."""
     match content.WhichOneof("content"):
         case "report":
-            report = content.report
-            violations = validate_released(report, origin=origin.owner, now=plan.now_ns, limits=limits)
-            if violations:
-                raise _Unusable("; ".join(f"{v.field} {v.problem}" for v in violations))
-            report_id = uuid.UUID(report.report_id).bytes
-            known = plan.received(origin.owner, report_id)
-            if known is not None and known.feed is not None:
-                return None
-            withdrawn_ns = None if known is None else known.withdrawn_ns
-            row = FeedRow(
-                plan.next_feed(), FeedItem.REPORT, ledger, index, origin.owner, report_id,
-                _kind(report), report.traffic_class, report.precedence, plan.now_ns,
-            )  # fmt: skip
-            plan.record_received(ReceivedRow(origin.owner, report_id, row.seq, withdrawn_ns))
-            plan.publish(FeedEntry(row, report, withdrawn_ns is not None))
-            return FeedItem.REPORT
+            _judge_report(content.report, owner, limits)
+        case "onward_report":
+            onward = content.onward_report
+            _judge_report(onward.report, onward.report.originator_node, limits)
+            try:
+                verify(onward, carrier=owner, node=plan.signatory.node, partners=plan.partners)
+            except NotBelieved as error:
+                raise _Unusable(f"passed on, and not believed: {error}", f"{error} ({error.detail})") from error
         case "withdrawal":
-            withdrawal = content.withdrawal
-            report_id = _withdrawn_id(withdrawal)
-            known = plan.received(origin.owner, report_id)
-            if known is not None and known.withdrawn_ns is not None:
-                return None
-            plan.record_received(
-                ReceivedRow(origin.owner, report_id, None if known is None else known.feed, plan.now_ns)
-            )
-            row = FeedRow(
-                plan.next_feed(), FeedItem.WITHDRAWAL, ledger, index, origin.owner, report_id,
-                0, withdrawal.traffic_class, withdrawal.precedence, plan.now_ns,
-            )  # fmt: skip
-            plan.publish(FeedEntry(row, withdrawal))
-            return FeedItem.WITHDRAWAL
+            _withdrawn_id(content.withdrawal)
+            _judge_originator(content.withdrawal.originator_node, owner, plan.signatory.node)
         case "succession" | "cover":
-            return None
+            return
         case other:
             raise _Unusable(f"holds {other or 'nothing'}, which has no place in a ledger between nodes")
+
+
+def _judge_report(report: report_pb2.Report, originator: str, limits: ReportLimits) -> None:
+    violations = validate_released(report, origin=originator, limits=limits)
+    if violations:
+        raise _Unusable(
+            "; ".join(f"{v.field or 'the report'}: {v.remedy}" for v in violations),
+            "; ".join(f"{v.field or 'the report'} {v.problem}" for v in violations),
+        )
+
+
+def _judge_originator(named: str, owner: str, node: str) -> None:
+    """Of whose report a withdrawal is. One spelling: the owner's own are named by nothing; this node's are never it."""
+    if named and (named in (owner, node) or named not in NODE_CODES):
+        raise _Unusable("withdraws a report of an originator that has no place there")
+
+
+_NOTHING: Final = Arrived(first=False, given=False, stands=False)
+
+
+def _deliver(plan: Plan, way: Way, content: ledger_pb2.EntryContent) -> Arrived:
+    """Takes note of one entry's content, which has been judged, and gives it to subscribers where it is news."""
+    try:
+        match content.WhichOneof("content"):
+            case "report" | "onward_report":
+                return take_report(plan, way, _report_in(content))
+            case "withdrawal":
+                withdrawal = content.withdrawal
+                subject = Subject(withdrawal.originator_node or way.via, _withdrawn_id(withdrawal))
+                return take_withdrawal(plan, way, subject, withdrawal)
+            case _:
+                return _NOTHING
+    except Contradiction as error:
+        raise _Unusable(str(error)) from error
+
+
+def _report_in(content: ledger_pb2.EntryContent) -> report_pb2.Report:
+    return content.onward_report.report if content.HasField("onward_report") else content.report
 
 
 def _withdrawn_id(withdrawal: ledger_pb2.Withdrawal) -> bytes:
@@ -242,8 +366,3 @@ def _withdrawn_id(withdrawal: ledger_pb2.Withdrawal) -> bytes:
     if not (0 <= withdrawal.time.seconds < _END_OF_TIME_S and 0 <= withdrawal.time.nanos < 1_000_000_000):
         raise _Unusable("withdraws a report at a time that is not in the years 1970 to 2200")
     return report_id.bytes
-
-
-def _kind(report: report_pb2.Report) -> int:
-    kind = kind_of(report)
-    return 0 if kind is None else int(kind.report_kind)

@@ -11,25 +11,34 @@ from typing import Final
 from signalfire.v1 import report_pb2
 
 from policy import bundle
-from policy.decide import Decision, Outcome
-from policy.errors import PolicyError, Problem
+from policy.decide import BuiltIn, Circumstances, Decision, Outcome, withheld
+from policy.errors import ObligationError, PolicyError, Problem
+from policy.vocabulary import Posture
 
 NO_BUNDLE: Final = "(no valid trust bundle of the partner)"
 """Built-in reason: nothing can be sealed to a partner whose keys are not known or have expired."""
 
+NO_POLICY: Final = "(no policy in force)"
+"""Built-in reason: no policy was ever activated, or none that is believed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rulebook:
-    """A compiled bundle, the partners that it decides for, and the posture that it is asked under.
+    """A compiled bundle, the partners that it decides for, and what the officers declared beside it.
 
     Every partner of the configuration gets a decision, also one for whom the bundle has no file: it is withheld, and
-    that
-    is on record.
+    that is on record. Without a bundle (None) everything is withheld.
     """
 
-    policy: bundle.Bundle
+    policy: bundle.Bundle | None
     partners: tuple[str, ...]
     posture: str
+    suspended: frozenset[str] = frozenset()
+
+    @classmethod
+    def none(cls, partners: Iterable[str]) -> Rulebook:
+        """No policy is in force."""
+        return cls(None, tuple(sorted(partners)), Posture.ROUTINE)
 
     @classmethod
     def load(cls, directory: Path, node: str, partners: Iterable[str]) -> Rulebook:
@@ -47,20 +56,42 @@ class Rulebook:
 
     @property
     def digest(self) -> bytes:
-        """SHA-256 of the bundle, 32 bytes."""
-        return self.policy.digest
+        """SHA-256 of the bundle, 32 bytes; empty where none is in force."""
+        return b"" if self.policy is None else self.policy.digest
 
-    def decide(self, report: report_pb2.Report, partner: str, now: datetime, *, usable: bool) -> Decision:
+    def circumstances(self, now: datetime, accepted: datetime, *, clock_trusted: bool) -> Circumstances:
+        """What a decision made now about a report that was accepted then depends on."""
+        return Circumstances(now, self.posture, accepted, clock_trusted, self.suspended)
+
+    def decide(
+        self, report: report_pb2.Report, partner: str, circumstances: Circumstances, *, usable: bool
+    ) -> Decision:
         """What becomes of `report` for `partner`. `usable`: the partner's keys are known and in force."""
-        if not usable:
-            return Decision(Outcome.WITHHELD, partner, NO_BUNDLE)
-        return self.policy.decide(report, partner, now, self.posture)
+        if self.policy is None:
+            return withheld(partner, NO_POLICY)
+        if not usable and partner not in circumstances.suspended:
+            return withheld(partner, NO_BUNDLE)
+        return self.policy.decide(report, partner, circumstances)
 
     def copy(
         self, report: report_pb2.Report, decision: Decision, was_released: Callable[[str, str], bool]
     ) -> tuple[Decision, report_pb2.Report | None]:
-        """The partner's copy, and the decision narrowed to what the partner has; no copy where nothing is left."""
+        """The partner's copy, and the decision narrowed to what the partner has; no copy where nothing is left, or
+        where what the rule obliges cannot be done.
+        """
+        assert self.policy is not None  # without a policy nothing is released
         narrowed = self.policy.narrow(report, decision, was_released)
         if narrowed.outcome is not Outcome.RELEASED:
             return narrowed, None
-        return narrowed, self.policy.transform(report, narrowed, was_released)
+        try:
+            return narrowed, self.policy.transform(report, narrowed, was_released)
+        except ObligationError as error:
+            failed = f'rule "{narrowed.rule}": {error}'
+            return withheld(decision.partner, BuiltIn.POLICY_ERROR, error=failed, asked=narrowed.asked), None
+
+    def in_force(self, agreement: str, now: datetime, *, clock_trusted: bool) -> bool:
+        """Whether an agreement that a release cited is in force at `now` under this policy."""
+        if self.policy is None or not clock_trusted:
+            return False
+        found = self.policy.agreements.get(agreement)
+        return found is not None and found.from_ <= now < found.until

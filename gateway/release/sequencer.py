@@ -20,10 +20,11 @@ from typing import Any, Generic, Protocol, TypeVar
 from gateway.ledger.errors import LedgerError, StoreError
 from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
-from gateway.ledger.stores import Store
+from gateway.ledger.stores import Store, StoreReader
 from gateway.release.errors import StepBroken, StepRefused, Unavailable
 from gateway.release.heads import Head, Heads
 from gateway.release.plan import FeedEntry, Plan
+from gateway.release.rulebook import Rulebook
 from gateway.release.signatory import Partner, Signatory
 
 log = logging.getLogger(__name__)
@@ -90,6 +91,8 @@ class Sequencer:
         limits: SequencerLimits,
         listener: Callable[[Durable], None],
         monotonic: Callable[[], float],
+        rulebook: Callable[[StoreReader], Rulebook],
+        clock_trusted: Callable[[], bool] = lambda: True,
     ) -> None:
         self._open_store = open_store
         self._signatory = signatory
@@ -98,6 +101,9 @@ class Sequencer:
         self._limits = limits
         self._listener = listener
         self._monotonic = monotonic
+        self._read_rulebook = rulebook
+        self._rulebook = Rulebook.none(())
+        self._clock_trusted = clock_trusted
         self._queue: asyncio.Queue[_Queued[Any]] = asyncio.Queue(limits.queue)
         # One thread, so that the store's connection and the heads have one owner.
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="sequencer")
@@ -115,6 +121,11 @@ class Sequencer:
     def waiting(self) -> int:
         """Steps that wait for the next commit."""
         return self._queue.qsize()
+
+    @property
+    def rulebook(self) -> Rulebook:
+        """The policy in force: that of the last durable commit."""
+        return self._rulebook
 
     def heads(self) -> list[Head]:
         """The durable heads as of now."""
@@ -198,6 +209,10 @@ class Sequencer:
             await self._recover()
             return
         self._heads.adopt(plan.changed, plan.ended)
+        if plan.rulebook.suspended != self._rulebook.suspended:
+            # Openings that a suspended partner was given as hashes alone do not open what is sealed to him later.
+            self._heads.without_epochs()
+        self._rulebook = plan.rulebook
         self._listener(
             Durable(
                 checkpoints,
@@ -239,7 +254,15 @@ class Sequencer:
         """Applies every step that has not failed before. None: one has failed now in a way that may have left a
         trace.
         """
-        plan = Plan(self._heads, store, self._signatory, self._partners(), self._now_ns)
+        plan = Plan(
+            self._heads,
+            store,
+            self._signatory,
+            self._partners(),
+            self._now_ns,
+            self._rulebook,
+            clock_trusted=self._clock_trusted(),
+        )
         for place, queued in enumerate(batch):
             if isinstance(outcomes.get(place), StepBroken):
                 continue
@@ -269,6 +292,8 @@ class Sequencer:
         try:
             # Heads are read from what is durable, and without epochs: no content key outlives a commit in doubt.
             self._heads = Heads.restore(store)
+            # So is the policy in force: a commit in doubt may have changed it.
+            self._rulebook = self._read_rulebook(store)
         except LedgerError:
             store.close()
             raise

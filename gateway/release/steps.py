@@ -10,23 +10,37 @@ from dataclasses import dataclass
 
 from signalfire.v1 import ledger_pb2
 
+from gateway.ledger import bundle
 from gateway.ledger.checkpoint import Checkpoint
 from gateway.ledger.cosignature import CosignatureVerifier, cosign, verify_cosignature
 from gateway.ledger.errors import LedgerError, NoteError
 from gateway.ledger.merkle import leaf_hash
-from gateway.ledger.note import Note
+from gateway.ledger.note import Note, SignatureLine, verify_note
 from gateway.ledger.origin import Origin
 from gateway.ledger.statement import EntryStatement, EntryStatementKind
-from gateway.ledger.stores import CosignatureKind, CosignatureRow, UnopenableRow
+from gateway.ledger.stores import CosignatureKind, CosignatureRow, LedgerId, UnopenableRow
+from gateway.release import groups
 from gateway.release.opening import Opener
-from gateway.release.plan import Plan
+from gateway.release.plan import SEGMENT_BYTES, Plan
 from gateway.release.replica import IncomingBatch, Received, receive
 from gateway.release.signatory import Partner
 from gateway.reports.limits import ReportLimits
+from gateway.seal.errors import SealError
 
 
 class SignatureError(LedgerError):
     """A further signature on a checkpoint was refused."""
+
+
+class UnverifiedAnswer(SignatureError):
+    """A recipient's answer says what is so of the first `covered` entries, and no key that is believed has signed it.
+
+    One that repeats what was said before its keys changed looks so.
+    """
+
+    def __init__(self, text: str, covered: int) -> None:
+        super().__init__(text)
+        self.covered = covered
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +66,12 @@ class ReceiveBatch:
 class KeepCosignature:
     """Keeps a receipt for an own ledger, or a partner's post-quantum line on a replica.
 
-    The note's text must be that of the checkpoint that the store holds for its size: a signature over anything else is
-    refused, and when it is a valid one it contradicts what this node holds.
+    Rules, in order:
+
+    1. The note's text is that of the checkpoint that the store holds for its size: a signature over anything else is
+       refused, and when it is a valid one it contradicts what this node holds.
+    2. What is covered already is kept as it is, whoever signs it now: keys may have changed since.
+    3. A key of the partner has signed. Its line alone is kept.
     """
 
     origin: Origin
@@ -64,38 +82,47 @@ class KeepCosignature:
 
     def apply(self, plan: Plan) -> int:
         """Verifies and keeps. Returns the size that is now covered. Raises SignatureError."""
-        verifiers: Sequence[CosignatureVerifier] = (
-            self.partner.receipt if self.kind is CosignatureKind.RECEIPT else self.partner.pq
-        )
         try:
-            checkpoint = _covered(plan, self.origin, self.note, verifiers)
+            note = Note.parse(self.note)
+            checkpoint = Checkpoint.parse(note.text)
         except NoteError as error:
             raise SignatureError(f"{self.origin}: {self.kind} of {self.partner.node}: {error}") from error
-        head = plan.replica(self.origin)
-        assert head is not None  # `_covered` found its checkpoint
-        held = plan.store.cosignature(head.id, self.kind, checkpoint.size)
+        ledger = _on_record(plan, self.origin, checkpoint, note.text)
+        held = plan.store.cosignature(ledger, self.kind, checkpoint.size)
         if held is not None:
             # Said before, or covered since: a signature that is repeated costs no commit.
             return held.size
-        plan.commit.cosignatures.append(CosignatureRow(head.id, self.kind, checkpoint.size, self.note, plan.now_ns))
+        try:
+            line = self._signed(note)
+        except NoteError as error:
+            raise UnverifiedAnswer(
+                f"{self.origin}: {self.kind} of {self.partner.node}: {error}", checkpoint.size
+            ) from error
+        kept = Note(note.text, (line,)).encode()
+        plan.commit.cosignatures.append(CosignatureRow(ledger, self.kind, checkpoint.size, kept, plan.now_ns))
         return checkpoint.size
 
+    def _signed(self, note: Note) -> SignatureLine:
+        verifiers: Sequence[CosignatureVerifier] = (
+            self.partner.receipt if self.kind is CosignatureKind.RECEIPT else self.partner.pq
+        )
+        for line in note.signatures:
+            for verifier in verifiers:
+                if (line.name, line.key_id) == (verifier.name, verifier.key_id):
+                    verify_cosignature(note.text, line, verifier)
+                    return line
+        raise NoteError("no signature by a key that the trust bundle names")
 
-def _covered(plan: Plan, origin: Origin, raw: bytes, verifiers: Sequence[CosignatureVerifier]) -> Checkpoint:
-    note = Note.parse(raw)
-    checkpoint = Checkpoint.parse(note.text)
+
+def _on_record(plan: Plan, origin: Origin, checkpoint: Checkpoint, text: str) -> LedgerId:
+    """The number of the ledger that holds exactly this checkpoint. Raises SignatureError."""
     head = plan.heads.get(origin)
     stored = None if head is None or checkpoint.origin != origin else plan.store.checkpoint(head.id, checkpoint.size)
-    if stored is None:
+    if head is None or stored is None:
         raise SignatureError(f"{origin}: a signature on {checkpoint.origin} size {checkpoint.size}, which is not here")
-    if Note.parse(stored).text != note.text:
+    if Note.parse(stored).text != text:
         raise SignatureError(f"{origin}: a signature on another checkpoint of size {checkpoint.size} than the one here")
-    for line in note.signatures:
-        for verifier in verifiers:
-            if (line.name, line.key_id) == (verifier.name, verifier.key_id):
-                verify_cosignature(note.text, line, verifier)
-                return checkpoint
-    raise SignatureError(f"{origin}: no signature by a key that the trust bundle names")
+    return head.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,38 +150,49 @@ class SignPostQuantum:
 
 @dataclass(frozen=True, slots=True)
 class KeepUnopenable:
-    """Keeps a partner's signed statement that an entry of an own ledger cannot be used."""
+    """Keeps a partner's signed statement that an entry of an own ledger cannot be used, once for each entry.
+
+    The rules are those of `KeepCosignature`: about an entry that is here; once; by a key of the partner.
+    """
 
     origin: Origin
     note: bytes
     partner: Partner
     weight: int = 0
 
-    def apply(self, plan: Plan) -> EntryStatement:
-        """Verifies and keeps. Raises SignatureError."""
+    def apply(self, plan: Plan) -> EntryStatement | None:
+        """Verifies and keeps; None where one about this entry is on record. Raises SignatureError."""
         head = plan.heads.get(self.origin)
         try:
-            statement = EntryStatement.open(
-                self.note,
-                self.partner.gateway,
-                kind=EntryStatementKind.UNOPENABLE,
-                node=self.partner.node,
-                origin=self.origin,
+            note = Note.parse(self.note)
+            statement = EntryStatement.read(
+                note.text, kind=EntryStatementKind.UNOPENABLE, node=self.partner.node, origin=self.origin
             )
         except NoteError as error:
             raise SignatureError(f"{self.origin}: {error}") from error
         if head is None or statement.index >= head.edge.size:
             raise SignatureError(f"{self.origin}: a statement about entry {statement.index}, which is not there")
+        if plan.store.statement(head.id, statement.index) is not None:
+            return None
         entry = plan.store.entry(head.id, statement.index)
         if entry is None or leaf_hash(entry) != statement.leaf_hash:
             raise SignatureError(f"{self.origin}: a statement about another entry {statement.index} than the one here")
-        plan.commit.unopenable.append(UnopenableRow(head.id, statement.index, self.note, plan.now_ns))
+        try:
+            verify_note(note, self.partner.gateway)
+        except NoteError as error:
+            raise UnverifiedAnswer(f"{self.origin}: {error}", statement.index + 1) from error
+        kept = note.of_keys(self.partner.gateway).encode()
+        plan.commit.unopenable.append(UnopenableRow(head.id, statement.index, kept, plan.now_ns))
         return statement
 
 
 @dataclass(frozen=True, slots=True)
 class Succeed:
-    """Ends an own ledger that cannot go on and opens its next generation, which names what both ends agree on."""
+    """Ends an own ledger that cannot go on and opens its next generation, which names what both ends agree on.
+
+    The recipient follows the successor alone. What the ledger that ends holds above its last receipt, this very commit
+    included, is therefore sealed into the successor again, in its order; a recipient that has it delivers it once.
+    """
 
     origin: Origin
     reason: ledger_pb2.SuccessionReason.ValueType
@@ -174,6 +212,7 @@ class Succeed:
         if receipt is not None:
             checkpoint = Checkpoint.parse(Note.parse(receipt.note).text)
             agreed.agreed_size, agreed.agreed_root = checkpoint.size, checkpoint.root
+        unconfirmed, lost = _unconfirmed(plan, current)
         # A store from before a succession may not know the generation that its partner holds: all up to it have ended.
         ending = current
         while ending.generation < self.origin.generation:
@@ -181,14 +220,59 @@ class Succeed:
             ending = ending.successor()
         successor = self.origin.successor()
         plan.end(self.origin, successor)
-        plan.writer_of(successor).append(ledger_pb2.EntryContent(succession=agreed).SerializeToString())
+        writer = plan.writer_of(successor)
+        writer.append(ledger_pb2.EntryContent(succession=agreed).SerializeToString())
+        for ledger, index, content in unconfirmed:
+            moved = groups.seal(writer, content)
+            if not content.HasField("withdrawal"):
+                plan.commit.moved.append((ledger, index, writer.head.id, moved))
         record_event(
             plan,
             kind="ledger-succeeded",
-            detail=f"{self.origin} ended ({ledger_pb2.SuccessionReason.Name(self.reason)}); {successor} goes on",
+            detail=(
+                f"{self.origin} ended ({ledger_pb2.SuccessionReason.Name(self.reason)}); {successor} goes on, with"
+                f" {len(unconfirmed)} reports and withdrawals again that have no receipt; {lost} more do not open"
+            ),
             evidence=[self.evidence],
         )
         return successor
+
+
+def _unconfirmed(plan: Plan, origin: Origin) -> tuple[list[tuple[LedgerId, int, ledger_pb2.EntryContent]], int]:
+    """The reports and withdrawals of an own ledger above its last receipt, durable or in this plan, in order and with
+    their places; and how many entries there do not open, which must not keep the successor from opening.
+    """
+    if plan.replica(origin) is None:
+        return [], 0
+    writer = plan.writer_of(origin)
+    ledger, size = writer.head.id, writer.head.edge.size
+    receipt = plan.store.cosignature(ledger, CosignatureKind.RECEIPT)
+    opener = Opener(plan.signatory.node, plan.signatory.sealing)
+
+    def fetch(index: int) -> bytes:
+        return writer.entries[index - size] if index >= size else plan.store.entry(ledger, index) or b""
+
+    found: list[tuple[LedgerId, int, ledger_pb2.EntryContent]] = []
+    lost = 0
+    position = 0 if receipt is None else receipt.size
+    while position < writer.next_index:
+        if position < size:
+            # Whole segments, for each holds many entries. A receipt is for the end of one.
+            run = plan.store.run(ledger, position, SEGMENT_BYTES)
+            assert run is not None, "the ledger goes on"
+            entries = bundle.decode(run.entries, run.count, allow_absent=True)
+        else:
+            entries = writer.entries
+        for index, entry in enumerate(entries, position):
+            try:
+                content = opener.content(origin, index, entry, fetch) if entry else None
+            except SealError:
+                lost += 1
+                continue
+            if content is not None and content.WhichOneof("content") in ("report", "onward_report", "withdrawal"):
+                found.append((ledger, index, content))
+        position += len(entries)
+    return found, lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,8 +308,6 @@ class RecordEvent:
         plan.commit.meta.update(self.meta)
 
 
-def record_event(plan: Plan, *, kind: str, detail: str, evidence: list[bytes]) -> None:
-    """Appends a node event to the decisions ledger of `plan`."""
-    event = ledger_pb2.NodeEvent(kind=kind, detail=detail, evidence=evidence)
-    event.time.FromNanoseconds(plan.now_ns)
-    plan.decisions().append(ledger_pb2.EntryContent(node_event=event).SerializeToString())
+def record_event(plan: Plan, *, kind: str, detail: str, evidence: list[bytes]) -> int:
+    """Appends a node event to the decisions ledger of `plan`. Returns its index."""
+    return plan.record_event(kind, detail, evidence)

@@ -33,6 +33,8 @@ from gateway.reports.violations import Violation
 
 SECOND_NS: Final = 1_000_000_000
 HOUR_NS: Final = 3_600 * SECOND_NS
+_DERIVED_HOURS: Final = 2
+"""The most that a coarsened time may be uncertain by: an hour of its own, and one of coarsening."""
 _END_OF_TIME_S: Final = int(datetime(2201, 1, 1, tzinfo=UTC).timestamp())
 _QUOTED_CHARACTERS: Final = 48
 
@@ -134,13 +136,23 @@ class Examination:
     and its name. A check that finds nothing costs no text.
     """
 
-    __slots__ = ("complete", "countries", "found", "limits", "slack_ns")
+    __slots__ = ("complete", "countries", "derived", "found", "limits", "slack_ns")
 
-    def __init__(self, limits: ReportLimits, countries: frozenset[str], *, complete: bool, slack_ns: int) -> None:
-        """`complete`: required fields must be there. `slack_ns`: how far times may contradict each other."""
+    def __init__(
+        self,
+        limits: ReportLimits,
+        countries: frozenset[str],
+        *,
+        complete: bool,
+        slack_ns: int,
+        derived: frozenset[str] = frozenset(),
+    ) -> None:
+        """`complete`: required fields must be there. `slack_ns`: how far times may contradict each other. `derived`:
+        the paths of what was coarsened."""
         self.limits = limits
         self.countries = countries
         self.complete = complete
+        self.derived = derived
         self.slack_ns = slack_ns
         self.found: list[Violation] = []
 
@@ -256,7 +268,7 @@ class Examination:
         return None
 
     def uncertainty(self, present: bool, duration: Duration, where: str, name: str) -> None:
-        """A required standard uncertainty of 0 to 1 h (rules 1 and 7)."""
+        """A required standard uncertainty of 0 to 1 h, or to 2 h where it was coarsened (rules 1 and 7)."""
         if not present:
             self.absent(where, name, _UNCERTAINTY_REMEDY)
             return
@@ -265,10 +277,13 @@ class Examination:
             problem = f"is {seconds} s and {nanos} ns, which is negative"
         elif nanos >= SECOND_NS:
             problem = f"has {nanos} ns, which is a second or more"
-        elif seconds * SECOND_NS + nanos > HOUR_NS:
-            problem = f"is {seconds} s and {nanos} ns, which is more than 1 h"
-        else:
+        elif seconds * SECOND_NS + nanos <= HOUR_NS:
             return
+        else:
+            hours = _DERIVED_HOURS if (f"{where}.{name}" if where else name) in self.derived else 1
+            if seconds * SECOND_NS + nanos <= hours * HOUR_NS:
+                return
+            problem = f"is {seconds} s and {nanos} ns, which is more than {hours} h"
         self.wrong(where, name, problem, _UNCERTAINTY_REMEDY)
 
     def not_after(

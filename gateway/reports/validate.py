@@ -5,17 +5,20 @@ order, are those of `signalfire/v1/report.proto`:
 
 1. The conventions of every field (`gateway.reports.fields`) and shape (`gateway.reports.geometry`).
 2. The originator is this node (C2 door), or the node whose ledger brought the report (partner's door).
-3. The report time is at most `max_ahead` in the future (both doors) and at most `max_age` in the past (C2 door only:
-   a partner that was offline receives what is hours old, and the ledger says when it was sent).
+3. At the C2 door the report time is at most `max_ahead` in the future and at most `max_age` in the past. Not at the
+   partner's: what comes there is judged once, so a clock that is slow here must not cost warnings (`clock_warning`
+   flags them); and a partner that was offline receives what is hours old, and the ledger says when it was sent.
 4. The valid time is not after the report time; of a predicted track point, at most `max_prediction_ahead` after it.
 5. In live traffic only countries that exist are named; exercises and tests may use user-assigned codes.
 6. A reference names each report once and never the report itself.
-7. Exactly one kind of content is set, and keeps the rules of its kind (`gateway.reports.content`).
+7. What was changed on the way is named, and only at the partner's door (`gateway.reports.derivations`).
+8. Exactly one kind of content is set, and keeps the rules of its kind (`gateway.reports.content`).
 
 At the partner's door a required field may be absent, for the origin's policy releases only what it names, save
 `report_id`, `originator_node`, `report_time`, `traffic_class`, `precedence`, `marking` (its policy and its level), and
 which kind it is. Whatever is present keeps every rule, but that times may contradict each other by
-`coarsening_slack` and corners of an area may have come together.
+`coarsening_slack`, that one that was coarsened may be uncertain by up to 2 h, and that corners of an area may have come
+together.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from signalfire.v1 import report_pb2
 
 from gateway.reports.content import CONTENT_CHECKS
 from gateway.reports.countries import ASSIGNED, NODE_CODES, UNKNOWN
+from gateway.reports.derivations import check_derivations, derived
 from gateway.reports.fields import (
     CAVEAT,
     COUNTRY_REMEDY,
@@ -69,7 +73,15 @@ def validate_submitted(report: report_pb2.Report, *, node: str, now: int, limits
     if originator != node and originator:
         problem = f"is {quoted(originator)}, and this gateway takes the reports of {node}"
         examination.wrong("", "originator_node", problem, f"send {node}, or push to the other node's gateway")
-    report_time = _check_envelope(examination, report, now)
+    report_time = _check_envelope(examination, report)
+    if report_time is not None and report_time - now > limits.max_ahead_ns:
+        examination.wrong(
+            "",
+            "report_time",
+            f"is {time_text(report_time)}, {seconds_text(report_time - now)} ahead of this gateway's clock, and at"
+            f" most {seconds_text(limits.max_ahead_ns)} are allowed",
+            _CLOCK_REMEDY,
+        )
     if report_time is not None and now - report_time > limits.max_age_ns:
         examination.wrong(
             "",
@@ -81,31 +93,36 @@ def validate_submitted(report: report_pb2.Report, *, node: str, now: int, limits
     return examination.found
 
 
-def validate_released(report: report_pb2.Report, *, origin: str, now: int, limits: ReportLimits) -> list[Violation]:
+def validate_released(report: report_pb2.Report, *, origin: str, limits: ReportLimits) -> list[Violation]:
     """Everything that is wrong with a report that came in a ledger of `origin`; empty: it may be believed.
 
-    `now` is this gateway's time in nanoseconds since 1970-01-01T00:00:00Z. `report` has come through
-    `gateway.reports.parse`.
+    `report` has come through `gateway.reports.parse`.
     """
-    examination = Examination(limits, _countries(report), complete=False, slack_ns=limits.coarsening_slack_ns)
+    examination = Examination(
+        limits,
+        _countries(report),
+        complete=False,
+        slack_ns=limits.coarsening_slack_ns,
+        derived=derived(report) if report.derivations else frozenset(),
+    )
     originator = report.originator_node
     examination.country(originator, "", "originator_node", Need.ALWAYS_RELEASED)
     if originator != origin and originator:
         problem = f"is {quoted(originator)}, and the ledger that holds it is that of {origin}"
         examination.wrong("", "originator_node", problem, "release a node's reports in its own ledgers")
-    _check_envelope(examination, report, now)
+    _check_envelope(examination, report)
     return examination.found
 
 
 def clock_warning(report: report_pb2.Report, now: int, limits: ReportLimits) -> str | None:
     """What to flag about the clock of a report that was taken; None: nothing.
 
-    Flagged is a report time more than `flag_offset` and at most `max_ahead` after `now` (nanoseconds since 1970).
+    Flagged is a report time more than `flag_offset` after `now` (nanoseconds since 1970).
     """
     stamp = report.report_time
     report_time = stamp.seconds * SECOND_NS + stamp.nanos
     ahead = report_time - now
-    if not limits.flag_offset_ns < ahead <= limits.max_ahead_ns:
+    if ahead <= limits.flag_offset_ns:
         return None
     return (
         f"report_time of {report.report_id} from {report.originator_station or report.originator_node} is"
@@ -117,8 +134,8 @@ def _countries(report: report_pb2.Report) -> frozenset[str]:
     return ASSIGNED if report.traffic_class == report_pb2.TRAFFIC_CLASS_LIVE else NODE_CODES
 
 
-def _check_envelope(examination: Examination, report: report_pb2.Report, now: int) -> int | None:
-    """Every rule but those on the originator and on age; the report time, where there is one, in nanoseconds."""
+def _check_envelope(examination: Examination, report: report_pb2.Report) -> int | None:
+    """Every rule but those on the originator and this clock; the report time, where there is one, in nanoseconds."""
     has = report.HasField
     limits = examination.limits
     examination.text(report.report_id, "", "report_id", UUID, Need.ALWAYS_RELEASED)
@@ -126,14 +143,6 @@ def _check_envelope(examination: Examination, report: report_pb2.Report, now: in
     examination.number(has("source_sequence"), report.source_sequence, "", "source_sequence", SOURCE_SEQUENCE)
     examination.text(report.event_id, "", "event_id", NAMING)
     report_time = examination.time(has("report_time"), report.report_time, "", "report_time", Need.ALWAYS_RELEASED)
-    if report_time is not None and report_time - now > limits.max_ahead_ns:
-        examination.wrong(
-            "",
-            "report_time",
-            f"is {time_text(report_time)}, {seconds_text(report_time - now)} ahead of this gateway's clock, and at"
-            f" most {seconds_text(limits.max_ahead_ns)} are allowed",
-            _CLOCK_REMEDY,
-        )
     kind = report.WhichOneof("content")
     valid_time = examination.time(has("valid_time"), report.valid_time, "", "valid_time")
     ahead_ns = limits.max_prediction_ahead_ns if kind == "track" and _may_be_ahead(examination, report) else 0
@@ -152,6 +161,8 @@ def _check_envelope(examination: Examination, report: report_pb2.Report, now: in
         examination.absent("", "threat", "send a threat with launch_country")
     if report.references:
         _check_references(examination, report)
+    if report.derivations:
+        check_derivations(examination, report)
     if kind is None:
         remedy = f"set one of {', '.join(CONTENT_CHECKS)}"
         examination.absent("", "content", remedy, Need.ALWAYS_RELEASED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -125,6 +126,19 @@ async def test_everything_that_is_wrong_is_said_at_once(world: World) -> None:
         "marking",
         "launch_detection.launch_point.longitude_deg",
     }
+
+
+async def test_the_log_names_what_was_wrong_with_a_refused_report_and_holds_nothing_of_its_content(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = report(report_id="42\nforged", threat__launch_area="\x1b[2JSECRET", launch_detection__object_count=4242)
+    with caplog.at_level(logging.INFO):
+        await submit_bytes(world.places["JPN"], request_of(bad))
+    (line,) = (record.getMessage() for record in caplog.records if " refused (" in record.getMessage())
+    assert line == (
+        "report '42\\nforged' of spiffe://jpn/c2/sensors refused (invalid): report_id, threat.launch_area,"
+        " launch_detection.object_count"
+    )
 
 
 async def test_a_report_of_one_mebibyte_is_refused_for_its_size_and_does_not_end_the_stream(world: World) -> None:

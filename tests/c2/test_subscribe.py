@@ -135,8 +135,8 @@ async def test_a_cursor_that_is_none_of_this_store_is_refused_with_what_to_do(wo
         f"{store}:": "is none",
         f"{store.upper()}:{number} ": "is none",
         f"{store}:{10**18}": "ahead of this gateway's store",
-        f"{'0' * 16}:1": "another store",
-        foreign: "another store",
+        f"{'0' * 16}:1": "no run that",
+        foreign: "no run that",
     }.items():
         with pytest.raises(ClientError, match=problem):
             await world.collect("KOR", cursor=cursor)
@@ -184,8 +184,10 @@ async def test_live_exercise_and_test_never_cross(world: World) -> None:
         home = await world.collect("JPN", [each], cursor=starts["JPN"], include_own=True)
         assert named(home) == [own.report_id]
 
-    # A withdrawal goes with the class of what it withdraws, whatever the class of the report that withdraws it.
-    await world.push_one("JPN", cancellation(made[EXERCISE].report_id, traffic_class=LIVE))
+    # A report is recalled within its own class alone, and its withdrawal goes with that class.
+    crossing = await world.push_one("JPN", cancellation(made[EXERCISE].report_id, traffic_class=LIVE))
+    assert crossing.code == c2_pb2.REFUSAL_CODE_NOT_GRANTED
+    await world.push_one("JPN", cancellation(made[EXERCISE].report_id, traffic_class=EXERCISE))
     await world.inboxes["KOR"].withdrawal(made[EXERCISE].report_id)
     assert f"-{made[EXERCISE].report_id}" in named(await world.collect("KOR", [EXERCISE], cursor=starts["KOR"]))
     assert f"-{made[EXERCISE].report_id}" not in named(await world.collect("KOR", [LIVE], cursor=starts["KOR"]))

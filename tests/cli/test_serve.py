@@ -60,12 +60,21 @@ def test_a_bad_configuration_is_refused_with_file_line_and_what_to_do(
     assert words in result.output
 
 
-def test_a_policy_that_does_not_compile_is_refused_before_a_port_is_open(stopped: World) -> None:
+def test_check_refuses_a_policy_that_does_not_compile(stopped: World) -> None:
     place = stopped.places["JPN"]
     (place.policy / "partners" / "USA.yaml").write_text("partner: USA\nrules: none\n", "utf-8")
-    result = CliRunner().invoke(main, ["serve", "--config", str(place.config)])
+    result = CliRunner().invoke(main, ["serve", "--config", str(place.config), "--check"])
     assert result.exit_code == 1
     assert "USA.yaml:2" in result.output
+
+
+def test_check_refuses_a_policy_that_is_not_the_one_that_was_signed(stopped: World) -> None:
+    place = stopped.places["JPN"]
+    with (place.policy / "policy.yaml").open("a", encoding="utf-8") as file:
+        file.write("# one more word\n")
+    result = CliRunner().invoke(main, ["serve", "--config", str(place.config), "--check"])
+    assert result.exit_code == 1
+    assert "Sign what is there" in result.output
 
 
 def test_an_absent_configuration_is_refused() -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from itertools import pairwise
+from pathlib import Path
 
 import grpc
 import pytest
 from signalfire.v1 import c2_pb2, report_pb2
 
 from gateway.client import Client, ClientError, Result
+from gateway.identity import nation
 from tests.client.steered import Context, Home, Steered, Submitting
 from tests.reports.examples import report_id
 
@@ -249,6 +253,56 @@ async def test_an_error_of_the_caller_s_own_iterable_reaches_him_when_all_before
             await push(address)
     assert Counter(got) == Counter(ids(3))
     assert service.accepted == dict.fromkeys(ids(3), 1)
+
+
+@pytest.mark.parametrize("wrong", ["not a report", None, {"report_id": report_id(2)}])
+async def test_an_item_that_is_no_report_is_an_error_for_the_caller_when_all_before_it_is_answered(
+    home: Home, wrong: object
+) -> None:
+    got = []
+
+    async def push(address: str) -> None:
+        async for result in home.dial(address).submit([*reports(2), wrong, *reports(3)]):  # type: ignore[list-item]
+            got.append(result.report_id)
+
+    async with asyncio.timeout(PATIENCE_S), home.serving(Steered([answer_all])) as address:
+        with pytest.raises(TypeError, match="was given to be pushed; give"):
+            await push(address)
+    assert got == ids(2)
+
+
+async def test_what_is_sent_again_is_what_was_given_though_the_caller_has_changed_it_since(home: Home) -> None:
+    def reusing() -> Iterator[report_pb2.Report]:
+        one = report_pb2.Report()
+        for each in ids(5):
+            one.report_id = each
+            yield one
+
+    service = Steered([lost_after(0, 3, grpc.StatusCode.UNAVAILABLE), answer_all])
+    async with home.serving(service) as address:
+        results = await submitted(home, address, reusing())
+    assert [result.report_id for result in results] == ids(5)
+    assert service.accepted == dict.fromkeys(ids(5), 1)
+
+
+async def test_a_call_that_outlived_its_certificate_goes_on_with_the_one_that_is_on_disk_by_then(
+    home: Home, tmp_path: Path
+) -> None:
+    renewing = Home(home.node, home.keys, tmp_path / "c2")
+    shutil.copytree(home.client, renewing.client)
+
+    async def expire(service: Steered, requests: Requests, context: Context) -> Responses:
+        request = await anext(requests)
+        yield service.take(0, request.report.report_id)
+        nation.issue_c2(home.keys.parent / "pki", "sensors", tmp_path / "new", now=datetime.now(UTC))
+        for name in ("c2.key.pem", "c2.crt.pem"):
+            (tmp_path / "new" / name).replace(renewing.client / name)
+        await context.abort(grpc.StatusCode.UNAUTHENTICATED, "it expired")
+
+    service = Steered([expire, answer_all])
+    async with home.serving(service) as address:
+        results = await submitted(renewing, address, reports(5))
+    assert Counter(result.report_id for result in results) == Counter(ids(5))
 
 
 @pytest.mark.parametrize(

@@ -288,12 +288,6 @@ RECEIPTS: list[tuple[str, Callable[[World, LedgerRow], bytes]]] = [
             Checkpoint(IMMEDIATE, row(w, IMMEDIATE).size, row(w, IMMEDIATE).root).text(), receipt_key(w, "KOR")
         ),
     ),
-    ("another nation's key", lambda w, r: cosigned(Checkpoint(FLASH, r.size, r.root).text(), receipt_key(w, "USA"))),
-    (
-        "the post-quantum key",
-        lambda w, r: cosigned(Checkpoint(FLASH, r.size, r.root).text(), signatory(w.places["KOR"]).pq),
-    ),
-    ("a checkpoint without a cosignature", lambda w, r: _unsigned(w, r)),
     ("no checkpoint", lambda w, r: sign_note("a\nb\n", signatory(w.places["KOR"]).gateway).encode()),
 ]
 
@@ -321,6 +315,34 @@ async def test_a_receipt_for_anything_but_what_is_here_is_refused_and_not_kept(
     kept = [each for every in reader.ledgers() for each in reader.cosignatures(every.id)]
     reader.close()
     assert note not in [each.note for each in kept if each.kind is CosignatureKind.RECEIPT]
+    await world.carries("JPN", "KOR", "USA")
+
+
+REPEATED: list[tuple[str, Callable[[World, LedgerRow], bytes]]] = [
+    ("another nation's key", lambda w, r: cosigned(Checkpoint(FLASH, r.size, r.root).text(), receipt_key(w, "USA"))),
+    (
+        "the post-quantum key",
+        lambda w, r: cosigned(Checkpoint(FLASH, r.size, r.root).text(), signatory(w.places["KOR"]).pq),
+    ),
+    ("a checkpoint without a cosignature", lambda w, r: _unsigned(w, r)),
+]
+
+
+@pytest.mark.parametrize("make", [pytest.param(make, id=name) for name, make in REPEATED])
+async def test_what_a_receipt_has_covered_may_be_said_again_under_any_key_and_is_not_kept(
+    world: World, make: Callable[[World, LedgerRow], bytes]
+) -> None:
+    await until(lambda: receipt_size(world, FLASH) == row(world).size, "KOR has given its receipt")
+    note = make(world, row(world))
+    async with dialled(world.places["KOR"], world.places["JPN"]) as stream:
+        await stream.open(FLASH)
+        await stream.send(receipt=exchange_pb2.Receipt(note=note))
+        await stream.send(receipt=exchange_pb2.Receipt(note=b"garbage"))
+        assert "note" in (await stream.ended()).details
+    reader = SqliteReader(world.places["JPN"].store)
+    kept = [each.note for every in reader.ledgers() for each in reader.cosignatures(every.id)]
+    reader.close()
+    assert note not in kept
     await world.carries("JPN", "KOR", "USA")
 
 

@@ -272,7 +272,6 @@ UNUSABLE: list[tuple[str, Callable[[Forge], list[bytes]]]] = [
     ("a report of the recipient's own", sealed(of_report(report(node="KOR")))),
     ("a report that breaks a rule", sealed(of_report(report(launch_detection__launch_point__latitude_deg=91.0)))),
     ("a report with nothing in it", sealed(of_report(report_pb2.Report()))),
-    ("a report from the future", sealed(of_report(report(report_time__seconds=4_000_000_000)))),
     ("a decision record", sealed(ledger_pb2.EntryContent(decision_record=ledger_pb2.DecisionRecord()))),
     ("nothing", sealed(ledger_pb2.EntryContent())),
     ("the withdrawal of nothing", sealed(withdrawal(report_id=""))),

@@ -15,7 +15,7 @@ from gateway.identity.node_keys import NodeKeys, SecretKind, kind_of, read_secre
 from gateway.identity.private_files import make_private_directory, read_private, write_private
 from tests.identity.world import World
 
-KEY_FILES = [kind.file_name for kind in SecretKind if kind is not SecretKind.ROOT]
+KEY_FILES = [kind.file_name for kind in SecretKind if kind not in (SecretKind.ROOT, SecretKind.OFFICER)]
 ALL_FILES = ["gateway.key.pem", "gateway.crt.pem", *KEY_FILES]
 
 

@@ -24,7 +24,7 @@ from signalfire.v1 import c2_pb2, ledger_pb2, officer_pb2, report_pb2
 
 from gateway import config as configuration
 from gateway.client import CaughtUp, Client, Received, Result, Withdrawn
-from gateway.demo.deployment import PUSHER, READER, Deployed, deploy
+from gateway.demo.deployment import PUSHER, READER, Deployed, approve, deploy
 from gateway.identity import nation
 from gateway.identity.spiffe import Role, SpiffeId, dns_name
 from gateway.identity.tls import KeyPairFiles, channel_credentials, channel_options, roots_from_files
@@ -33,6 +33,8 @@ from gateway.ledger.stores import LedgerRow
 from gateway.ledger.stores.sqlite import SqliteReader
 from gateway.node import Node
 from gateway.reports.kinds import Kind
+from policy import Bundle
+from policy.approve.proofs import Proofs
 from tests.reports import examples
 
 PATIENCE_S: Final = 15.0
@@ -48,6 +50,29 @@ EVERY_CLASS: Final = (
 
 NARROW, UNGRANTED = "narrow", "stranger"
 """C2 systems of every nation: one with few grants, and one with none."""
+
+
+class _Remembered:
+    """The gateway's own proofs, each made once in a run of the tests: every world puts the same policies in force."""
+
+    def __init__(self) -> None:
+        self._proofs = Proofs()
+        self._unproved: dict[bytes, Sequence[str]] = {}
+        self._loosening: dict[tuple[bytes, bytes], str] = {}
+
+    def unproved(self, bundle: Bundle) -> Sequence[str]:
+        if bundle.digest not in self._unproved:
+            self._unproved[bundle.digest] = self._proofs.unproved(bundle)
+        return self._unproved[bundle.digest]
+
+    def loosening(self, old: Bundle, new: Bundle) -> str:
+        both = (old.digest, new.digest)
+        if both not in self._loosening:
+            self._loosening[both] = self._proofs.loosening(old, new)
+        return self._loosening[both]
+
+
+PROOFS: Final = _Remembered()
 
 _ALL_KINDS: Final = ["LaunchDetection", "Track", "ImpactPrediction", "Correction", "Cancellation", "AllClear"]
 _CLASSES: Final = ["LIVE", "EXERCISE", "TEST"]
@@ -114,6 +139,7 @@ def settle(
         for policy in (place.directory / "policy" / "partners").glob("*.yaml"):
             if policy.stem not in nodes:
                 policy.unlink()
+        approve(place, now=now)
         assert node == place.node
     return places
 
@@ -219,7 +245,7 @@ class World:
 
     async def start(self, name: str) -> Node:
         """Starts one nation's gateway, and a C2 system that receives from it."""
-        node = Node(configuration.load(self.places[name].config))
+        node = Node(configuration.load(self.places[name].config), prover=PROOFS)
         try:
             await node.start()
         except BaseException:

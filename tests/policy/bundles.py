@@ -12,9 +12,11 @@ posture: ROUTINE
 agreements:
   treaty:
     title: A treaty
+    basis: Signed and ratified
     parties: [JPN, KOR]
     from: 2024-01-01
     until: 2025-01-01
+    kinds: [LaunchDetection, Track, ImpactPrediction]
 field_sets:
   warning: [envelope@1, threat@1, launch@1, track@1, impact@1, recall@1]
 """

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from signalfire.v1 import report_pb2
 
-from policy import Bundle, Decision, Finding, Outcome
+from policy import Bundle, Circumstances, Decision, Finding, Outcome
 from tests.policy import reports
-from tests.policy.bundles import POLICY, RULE, WITHHOLD, compiled
+from tests.policy.bundles import POLICY, RULE, WITHHOLD, compiled, partner_file, problem_of
 
 PRK = 'report.threat.launch_country == "PRK"'
 DIVIDES_BY_ZERO = "1 / size(report.references) > 0"
@@ -23,7 +23,8 @@ def decide(
     posture: str = "ROUTINE",
     clock_trusted: bool = True,
 ) -> Decision:
-    return bundle.decide(report or reports.track(), "KOR", now, posture, clock_trusted=clock_trusted)
+    circumstances = Circumstances(now, posture, clock_trusted=clock_trusted)
+    return bundle.decide(report or reports.track(), "KOR", circumstances)
 
 
 def test_a_rule_releases_and_the_decision_says_which_and_why() -> None:
@@ -45,7 +46,7 @@ def test_nothing_is_released_unless_a_rule_releases_it() -> None:
 
 def test_a_partner_without_a_policy_gets_nothing() -> None:
     report = reports.track()
-    decision = compiled(RULE).decide(report, "USA", reports.NOW, "ROUTINE")
+    decision = compiled(RULE).decide(report, "USA", Circumstances(reports.NOW, "ROUTINE"))
     assert withheld(decision, "(partner has no policy)")
 
 
@@ -56,7 +57,10 @@ def test_nothing_is_released_to_whom_the_marking_does_not_name(releasable_to: tu
 
 
 def test_what_another_node_originated_is_withheld() -> None:
-    assert withheld(decide(compiled(RULE), reports.track(reports.envelope(node="USA"))), "(originated elsewhere)")
+    assert withheld(
+        decide(compiled(RULE), reports.track(reports.envelope(node="USA"))),
+        "(onward release not allowed by its originator)",
+    )
 
 
 def test_a_rule_is_about_the_kinds_that_it_names() -> None:
@@ -89,7 +93,7 @@ def test_a_withhold_rule_beats_every_release_rule_wherever_it_stands(order: tupl
 
 def test_a_withhold_rule_that_does_not_match_withholds_nothing() -> None:
     assert (
-        decide(compiled(RULE, WITHHOLD | {"when": 'report.threat.launch_country != "PRK"'})).outcome is Outcome.RELEASED
+        decide(compiled(RULE, WITHHOLD | {"when": 'report.threat.launch_country == "RUS"'})).outcome is Outcome.RELEASED
     )
 
 
@@ -97,14 +101,15 @@ def test_a_withhold_rule_that_does_not_match_withholds_nothing() -> None:
 @pytest.mark.parametrize("first", [True, False])
 def test_an_error_in_any_applicable_rule_withholds(failing: dict[str, str], first: bool) -> None:
     failing = failing | {"when": DIVIDES_BY_ZERO}
-    decision = decide(compiled(failing, RULE) if first else compiled(RULE, failing))
+    other = RULE | {"when": PRK}
+    decision = decide(compiled(failing, other) if first else compiled(other, failing))
     assert withheld(decision, "(policy error)")
     assert decision.error == 'rule "fails": divide by zero'
 
 
 def test_an_error_withholds_though_the_rule_that_fails_asks_for_another_posture() -> None:
     failing = RULE | {"name": "fails", "when": DIVIDES_BY_ZERO, "posture": "[IMMINENT]"}
-    assert withheld(decide(compiled(RULE, failing)), "(policy error)")
+    assert withheld(decide(compiled(RULE | {"when": PRK}, failing)), "(policy error)")
 
 
 def test_an_error_in_one_rule_is_not_absorbed_by_a_withhold_rule_that_matches() -> None:
@@ -115,21 +120,24 @@ def test_an_error_in_one_rule_is_not_absorbed_by_a_withhold_rule_that_matches() 
 def test_a_rule_of_another_kind_or_class_cannot_fail() -> None:
     failing = RULE | {"name": "fails", "when": DIVIDES_BY_ZERO}
     bundle = compiled(
-        RULE, failing | {"kinds": "[LaunchDetection]"}, failing | {"name": "f2", "traffic_classes": "[TEST]"}
+        RULE | {"when": PRK},
+        failing | {"kinds": "[LaunchDetection]"},
+        failing | {"name": "f2", "traffic_classes": "[TEST]"},
     )
     assert decide(bundle).outcome is Outcome.RELEASED
 
 
 def test_every_error_is_told() -> None:
     fails = RULE | {"when": DIVIDES_BY_ZERO}
-    decision = decide(compiled(fails | {"name": "one"}, fails | {"name": "two"}))
+    also = {"when": f"{DIVIDES_BY_ZERO} && true"}
+    decision = decide(compiled(fails | {"name": "one"}, fails | {"name": "two"} | also))
     assert decision.error == 'rule "one": divide by zero; rule "two": divide by zero'
     assert [trace.error for trace in decision.traces] == ["divide by zero", "divide by zero"]
 
 
 def test_the_first_release_rule_that_matches_names_the_fields() -> None:
-    first = RULE | {"name": "first", "fields": "[event_id]"}
-    second = RULE | {"name": "second"}
+    first = RULE | {"name": "first", "fields": "[event_id]", "when": PRK}
+    second = RULE | {"name": "second", "when": 'report.threat.launch_country in ["PRK"]'}
     assert decide(compiled(first, second)).rule == "first"
     assert decide(compiled(second, first)).rule == "second"
     assert not any(path.startswith("track.") for path in decide(compiled(first, second)).fields)
@@ -258,3 +266,71 @@ def test_deciding_leaves_the_report_as_it_is() -> None:
 def test_no_rule_can_be_named_like_a_built_in_reason() -> None:
     rules = compiled(RULE, WITHHOLD, policy=POLICY).partners["KOR"].rules
     assert not any(rule.name.startswith("(") for rule in rules)
+
+
+def test_of_two_rules_that_release_the_same_the_second_is_refused_for_it_never_decides() -> None:
+    problem = problem_of(partner_file(RULE, RULE | {"name": "again", "fields": "[event_id]", "when": PRK}))
+    assert problem.what == 'The rule "again" never decides: "a-rule" always decides before it.'
+    assert problem.line == 10
+
+
+def test_a_withhold_rule_may_stand_before_everything() -> None:
+    assert withheld(decide(compiled(WITHHOLD | {"name": "stop"}, RULE)), "stop")
+
+
+def test_a_suspended_partner_gets_nothing_whatever_the_rules_say() -> None:
+    circumstances = Circumstances(reports.NOW, "ROUTINE", suspended=frozenset({"KOR"}))
+    assert withheld(compiled(RULE).decide(reports.track(), "KOR", circumstances), "(partner suspended)")
+
+
+def test_a_rule_that_holds_reports_holds_them_from_their_acceptance_on() -> None:
+    bundle = compiled(RULE | {"hold_s": "60"})
+    accepted = reports.NOW
+    for seconds, outcome in ((0, Outcome.HELD), (59, Outcome.HELD), (60, Outcome.RELEASED)):
+        now = accepted + timedelta(seconds=seconds)
+        decision = bundle.decide(reports.track(), "KOR", Circumstances(now, "ROUTINE", accepted))
+        assert decision.outcome is outcome
+        assert decision.hold_until == (accepted + timedelta(seconds=60) if outcome is Outcome.HELD else None)
+
+
+def test_a_hold_is_never_over_while_the_clock_is_not_trusted() -> None:
+    late = reports.NOW + timedelta(days=1)
+    circumstances = Circumstances(late, "ROUTINE", reports.NOW, clock_trusted=False)
+    assert compiled(RULE | {"hold_s": "60"}).decide(reports.track(), "KOR", circumstances).outcome is Outcome.HELD
+
+
+def test_a_report_of_another_originator_goes_only_by_rules_that_name_it_and_only_where_it_may() -> None:
+    own, onward = RULE | {"when": PRK}, RULE | {"name": "onward", "originators": "[USA]"}
+    report = reports.track(reports.envelope(node="USA"))
+    report.marking.policy = "JPN"
+    bundle = compiled(own, onward)
+    assert withheld(decide(bundle, report), "(onward release not allowed by its originator)")
+    report.marking.onward_release.append("KOR")
+    assert decide(bundle, report).rule == "onward"
+    assert decide(bundle, reports.track()).rule == "a-rule"
+    assert withheld(decide(compiled(own), report), "(no rule releases it)")
+
+
+def test_nothing_goes_back_to_its_originator() -> None:
+    report = reports.track(reports.envelope(node="KOR"))
+    report.marking.onward_release.append("KOR")
+    assert withheld(decide(compiled(RULE), report), "(originated there)")
+    problem = problem_of(partner_file(RULE | {"originators": "[KOR]"}))
+    assert problem.what == "The rule is about reports of KOR, to KOR itself."
+
+
+def test_a_foreign_classification_counts_as_its_equivalent_and_without_one_nothing_goes() -> None:
+    report = reports.track()
+    report.marking.policy = "NATO"
+    assert withheld(decide(compiled(RULE), report), "(no equivalent classification)")
+    equal = POLICY + "equivalences:\n  NATO: {SECRET: SECRET}\n"
+    above = POLICY + "equivalences:\n  NATO: {SECRET: TOP_SECRET}\n"
+    assert decide(compiled(RULE, policy=equal), report).outcome is Outcome.RELEASED
+    assert withheld(decide(compiled(RULE, policy=above), report), "(above the ceiling)")
+
+
+def test_a_withhold_rule_cites_its_legal_basis_and_keeps_back_after_that_has_lapsed() -> None:
+    late = datetime(2026, 1, 1, tzinfo=UTC)
+    decision = decide(compiled(WITHHOLD | {"agreement": "treaty"}, RULE), now=late)
+    assert withheld(decision, "keep-back")
+    assert decision.agreement == "treaty"

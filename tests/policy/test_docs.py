@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from policy import BuiltIn, Classification, Kind, Limits, Posture, TrafficClass, cel, compile_bundle
+from policy import BuiltIn, Circumstances, Classification, Kind, Limits, Posture, TrafficClass, cel, compile_bundle
 from policy.document import Agreement, ReleaseRule
 from policy.fields import ALWAYS_RELEASED, BUILT_IN
 from tests.policy import reports
@@ -40,7 +40,9 @@ def test_every_limit_is_taught_with_its_default(limit: object) -> None:
 def test_the_first_policy_loads() -> None:
     files = dict(re.findall(r"```yaml\n# file: (\S+)\n(.*?)```", TEXT, re.DOTALL))
     bundle = compile_bundle({name: content.encode() for name, content in files.items()})
-    assert bundle.decide(reports.track(), "KOR", reports.NOW, bundle.posture).rule == "prk-launch-warning"
+    assert (
+        bundle.decide(reports.track(), "KOR", Circumstances(reports.NOW, bundle.posture)).rule == "prk-launch-warning"
+    )
 
 
 def test_every_condition_that_is_shown_compiles() -> None:

@@ -93,9 +93,9 @@ def test_a_scalar_is_the_text_that_stands_there_and_never_a_truth_or_a_number() 
     assert (rule.name, rule.reason) == ("2023", "yes")
 
 
-@pytest.mark.parametrize("key", ["ceiling", "fields", "agreement"])
-def test_a_withhold_rule_has_neither_ceiling_nor_fields_nor_agreement(key: str) -> None:
-    value = {"ceiling": "SECRET", "fields": "[warning]", "agreement": "treaty"}[key]
+@pytest.mark.parametrize("key", ["ceiling", "fields", "hold_s", "coarsen", "remark"])
+def test_a_withhold_rule_has_neither_ceiling_nor_fields_nor_obligations(key: str) -> None:
+    value = {"ceiling": "SECRET", "fields": "[warning]", "hold_s": "5"}.get(key, "{}")
     problem = problem_of(partner_file(WITHHOLD | {key: value}))
     assert problem.what == f'"{key}" stands in the rule "keep-back", which withholds.'
 
@@ -211,7 +211,7 @@ def test_an_agreement_binds_both_the_node_and_the_partner() -> None:
         ("2025-01-01", "2024-01-01", "ends before it begins"),
         ("2025-01-01", "2025-02-30", "is not a day"),
         ("2025-01-01", "1735689600", "is not a day"),
-        ("2025-01-01", "2025-01-01T00:00:00Z", "is not a day"),
+        ("2025-01-01", "2025-01-01T00:00", "is not a day"),
         ("    until: 2025-01-01\n", "", '"until" is missing from the agreement "treaty"'),
         ("title: A treaty", "titel: A treaty", '"titel" is not a key of the agreement "treaty"'),
         ("  treaty:", "  The Treaty:", "is not a name"),
@@ -247,3 +247,56 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
     ):
         assert sign in told
     assert list(found) == sorted(found)
+
+
+@pytest.mark.parametrize(
+    ("obligation", "what"),
+    [
+        ("coarsen: {}", '"coarsen" of the rule "a-rule" is empty.'),
+        ("coarsen: {position: {}}", 'The position in the rule "a-rule" is coarsened in no way, or in two.'),
+        (
+            "coarsen: {position: {grid_m: 5, round_m: 5}}",
+            'The position in the rule "a-rule" is coarsened in no way, or in two.',
+        ),
+        ("remark: {}", '"remark" of the rule "a-rule" is empty.'),
+        ("remark: {classification: TOP_SECRET}", 'The rule "a-rule" marks its copies above its own ceiling.'),
+    ],
+)
+def test_an_obligation_that_cannot_be_meant_is_refused(obligation: str, what: str) -> None:
+    key, _, value = obligation.partition(": ")
+    assert problem_of_rule(**{key: value}).what == what
+
+
+@pytest.mark.parametrize("hold", ["0", "-1", "1.5", "1h", "99999999"])
+def test_a_hold_is_a_whole_number_of_seconds(hold: str) -> None:
+    assert "is not a whole number of seconds from 1 to 2,678,400" in problem_of_rule(hold_s=hold).what
+
+
+@pytest.mark.parametrize("metres", ["0", "nan", "inf", "1e3", "-5", "many"])
+def test_a_grid_is_a_decimal_number_of_metres(metres: str) -> None:
+    assert "is not a number of metres" in problem_of_rule(coarsen=f"{{position: {{grid_m: {metres}}}}}").what
+
+
+def test_a_rule_cites_an_agreement_only_for_kinds_that_it_covers() -> None:
+    problem = problem_of_rule(kinds="[Cancellation]", agreement="treaty")
+    assert problem.what == "The agreement 'treaty' does not cover Cancellation."
+
+
+@pytest.mark.parametrize(
+    ("shared", "what"),
+    [
+        ("countries: {near: [Korea]}", "\"Korea\" is not a node's code"),
+        ("countries: {Near-by: [KOR]}", "is not a name for conditions"),
+        ("areas: {sea: {}}", 'The area "sea" has no form, or more than one.'),
+        ("areas: {sea: {circle: {centre: [38], radius_m: 5}}}", "has too few numbers"),
+        ("areas: {sea: {circle: {centre: [98, 5], radius_m: 5}}}", "is not a number of degrees north"),
+        ("areas: {sea: {geojson: areas/sea.geojson}}", 'The bundle has no file "areas/sea.geojson".'),
+        ("areas: {sea: {geojson: ../sea.geojson}}", "is not a file of the bundle"),
+        ("equivalences: {JPN: {SECRET: SECRET}}", '"JPN" is this node itself.'),
+        ("equivalences: {NATO: {COSMIC: SECRET}}", '"COSMIC" is not known here.'),
+        ("equivalences: {NATO: {}}", "is empty"),
+    ],
+)
+def test_a_shared_definition_that_cannot_be_meant_is_refused(shared: str, what: str) -> None:
+    found = problems_of({"policy.yaml": POLICY + shared + "\n"})
+    assert any(what in problem.what for problem in found), [str(problem) for problem in found]

@@ -41,7 +41,7 @@ def envelope(
 
 def decide(report: report_pb2.Report, partner: str, posture: str | None = None) -> Decision:
     bundle: Bundle = BUNDLES[report.originator_node]
-    return bundle.decide(report, partner, reports.NOW, posture or bundle.posture)
+    return bundle.decide(report, partner, policy.Circumstances(reports.NOW, posture or bundle.posture))
 
 
 def copy(report: report_pb2.Report, partner: str) -> report_pb2.Report:

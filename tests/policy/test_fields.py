@@ -51,7 +51,7 @@ def test_a_field_set_is_not_named_like_a_field() -> None:
 def test_a_field_set_of_the_bundle_names_leaves_and_built_in_sets_alone() -> None:
     policy = POLICY + "  more: [warning]\n"
     found = problems_of({"policy.yaml": policy})
-    assert [(problem.line, problem.what) for problem in found] == [(11, 'A report has no field "warning".')]
+    assert [(problem.line, problem.what) for problem in found] == [(13, 'A report has no field "warning".')]
     assert problem_of("partner: KOR\nrules: []\n", policy).file == "policy.yaml"
 
 

@@ -9,9 +9,9 @@ import policy
 
 ROOM = Path(policy.__file__).parent
 ALLOWED = {
-    *("cel_expr_python", "google", "policy", "pydantic", "pydantic_core", "ruamel", "signalfire"),
-    *("__future__", "collections", "dataclasses", "datetime", "difflib", "enum", "functools", "hashlib", "pathlib"),
-    *("re", "types", "typing", "unicodedata"),
+    *("cel_expr_python", "google", "nacl", "policy", "pydantic", "pydantic_core", "ruamel", "signalfire"),
+    *("__future__", "base64", "collections", "dataclasses", "datetime", "difflib", "enum", "functools", "hashlib", "pathlib"),
+    *("re", "textwrap", "types", "typing", "unicodedata"),
 }
 
 
@@ -31,9 +31,11 @@ def test_the_policy_imports_nothing_of_the_gateway_nor_anything_unforeseen() -> 
         assert {name.partition(".")[0] for name in imported_by(path)} <= ALLOWED, path.name
 
 
-def test_of_the_contract_the_policy_uses_the_report_alone() -> None:
-    names = {name for path in ROOM.rglob("*.py") for name in imported_by(path) if name.startswith("signalfire")}
-    assert names == {"signalfire.v1.report_pb2"}
+def test_of_the_contract_the_policy_uses_the_report_and_its_approval_the_orders() -> None:
+    for path in ROOM.rglob("*.py"):
+        names = {name for name in imported_by(path) if name.startswith("signalfire")}
+        allowed = "signalfire.v1.officer_pb2" if path.parent.name == "approve" else "signalfire.v1.report_pb2"
+        assert names <= {allowed}, path.name
 
 
 def test_only_the_bundle_touches_files() -> None:

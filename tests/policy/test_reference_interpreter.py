@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from signalfire.v1 import report_pb2
 
-from policy import Outcome, compile_bundle
+from policy import Circumstances, Outcome, PolicyError, compile_bundle
 from policy.fields import ALWAYS_RELEASED, BUILT_IN, LEAVES
 from tests.policy import reports
 
@@ -46,7 +46,16 @@ CONDITIONS: dict[str, Meaning] = {
         posture == "ROUTINE" or partner == "USA"
     ),
     'now < timestamp("2024-01-01T00:00:00Z")': lambda report, partner, now, posture: now < TIMES[1],
+    "1 / size(report.references) > 5 || true": lambda report, *_: 1 // len(report.references) > 5 or True,
+    "size(report.references) == 0 || 1 / size(report.references) > 0": lambda report, *_: (
+        len(report.references) == 0 or 1 // len(report.references) > 0
+    ),
 }
+
+EQUIVALENT = {"KOR": {2: 3, 4: 4}}
+"""What a marking by KOR's policy counts as here: RESTRICTED as CONFIDENTIAL, SECRET as SECRET, nothing else."""
+
+ACCEPTED = datetime(2023, 12, 31, 23, 59, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,8 @@ class Written:
     posture: list[str] | None
     when: str | None
     fields: list[str]
+    originators: list[str] | None
+    hold_s: int | None
 
     def lines(self) -> list[str]:
         lines = [
@@ -73,11 +84,15 @@ class Written:
         ]
         if self.posture is not None:
             lines.append(f"    posture: [{', '.join(self.posture)}]")
+        if self.originators is not None:
+            lines.append(f"    originators: [{', '.join(self.originators)}]")
+        if self.agreement is not None:
+            lines.append(f"    agreement: {self.agreement}")
         if self.when is not None:
             lines += ["    when: |", f"      {self.when}"]
         if self.effect == "release":
             lines += [f"    ceiling: {self.ceiling}", f"    fields: [{', '.join(self.fields)}]"]
-            lines += [f"    agreement: {self.agreement}"] if self.agreement is not None else []
+            lines += [f"    hold_s: {self.hold_s}"] if self.hold_s is not None else []
         return lines
 
 
@@ -96,6 +111,8 @@ WRITTEN = st.builds(
     posture=st.none() | some_of(POSTURES),
     when=st.none() | st.sampled_from(sorted(CONDITIONS)),
     fields=st.lists(st.sampled_from([*BUILT_IN, *LEAVES]), min_size=1, max_size=12, unique=True),
+    originators=st.sampled_from([None, None, ["USA"], ["JPN", "USA"]]),
+    hold_s=st.sampled_from([None, None, 60, 10**6]),
 )
 
 RULES = st.lists(WRITTEN, max_size=6).map(
@@ -119,9 +136,10 @@ TRAFFIC = [*report_pb2.TrafficClass.values(), report_pb2.TRAFFIC_CLASS_LIVE, rep
 
 @st.composite
 def any_report(draw: st.DrawFn) -> report_pb2.Report:
+    node = draw(st.sampled_from(["JPN"] * 8 + ["KOR", "USA", "USA"]))
     report = draw(st.sampled_from(MAKERS))(
         reports.envelope(
-            node=draw(st.sampled_from(["JPN"] * 9 + ["KOR"])),
+            node=node,
             releasable_to=draw(st.sampled_from([["KOR"], ["KOR", "USA"], ["USA"]])),
             traffic_class=draw(st.sampled_from(TRAFFIC)),
             classification=draw(st.sampled_from(report_pb2.Classification.values())),
@@ -129,10 +147,12 @@ def any_report(draw: st.DrawFn) -> report_pb2.Report:
             caveats=draw(st.sampled_from([[], ["X"]])),
         )
     )
+    report.marking.policy = draw(st.sampled_from(["JPN"] * 4 + ["KOR", "USA"]))
+    report.marking.onward_release.extend(draw(st.sampled_from([[], ["KOR"], ["KOR", "USA"]])))
     for node, identifier in draw(st.lists(st.tuples(st.sampled_from(NODES), IDENTIFIERS), max_size=2)):
         report.references.add(originator_node=node, report_id=identifier, relation=1)
     for path in draw(st.lists(st.sampled_from(LEAVES), max_size=8)):
-        if path not in ALWAYS_RELEASED and path != "marking.releasable_to" and "corners" not in path:
+        if path not in ALWAYS_RELEASED and not path.startswith("marking.") and "corners" not in path:
             clear_at(report, path)
     return report
 
@@ -149,24 +169,35 @@ def clear_at(message: Any, path: str) -> None:
 
 
 def slow_decide(
-    rules: list[Written], report: report_pb2.Report, partner: str, now: datetime, posture: str
+    rules: list[Written], report: report_pb2.Report, partner: str, circumstances: Circumstances
 ) -> tuple[str, str, list[str]]:
     """Outcome, rule and fields, read off docs/policy.md."""
+    now, posture, trusted = circumstances.now, circumstances.posture, circumstances.clock_trusted
+    if partner in circumstances.suspended:
+        return "withheld", "(partner suspended)", []
     if partner != "KOR":
         return "withheld", "(partner has no policy)", []
-    if partner not in report.marking.releasable_to:
+    if report.originator_node == "JPN" and partner not in report.marking.releasable_to:
         return "withheld", "(not releasable by its marking)", []
-    if report.originator_node != "JPN":
-        return "withheld", "(originated elsewhere)", []
+    if report.originator_node == partner:
+        return "withheld", "(originated there)", []
+    if report.originator_node != "JPN" and partner not in report.marking.onward_release:
+        return "withheld", "(onward release not allowed by its originator)", []
     content = report.WhichOneof("content")
     if content is None or report.traffic_class == 0 or report.marking.classification == 0:
         return "withheld", "(policy error)", []
     kind = type(getattr(report, content)).DESCRIPTOR.name
     applicable = [
-        rule for rule in rules if kind in rule.kinds and CLASSES[report.traffic_class - 1] in rule.traffic_classes
+        rule
+        for rule in rules
+        if kind in rule.kinds
+        and CLASSES[report.traffic_class - 1] in rule.traffic_classes
+        and report.originator_node in (rule.originators or ["JPN"])
     ]
     matching = []
     for rule in applicable:
+        if rule.when is not None and "now" in rule.when and not trusted:
+            return "withheld", "(policy error)", []
         try:
             holds = rule.when is None or CONDITIONS[rule.when](report, partner, now, posture)
         except ZeroDivisionError:
@@ -176,15 +207,24 @@ def slow_decide(
     for rule in matching:
         if rule.effect == "withhold":
             return "withheld", rule.name, []
+    level = int(report.marking.classification)
+    if report.marking.policy != "JPN":
+        level = EQUIVALENT.get(report.marking.policy, {}).get(level, 0)
     reasons = []
     for rule in matching:
-        if rule.agreement is not None and not AGREEMENTS[rule.agreement][0] <= now < AGREEMENTS[rule.agreement][1]:
+        if rule.agreement is not None and not (
+            trusted and AGREEMENTS[rule.agreement][0] <= now < AGREEMENTS[rule.agreement][1]
+        ):
             reasons.append("(agreement lapsed)")
-        elif LEVELS.index(rule.ceiling) + 1 < report.marking.classification:
+        elif level == 0:
+            reasons.append("(no equivalent classification)")
+        elif LEVELS.index(rule.ceiling) + 1 < level:
             reasons.append("(above the ceiling)")
+        elif rule.hold_s is not None and not (trusted and now >= ACCEPTED + timedelta(seconds=rule.hold_s)):
+            return "held", rule.name, []
         else:
             return "released", rule.name, [path for entry in rule.fields for path in BUILT_IN.get(entry, (entry,))]
-    for reason in ("(agreement lapsed)", "(above the ceiling)"):
+    for reason in ("(agreement lapsed)", "(no equivalent classification)", "(above the ceiling)"):
         if reason in reasons:
             return "withheld", reason, []
     return "withheld", "(no rule releases it)", []
@@ -250,33 +290,44 @@ def slow_transform(
 def files_of(rules: list[Written]) -> dict[str, bytes]:
     policy = ["node: JPN", "posture: ROUTINE", "agreements:"]
     for name, (start, end) in AGREEMENTS.items():
-        policy += [f"  {name}:", "    title: T", "    parties: [JPN, KOR]"]
-        policy += [f"    from: {start:%Y-%m-%d}", f"    until: {end:%Y-%m-%d}"]
+        policy += [f"  {name}:", "    title: T", "    basis: B", "    parties: [JPN, KOR]"]
+        policy += [f"    from: {start:%Y-%m-%d}", f"    until: {end:%Y-%m-%d}", f"    kinds: [{', '.join(KINDS)}]"]
+    policy += ["equivalences:", "  KOR: {RESTRICTED: CONFIDENTIAL, SECRET: SECRET}"]
     partner = ["partner: KOR", "rules:" if rules else "rules: []", *(line for rule in rules for line in rule.lines())]
     return {"policy.yaml": "\n".join(policy).encode(), "partners/KOR.yaml": "\n".join(partner).encode()}
 
 
-@settings(max_examples=150, deadline=None)
+CIRCUMSTANCES = st.builds(
+    Circumstances,
+    now=st.sampled_from(TIMES),
+    posture=st.sampled_from(POSTURES),
+    accepted=st.just(ACCEPTED),
+    clock_trusted=st.sampled_from([True, True, True, False]),
+    suspended=st.sampled_from([frozenset(), frozenset(), frozenset(), frozenset({"KOR"}), frozenset({"USA"})]),
+)
+
+
+@settings(max_examples=200, deadline=None)
 @given(
     rules=RULES,
     some=st.lists(
-        st.tuples(
-            any_report(), st.sampled_from(["KOR"] * 9 + ["USA"]), st.sampled_from(TIMES), st.sampled_from(POSTURES)
-        ),
-        min_size=1,
-        max_size=8,
+        st.tuples(any_report(), st.sampled_from(["KOR"] * 9 + ["USA"]), CIRCUMSTANCES), min_size=1, max_size=8
     ),
     had=st.sets(st.tuples(st.sampled_from(NODES), IDENTIFIERS)),
 )
 def test_compiled_and_slow_come_to_the_same(
     rules: list[Written],
-    some: list[tuple[report_pb2.Report, str, datetime, str]],
+    some: list[tuple[report_pb2.Report, str, Circumstances]],
     had: set[tuple[str, str]],
 ) -> None:
-    bundle = compile_bundle(files_of(rules))
-    for report, partner, now, posture in some:
-        decision = bundle.decide(report, partner, now, posture)
-        outcome, rule, paths = slow_decide(rules, report, partner, now, posture)
+    try:
+        bundle = compile_bundle(files_of(rules))
+    except PolicyError as error:
+        assert all("never decides" in problem.what for problem in error.problems)
+        assume(False)
+    for report, partner, circumstances in some:
+        decision = bundle.decide(report, partner, circumstances)
+        outcome, rule, paths = slow_decide(rules, report, partner, circumstances)
         assert (decision.outcome, decision.rule) == (outcome, rule)
         if decision.outcome is not Outcome.RELEASED:
             continue

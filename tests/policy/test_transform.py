@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, duration_pb2, message_factory, timestamp_pb2
 from google.protobuf.message import Message
 from signalfire.v1 import report_pb2
 
 from policy import BuiltIn, Decision, NotReleasedError, Outcome, refers_to
+from policy.errors import ObligationError
 from policy.fields import ALWAYS_RELEASED, LEAVES, fields_of_kind
+from policy.obligations import NONE, Grid, Obligations, Remark
 from policy.transform import keep_only, narrow, transform
 from policy.vocabulary import Kind
 from tests.policy import reports
@@ -22,7 +26,7 @@ def released(*paths: str, kind: Kind = Kind.TRACK) -> Decision:
 
 
 def copy_of(report: report_pb2.Report, *paths: str, kind: Kind = Kind.TRACK) -> report_pb2.Report:
-    return transform(report, released(*paths, kind=kind), had_everything)
+    return transform(report, released(*paths, kind=kind), had_everything, "JPN")
 
 
 def test_only_the_named_fields_go_and_those_that_always_go() -> None:
@@ -59,7 +63,7 @@ def test_onward_release_goes_always() -> None:
 )
 def test_the_kind_of_report_stays_visible_though_none_of_its_fields_goes(report: report_pb2.Report) -> None:
     content = report.WhichOneof("content")
-    copy = transform(report, released(), had_everything)
+    copy = transform(report, released(), had_everything, "JPN")
     assert copy.WhichOneof("content") == content
     assert getattr(copy, str(content)).ByteSize() == 0
 
@@ -76,7 +80,10 @@ def test_the_kind_of_report_stays_visible_though_none_of_its_fields_goes(report:
     ],
 )
 def test_with_every_field_named_the_copy_is_the_report(report: report_pb2.Report, kind: Kind) -> None:
-    assert transform(report, Decision(Outcome.RELEASED, "KOR", "r", fields=EVERY_LEAF[kind]), had_everything) == report
+    assert (
+        transform(report, Decision(Outcome.RELEASED, "KOR", "r", fields=EVERY_LEAF[kind]), had_everything, "JPN")
+        == report
+    )
 
 
 def test_the_report_itself_is_left_as_it_is() -> None:
@@ -115,7 +122,7 @@ def test_zero_is_carried_as_zero_and_absent_as_absent() -> None:
 @pytest.mark.parametrize("outcome", [Outcome.WITHHELD, Outcome.HELD])
 def test_nothing_is_copied_where_nothing_is_released(outcome: Outcome) -> None:
     with pytest.raises(NotReleasedError, match="Nothing may go"):
-        transform(reports.track(), Decision(outcome, "KOR", "r", fields=EVERY_LEAF[Kind.TRACK]), had_everything)
+        transform(reports.track(), Decision(outcome, "KOR", "r", fields=EVERY_LEAF[Kind.TRACK]), had_everything, "JPN")
 
 
 def tomorrow() -> type[Message]:
@@ -173,7 +180,7 @@ def test_a_field_that_the_schema_in_use_does_not_know_leaks_nothing() -> None:
     carried = report_pb2.Report.FromString(later.SerializeToString())
     assert carried.SerializeToString().count(b"LEAK") == 10
     decision = Decision(Outcome.RELEASED, "KOR", "r", fields=EVERY_LEAF[Kind.TRACK])
-    assert transform(carried, decision, had_everything).SerializeToString(deterministic=True) == (
+    assert transform(carried, decision, had_everything, "JPN").SerializeToString(deterministic=True) == (
         today.SerializeToString(deterministic=True)
     )
 
@@ -189,17 +196,17 @@ def referring() -> report_pb2.Report:
 
 def test_only_references_to_what_the_partner_has_are_kept() -> None:
     paths = ("references.originator_node", "references.report_id", "references.relation")
-    copy = transform(referring(), released(*paths), lambda node, named: (node, named) == ("JPN", report_id(2)))
+    copy = transform(referring(), released(*paths), lambda node, named: (node, named) == ("JPN", report_id(2)), "JPN")
     kept = [(reference.originator_node, reference.report_id) for reference in copy.references]
     assert kept == [("JPN", report_id(2)), ("KOR", report_id(3))]
 
 
 def test_references_do_not_go_unless_they_are_named() -> None:
-    assert len(transform(referring(), released("event_id"), had_everything).references) == 0
+    assert len(transform(referring(), released("event_id"), had_everything, "JPN").references) == 0
 
 
 def test_a_partner_has_what_it_originated_itself() -> None:
-    copy = transform(referring(), released("references.report_id"), had_nothing)
+    copy = transform(referring(), released("references.report_id"), had_nothing, "JPN")
     assert [reference.report_id for reference in copy.references] == [report_id(3)]
 
 
@@ -218,7 +225,7 @@ def knows(*numbers: int) -> set[tuple[str, str]]:
 def test_identifiers_that_the_partner_never_had_are_removed_from_a_correction() -> None:
     had = knows(1, 3)
     report = reports.correction([report_id(1), report_id(2), report_id(3)], report_id(4))
-    copy = transform(report, released(*RECALL, kind=Kind.CORRECTION), lambda *named: named in had)
+    copy = transform(report, released(*RECALL, kind=Kind.CORRECTION), lambda *named: named in had, "JPN")
     assert list(copy.correction.report_ids) == [report_id(1), report_id(3)]
     assert copy.correction.replacement_report_id == ""
     assert copy.correction.reason == report.correction.reason
@@ -227,14 +234,14 @@ def test_identifiers_that_the_partner_never_had_are_removed_from_a_correction() 
 def test_the_replacement_is_named_where_the_partner_was_released_it() -> None:
     had = knows(1, 4)
     report = reports.correction([report_id(1)], report_id(4))
-    copy = transform(report, released(*RECALL, kind=Kind.CORRECTION), lambda *named: named in had)
+    copy = transform(report, released(*RECALL, kind=Kind.CORRECTION), lambda *named: named in had, "JPN")
     assert copy.correction.replacement_report_id == report_id(4)
 
 
 def test_identifiers_that_the_partner_never_had_are_removed_from_a_cancellation() -> None:
     had = knows(2)
     report = reports.cancellation([report_id(1), report_id(2)])
-    copy = transform(report, released(*RECALL, kind=Kind.CANCELLATION), lambda *named: named in had)
+    copy = transform(report, released(*RECALL, kind=Kind.CANCELLATION), lambda *named: named in had, "JPN")
     assert list(copy.cancellation.report_ids) == [report_id(2)]
 
 
@@ -248,7 +255,7 @@ def test_a_recall_of_nothing_that_the_partner_has_is_withheld(report: report_pb2
     assert (narrowed.outcome, narrowed.rule) == (Outcome.WITHHELD, BuiltIn.REFERS_TO_NOTHING)
     assert narrowed.fields == ()
     with pytest.raises(NotReleasedError, match="narrowed first"):
-        transform(report, decision, lambda *named: named in had)
+        transform(report, decision, lambda *named: named in had, "JPN")
 
 
 def test_any_other_decision_is_not_narrowed() -> None:
@@ -269,6 +276,48 @@ def test_what_a_report_refers_to_can_be_looked_up_at_once() -> None:
     assert refers_to(reports.cancellation([report_id(5)])) == (("JPN", report_id(5)),)
 
 
+def obliged(report: report_pb2.Report, obligations: Obligations, *paths: str) -> report_pb2.Report:
+    decision = Decision(Outcome.RELEASED, "KOR", "r", fields=fields_of_kind(paths, Kind.TRACK), obligations=obligations)
+    return transform(report, decision, had_everything, "JPN")
+
+
+def test_what_is_left_is_coarsened_and_says_so() -> None:
+    copy = obliged(reports.track(), Obligations(velocity_mps=2.0), "track.velocity.x_mps", "track.velocity.y_mps")
+    assert (copy.track.velocity.x_mps, copy.track.velocity.y_mps) == (2.0, 2.0)
+    assert list(copy.derivations) == [
+        report_pb2.Derivation(node="JPN", fields=["track.velocity.x_mps", "track.velocity.y_mps"])
+    ]
+
+
+def test_what_is_not_named_does_not_come_back_and_does_not_show_in_what_is_worked_out() -> None:
+    """The covariance grows with the height of the point; of a height that was held back it must not tell."""
+    low, high = reports.track(), reports.track()
+    high.track.position.height_m = 40_000_000.0
+    paths = ("track.position.latitude_deg", "track.position.longitude_deg", "track.covariance.upper_triangle")
+    copies = [obliged(report, Obligations(Grid(10_000.0)), *paths) for report in (low, high)]
+    assert copies[0] == copies[1]
+    assert not copies[0].track.position.HasField("height_m")
+
+
+def test_what_other_nodes_changed_before_is_still_said() -> None:
+    report = reports.track()
+    report.derivations.add(node="KOR", fields=["track.position.latitude_deg"])
+    copy = obliged(report, Obligations(time_s=60))
+    assert [derivation.node for derivation in copy.derivations] == ["KOR", "JPN"]
+    assert copy_of(report).derivations == report.derivations
+
+
+def test_a_copy_that_cannot_be_made_as_coarse_as_obliged_does_not_go() -> None:
+    report = reports.track(reports.envelope(caveats=[f"C{number}" for number in range(16)]))
+    with pytest.raises(ObligationError):
+        obliged(report, Obligations(remark=Remark(add_caveats=("COARSE",))))
+
+
+def test_a_recall_that_is_withheld_obliges_to_nothing() -> None:
+    decision = replace(released(*RECALL, kind=Kind.CORRECTION), obligations=Obligations(time_s=60))
+    assert narrow(reports.correction([report_id(1)]), decision, had_nothing).obligations == NONE
+
+
 def value_at(report: report_pb2.Report, path: str) -> object:
     value: object = report
     for step in path.split("."):
@@ -280,4 +329,8 @@ def value_at(report: report_pb2.Report, path: str) -> object:
 def test_what_the_contract_marks_always_released_goes_with_every_release(path: str) -> None:
     report = reports.track(reports.envelope(caveats=["EYES-ONLY"]))
     report.marking.onward_release.append("USA")
-    assert value_at(copy_of(report), path) == value_at(report, path)
+    report.derivations.add(node="KOR", fields=["track.quality"])
+    if path.startswith("derivations."):
+        assert copy_of(report).derivations == report.derivations
+    else:
+        assert value_at(copy_of(report), path) == value_at(report, path)

@@ -14,9 +14,10 @@ from gateway.ledger.origin import Lane, Origin
 from gateway.ledger.stores import FeedFilter, LedgerId, Run
 from gateway.release.errors import RefusedReport
 from gateway.release.opening import Opener
-from gateway.release.pipeline import DECISIONS_AN_ENTRY, AcceptedReport, TakeReport
+from gateway.release.pipeline import AcceptedReport, TakeReport
 from gateway.release.plan import SEGMENT_BYTES, Plan
 from gateway.release.rulebook import NO_BUNDLE, Rulebook
+from gateway.release.sharing import DECISIONS_AN_ENTRY
 from gateway.seal.entry import EntryKind, parse_header
 from gateway.seal.errors import SealError
 from gateway.seal.keys import SealingPrivateKey
@@ -24,6 +25,7 @@ from tests.release.world import (
     RELEASE_ALL,
     RELEASE_NOTHING,
     Site,
+    anything,
     identifier,
     rulebook_of,
     rules,
@@ -104,7 +106,7 @@ def test_the_record_names_rule_agreement_ledger_and_index_of_a_release(jpn: Site
         "LaunchDetection",
     )
     assert (record.submitted_by, record.policy_digest, record.posture) == (C2, rulebook.digest, "ROUTINE")
-    assert record.report_digest == TakeReport.of(kor_only, C2, rulebook).digest
+    assert record.report_digest == TakeReport.of(kor_only, C2, anything).digest
     kor, usa = record.decisions
     assert (kor.partner, kor.outcome, kor.rule) == ("KOR", ledger_pb2.OUTCOME_RELEASED, "prk-launch-warning")
     assert (kor.agreement, kor.ledger) == ("trilateral-2023", str(TO_KOR))
@@ -198,7 +200,7 @@ def test_a_report_sent_again_is_acknowledged_and_not_repeated(jpn: Site) -> None
 
 
 def test_a_report_sent_twice_within_one_commit_is_taken_once(jpn: Site) -> None:
-    step = TakeReport.of(launch_detection(), C2, rulebook_of())
+    step = TakeReport.of(launch_detection(), C2, anything)
     first, again = jpn.do_all(step, step)
     assert (first.duplicate, again.duplicate) == (False, True)
     assert len(jpn.decisions()) == 1
@@ -207,9 +209,9 @@ def test_a_report_sent_twice_within_one_commit_is_taken_once(jpn: Site) -> None:
 
 @pytest.mark.parametrize("together", [False, True])
 def test_the_same_identifier_with_other_content_is_refused(jpn: Site, together: bool) -> None:
-    other = TakeReport.of(launch_detection(launch_detection__confidence=0.1), C2, rulebook_of())
+    other = TakeReport.of(launch_detection(launch_detection__confidence=0.1), C2, anything)
     plan = jpn.plan()
-    TakeReport.of(launch_detection(), C2, rulebook_of()).apply(plan)
+    TakeReport.of(launch_detection(), C2, anything).apply(plan)
     if not together:
         jpn.keep(plan)
         plan = jpn.plan()
@@ -224,8 +226,8 @@ def test_the_same_identifier_with_other_content_is_refused(jpn: Site, together: 
 # --- withdrawal
 
 
-def cancelling(*reports: report_pb2.Report, seed: int = 900) -> report_pb2.Report:
-    return cancellation(seed, cancellation__report_ids=[report.report_id for report in reports])
+def cancelling(*reports: report_pb2.Report, seed: int = 900, **changes: object) -> report_pb2.Report:
+    return cancellation(seed, cancellation__report_ids=[report.report_id for report in reports], **changes)
 
 
 def test_recalling_a_report_that_this_node_does_not_have_is_refused_and_adds_nothing(jpn: Site) -> None:
@@ -234,7 +236,7 @@ def test_recalling_a_report_that_this_node_does_not_have_is_refused_and_adds_not
     plan = jpn.plan()
     for recall in (cancelling(known, unknown), correction(3, correction__report_ids=[unknown.report_id])):
         with pytest.raises(RefusedReport) as caught:
-            TakeReport.of(recall, C2, EVERYONE).apply(plan)
+            TakeReport.of(recall, C2, anything).apply(plan)
         assert caught.value.code == c2_pb2.REFUSAL_CODE_NOT_ORIGINATOR
     assert [violation.field for violation in caught.value.violations] == ["correction.report_ids[0]"]
     assert plan.finish() == []
@@ -242,7 +244,7 @@ def test_recalling_a_report_that_this_node_does_not_have_is_refused_and_adds_not
 
 
 def test_a_report_of_a_partner_cannot_be_recalled_here(jpn: Site, kor: Site) -> None:
-    report = launch_detection(originator_node="KOR", marking__releasable_to=["JPN"])
+    report = launch_detection(originator_node="KOR", marking__policy="KOR", marking__releasable_to=["JPN"])
     kor.take(report, rules("KOR", JPN=RELEASE_ALL))
     jpn.do(jpn.receive(kor.incoming(Origin("KOR", "JPN", "flash", 1))))
     assert jpn.store.received("KOR", identifier(report)) is not None
@@ -265,7 +267,7 @@ def test_a_withdrawal_says_which_report_and_when_and_nothing_of_its_content(jpn:
     report = track(1, traffic_class=report_pb2.TRAFFIC_CLASS_EXERCISE)
     jpn.take(report)
     jpn.now_ns += SECOND
-    jpn.take(cancelling(report))
+    jpn.take(cancelling(report, traffic_class=report_pb2.TRAFFIC_CLASS_EXERCISE))
     notice = next(c.withdrawal for c in jpn.contents(TO_KOR).values() if c.HasField("withdrawal"))
     expected = ledger_pb2.Withdrawal(
         report_id=report.report_id, traffic_class=report.traffic_class, precedence=report.precedence
@@ -286,7 +288,7 @@ def test_a_withdrawal_is_sent_once(jpn: Site) -> None:
 def test_a_report_taken_and_recalled_within_one_commit_is_withdrawn_once(jpn: Site) -> None:
     report = track(1)
     steps = [report, cancelling(report), cancelling(report, seed=901)]
-    jpn.do_all(*(TakeReport.of(step, C2, EVERYONE) for step in steps))
+    jpn.do_all(*(TakeReport.of(step, C2, anything) for step in steps), rulebook=EVERYONE)
     assert jpn.withdrawals("KOR") == [("flash", report.report_id)]
     assert jpn.withdrawals("USA") == [("flash", report.report_id)]
     assert {row.withdrawn_ns for row in jpn.store.released(identifier(report))} == {NOW}
@@ -315,7 +317,7 @@ def test_an_all_clear_recalls_the_warnings_of_its_event_and_no_others(jpn: Site)
 
 def test_an_all_clear_recalls_warnings_of_its_own_commit_too(jpn: Site) -> None:
     report = track(2)
-    jpn.do_all(*(TakeReport.of(step, C2, EVERYONE) for step in (report, all_clear(5))))
+    jpn.do_all(*(TakeReport.of(step, C2, anything) for step in (report, all_clear(5))), rulebook=EVERYONE)
     assert jpn.withdrawals("KOR") == [("flash", report.report_id)]
 
 
@@ -342,7 +344,7 @@ def test_a_corrected_report_is_withdrawn_and_its_replacement_needs_a_release_of_
 
 
 def test_each_ledger_is_signed_once_a_commit_however_many_reports_it_holds(jpn: Site) -> None:
-    jpn.do_all(*(TakeReport.of(launch_detection(seed), C2, EVERYONE) for seed in range(20)))
+    jpn.do_all(*(TakeReport.of(launch_detection(seed), C2, anything) for seed in range(20)), rulebook=EVERYONE)
     assert sorted(str(origin) for origin, _ in jpn.signed) == sorted(map(str, (TO_KOR, TO_USA, DECISIONS)))
     for origin, note in jpn.signed:
         row = jpn.row(origin)
@@ -351,10 +353,9 @@ def test_each_ledger_is_signed_once_a_commit_however_many_reports_it_holds(jpn: 
 
 
 def test_a_segment_is_bounded_so_that_it_fits_one_message(jpn: Site) -> None:
-    # The all-clear alone recalls every one of the warnings.
-    warnings = [launch_detection(seed) for seed in range(1000)]
+    warnings = [launch_detection(seed) for seed in range(1600)]
     only_kor = rules(KOR=RELEASE_ALL)
-    jpn.do_all(*(TakeReport.of(step, C2, only_kor) for step in (*warnings, all_clear(9999))))
+    jpn.do_all(*(TakeReport.of(step, C2, anything) for step in (*warnings, all_clear(9999))), rulebook=only_kor)
     position, segments = 0, 0
     while (run := jpn.store.run(jpn.row(TO_KOR).id, position, 1)) is not None:
         assert len(bytes_of(run)) <= SEGMENT_BYTES
@@ -398,10 +399,10 @@ def test_a_partner_whose_sealing_key_changes_is_sealed_to_anew_at_once(jpn: Site
 
 def test_a_plan_that_is_thrown_away_leaves_no_trace_but_the_keys_that_it_used(jpn: Site) -> None:
     jpn.take(launch_detection(1))
-    sealed = sealings(jpn, lambda plan: TakeReport.of(launch_detection(2), C2, rulebook_of()).apply(plan))
+    sealed = sealings(jpn, lambda plan: TakeReport.of(launch_detection(2), C2, anything).apply(plan))
     # The commit of that plan failed: its entries may be anywhere, so nothing is sealed with their keys again.
     jpn.heads.without_epochs()
-    sealed += sealings(jpn, lambda plan: TakeReport.of(launch_detection(3), C2, rulebook_of()).apply(plan))
+    sealed += sealings(jpn, lambda plan: TakeReport.of(launch_detection(3), C2, anything).apply(plan))
     assert jpn.row(TO_KOR).size == 2
     assert len(sealed) == len(set(sealed))
     assert {ledger for ledger, _, _ in sealed} == {str(TO_KOR), str(TO_USA), str(DECISIONS)}
@@ -411,7 +412,7 @@ def test_a_key_that_was_used_by_a_lost_commit_refuses_its_nonce_a_second_time(jp
     jpn.take(launch_detection(1))
     for number in (2, 3):
         plan = jpn.plan()
-        step = TakeReport.of(launch_detection(number), C2, rulebook_of())
+        step = TakeReport.of(launch_detection(number), C2, anything)
         if number == 2:
             step.apply(plan)
             plan.finish()

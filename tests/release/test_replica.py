@@ -28,6 +28,7 @@ from tests.release.world import (
     RELEASE_ALL,
     MakeSite,
     Site,
+    anything,
     as_sent,
     identifier,
     partner_of,
@@ -100,6 +101,17 @@ def assert_equal_roots(jpn: Site, kor: Site) -> None:
 # --- what is right
 
 
+def test_a_receiver_whose_clock_is_slow_delivers_what_lies_ahead_of_it_and_flags_it(jpn: Site, kor: Site) -> None:
+    send(jpn, 1, 2)
+    kor.now_ns = NOW - 3_600 * SECOND
+    received = kor.do(kor.receive(jpn.incoming(ORIGIN)))
+    assert received.unopenable == []
+    assert given_to(kor) == [identifier(launch_detection(1)), identifier(launch_detection(2))]
+    assert [warning.split(" is ")[0] for warning in received.clock_warnings] == [
+        f"report_time of {launch_detection(seed).report_id} from JPN" for seed in (1, 2)
+    ]
+
+
 def test_a_batch_gives_an_equal_replica_and_a_receipt_that_its_owner_can_check(jpn: Site, kor: Site) -> None:
     send(jpn, 1, 2, 3)
     received = kor.do(kor.receive(jpn.incoming(ORIGIN)))
@@ -143,7 +155,7 @@ def test_however_the_transfer_is_split_and_interrupted_the_replica_is_the_same(
     jpn, kor = Site("JPN", where / "jpn"), Site("KOR", where / "kor")
     seed = 0
     for count, max_bytes, fate in [*transfers, (1, 1 << 20, "keep")]:
-        jpn.do_all(*(TakeReport.of(launch_detection(seed + n), "c2", RULES) for n in range(count)))
+        jpn.do_all(*(TakeReport.of(launch_detection(seed + n), "c2", anything) for n in range(count)), rulebook=RULES)
         seed += count
         drain(jpn, kor, max_bytes, fate, two_at_once)
     drain(jpn, kor, 1 << 20, "keep", two_at_once)
@@ -196,7 +208,7 @@ def assert_refused(site: Site, batch: IncomingBatch, match: str = ".") -> None:
 def batch(jpn: Site) -> IncomingBatch:
     """Three reports in two segments, sent as one batch."""
     send(jpn, 1)
-    jpn.do_all(*(TakeReport.of(launch_detection(seed), "c2", RULES) for seed in (2, 3)))
+    jpn.do_all(*(TakeReport.of(launch_detection(seed), "c2", anything) for seed in (2, 3)), rulebook=RULES)
     return jpn.incoming(ORIGIN)
 
 
@@ -446,7 +458,7 @@ def test_a_withdrawal_marks_the_report_that_was_delivered_and_comes_once(jpn: Si
     received = kor.do(kor.receive(jpn.incoming(ORIGIN)))
     assert (received.reports, received.withdrawals) == (1, 1)
     assert [row.item for row in feed(kor)] == [FeedItem.REPORT, FeedItem.WITHDRAWAL]
-    assert kor.store.received("JPN", identifier(report)) == ReceivedRow("JPN", identifier(report), 1, NOW)
+    assert kor.store.received("JPN", identifier(report)) == ReceivedRow("JPN", identifier(report), 1, NOW, 1, 4)
 
 
 @pytest.mark.parametrize("together", [False, True])
@@ -460,7 +472,8 @@ def test_a_report_that_its_withdrawal_overtook_arrives_withdrawn(jpn: Site, kor:
     assert kor.receive(jpn.incoming(ORIGIN)).apply(plan).withdrawals == 1
     if not together:
         kor.keep(plan)
-        assert kor.store.received("JPN", identifier(report)) == ReceivedRow("JPN", identifier(report), None, NOW)
+        tombstone = ReceivedRow("JPN", identifier(report), None, NOW, 1, 1)
+        assert kor.store.received("JPN", identifier(report)) == tombstone
         kor.restart()
         plan = kor.plan()
     assert kor.receive(late).apply(plan).reports == 1

@@ -26,7 +26,7 @@ from gateway.release.pipeline import AcceptedReport, TakeReport
 from gateway.release.plan import Plan
 from gateway.release.sequencer import Durable, Sequencer, SequencerLimits
 from gateway.release.watch import Watch
-from tests.release.world import RELEASE_ALL, MakeSite, as_sent, identifier, partner_of, rules, signatory_of
+from tests.release.world import RELEASE_ALL, MakeSite, anything, as_sent, identifier, partner_of, rules, signatory_of
 from tests.reports.examples import NOW, launch_detection
 
 ORIGIN = Origin("JPN", "KOR", "flash", 1)
@@ -89,6 +89,7 @@ class Running:
             limits=limits or SequencerLimits(reopen_s=0.001),
             listener=self._listen,
             monotonic=lambda: 0.0,
+            rulebook=lambda store: RULES,
         )
         self.running: asyncio.Task[None] | None = None
         self.stopped = False
@@ -142,7 +143,7 @@ class Running:
 
 
 def taking(report: report_pb2.Report) -> TakeReport:
-    return TakeReport.of(report, "spiffe://jpn/c2/radar", RULES)
+    return TakeReport.of(report, "spiffe://jpn/c2/radar", anything)
 
 
 async def in_time(work: Any) -> Any:

@@ -26,7 +26,7 @@ from gateway.ledger.stores import LedgerRow, Run, Store
 from gateway.ledger.stores.sqlite import SqliteStore
 from gateway.release.heads import Heads
 from gateway.release.opening import Opener
-from gateway.release.pipeline import AcceptedReport, TakeReport
+from gateway.release.pipeline import AcceptedReport, MayPush, TakeReport
 from gateway.release.plan import Plan
 from gateway.release.replica import IncomingBatch
 from gateway.release.rulebook import Rulebook
@@ -106,6 +106,11 @@ def rules(node: str = "JPN", /, **partners: str) -> Rulebook:
     return Rulebook(policy, tuple(sorted(partners)), policy.posture)
 
 
+def anything(report: report_pb2.Report) -> bool:
+    """The grant of a client who may push, and so recall, whatever there is."""
+    return True
+
+
 class Site:
     """One node. `do` makes steps durable as the sequencer does, in one commit."""
 
@@ -118,6 +123,8 @@ class Site:
         self.store: Store = SqliteStore(path)
         self.heads = Heads.restore(self.store)
         self.opener = Opener(node, self.signatory.sealing)
+        self.rulebook = rulebook_of(node, self.partners)
+        self.clock_trusted = True
         self.signed: list[tuple[Origin, Note]] = []
         """Checkpoints of the last commit."""
 
@@ -133,7 +140,15 @@ class Site:
 
     def plan(self) -> Plan:
         """A plan on what is durable."""
-        return Plan(self.heads, self.store, self.signatory, self.partners, lambda: self.now_ns)
+        return Plan(
+            self.heads,
+            self.store,
+            self.signatory,
+            self.partners,
+            lambda: self.now_ns,
+            self.rulebook,
+            clock_trusted=self.clock_trusted,
+        )
 
     def keep(self, plan: Plan) -> None:
         """Signs, commits and moves the heads on."""
@@ -141,6 +156,7 @@ class Site:
         if not plan.empty:
             self.store.commit(plan.commit)
         self.heads.adopt(plan.changed, plan.ended)
+        self.rulebook = plan.rulebook
 
     def do(self, step: Step[T]) -> T:
         """One step in a commit of its own."""
@@ -149,16 +165,20 @@ class Site:
         self.keep(plan)
         return done
 
-    def do_all(self, *steps: Step[Any]) -> list[Any]:
+    def do_all(self, *steps: Step[Any], rulebook: Rulebook | None = None) -> list[Any]:
         """Several steps in one commit."""
+        self.rulebook = rulebook or self.rulebook
         plan = self.plan()
         done = [step.apply(plan) for step in steps]
         self.keep(plan)
         return done
 
-    def take(self, report: report_pb2.Report, rulebook: Rulebook | None = None) -> AcceptedReport:
+    def take(
+        self, report: report_pb2.Report, rulebook: Rulebook | None = None, may_push: MayPush = anything
+    ) -> AcceptedReport:
         """Takes a report of a C2 system."""
-        return self.do(TakeReport.of(report, "spiffe://jpn/c2/radar", rulebook or rulebook_of(self.node)))
+        self.rulebook = rulebook or self.rulebook
+        return self.do(TakeReport.of(report, "spiffe://jpn/c2/radar", may_push))
 
     def row(self, origin: Origin) -> LedgerRow:
         """A ledger that must be there."""
@@ -191,6 +211,20 @@ class Site:
         """The decisions on record."""
         contents = self.contents(Origin.decisions(self.node, 1)).values()
         return [content.decision_record for content in contents if content.HasField("decision_record")]
+
+    def events(self) -> list[ledger_pb2.NodeEvent]:
+        """What the node did or met, on record."""
+        contents = self.contents(Origin.decisions(self.node, 1)).values()
+        return [content.node_event for content in contents if content.HasField("node_event")]
+
+    def reports(self, recipient: str) -> list[report_pb2.Report]:
+        """The reports that were released to a recipient, lane by lane."""
+        return [
+            content.report
+            for lane in Lane
+            for content in self.contents(Origin.release(self.node, recipient, lane, 1)).values()
+            if content.HasField("report")
+        ]
 
     def withdrawals(self, recipient: str) -> list[tuple[str, str]]:
         """(lane, report id) of every withdrawal sent to a recipient."""

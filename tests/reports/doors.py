@@ -31,7 +31,7 @@ def submitted(report: report_pb2.Report, **limits: Any) -> list[str]:
 
 def released(report: report_pb2.Report, **limits: Any) -> list[str]:
     """The fields that the partner's door finds wrong."""
-    found = validate_released(report, origin=NODE, now=NOW, limits=ReportLimits(**limits))
+    found = validate_released(report, origin=NODE, limits=ReportLimits(**limits))
     return [violation.field for violation in found]
 
 

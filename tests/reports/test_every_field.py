@@ -40,6 +40,9 @@ OUTSIDE: Final[dict[int, list[Any]]] = {
 }
 """Values of which a field must refuse one at least."""
 
+DERIVATIONS: Final = "signalfire.v1.Report.derivations"
+"""What no C2 system may send."""
+
 Door = Callable[[Any], list[str]]
 
 
@@ -48,11 +51,11 @@ def submitted(report: Any) -> list[str]:
 
 
 def released(report: Any) -> list[str]:
-    return [each.field for each in validate_released(report, origin=NODE, now=NOW, limits=LIMITS)]
+    return [each.field for each in validate_released(report, origin=NODE, limits=LIMITS)]
 
 
-def full_report(kind: Kind) -> report_pb2.Report:
-    """The example of `kind` with every field set somewhere: what is optional in it as well."""
+def full_report(kind: Kind, door: Door) -> report_pb2.Report:
+    """The example of `kind` with every field set somewhere that may be at `door`: what is optional in it as well."""
     report = EXAMPLES[kind]()
     if not report.references:
         report.references.add(
@@ -60,17 +63,21 @@ def full_report(kind: Kind) -> report_pb2.Report:
             report_id="5e2b0f4c-1111-4111-8111-111111111111",
             relation=report_pb2.REFERENCE_RELATION_UPDATES,
         )
+    if door is released:
+        report.derivations.add(node=NODE, fields=["track.quality", "report_time"])
     return report
 
 
 def visit(message: Any, path: str = "") -> Iterator[tuple[Any, FieldDescriptor, str]]:
     """Each field of a message and of the messages in it: its message, itself, and its path in a violation.
 
-    Of a list the first entry is visited; of the kinds only the one that is set.
+    Of a list the first entry is visited; of the kinds only the one that is set; derivations only where there are any.
     """
     chosen = message.WhichOneof("content") if "content" in message.DESCRIPTOR.oneofs_by_name else None
     for field in message.DESCRIPTOR.fields:
         if field.containing_oneof is not None and field.containing_oneof.name == "content" and field.name != chosen:
+            continue
+        if field.full_name == DERIVATIONS and not message.derivations:
             continue
         here = f"{path}.{field.name}" if path else field.name
         yield message, field, here
@@ -115,11 +122,11 @@ def unguarded(report: Any, door: Door) -> list[str]:
 @pytest.mark.parametrize("door", [submitted, released])
 @pytest.mark.parametrize("kind", Kind)
 def test_every_field_refuses_what_it_must_not_hold(kind: Kind, door: Door) -> None:
-    assert unguarded(full_report(kind), door) == []
+    assert unguarded(full_report(kind, door), door) == []
 
 
 def test_the_six_kinds_together_visit_every_field_of_the_contract() -> None:
-    visited = {field.full_name for kind in Kind for _, field, _ in visit(full_report(kind))}
+    visited = {field.full_name for kind in Kind for _, field, _ in visit(full_report(kind, released))}
     reachable: set[str] = set()
 
     def reach(descriptor: Descriptor) -> None:
@@ -160,7 +167,7 @@ def test_a_field_added_to_the_schema_without_a_rule_is_noticed(
         pool.AddSerializedFile(file.serialized_pb)
     pool.AddSerializedFile(contract.SerializeToString())
     grown_report = message_factory.GetMessageClass(pool.FindMessageTypeByName("signalfire.v1.Report"))
-    report = grown_report.FromString(canonical(full_report(Kind.LAUNCH_DETECTION)))
+    report = grown_report.FromString(canonical(full_report(Kind.LAUNCH_DETECTION, submitted)))
     missed = unguarded(report, submitted)
     assert missed
     assert all(path.rpartition(".")[2] == "added" for path in missed)
@@ -189,8 +196,13 @@ CONDITIONAL: Final = {
     "LaunchDetection.azimuth_uncertainty_deg": {"launch_detection.azimuth_uncertainty_deg"},
 }
 """Fields that the contract requires in some places: in which."""
-WITHIN_ALWAYS_RELEASED: Final = {"marking.policy", "marking.classification"}
-"""Required fields of a message that is itself always released: a marking without them is none."""
+WITHIN_ALWAYS_RELEASED: Final = {
+    "marking.policy",
+    "marking.classification",
+    "derivations[0].node",
+    "derivations[0].fields",
+}
+"""Fields without which a message that goes with every release is none."""
 
 
 def name_of(field: FieldDescriptor) -> str:
@@ -205,8 +217,8 @@ def required(field: FieldDescriptor, path: str) -> bool:
     return "Required" in COMMENTS[name]
 
 
-def clearable(kind: Kind) -> Iterator[tuple[report_pb2.Report, Any, FieldDescriptor, str]]:
-    report = full_report(kind)
+def clearable(kind: Kind, door: Door) -> Iterator[tuple[report_pb2.Report, Any, FieldDescriptor, str]]:
+    report = full_report(kind, door)
     for message, field, path in visit(report):
         if message.DESCRIPTOR.full_name in TIMES or field.name == kind.field:
             continue
@@ -221,7 +233,7 @@ def test_the_contract_says_of_every_field_what_it_is() -> None:
     names = {
         name_of(field)
         for kind in Kind
-        for message, field, _ in visit(full_report(kind))
+        for message, field, _ in visit(full_report(kind, released))
         if message.DESCRIPTOR.full_name not in TIMES
     }
     assert names <= set(COMMENTS)
@@ -229,7 +241,7 @@ def test_the_contract_says_of_every_field_what_it_is() -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_what_the_contract_calls_required_is_missed_at_the_c2_door_and_nothing_else_is(kind: Kind) -> None:
-    for report, _, field, path in clearable(kind):
+    for report, _, field, path in clearable(kind, submitted):
         if path == "launch_detection.initial_azimuth_deg":
             assert submitted(report) == [path], "the azimuth's uncertainty stands alone"
         else:
@@ -238,7 +250,7 @@ def test_what_the_contract_calls_required_is_missed_at_the_c2_door_and_nothing_e
 
 @pytest.mark.parametrize("kind", Kind)
 def test_what_the_contract_calls_always_released_is_missed_at_the_partners_door_and_nothing_else_is(kind: Kind) -> None:
-    for report, _, field, path in clearable(kind):
+    for report, _, field, path in clearable(kind, released):
         always = "always released" in COMMENTS[name_of(field)]
         missed = [path] if always or path in WITHIN_ALWAYS_RELEASED else []
         assert released(report) == missed, path

@@ -35,7 +35,7 @@ def judge(data: bytes) -> None:
     except MalformedReport:
         return
     validate_submitted(report, node=NODE, now=NOW, limits=LIMITS)
-    validate_released(report, origin=NODE, now=NOW, limits=LIMITS)
+    validate_released(report, origin=NODE, limits=LIMITS)
     kind_of(report)
     assert parse_report(canonical(report), LIMITS) == report or report != report
 

@@ -1,19 +1,25 @@
 # The part of cel_expr_python 0.1 that policy/cel.py uses. The wheel carries a stub but no py.typed marker.
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 from google.protobuf.descriptor_pool import DescriptorPool
 
 class Type:
     BOOL: ClassVar[Type]
+    DOUBLE: ClassVar[Type]
     STRING: ClassVar[Type]
     TIMESTAMP: ClassVar[Type]
     def __init__(self, signature: str) -> None: ...
+    @staticmethod
+    def AbstractType(name: str, params: Sequence[Type] = ...) -> Type: ...
+    @staticmethod
+    def List(element_type: Type) -> Type: ...
     def name(self) -> str: ...
 
 class Value:
     def type(self) -> Type: ...
     def value(self) -> object: ...
+    def plain_value(self) -> object: ...
 
 class Activation: ...
 
@@ -22,13 +28,28 @@ class Expression:
     def return_type(self) -> Type: ...
     def serialize(self) -> bytes: ...
 
+class Overload:
+    def __init__(
+        self,
+        id: str,
+        return_type: Type,
+        parameters: Sequence[Type],
+        is_member: bool,
+        impl: Callable[..., object] | None = ...,
+    ) -> None: ...
+
+class FunctionDecl:
+    def __init__(self, name: str, overloads: Sequence[Overload]) -> None: ...
+
 class Env:
     def Activation(self, data: Mapping[str, object] | None = ...) -> Activation: ...
     def compile(self, expression: str, disable_check: bool = ...) -> Expression: ...
+    def deserialize(self, serialized: bytes) -> Expression: ...
 
 def NewEnv(
     descriptor_pool: DescriptorPool | None = ...,
     *,
     variables: Mapping[str, Type] | None = ...,
     container: str | None = ...,
+    functions: Sequence[FunctionDecl] | None = ...,
 ) -> Env: ...

@@ -16,7 +16,7 @@ The layout is a contract:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
@@ -125,7 +125,10 @@ class ReportRow:
 
 @dataclass(frozen=True, slots=True)
 class ReleasedRow:
-    """A partner was released a report: the ledger and index of the release."""
+    """A partner was released a report: the ledger and index of the release, and the agreement that it rests on.
+
+    `originator` is empty for this node's own reports, and `agreement` where none was cited.
+    """
 
     report_id: bytes
     partner: str
@@ -134,6 +137,27 @@ class ReleasedRow:
     traffic_class: int
     precedence: int
     withdrawn_ns: int | None = None
+    originator: str = ""
+    agreement: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRow:
+    """A report that is decided again for one partner when it is due. `originator` is empty for an own report."""
+
+    originator: str
+    report_id: bytes
+    partner: str
+    due_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class UntoldRow:
+    """A withdrawal that a partner has still to be told. `originator` is empty for an own report."""
+
+    originator: str
+    report_id: bytes
+    partner: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,13 +177,51 @@ class FeedRow:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyRow:
+    """What came of another node's report by one way: `via` is the owner of the ledger, the originator or a node that
+    passed it on.
+
+    `ledger`, `index` and `received_ns` say where the copy stands and when it arrived; None: a withdrawal overtook it.
+    """
+
+    originator: str
+    report_id: bytes
+    via: str
+    ledger: LedgerId | None
+    index: int | None
+    received_ns: int | None
+    withdrawn_ns: int | None
+    traffic_class: int
+    precedence: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReceivedRow:
-    """A partner's report that arrived (`feed` is its place) or was withdrawn (`withdrawn_ns`), or both."""
+    """A partner's report that subscribers were given (`feed` is its last place) or told the end of (`withdrawn_ns`), or
+    both, whichever way it came.
+
+    Traffic class and precedence are those that the first of the two came with; the other has the same.
+    """
 
     originator: str
     report_id: bytes
     feed: int | None
     withdrawn_ns: int | None
+    traffic_class: int
+    precedence: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRow:
+    """An order of the officers that was put in force. `payload` is sealed under the node's storage key; `event` is the
+    index of its record in the decisions ledger.
+    """
+
+    sequence: int
+    digest: bytes
+    enacted_ns: int
+    event: int
+    payload: bytes
 
 
 @dataclass(slots=True)
@@ -175,10 +237,19 @@ class Commit:
     released: list[ReleasedRow] = field(default_factory=list)
     recalled: list[tuple[bytes, int]] = field(default_factory=list)
     """(report id, time): own reports that no longer stand."""
-    withdrawn: list[tuple[bytes, str, int]] = field(default_factory=list)
-    """(report id, partner, time): releases that no longer stand."""
+    withdrawn: list[tuple[str, bytes, str, int]] = field(default_factory=list)
+    """(originator, report id, partner, time): releases that no longer stand."""
+    moved: list[tuple[LedgerId, int, LedgerId, int]] = field(default_factory=list)
+    """(ledger, index, ledger, index): where releases stood that were sealed again, and where they stand now."""
+    held: list[HeldRow] = field(default_factory=list)
+    decided: list[tuple[str, bytes, str]] = field(default_factory=list)
+    """(originator, report id, partner): reports that are held no longer."""
+    untold: list[UntoldRow] = field(default_factory=list)
+    told: list[UntoldRow] = field(default_factory=list)
     feed: list[FeedRow] = field(default_factory=list)
     received: list[ReceivedRow] = field(default_factory=list)
+    copies: list[CopyRow] = field(default_factory=list)
+    orders: list[OrderRow] = field(default_factory=list)
     meta: dict[str, bytes] = field(default_factory=dict)
 
 
@@ -201,6 +272,7 @@ class Counts:
     released: int
     feed: int
     received: int
+    copies: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +339,12 @@ class StoreReader(Protocol):
     def unopenable(self, ledger: LedgerId) -> Sequence[UnopenableRow]:
         """All statements about entries that could not be used."""
 
+    def last_unopenable(self, ledger: LedgerId, limit: int) -> Sequence[UnopenableRow]:
+        """The statements about the last entries that could not be used, at most `limit`, by index."""
+
+    def statement(self, ledger: LedgerId, index: int) -> UnopenableRow | None:
+        """The statement about one entry, if it could not be used."""
+
     def report(self, report_id: bytes) -> ReportRow | None:
         """An accepted report by its identifier."""
 
@@ -276,11 +354,32 @@ class StoreReader(Protocol):
     def reports_of_event(self, event_id: str, kinds: Collection[int]) -> Sequence[bytes]:
         """Identifiers of the accepted reports of some kinds about an event, in the order of acceptance."""
 
-    def released(self, report_id: bytes) -> Sequence[ReleasedRow]:
+    def released(self, report_id: bytes, originator: str = "") -> Sequence[ReleasedRow]:
         """To whom a report was released."""
+
+    def released_between(self, ledger: LedgerId, first: int, end: int) -> Sequence[ReleasedRow]:
+        """The releases that stand in a ledger from entry `first` up to, not including, `end`."""
+
+    def held(self, report_id: bytes, originator: str = "") -> Sequence[HeldRow]:
+        """For whom a report is held."""
+
+    def held_until(self, now_ns: int, limit: int) -> Sequence[HeldRow]:
+        """Up to `limit` held reports that are due at `now_ns`, the earliest first."""
+
+    def untold(self, partner: str, limit: int) -> Sequence[UntoldRow]:
+        """Up to `limit` withdrawals that a partner has still to be told, in the order in which they came."""
+
+    def untold_counts(self) -> Mapping[str, int]:
+        """How many withdrawals each partner has still to be told."""
 
     def received(self, originator: str, report_id: bytes) -> ReceivedRow | None:
         """What is known of a partner's report."""
+
+    def copies(self, originator: str, report_id: bytes) -> Sequence[CopyRow]:
+        """The ways by which a partner's report came, or was withdrawn."""
+
+    def orders(self, after: int = 0) -> Sequence[OrderRow]:
+        """The orders that were put in force after number `after`, in their sequence."""
 
     def feed(self, after: int, limit: int, wanted: FeedFilter) -> tuple[Sequence[FeedRow], int]:
         """Up to `limit` wanted rows after number `after`, and the number up to which the feed was searched."""
@@ -292,7 +391,7 @@ class StoreReader(Protocol):
         """Number of the last accepted report; 0 when there is none."""
 
     def counts(self) -> Counts:
-        """How many reports, releases, items of the feed and received reports are on record."""
+        """How many reports, releases, items of the feed, received reports and copies of them are on record."""
 
     def meta(self, key: str) -> bytes | None:
         """A value of the store's own."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -34,20 +34,24 @@ from gateway.ledger.stores import (
     RUN_ENTRIES,
     AbsentRow,
     Commit,
+    CopyRow,
     CosignatureKind,
     CosignatureRow,
     Counts,
     FeedFilter,
     FeedItem,
     FeedRow,
+    HeldRow,
     LedgerId,
     LedgerRow,
+    OrderRow,
     ReceivedRow,
     ReleasedRow,
     ReportRow,
     Run,
     StoreReader,
     UnopenableRow,
+    UntoldRow,
 )
 
 Row = tuple[Any, ...]
@@ -209,6 +213,17 @@ class SqliteReader:
         rows = self._rows("SELECT ledger, idx, note, time_ns FROM unopenable WHERE ledger = ? ORDER BY idx", ledger)
         return [UnopenableRow(*row) for row in rows]
 
+    def last_unopenable(self, ledger: LedgerId, limit: int) -> Sequence[UnopenableRow]:
+        rows = self._rows(
+            "SELECT ledger, idx, note, time_ns FROM unopenable WHERE ledger = ? ORDER BY idx DESC LIMIT ?",
+            ledger, limit,
+        )  # fmt: skip
+        return [UnopenableRow(*row) for row in reversed(rows)]
+
+    def statement(self, ledger: LedgerId, index: int) -> UnopenableRow | None:
+        row = self._row("SELECT ledger, idx, note, time_ns FROM unopenable WHERE ledger = ? AND idx = ?", ledger, index)
+        return None if row is None else UnopenableRow(*row)
+
     def report(self, report_id: bytes) -> ReportRow | None:
         row = self._row(f"SELECT {_REPORT}, withdrawn_ns FROM report WHERE report_id = ?", report_id)
         return None if row is None else ReportRow(*row)
@@ -221,20 +236,61 @@ class SqliteReader:
         rows = self._rows("SELECT report_id, kind FROM report WHERE event_id = ? ORDER BY seq", event_id)
         return [report_id for report_id, kind in rows if kind in kinds]
 
-    def released(self, report_id: bytes) -> Sequence[ReleasedRow]:
+    def released(self, report_id: bytes, originator: str = "") -> Sequence[ReleasedRow]:
         rows = self._rows(
-            "SELECT report_id, partner, ledger, idx, traffic_class, precedence, withdrawn_ns FROM released"
-            " WHERE report_id = ? ORDER BY partner",
-            report_id,
-        )
+            f"SELECT {_RELEASED} FROM released WHERE originator = ? AND report_id = ? ORDER BY partner",
+            originator, report_id,
+        )  # fmt: skip
         return [ReleasedRow(*row) for row in rows]
+
+    def released_between(self, ledger: LedgerId, first: int, end: int) -> Sequence[ReleasedRow]:
+        rows = self._rows(
+            f"SELECT {_RELEASED} FROM released WHERE ledger = ? AND idx >= ? AND idx < ? ORDER BY idx",
+            ledger, first, end,
+        )  # fmt: skip
+        return [ReleasedRow(*row) for row in rows]
+
+    def held(self, report_id: bytes, originator: str = "") -> Sequence[HeldRow]:
+        rows = self._rows(
+            "SELECT originator, report_id, partner, due_ns FROM held WHERE originator = ? AND report_id = ?",
+            originator, report_id,
+        )  # fmt: skip
+        return [HeldRow(*row) for row in rows]
+
+    def held_until(self, now_ns: int, limit: int) -> Sequence[HeldRow]:
+        rows = self._rows(
+            "SELECT originator, report_id, partner, due_ns FROM held WHERE due_ns <= ? ORDER BY due_ns LIMIT ?",
+            now_ns, limit,
+        )  # fmt: skip
+        return [HeldRow(*row) for row in rows]
+
+    def untold(self, partner: str, limit: int) -> Sequence[UntoldRow]:
+        rows = self._rows(
+            "SELECT originator, report_id, partner FROM untold WHERE partner = ? ORDER BY seq LIMIT ?", partner, limit
+        )
+        return [UntoldRow(*row) for row in rows]
+
+    def untold_counts(self) -> Mapping[str, int]:
+        return dict(self._rows("SELECT partner, count(*) FROM untold GROUP BY partner"))
 
     def received(self, originator: str, report_id: bytes) -> ReceivedRow | None:
         row = self._row(
-            "SELECT originator, report_id, feed, withdrawn_ns FROM received WHERE originator = ? AND report_id = ?",
+            "SELECT originator, report_id, feed, withdrawn_ns, traffic_class, precedence FROM received"
+            " WHERE originator = ? AND report_id = ?",
             originator, report_id,
         )  # fmt: skip
         return None if row is None else ReceivedRow(*row)
+
+    def copies(self, originator: str, report_id: bytes) -> Sequence[CopyRow]:
+        rows = self._rows(f"SELECT {_COPY} FROM copy WHERE originator = ? AND report_id = ?", originator, report_id)
+        return [CopyRow(*row) for row in rows]
+
+    def orders(self, after: int = 0) -> Sequence[OrderRow]:
+        rows = self._rows(
+            "SELECT sequence, digest, enacted_ns, event, payload FROM officer_order WHERE sequence > ? ORDER BY sequence",
+            after,
+        )
+        return [OrderRow(*row) for row in rows]
 
     def feed(self, after: int, limit: int, wanted: FeedFilter) -> tuple[Sequence[FeedRow], int]:
         found: list[FeedRow] = []
@@ -264,7 +320,7 @@ class SqliteReader:
     def counts(self) -> Counts:
         row = self._rows(
             "SELECT (SELECT count(*) FROM report), (SELECT count(*) FROM released),"
-            " (SELECT count(*) FROM feed), (SELECT count(*) FROM received)"
+            " (SELECT count(*) FROM feed), (SELECT count(*) FROM received), (SELECT count(*) FROM copy)"
         )[0]
         return Counts(*row)
 
@@ -418,17 +474,39 @@ class SqliteStore(SqliteReader):
             ],
         )
         db.executemany(
-            "INSERT INTO released (report_id, partner, ledger, idx, traffic_class, precedence)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            [(r.report_id, r.partner, r.ledger, r.index, r.traffic_class, r.precedence) for r in commit.released],
+            "INSERT INTO released (report_id, partner, ledger, idx, traffic_class, precedence, originator, agreement)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (r.report_id, r.partner, r.ledger, r.index, r.traffic_class, r.precedence, r.originator, r.agreement)
+                for r in commit.released
+            ],
+        )
+        # After the releases: one of this very commit may have been sealed again.
+        db.executemany(
+            "UPDATE released SET ledger = ?, idx = ? WHERE ledger = ? AND idx = ?",
+            [(ledger, index, old, at) for old, at, ledger, index in commit.moved],
         )
         db.executemany(
             "UPDATE report SET withdrawn_ns = ? WHERE report_id = ? AND withdrawn_ns IS NULL",
             [(time_ns, report_id) for report_id, time_ns in commit.recalled],
         )
         db.executemany(
-            "UPDATE released SET withdrawn_ns = ? WHERE report_id = ? AND partner = ?",
-            [(time_ns, report_id, partner) for report_id, partner, time_ns in commit.withdrawn],
+            "UPDATE released SET withdrawn_ns = ? WHERE originator = ? AND report_id = ? AND partner = ?",
+            [(time_ns, originator, report_id, partner) for originator, report_id, partner, time_ns in commit.withdrawn],
+        )
+        db.executemany("DELETE FROM held WHERE originator = ? AND report_id = ? AND partner = ?", commit.decided)
+        db.executemany(
+            "INSERT INTO held (originator, report_id, partner, due_ns) VALUES (?, ?, ?, ?)",
+            [(r.originator, r.report_id, r.partner, r.due_ns) for r in commit.held],
+        )
+        db.executemany(
+            "DELETE FROM untold WHERE originator = ? AND report_id = ? AND partner = ?",
+            [(r.originator, r.report_id, r.partner) for r in commit.told],
+        )
+        db.executemany(
+            "INSERT INTO untold (originator, report_id, partner) VALUES (?, ?, ?)"
+            " ON CONFLICT (originator, report_id, partner) DO NOTHING",
+            [(r.originator, r.report_id, r.partner) for r in commit.untold],
         )
         db.executemany(
             "INSERT INTO feed"
@@ -442,10 +520,30 @@ class SqliteStore(SqliteReader):
             ],
         )  # fmt: skip
         db.executemany(
-            "INSERT INTO received (originator, report_id, feed, withdrawn_ns) VALUES (?, ?, ?, ?)"
+            "INSERT INTO received (originator, report_id, feed, withdrawn_ns, traffic_class, precedence)"
+            " VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (originator, report_id)"
             " DO UPDATE SET feed = excluded.feed, withdrawn_ns = excluded.withdrawn_ns",
-            [(r.originator, r.report_id, r.feed, r.withdrawn_ns) for r in commit.received],
+            [
+                (r.originator, r.report_id, r.feed, r.withdrawn_ns, r.traffic_class, r.precedence)
+                for r in commit.received
+            ],
+        )
+        db.executemany(
+            f"INSERT INTO copy ({_COPY}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (originator, report_id, via) DO UPDATE SET ledger = excluded.ledger, idx = excluded.idx,"
+            " received_ns = excluded.received_ns, withdrawn_ns = excluded.withdrawn_ns",
+            [
+                (
+                    r.originator, r.report_id, r.via, r.ledger, r.index, r.received_ns, r.withdrawn_ns,
+                    r.traffic_class, r.precedence,
+                )
+                for r in commit.copies
+            ],
+        )  # fmt: skip
+        db.executemany(
+            "INSERT INTO officer_order (sequence, digest, enacted_ns, event, payload) VALUES (?, ?, ?, ?, ?)",
+            [(r.sequence, r.digest, r.enacted_ns, r.event, r.payload) for r in commit.orders],
         )
         db.executemany(
             "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
@@ -453,6 +551,8 @@ class SqliteStore(SqliteReader):
         )
 
 
+_RELEASED = "report_id, partner, ledger, idx, traffic_class, precedence, withdrawn_ns, originator, agreement"
+_COPY = "originator, report_id, via, ledger, idx, received_ns, withdrawn_ns, traffic_class, precedence"
 _REPORT = "seq, report_id, digest, event_id, kind, submitted_by, accepted_ns, decision, payload"
 
 

@@ -32,35 +32,69 @@ class _PartGroupEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PartGroup.V
     PART_GROUP_UNSPECIFIED: _PartGroup.ValueType  # 0
     """The whole content in one part."""
     PART_GROUP_ENVELOPE: _PartGroup.ValueType  # 1
-    """Envelope of a report."""
+    """Event of a report."""
     PART_GROUP_THREAT: _PartGroup.ValueType  # 2
-    """Threat and references of a report."""
+    """Threat of a report."""
     PART_GROUP_SOURCE: _PartGroup.ValueType  # 3
-    """Station, sequence and sensor modality of a report."""
+    """Station and sequence of a report."""
     PART_GROUP_KINEMATICS: _PartGroup.ValueType  # 4
-    """Positions, velocities and times of a report."""
+    """Places, velocities and their errors."""
     PART_GROUP_SUBJECT: _PartGroup.ValueType  # 5
     """Subject of a decision record."""
     PART_GROUP_DECISION: _PartGroup.ValueType  # 6
     """One partner's decision in a decision record."""
+    PART_GROUP_IDENTITY: _PartGroup.ValueType  # 7
+    """Identifier, originator, traffic class, precedence, kind and derivations of a report: shown with every proof."""
+    PART_GROUP_ONWARD: _PartGroup.ValueType  # 8
+    """Nodes to which the report may be passed onward: a part for each, so that each permission can be shown alone."""
+    PART_GROUP_MARKING: _PartGroup.ValueType  # 9
+    """Policy, classification and caveats of the marking."""
+    PART_GROUP_RELEASABILITY: _PartGroup.ValueType  # 10
+    """Nodes to which the report may be released."""
+    PART_GROUP_TIMES: _PartGroup.ValueType  # 11
+    """Times of a report, and what is said of their uncertainty."""
+    PART_GROUP_REFERENCES: _PartGroup.ValueType  # 12
+    """Earlier reports that a report names."""
+    PART_GROUP_ASSESSMENT: _PartGroup.ValueType  # 13
+    """What the originator judges: classes, counts, states, reasons."""
+    PART_GROUP_SENSOR: _PartGroup.ValueType  # 14
+    """Kind of sensor that a report rests on."""
 
 class PartGroup(_PartGroup, metaclass=_PartGroupEnumTypeWrapper):
-    """Group of fields that a part holds; the number is bound by the commitment."""
+    """Group of fields that a part holds; the number is bound by the commitment. Every field of a report that holds a value
+    is in exactly one of the groups of a report (docs/protocol.md).
+    """
 
 PART_GROUP_UNSPECIFIED: PartGroup.ValueType  # 0
 """The whole content in one part."""
 PART_GROUP_ENVELOPE: PartGroup.ValueType  # 1
-"""Envelope of a report."""
+"""Event of a report."""
 PART_GROUP_THREAT: PartGroup.ValueType  # 2
-"""Threat and references of a report."""
+"""Threat of a report."""
 PART_GROUP_SOURCE: PartGroup.ValueType  # 3
-"""Station, sequence and sensor modality of a report."""
+"""Station and sequence of a report."""
 PART_GROUP_KINEMATICS: PartGroup.ValueType  # 4
-"""Positions, velocities and times of a report."""
+"""Places, velocities and their errors."""
 PART_GROUP_SUBJECT: PartGroup.ValueType  # 5
 """Subject of a decision record."""
 PART_GROUP_DECISION: PartGroup.ValueType  # 6
 """One partner's decision in a decision record."""
+PART_GROUP_IDENTITY: PartGroup.ValueType  # 7
+"""Identifier, originator, traffic class, precedence, kind and derivations of a report: shown with every proof."""
+PART_GROUP_ONWARD: PartGroup.ValueType  # 8
+"""Nodes to which the report may be passed onward: a part for each, so that each permission can be shown alone."""
+PART_GROUP_MARKING: PartGroup.ValueType  # 9
+"""Policy, classification and caveats of the marking."""
+PART_GROUP_RELEASABILITY: PartGroup.ValueType  # 10
+"""Nodes to which the report may be released."""
+PART_GROUP_TIMES: PartGroup.ValueType  # 11
+"""Times of a report, and what is said of their uncertainty."""
+PART_GROUP_REFERENCES: PartGroup.ValueType  # 12
+"""Earlier reports that a report names."""
+PART_GROUP_ASSESSMENT: PartGroup.ValueType  # 13
+"""What the originator judges: classes, counts, states, reasons."""
+PART_GROUP_SENSOR: PartGroup.ValueType  # 14
+"""Kind of sensor that a report rests on."""
 Global___PartGroup: _TypeAlias = PartGroup  # noqa: Y015
 
 class _SuccessionReason:
@@ -133,6 +167,7 @@ class EntryContent(_message.Message):
     COVER_FIELD_NUMBER: _builtins.int
     DECISION_RECORD_FIELD_NUMBER: _builtins.int
     NODE_EVENT_FIELD_NUMBER: _builtins.int
+    ONWARD_REPORT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def report(self) -> _report_pb2.Report:
         """A report, as released: only the fields that the origin's policy named."""
@@ -157,6 +192,10 @@ class EntryContent(_message.Message):
     def node_event(self) -> Global___NodeEvent:
         """Something that the node itself did (in the node's own decisions ledger alone)."""
 
+    @_builtins.property
+    def onward_report(self) -> Global___OnwardReport:
+        """A report of another node, passed on with its originator's proof."""
+
     def __init__(
         self,
         *,
@@ -166,12 +205,13 @@ class EntryContent(_message.Message):
         cover: Global___Cover | None = ...,
         decision_record: Global___DecisionRecord | None = ...,
         node_event: Global___NodeEvent | None = ...,
+        onward_report: Global___OnwardReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "cover", b"cover", "decision_record", b"decision_record", "node_event", b"node_event", "report", b"report", "succession", b"succession", "withdrawal", b"withdrawal"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "cover", b"cover", "decision_record", b"decision_record", "node_event", b"node_event", "onward_report", b"onward_report", "report", b"report", "succession", b"succession", "withdrawal", b"withdrawal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "cover", b"cover", "decision_record", b"decision_record", "node_event", b"node_event", "report", b"report", "succession", b"succession", "withdrawal", b"withdrawal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "cover", b"cover", "decision_record", b"decision_record", "node_event", b"node_event", "onward_report", b"onward_report", "report", b"report", "succession", b"succession", "withdrawal", b"withdrawal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["report", "withdrawal", "succession", "cover", "decision_record", "node_event"]  # noqa: Y015
+    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["report", "withdrawal", "succession", "cover", "decision_record", "node_event", "onward_report"]  # noqa: Y015
     _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_content) -> _WhichOneofReturnType_content | None: ...
 
@@ -250,12 +290,17 @@ class Withdrawal(_message.Message):
     TIME_FIELD_NUMBER: _builtins.int
     TRAFFIC_CLASS_FIELD_NUMBER: _builtins.int
     PRECEDENCE_FIELD_NUMBER: _builtins.int
+    ORIGINATOR_NODE_FIELD_NUMBER: _builtins.int
     report_id: _builtins.str
     """The report that no longer stands: a UUID. Required."""
     traffic_class: _report_pb2.TrafficClass.ValueType
     """Traffic class of the report that no longer stands, so that LIVE and EXERCISE do not cross. Required."""
     precedence: _report_pb2.Precedence.ValueType
     """Precedence of the report that no longer stands. Required."""
+    originator_node: _builtins.str
+    """Node that originated the report that no longer stands: ISO 3166-1 alpha-3. Empty: the ledger's owner. Any other
+    node: the owner had passed that report on, and says so of its own copy alone.
+    """
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """Time of the withdrawal, UTC. Required."""
@@ -267,14 +312,97 @@ class Withdrawal(_message.Message):
         time: _timestamp_pb2.Timestamp | None = ...,
         traffic_class: _report_pb2.TrafficClass.ValueType = ...,
         precedence: _report_pb2.Precedence.ValueType = ...,
+        originator_node: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["precedence", b"precedence", "report_id", b"report_id", "time", b"time", "traffic_class", b"traffic_class"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["originator_node", b"originator_node", "precedence", b"precedence", "report_id", b"report_id", "time", b"time", "traffic_class", b"traffic_class"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Withdrawal: _TypeAlias = Withdrawal  # noqa: Y015
+
+@_typing.final
+class OnwardReport(_message.Message):
+    """A report of another node, as the ledger's owner passes it on. The report is not the owner's word: what no part of the
+    proof shows to be the originator's, the owner's own derivation names.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def report(self) -> _report_pb2.Report:
+        """The owner's copy: only the fields that its policy named, and with the changes to which that policy obliges.
+        Required.
+        """
+
+    @_builtins.property
+    def proof(self) -> Global___OriginProof:
+        """That the originator released it to the owner and allowed it onward. Required."""
+
+    def __init__(
+        self,
+        *,
+        report: _report_pb2.Report | None = ...,
+        proof: Global___OriginProof | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["proof", b"proof", "report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proof", b"proof", "report", b"report"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OnwardReport: _TypeAlias = OnwardReport  # noqa: Y015
+
+@_typing.final
+class OriginProof(_message.Message):
+    """That an entry stands in the ledger which an originator keeps for the node that passes its report on, and what it says
+    in the parts that are shown.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    ENTRY_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    DISCLOSED_FIELD_NUMBER: _builtins.int
+    origin: _builtins.str
+    """Origin line of that ledger. Required."""
+    index: _builtins.int
+    """Index of the entry in it."""
+    entry: _builtins.bytes
+    """The entry as it stands there, still sealed. Required."""
+    checkpoint: _builtins.bytes
+    """A checkpoint of that ledger that the originator signed: a signed note. Required."""
+    @_builtins.property
+    def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """RFC 6962 inclusion path of the entry, 32 bytes each, at the size of the checkpoint."""
+
+    @_builtins.property
+    def disclosed(self) -> Global___SealedPayload:
+        """The entry's payload: the parts that may be shown, and every other as its leaf hash. Required."""
+
+    def __init__(
+        self,
+        *,
+        origin: _builtins.str = ...,
+        index: _builtins.int = ...,
+        entry: _builtins.bytes = ...,
+        path: _abc.Iterable[_builtins.bytes] | None = ...,
+        checkpoint: _builtins.bytes = ...,
+        disclosed: Global___SealedPayload | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["disclosed", b"disclosed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "disclosed", b"disclosed", "entry", b"entry", "index", b"index", "origin", b"origin", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OriginProof: _TypeAlias = OriginProof  # noqa: Y015
 
 @_typing.final
 class Succession(_message.Message):
@@ -400,6 +528,8 @@ class DecisionRecord(_message.Message):
     POLICY_DIGEST_FIELD_NUMBER: _builtins.int
     POSTURE_FIELD_NUMBER: _builtins.int
     DECISIONS_FIELD_NUMBER: _builtins.int
+    ORIGINATOR_NODE_FIELD_NUMBER: _builtins.int
+    ACCEPTED_TIME_FIELD_NUMBER: _builtins.int
     report_id: _builtins.str
     """The report: a UUID."""
     kind: _builtins.str
@@ -413,11 +543,15 @@ class DecisionRecord(_message.Message):
     report_digest: _builtins.bytes
     """SHA-256 of the accepted report's bytes (unknown fields dropped), 32 bytes."""
     submitted_by: _builtins.str
-    """SPIFFE ID of the C2 system that submitted it."""
+    """SPIFFE ID of the C2 system that submitted it. Of another node's report: the origin line of the ledger that brought
+    it, a space, and the index in it.
+    """
     policy_digest: _builtins.bytes
     """SHA-256 of the policy bundle in force, 32 bytes."""
     posture: _builtins.str
     """Posture in force."""
+    originator_node: _builtins.str
+    """Node that originated the report: ISO 3166-1 alpha-3."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """Time of the decision, UTC."""
@@ -425,6 +559,10 @@ class DecisionRecord(_message.Message):
     @_builtins.property
     def decisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Decision]:
         """One for each partner."""
+
+    @_builtins.property
+    def accepted_time(self) -> _timestamp_pb2.Timestamp:
+        """Time at which this node took the report, UTC: earlier than the decision where it was held."""
 
     def __init__(
         self,
@@ -440,10 +578,12 @@ class DecisionRecord(_message.Message):
         policy_digest: _builtins.bytes = ...,
         posture: _builtins.str = ...,
         decisions: _abc.Iterable[Global___Decision] | None = ...,
+        originator_node: _builtins.str = ...,
+        accepted_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions", "event_id", b"event_id", "kind", b"kind", "policy_digest", b"policy_digest", "posture", b"posture", "precedence", b"precedence", "report_digest", b"report_digest", "report_id", b"report_id", "submitted_by", b"submitted_by", "time", b"time", "traffic_class", b"traffic_class"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "decisions", b"decisions", "event_id", b"event_id", "kind", b"kind", "originator_node", b"originator_node", "policy_digest", b"policy_digest", "posture", b"posture", "precedence", b"precedence", "report_digest", b"report_digest", "report_id", b"report_id", "submitted_by", b"submitted_by", "time", b"time", "traffic_class", b"traffic_class"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -488,7 +628,7 @@ class Decision(_message.Message):
 
     @_builtins.property
     def changed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Paths of the fields that were changed on the way."""
+        """Paths of the fields that were changed on the way, or that its originator's proof does not show."""
 
     @_builtins.property
     def hold_until(self) -> _timestamp_pb2.Timestamp:

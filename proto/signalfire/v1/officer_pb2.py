@@ -22,20 +22,59 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from signalfire.v1 import ledger_pb2 as signalfire_dot_v1_dot_ledger__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsignalfire/v1/officer.proto\x12\rsignalfire.v1\x1a\x1asignalfire/v1/ledger.proto\"+\n\x15WatchDecisionsRequest\x12\x12\n\nfrom_index\x18\x01 \x01(\x04\"\xab\x01\n\x16WatchDecisionsResponse\x12\x0e\n\x06ledger\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x38\n\x0f\x64\x65\x63ision_record\x18\x03 \x01(\x0b\x32\x1d.signalfire.v1.DecisionRecordH\x00\x12.\n\nnode_event\x18\x04 \x01(\x0b\x32\x18.signalfire.v1.NodeEventH\x00\x42\x08\n\x06record2q\n\x0eOfficerService\x12_\n\x0eWatchDecisions\x12$.signalfire.v1.WatchDecisionsRequest\x1a%.signalfire.v1.WatchDecisionsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsignalfire/v1/officer.proto\x12\rsignalfire.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1asignalfire/v1/ledger.proto\"+\n\x15WatchDecisionsRequest\x12\x12\n\nfrom_index\x18\x01 \x01(\x04\"\xab\x01\n\x16WatchDecisionsResponse\x12\x0e\n\x06ledger\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x38\n\x0f\x64\x65\x63ision_record\x18\x03 \x01(\x0b\x32\x1d.signalfire.v1.DecisionRecordH\x00\x12.\n\nnode_event\x18\x04 \x01(\x0b\x32\x18.signalfire.v1.NodeEventH\x00\x42\x08\n\x06record\"\x80\x03\n\x05Order\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x10\n\x08previous\x18\x03 \x01(\x0c\x12*\n\x06issued\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07\x65xpires\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x08\x61\x63tivate\x18\x06 \x01(\x0b\x32\x17.signalfire.v1.ActivateH\x00\x12)\n\x07suspend\x18\x07 \x01(\x0b\x32\x16.signalfire.v1.SuspendH\x00\x12\'\n\x06resume\x18\x08 \x01(\x0b\x32\x15.signalfire.v1.ResumeH\x00\x12\x38\n\x0f\x64\x65\x63lare_posture\x18\t \x01(\x0b\x32\x1d.signalfire.v1.DeclarePostureH\x00\x12\'\n\x06roster\x18\n \x01(\x0b\x32\x15.signalfire.v1.RosterH\x00\x42\x08\n\x06\x61\x63tion\"!\n\x08\x41\x63tivate\x12\x15\n\rbundle_digest\x18\x01 \x01(\x0c\"*\n\x07Suspend\x12\x0f\n\x07partner\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x19\n\x06Resume\x12\x0f\n\x07partner\x18\x01 \x01(\t\"L\n\x0e\x44\x65\x63larePosture\x12\x0f\n\x07posture\x18\x01 \x01(\t\x12)\n\x05until\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"a\n\x06Roster\x12(\n\x08officers\x18\x01 \x03(\x0b\x32\x16.signalfire.v1.Officer\x12-\n\nthresholds\x18\x02 \x01(\x0b\x32\x19.signalfire.v1.Thresholds\"$\n\x07Officer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\x0c\"G\n\nThresholds\x12\x0e\n\x06loosen\x18\x01 \x01(\r\x12\x0f\n\x07tighten\x18\x02 \x01(\r\x12\x18\n\x10remove_invariant\x18\x03 \x01(\r\"O\n\x0bSignedOrder\x12\r\n\x05order\x18\x01 \x01(\x0c\x12\x31\n\nsignatures\x18\x02 \x03(\x0b\x32\x1d.signalfire.v1.OrderSignature\"D\n\x0eOrderSignature\x12\x0f\n\x07officer\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"+\n\nBundleFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"c\n\x0c\x45nactRequest\x12)\n\x05order\x18\x01 \x01(\x0b\x32\x1a.signalfire.v1.SignedOrder\x12(\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x19.signalfire.v1.BundleFile\"k\n\rEnactResponse\x12-\n\x08refusals\x18\x01 \x03(\x0b\x32\x1b.signalfire.v1.OrderRefusal\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x19\n\x11last_order_digest\x18\x03 \x01(\x0c\"<\n\x0cOrderRefusal\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0c\n\x04what\x18\x02 \x01(\t\x12\x0e\n\x06remedy\x18\x03 \x01(\t\"\x18\n\x16GetPolicyStatusRequest\"\xc4\x02\n\x17GetPolicyStatusResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x19\n\x11last_order_digest\x18\x03 \x01(\x0c\x12\x15\n\rpolicy_digest\x18\x04 \x01(\x0c\x12\x0f\n\x07posture\x18\x05 \x01(\t\x12\x31\n\rposture_until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\tsuspended\x18\x07 \x03(\x0b\x32\x19.signalfire.v1.Suspension\x12%\n\x06roster\x18\x08 \x01(\x0b\x32\x15.signalfire.v1.Roster\x12,\n\x07refused\x18\t \x03(\x0b\x32\x1b.signalfire.v1.RefusedOrder\x12\x10\n\x08problems\x18\n \x03(\t\"?\n\nSuspension\x12\x0f\n\x07partner\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\"{\n\x0cRefusedOrder\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nbrought_by\x18\x02 \x01(\t\x12-\n\x08refusals\x18\x03 \x03(\x0b\x32\x1b.signalfire.v1.OrderRefusal\"\xbc\x01\n\x0c\x45nactedOrder\x12)\n\x05order\x18\x01 \x01(\x0b\x32\x1a.signalfire.v1.SignedOrder\x12(\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x19.signalfire.v1.BundleFile\x12\x19\n\x11signatures_needed\x18\x03 \x01(\r\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nbrought_by\x18\x05 \x01(\t2\x97\x02\n\x0eOfficerService\x12_\n\x0eWatchDecisions\x12$.signalfire.v1.WatchDecisionsRequest\x1a%.signalfire.v1.WatchDecisionsResponse0\x01\x12`\n\x0fGetPolicyStatus\x12%.signalfire.v1.GetPolicyStatusRequest\x1a&.signalfire.v1.GetPolicyStatusResponse\x12\x42\n\x05\x45nact\x12\x1b.signalfire.v1.EnactRequest\x1a\x1c.signalfire.v1.EnactResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'signalfire.v1.officer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WATCHDECISIONSREQUEST']._serialized_start=74
-  _globals['_WATCHDECISIONSREQUEST']._serialized_end=117
-  _globals['_WATCHDECISIONSRESPONSE']._serialized_start=120
-  _globals['_WATCHDECISIONSRESPONSE']._serialized_end=291
-  _globals['_OFFICERSERVICE']._serialized_start=293
-  _globals['_OFFICERSERVICE']._serialized_end=406
+  _globals['_WATCHDECISIONSREQUEST']._serialized_start=107
+  _globals['_WATCHDECISIONSREQUEST']._serialized_end=150
+  _globals['_WATCHDECISIONSRESPONSE']._serialized_start=153
+  _globals['_WATCHDECISIONSRESPONSE']._serialized_end=324
+  _globals['_ORDER']._serialized_start=327
+  _globals['_ORDER']._serialized_end=711
+  _globals['_ACTIVATE']._serialized_start=713
+  _globals['_ACTIVATE']._serialized_end=746
+  _globals['_SUSPEND']._serialized_start=748
+  _globals['_SUSPEND']._serialized_end=790
+  _globals['_RESUME']._serialized_start=792
+  _globals['_RESUME']._serialized_end=817
+  _globals['_DECLAREPOSTURE']._serialized_start=819
+  _globals['_DECLAREPOSTURE']._serialized_end=895
+  _globals['_ROSTER']._serialized_start=897
+  _globals['_ROSTER']._serialized_end=994
+  _globals['_OFFICER']._serialized_start=996
+  _globals['_OFFICER']._serialized_end=1032
+  _globals['_THRESHOLDS']._serialized_start=1034
+  _globals['_THRESHOLDS']._serialized_end=1105
+  _globals['_SIGNEDORDER']._serialized_start=1107
+  _globals['_SIGNEDORDER']._serialized_end=1186
+  _globals['_ORDERSIGNATURE']._serialized_start=1188
+  _globals['_ORDERSIGNATURE']._serialized_end=1256
+  _globals['_BUNDLEFILE']._serialized_start=1258
+  _globals['_BUNDLEFILE']._serialized_end=1301
+  _globals['_ENACTREQUEST']._serialized_start=1303
+  _globals['_ENACTREQUEST']._serialized_end=1402
+  _globals['_ENACTRESPONSE']._serialized_start=1404
+  _globals['_ENACTRESPONSE']._serialized_end=1511
+  _globals['_ORDERREFUSAL']._serialized_start=1513
+  _globals['_ORDERREFUSAL']._serialized_end=1573
+  _globals['_GETPOLICYSTATUSREQUEST']._serialized_start=1575
+  _globals['_GETPOLICYSTATUSREQUEST']._serialized_end=1599
+  _globals['_GETPOLICYSTATUSRESPONSE']._serialized_start=1602
+  _globals['_GETPOLICYSTATUSRESPONSE']._serialized_end=1926
+  _globals['_SUSPENSION']._serialized_start=1928
+  _globals['_SUSPENSION']._serialized_end=1991
+  _globals['_REFUSEDORDER']._serialized_start=1993
+  _globals['_REFUSEDORDER']._serialized_end=2116
+  _globals['_ENACTEDORDER']._serialized_start=2119
+  _globals['_ENACTEDORDER']._serialized_end=2307
+  _globals['_OFFICERSERVICE']._serialized_start=2310
+  _globals['_OFFICERSERVICE']._serialized_end=2589
 # @@protoc_insertion_point(module_scope)

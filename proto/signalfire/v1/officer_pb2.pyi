@@ -3,8 +3,11 @@
 isort:skip_file
 The security officer's side. Only certificates of the nation's officer authority are admitted."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from signalfire.v1 import ledger_pb2 as _ledger_pb2
 import builtins as _builtins
 import sys
@@ -78,3 +81,630 @@ class WatchDecisionsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_record) -> _WhichOneofReturnType_record | None: ...
 
 Global___WatchDecisionsResponse: _TypeAlias = WatchDecisionsResponse  # noqa: Y015
+
+@_typing.final
+class Order(_message.Message):
+    """What officers decide: one statement, in its place in the node's one sequence of orders."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    PREVIOUS_FIELD_NUMBER: _builtins.int
+    ISSUED_FIELD_NUMBER: _builtins.int
+    EXPIRES_FIELD_NUMBER: _builtins.int
+    ACTIVATE_FIELD_NUMBER: _builtins.int
+    SUSPEND_FIELD_NUMBER: _builtins.int
+    RESUME_FIELD_NUMBER: _builtins.int
+    DECLARE_POSTURE_FIELD_NUMBER: _builtins.int
+    ROSTER_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """The node that it is for: ISO 3166-1 alpha-3. Required."""
+    sequence: _builtins.int
+    """Place in the sequence: 1 for the first, then exactly one more each. Required."""
+    previous: _builtins.bytes
+    """SHA-256 of the serialised order before, 32 bytes; of the first order, the digest of the first roster. Required."""
+    @_builtins.property
+    def issued(self) -> _timestamp_pb2.Timestamp:
+        """When it was written, UTC. Required."""
+
+    @_builtins.property
+    def expires(self) -> _timestamp_pb2.Timestamp:
+        """When it is stale, UTC: not put in force from then on. Required."""
+
+    @_builtins.property
+    def activate(self) -> Global___Activate:
+        """Puts a bundle of release policy in force."""
+
+    @_builtins.property
+    def suspend(self) -> Global___Suspend:
+        """Nothing is released to a partner any more."""
+
+    @_builtins.property
+    def resume(self) -> Global___Resume:
+        """Ends a suspension."""
+
+    @_builtins.property
+    def declare_posture(self) -> Global___DeclarePosture:
+        """Declares a posture."""
+
+    @_builtins.property
+    def roster(self) -> Global___Roster:
+        """Replaces the roster of officers."""
+
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+        previous: _builtins.bytes = ...,
+        issued: _timestamp_pb2.Timestamp | None = ...,
+        expires: _timestamp_pb2.Timestamp | None = ...,
+        activate: Global___Activate | None = ...,
+        suspend: Global___Suspend | None = ...,
+        resume: Global___Resume | None = ...,
+        declare_posture: Global___DeclarePosture | None = ...,
+        roster: Global___Roster | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "activate", b"activate", "declare_posture", b"declare_posture", "expires", b"expires", "issued", b"issued", "resume", b"resume", "roster", b"roster", "suspend", b"suspend"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "activate", b"activate", "declare_posture", b"declare_posture", "expires", b"expires", "issued", b"issued", "node", b"node", "previous", b"previous", "resume", b"resume", "roster", b"roster", "sequence", b"sequence", "suspend", b"suspend"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["activate", "suspend", "resume", "declare_posture", "roster"]  # noqa: Y015
+    _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
+
+Global___Order: _TypeAlias = Order  # noqa: Y015
+
+@_typing.final
+class Activate(_message.Message):
+    """Puts a bundle of release policy in force."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUNDLE_DIGEST_FIELD_NUMBER: _builtins.int
+    bundle_digest: _builtins.bytes
+    """Digest of the bundle, 32 bytes (docs/policy.md). Required."""
+    def __init__(
+        self,
+        *,
+        bundle_digest: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_digest", b"bundle_digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Activate: _TypeAlias = Activate  # noqa: Y015
+
+@_typing.final
+class Suspend(_message.Message):
+    """Nothing is released to a partner any more, whatever the policy says."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTNER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    partner: _builtins.str
+    """The partner: ISO 3166-1 alpha-3. Required."""
+    reason: _builtins.str
+    """Why, in the officer's words. Required."""
+    def __init__(
+        self,
+        *,
+        partner: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["partner", b"partner", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Suspend: _TypeAlias = Suspend  # noqa: Y015
+
+@_typing.final
+class Resume(_message.Message):
+    """Ends a suspension."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTNER_FIELD_NUMBER: _builtins.int
+    partner: _builtins.str
+    """The partner: ISO 3166-1 alpha-3. Required."""
+    def __init__(
+        self,
+        *,
+        partner: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["partner", b"partner"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Resume: _TypeAlias = Resume  # noqa: Y015
+
+@_typing.final
+class DeclarePosture(_message.Message):
+    """Declares a posture."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSTURE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    posture: _builtins.str
+    """The posture, e.g. "IMMINENT". Required."""
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """When the bundle's own posture holds again, UTC; not set: until another is declared."""
+
+    def __init__(
+        self,
+        *,
+        posture: _builtins.str = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["posture", b"posture", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeclarePosture: _TypeAlias = DeclarePosture  # noqa: Y015
+
+@_typing.final
+class Roster(_message.Message):
+    """The officers whose signatures count, and how many each thing takes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFICERS_FIELD_NUMBER: _builtins.int
+    THRESHOLDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def officers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Officer]:
+        """At least two; no name and no key twice."""
+
+    @_builtins.property
+    def thresholds(self) -> Global___Thresholds:
+        """How many of them. Required."""
+
+    def __init__(
+        self,
+        *,
+        officers: _abc.Iterable[Global___Officer] | None = ...,
+        thresholds: Global___Thresholds | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["thresholds", b"thresholds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["officers", b"officers", "thresholds", b"thresholds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Roster: _TypeAlias = Roster  # noqa: Y015
+
+@_typing.final
+class Officer(_message.Message):
+    """One officer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name: 1 to 63 of a-z, 0-9 and "-". Required."""
+    key: _builtins.bytes
+    """Ed25519 public key, 32 bytes. Required."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        key: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Officer: _TypeAlias = Officer  # noqa: Y015
+
+@_typing.final
+class Thresholds(_message.Message):
+    """How many different officers must sign."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOOSEN_FIELD_NUMBER: _builtins.int
+    TIGHTEN_FIELD_NUMBER: _builtins.int
+    REMOVE_INVARIANT_FIELD_NUMBER: _builtins.int
+    loosen: _builtins.int
+    """What may release more than before: two or more. Required."""
+    tighten: _builtins.int
+    """What is proved to release nothing that was not released before. Required."""
+    remove_invariant: _builtins.int
+    """A bundle that lacks an invariant of the one before, or has it weakened. Required."""
+    def __init__(
+        self,
+        *,
+        loosen: _builtins.int = ...,
+        tighten: _builtins.int = ...,
+        remove_invariant: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["loosen", b"loosen", "remove_invariant", b"remove_invariant", "tighten", b"tighten"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Thresholds: _TypeAlias = Thresholds  # noqa: Y015
+
+@_typing.final
+class SignedOrder(_message.Message):
+    """An order with its signatures."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    SIGNATURES_FIELD_NUMBER: _builtins.int
+    order: _builtins.bytes
+    """The serialised `Order`: these bytes, as they are, are what is signed and digested."""
+    @_builtins.property
+    def signatures(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderSignature]:
+        """One for each officer."""
+
+    def __init__(
+        self,
+        *,
+        order: _builtins.bytes = ...,
+        signatures: _abc.Iterable[Global___OrderSignature] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order", "signatures", b"signatures"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignedOrder: _TypeAlias = SignedOrder  # noqa: Y015
+
+@_typing.final
+class OrderSignature(_message.Message):
+    """One officer's signature on an order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFICER_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    officer: _builtins.str
+    """Name of the officer."""
+    key_id: _builtins.bytes
+    """Which key: the key id of the C2SP verifier key `signalfire/v1/<NODE>/officer/<name>`, 4 bytes, big-endian."""
+    signature: _builtins.bytes
+    """Ed25519 over the text `signalfire/officer-order/v1`, one zero byte, and the serialised order; 64 bytes."""
+    def __init__(
+        self,
+        *,
+        officer: _builtins.str = ...,
+        key_id: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id", "officer", b"officer", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderSignature: _TypeAlias = OrderSignature  # noqa: Y015
+
+@_typing.final
+class BundleFile(_message.Message):
+    """One file of a bundle."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Path inside the bundle, with forward slashes."""
+    content: _builtins.bytes
+    """Its content."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        content: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BundleFile: _TypeAlias = BundleFile  # noqa: Y015
+
+@_typing.final
+class EnactRequest(_message.Message):
+    """An order to be put in force."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def order(self) -> Global___SignedOrder:
+        """The order with its signatures. Required."""
+
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___BundleFile]:
+        """The files of the bundle that the order activates; empty for every other order."""
+
+    def __init__(
+        self,
+        *,
+        order: Global___SignedOrder | None = ...,
+        files: _abc.Iterable[Global___BundleFile] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "order", b"order"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnactRequest: _TypeAlias = EnactRequest  # noqa: Y015
+
+@_typing.final
+class EnactResponse(_message.Message):
+    """What became of an order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    LAST_ORDER_DIGEST_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Sequence of the last order in force."""
+    last_order_digest: _builtins.bytes
+    """SHA-256 of the last order in force, 32 bytes; where there is none, the digest of the first roster."""
+    @_builtins.property
+    def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderRefusal]:
+        """Everything that stands against it. Empty: it is durable and in force."""
+
+    def __init__(
+        self,
+        *,
+        refusals: _abc.Iterable[Global___OrderRefusal] | None = ...,
+        sequence: _builtins.int = ...,
+        last_order_digest: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_order_digest", b"last_order_digest", "refusals", b"refusals", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnactResponse: _TypeAlias = EnactResponse  # noqa: Y015
+
+@_typing.final
+class OrderRefusal(_message.Message):
+    """One thing that stands against an order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    WHAT_FIELD_NUMBER: _builtins.int
+    REMEDY_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """A short word that stays the same, e.g. "signed_twice"."""
+    what: _builtins.str
+    """What is wrong."""
+    remedy: _builtins.str
+    """How to mend it."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        what: _builtins.str = ...,
+        remedy: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "remedy", b"remedy", "what", b"what"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderRefusal: _TypeAlias = OrderRefusal  # noqa: Y015
+
+@_typing.final
+class GetPolicyStatusRequest(_message.Message):
+    """Nothing to say."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPolicyStatusRequest: _TypeAlias = GetPolicyStatusRequest  # noqa: Y015
+
+@_typing.final
+class GetPolicyStatusResponse(_message.Message):
+    """What officers have put in force."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    LAST_ORDER_DIGEST_FIELD_NUMBER: _builtins.int
+    POLICY_DIGEST_FIELD_NUMBER: _builtins.int
+    POSTURE_FIELD_NUMBER: _builtins.int
+    POSTURE_UNTIL_FIELD_NUMBER: _builtins.int
+    SUSPENDED_FIELD_NUMBER: _builtins.int
+    ROSTER_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """The node: ISO 3166-1 alpha-3."""
+    sequence: _builtins.int
+    """Sequence of the last order in force; 0 where there is none."""
+    last_order_digest: _builtins.bytes
+    """What the next order names as `previous`, 32 bytes."""
+    policy_digest: _builtins.bytes
+    """Digest of the bundle in force, 32 bytes; empty where there is none: then everything is withheld."""
+    posture: _builtins.str
+    """The posture in force; empty where there is none."""
+    @_builtins.property
+    def posture_until(self) -> _timestamp_pb2.Timestamp:
+        """When the bundle's own posture holds again, where that is declared."""
+
+    @_builtins.property
+    def suspended(self) -> _containers.RepeatedCompositeFieldContainer[Global___Suspension]:
+        """Partners to whom nothing is released."""
+
+    @_builtins.property
+    def roster(self) -> Global___Roster:
+        """The officers whose signatures count now."""
+
+    @_builtins.property
+    def refused(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedOrder]:
+        """The orders refused last, the newest first; forgotten at a restart, and on record as events `order-refused`."""
+
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the node's own files and store have against them, in words: loud, and to be mended."""
+
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+        last_order_digest: _builtins.bytes = ...,
+        policy_digest: _builtins.bytes = ...,
+        posture: _builtins.str = ...,
+        posture_until: _timestamp_pb2.Timestamp | None = ...,
+        suspended: _abc.Iterable[Global___Suspension] | None = ...,
+        roster: Global___Roster | None = ...,
+        refused: _abc.Iterable[Global___RefusedOrder] | None = ...,
+        problems: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["posture_until", b"posture_until", "roster", b"roster"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_order_digest", b"last_order_digest", "node", b"node", "policy_digest", b"policy_digest", "posture", b"posture", "posture_until", b"posture_until", "problems", b"problems", "refused", b"refused", "roster", b"roster", "sequence", b"sequence", "suspended", b"suspended"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPolicyStatusResponse: _TypeAlias = GetPolicyStatusResponse  # noqa: Y015
+
+@_typing.final
+class Suspension(_message.Message):
+    """A partner to whom nothing is released."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTNER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    partner: _builtins.str
+    """The partner: ISO 3166-1 alpha-3."""
+    reason: _builtins.str
+    """Why, in the officer's words."""
+    sequence: _builtins.int
+    """Sequence of the order that suspended it."""
+    def __init__(
+        self,
+        *,
+        partner: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["partner", b"partner", "reason", b"reason", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Suspension: _TypeAlias = Suspension  # noqa: Y015
+
+@_typing.final
+class RefusedOrder(_message.Message):
+    """An order that was refused."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_FIELD_NUMBER: _builtins.int
+    BROUGHT_BY_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    brought_by: _builtins.str
+    """Who brought it: the SPIFFE ID of the caller, or the file of the configuration."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When, UTC."""
+
+    @_builtins.property
+    def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderRefusal]:
+        """Everything that stood against it."""
+
+    def __init__(
+        self,
+        *,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        brought_by: _builtins.str = ...,
+        refusals: _abc.Iterable[Global___OrderRefusal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["brought_by", b"brought_by", "refusals", b"refusals", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefusedOrder: _TypeAlias = RefusedOrder  # noqa: Y015
+
+@_typing.final
+class EnactedOrder(_message.Message):
+    """An order as a node keeps it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    SIGNATURES_NEEDED_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    BROUGHT_BY_FIELD_NUMBER: _builtins.int
+    signatures_needed: _builtins.int
+    """How many signatures it took: what was proved of it then is not proved again."""
+    brought_by: _builtins.str
+    """Who brought it: the SPIFFE ID of the caller, or the file of the configuration."""
+    @_builtins.property
+    def order(self) -> Global___SignedOrder:
+        """The order with its signatures."""
+
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___BundleFile]:
+        """The files of the bundle that it activated."""
+
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it was put in force, UTC."""
+
+    def __init__(
+        self,
+        *,
+        order: Global___SignedOrder | None = ...,
+        files: _abc.Iterable[Global___BundleFile] | None = ...,
+        signatures_needed: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        brought_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["brought_by", b"brought_by", "files", b"files", "order", b"order", "signatures_needed", b"signatures_needed", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnactedOrder: _TypeAlias = EnactedOrder  # noqa: Y015

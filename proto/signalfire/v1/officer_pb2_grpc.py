@@ -40,6 +40,16 @@ class OfficerServiceStub:
                 request_serializer=signalfire_dot_v1_dot_officer__pb2.WatchDecisionsRequest.SerializeToString,
                 response_deserializer=signalfire_dot_v1_dot_officer__pb2.WatchDecisionsResponse.FromString,
                 _registered_method=True)
+        self.GetPolicyStatus = channel.unary_unary(
+                '/signalfire.v1.OfficerService/GetPolicyStatus',
+                request_serializer=signalfire_dot_v1_dot_officer__pb2.GetPolicyStatusRequest.SerializeToString,
+                response_deserializer=signalfire_dot_v1_dot_officer__pb2.GetPolicyStatusResponse.FromString,
+                _registered_method=True)
+        self.Enact = channel.unary_unary(
+                '/signalfire.v1.OfficerService/Enact',
+                request_serializer=signalfire_dot_v1_dot_officer__pb2.EnactRequest.SerializeToString,
+                response_deserializer=signalfire_dot_v1_dot_officer__pb2.EnactResponse.FromString,
+                _registered_method=True)
 
 
 class OfficerServiceServicer:
@@ -53,6 +63,21 @@ class OfficerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetPolicyStatus(self, request, context):
+        """What officers have put in force, and what the next order has to name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Enact(self, request, context):
+        """Puts an order in force, or says everything that stands against it. Authority comes from the order's signatures
+        alone; the caller's certificate only opens the door, and is recorded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OfficerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +85,16 @@ def add_OfficerServiceServicer_to_server(servicer, server):
                     servicer.WatchDecisions,
                     request_deserializer=signalfire_dot_v1_dot_officer__pb2.WatchDecisionsRequest.FromString,
                     response_serializer=signalfire_dot_v1_dot_officer__pb2.WatchDecisionsResponse.SerializeToString,
+            ),
+            'GetPolicyStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPolicyStatus,
+                    request_deserializer=signalfire_dot_v1_dot_officer__pb2.GetPolicyStatusRequest.FromString,
+                    response_serializer=signalfire_dot_v1_dot_officer__pb2.GetPolicyStatusResponse.SerializeToString,
+            ),
+            'Enact': grpc.unary_unary_rpc_method_handler(
+                    servicer.Enact,
+                    request_deserializer=signalfire_dot_v1_dot_officer__pb2.EnactRequest.FromString,
+                    response_serializer=signalfire_dot_v1_dot_officer__pb2.EnactResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +125,60 @@ class OfficerService:
             '/signalfire.v1.OfficerService/WatchDecisions',
             signalfire_dot_v1_dot_officer__pb2.WatchDecisionsRequest.SerializeToString,
             signalfire_dot_v1_dot_officer__pb2.WatchDecisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPolicyStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/signalfire.v1.OfficerService/GetPolicyStatus',
+            signalfire_dot_v1_dot_officer__pb2.GetPolicyStatusRequest.SerializeToString,
+            signalfire_dot_v1_dot_officer__pb2.GetPolicyStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Enact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/signalfire.v1.OfficerService/Enact',
+            signalfire_dot_v1_dot_officer__pb2.EnactRequest.SerializeToString,
+            signalfire_dot_v1_dot_officer__pb2.EnactResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,12 @@ class OfficerServiceStub:
     def __new__(cls, channel: _aio.Channel) -> OfficerServiceAsyncStub: ...
     WatchDecisions: _grpc.UnaryStreamMultiCallable[_officer_pb2.WatchDecisionsRequest, _officer_pb2.WatchDecisionsResponse]
     """Receives the decisions of this node: everything from the given index of its decisions ledger, then live."""
+    GetPolicyStatus: _grpc.UnaryUnaryMultiCallable[_officer_pb2.GetPolicyStatusRequest, _officer_pb2.GetPolicyStatusResponse]
+    """What officers have put in force, and what the next order has to name."""
+    Enact: _grpc.UnaryUnaryMultiCallable[_officer_pb2.EnactRequest, _officer_pb2.EnactResponse]
+    """Puts an order in force, or says everything that stands against it. Authority comes from the order's signatures
+    alone; the caller's certificate only opens the door, and is recorded.
+    """
 
 @_typing.type_check_only
 class OfficerServiceAsyncStub(OfficerServiceStub):
@@ -43,6 +49,12 @@ class OfficerServiceAsyncStub(OfficerServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     WatchDecisions: _aio.UnaryStreamMultiCallable[_officer_pb2.WatchDecisionsRequest, _officer_pb2.WatchDecisionsResponse]  # type: ignore[assignment]
     """Receives the decisions of this node: everything from the given index of its decisions ledger, then live."""
+    GetPolicyStatus: _aio.UnaryUnaryMultiCallable[_officer_pb2.GetPolicyStatusRequest, _officer_pb2.GetPolicyStatusResponse]  # type: ignore[assignment]
+    """What officers have put in force, and what the next order has to name."""
+    Enact: _aio.UnaryUnaryMultiCallable[_officer_pb2.EnactRequest, _officer_pb2.EnactResponse]  # type: ignore[assignment]
+    """Puts an order in force, or says everything that stands against it. Authority comes from the order's signatures
+    alone; the caller's certificate only opens the door, and is recorded.
+    """
 
 class OfficerServiceServicer(metaclass=_abc_1.ABCMeta):
     """The service for security officers."""
@@ -54,5 +66,23 @@ class OfficerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_officer_pb2.WatchDecisionsResponse], _abc.AsyncIterator[_officer_pb2.WatchDecisionsResponse]]:
         """Receives the decisions of this node: everything from the given index of its decisions ledger, then live."""
+
+    @_abc_1.abstractmethod
+    def GetPolicyStatus(
+        self,
+        request: _officer_pb2.GetPolicyStatusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_officer_pb2.GetPolicyStatusResponse, _abc.Awaitable[_officer_pb2.GetPolicyStatusResponse]]:
+        """What officers have put in force, and what the next order has to name."""
+
+    @_abc_1.abstractmethod
+    def Enact(
+        self,
+        request: _officer_pb2.EnactRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_officer_pb2.EnactResponse, _abc.Awaitable[_officer_pb2.EnactResponse]]:
+        """Puts an order in force, or says everything that stands against it. Authority comes from the order's signatures
+        alone; the caller's certificate only opens the door, and is recorded.
+        """
 
 def add_OfficerServiceServicer_to_server(servicer: OfficerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -12,6 +12,7 @@ Conventions for every message of this package:
     latitude 0, longitude 0 is never what an empty message means.
   * An enum value of 0 (`*_UNSPECIFIED`) or one that this file does not define is never valid.
   * Every floating-point number is finite. Angles are degrees, lengths metres, times UTC.
+  * What policy coarsened or marked anew in a released copy is named in `derivations`.
   * Fields that this file does not define are dropped at the door and never carried through.
   * "Required" means: a report submitted without it is refused. A partner receives only the fields that
     the origin's policy released, so there a required field may be absent, save those of the envelope
@@ -656,7 +657,7 @@ class LaunchDetection(_message.Message):
 
     @_builtins.property
     def launch_time_uncertainty(self) -> _duration_pb2.Duration:
-        """Standard uncertainty (1 sigma) of the launch time, 0 to 1 h. Required."""
+        """Standard uncertainty (1 sigma) of the launch time, 0 to 1 h; to 2 h where a derivation names it. Required."""
 
     @_builtins.property
     def launch_point(self) -> Global___Position:
@@ -896,7 +897,7 @@ class ImpactPrediction(_message.Message):
 
     @_builtins.property
     def impact_time_uncertainty(self) -> _duration_pb2.Duration:
-        """Standard uncertainty (1 sigma) of the impact time, 0 to 1 h. Required."""
+        """Standard uncertainty (1 sigma) of the impact time, 0 to 1 h; to 2 h where a derivation names it. Required."""
 
     @_builtins.property
     def impact_point(self) -> Global___Position:
@@ -1035,6 +1036,41 @@ class AllClear(_message.Message):
 Global___AllClear: _TypeAlias = AllClear  # noqa: Y015
 
 @_typing.final
+class Derivation(_message.Message):
+    """What a node changed in the copy of a report that it released. A value that stands here is not the originator's: it
+    is coarser, or gone, or marked anew, and what is said of its error covers that. A node that passes another's report on
+    also names what it shows without the originator's proof.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """Node by whose policy it was changed: ISO 3166-1 alpha-3. Always set."""
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Paths of what was changed or cleared, dots between the names of fields and no indices, e.g.
+        "track.position.latitude_deg" or "impact_prediction.warning_area.corners.latitude_deg": fields of this contract
+        that hold values, each at most once. A path stands here also where the value happened to stay the same.
+        One at least.
+        """
+
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        fields: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fields", b"fields", "node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Derivation: _TypeAlias = Derivation  # noqa: Y015
+
+@_typing.final
 class Report(_message.Message):
     """One message of a C2 system."""
 
@@ -1053,6 +1089,7 @@ class Report(_message.Message):
     MARKING_FIELD_NUMBER: _builtins.int
     THREAT_FIELD_NUMBER: _builtins.int
     REFERENCES_FIELD_NUMBER: _builtins.int
+    DERIVATIONS_FIELD_NUMBER: _builtins.int
     LAUNCH_DETECTION_FIELD_NUMBER: _builtins.int
     TRACK_FIELD_NUMBER: _builtins.int
     IMPACT_PREDICTION_FIELD_NUMBER: _builtins.int
@@ -1090,7 +1127,9 @@ class Report(_message.Message):
 
     @_builtins.property
     def clock_uncertainty(self) -> _duration_pb2.Duration:
-        """Uncertainty (1 sigma) of the clock that these times were read from, 0 to 1 h. Required."""
+        """Uncertainty (1 sigma) of the clock that these times were read from, 0 to 1 h; to 2 h where a derivation names it.
+        Required.
+        """
 
     @_builtins.property
     def marking(self) -> Global___Marking:
@@ -1103,6 +1142,12 @@ class Report(_message.Message):
     @_builtins.property
     def references(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reference]:
         """Earlier reports that this one builds on; at most 64. Optional."""
+
+    @_builtins.property
+    def derivations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Derivation]:
+        """What the nodes that released this copy changed in it, in the order in which they did; at most 8. None where
+        nothing was changed. It goes with every release, and never stands in a report that a C2 system submits.
+        """
 
     @_builtins.property
     def launch_detection(self) -> Global___LaunchDetection:
@@ -1144,6 +1189,7 @@ class Report(_message.Message):
         marking: Global___Marking | None = ...,
         threat: Global___Threat | None = ...,
         references: _abc.Iterable[Global___Reference] | None = ...,
+        derivations: _abc.Iterable[Global___Derivation] | None = ...,
         launch_detection: Global___LaunchDetection | None = ...,
         track: Global___Track | None = ...,
         impact_prediction: Global___ImpactPrediction | None = ...,
@@ -1153,7 +1199,7 @@ class Report(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_source_sequence", b"_source_sequence", "all_clear", b"all_clear", "cancellation", b"cancellation", "clock_uncertainty", b"clock_uncertainty", "content", b"content", "correction", b"correction", "impact_prediction", b"impact_prediction", "launch_detection", b"launch_detection", "marking", b"marking", "report_time", b"report_time", "source_sequence", b"source_sequence", "threat", b"threat", "track", b"track", "valid_time", b"valid_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_source_sequence", b"_source_sequence", "all_clear", b"all_clear", "cancellation", b"cancellation", "clock_uncertainty", b"clock_uncertainty", "content", b"content", "correction", b"correction", "event_id", b"event_id", "impact_prediction", b"impact_prediction", "launch_detection", b"launch_detection", "marking", b"marking", "originator_node", b"originator_node", "originator_station", b"originator_station", "precedence", b"precedence", "references", b"references", "report_id", b"report_id", "report_time", b"report_time", "source_sequence", b"source_sequence", "threat", b"threat", "track", b"track", "traffic_class", b"traffic_class", "valid_time", b"valid_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_source_sequence", b"_source_sequence", "all_clear", b"all_clear", "cancellation", b"cancellation", "clock_uncertainty", b"clock_uncertainty", "content", b"content", "correction", b"correction", "derivations", b"derivations", "event_id", b"event_id", "impact_prediction", b"impact_prediction", "launch_detection", b"launch_detection", "marking", b"marking", "originator_node", b"originator_node", "originator_station", b"originator_station", "precedence", b"precedence", "references", b"references", "report_id", b"report_id", "report_time", b"report_time", "source_sequence", b"source_sequence", "threat", b"threat", "track", b"track", "traffic_class", b"traffic_class", "valid_time", b"valid_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__source_sequence: _TypeAlias = _typing.Literal["source_sequence"]  # noqa: Y015
     _WhichOneofArgType__source_sequence: _TypeAlias = _typing.Literal["_source_sequence", b"_source_sequence"]  # noqa: Y015

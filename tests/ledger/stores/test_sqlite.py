@@ -18,21 +18,26 @@ from gateway.ledger.origin import Origin
 from gateway.ledger.stores import (
     RUN_ENTRIES,
     Commit,
+    CopyRow,
     CosignatureKind,
     CosignatureRow,
     Counts,
     FeedFilter,
     FeedItem,
+    HeldRow,
     LedgerId,
     ReceivedRow,
     ReleasedRow,
     ReportRow,
     UnopenableRow,
+    UntoldRow,
 )
 from gateway.ledger.stores.sqlite import APPLICATION_ID, FEED_SCAN_ROWS, SqliteReader, SqliteStore
 from tests.ledger.stores.growth import LEDGER, ORIGIN, Growth, checkpoint, entries_of, feed_row, grown
 
 ANYTHING = FeedFilter(frozenset({1, 2, 3}), include_own=True)
+
+VERSION = len(list((Path(gateway.__file__).parent / "ledger/stores/migrations").glob("*.sql")))
 
 
 @pytest.fixture
@@ -61,7 +66,7 @@ def fill(store: SqliteStore, *counts: int) -> Growth:
 def test_a_new_store_says_what_it_is_and_which_schema_it_has(store: SqliteStore, path: Path) -> None:
     db = apsw.Connection(str(path))
     assert db.pragma("application_id") == APPLICATION_ID == int.from_bytes(b"SIGF")
-    assert db.pragma("user_version") == 1
+    assert db.pragma("user_version") == VERSION
 
 
 def test_nobody_else_may_read_the_files_of_a_store(store: SqliteStore, path: Path) -> None:
@@ -104,11 +109,11 @@ def test_a_file_that_is_no_database_is_refused_and_left_as_it_was(path: Path) ->
 def test_a_newer_schema_is_refused_by_writer_and_reader(path: Path) -> None:
     SqliteStore(path).close()
     db = apsw.Connection(str(path))
-    db.pragma("user_version", 2)
+    db.pragma("user_version", VERSION + 1)
     db.close()
     with pytest.raises(StoreError, match="newer than this software"):
         SqliteStore(path)
-    with pytest.raises(StoreError, match="schema version 2"):
+    with pytest.raises(StoreError, match=f"schema version {VERSION + 1}"):
         SqliteReader(path)
 
 
@@ -148,6 +153,21 @@ def test_what_was_committed_is_there_when_the_store_is_opened_again(store: Sqlit
 # --- commits
 
 
+def test_what_is_settled_and_told_is_gone(store: SqliteStore) -> None:
+    commit = everything(Growth())
+    store.commit(commit)
+    store.commit(Commit(decided=[("", b"r" * 16, "USA")], told=commit.untold))
+    assert store.held(b"r" * 16) == []
+    assert store.untold_counts() == {}
+
+
+def test_a_report_that_is_held_again_has_its_new_time(store: SqliteStore) -> None:
+    store.commit(everything(Growth()))
+    again = HeldRow("", b"r" * 16, "USA", 99)
+    store.commit(Commit(decided=[("", b"r" * 16, "USA")], held=[again]))
+    assert store.held(b"r" * 16) == [again]
+
+
 def everything(ledger: Growth) -> Commit:
     """A commit with a row of every kind."""
     report = ReportRow(1, b"r" * 16, b"d" * 32, "event", 1, "c2", 10, 0, b"payload")
@@ -158,9 +178,12 @@ def everything(ledger: Growth) -> Commit:
         unopenable=[UnopenableRow(LEDGER, 1, b"statement", 12)],
         reports=[report],
         released=[ReleasedRow(b"r" * 16, "KOR", LEDGER, 1, 1, 4)],
-        withdrawn=[(b"r" * 16, "KOR", 13)],
+        withdrawn=[("", b"r" * 16, "KOR", 13)],
+        held=[HeldRow("", b"r" * 16, "USA", 14)],
+        untold=[UntoldRow("USA", b"u" * 16, "KOR")],
         feed=[feed_row(1)],
-        received=[ReceivedRow("KOR", b"k" * 16, 1, None)],
+        received=[ReceivedRow("KOR", b"k" * 16, 1, None, 1, 4)],
+        copies=[CopyRow("KOR", b"k" * 16, "KOR", LEDGER, 1, 14, None, 1, 4)],
         meta={"boot": b"\x01"},
     )
 
@@ -168,6 +191,12 @@ def everything(ledger: Growth) -> Commit:
 def test_every_row_of_a_commit_is_given_back(store: SqliteStore) -> None:
     commit = everything(Growth())
     store.commit(commit)
+    assert store.held(b"r" * 16) == store.held_until(14, 10) == commit.held
+    assert store.held_until(13, 10) == []
+    assert store.untold("KOR", 10) == commit.untold
+    assert store.untold_counts() == {"KOR": 1}
+    assert [row.index for row in store.released_between(LEDGER, 0, 2)] == [1]
+    assert store.released_between(LEDGER, 0, 1) == []
     assert store.ledgers() == [store.ledger(ORIGIN)]
     assert store.cosignatures(LEDGER) == commit.cosignatures
     assert store.unopenable(LEDGER) == commit.unopenable
@@ -175,8 +204,9 @@ def test_every_row_of_a_commit_is_given_back(store: SqliteStore) -> None:
     assert [(row.partner, row.index, row.withdrawn_ns) for row in store.released(b"r" * 16)] == [("KOR", 1, 13)]
     assert store.feed(0, 10, ANYTHING) == (commit.feed, 1)
     assert store.received("KOR", b"k" * 16) == commit.received[0]
+    assert store.copies("KOR", b"k" * 16) == commit.copies
     assert store.meta("boot") == b"\x01"
-    assert store.counts() == Counts(reports=1, released=1, feed=1, received=1)
+    assert store.counts() == Counts(reports=1, released=1, feed=1, received=1, copies=1)
     assert (store.last_report(), store.last_feed()) == (1, 1)
 
 
@@ -186,10 +216,10 @@ def test_a_commit_whose_last_row_cannot_be_written_leaves_nothing(store: SqliteS
     with pytest.raises(StoreError, match="a commit failed"):
         store.commit(commit)
     assert store.ledgers() == []
-    assert store.counts() == Counts(0, 0, 0, 0)
+    assert store.counts() == Counts(0, 0, 0, 0, 0)
     assert store.meta("boot") is None
     store.commit(everything(Growth()))
-    assert store.counts() == Counts(1, 1, 1, 1)
+    assert store.counts() == Counts(1, 1, 1, 1, 1)
 
 
 def test_an_append_that_does_not_continue_the_ledger_is_refused(store: SqliteStore) -> None:

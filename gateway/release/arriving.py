@@ -1,0 +1,132 @@
+"""What came of other nodes' reports, by whichever way, and what subscribers are told of them.
+
+A report comes from its originator, or is passed on by another node, or both. Each way (`via`, the owner of the ledger)
+has a record of its own: where its copy stands, and whether it was withdrawn. Rules, in order:
+
+1. By each way a report arrives once and is withdrawn once, however often that is repeated. A withdrawal that overtook
+   its report is kept. Both are of one traffic class and precedence; of two that differ the later is not usable.
+2. Who passed a report on withdraws his own copy alone. The originator withdraws every copy.
+3. A report *stands* while one copy of it has arrived that is not withdrawn.
+4. Subscribers are given the first copy that arrives, withdrawn if it does not stand. A further copy is given only where
+   the report had ceased to stand and now stands again.
+5. Subscribers are told of a withdrawal where the report stood and now does not; and of every originator's withdrawal
+   that they had not been told of before, for the report may be on its way to them by another path.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from signalfire.v1 import ledger_pb2, report_pb2
+
+from gateway.ledger.stores import CopyRow, FeedItem, FeedRow, LedgerId, ReceivedRow
+from gateway.release.plan import FeedEntry, Plan, Subject
+from gateway.reports.kinds import kind_of
+
+
+class Contradiction(Exception):
+    """A report and its withdrawal, or two copies of it, are of different traffic classes or precedences."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where something about a report stands: in the ledger of `via`, at `index`."""
+
+    via: str
+    ledger: LedgerId
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """What came of something by one way: whether it was the first of its kind, whether subscribers were given it, and
+    whether the report now stands."""
+
+    first: bool
+    given: bool
+    stands: bool
+
+
+def stands(originator: str, copies: Mapping[str, CopyRow]) -> bool:
+    """Rules 2 and 3, over the copies of a report by their way."""
+    own = copies.get(originator)
+    if own is not None and own.withdrawn_ns is not None:
+        return False
+    return any(copy.ledger is not None and copy.withdrawn_ns is None for copy in copies.values())
+
+
+def take_report(plan: Plan, way: Way, report: report_pb2.Report) -> Arrived:
+    """Takes note of a copy and gives it to subscribers where rule 4 says so. Raises Contradiction."""
+    originator, report_id = report.originator_node, uuid.UUID(report.report_id).bytes
+    copies = dict(plan.copies(originator, report_id))
+    mine, known = copies.get(way.via), plan.received(originator, report_id)
+    if mine is not None and mine.ledger is not None:
+        return Arrived(first=False, given=False, stands=False)
+    _require_same(mine or known, report.traffic_class, report.precedence)
+    stood = stands(originator, copies)
+    copies[way.via] = CopyRow(
+        originator, report_id, way.via, way.ledger, way.index, plan.now_ns,
+        None if mine is None else mine.withdrawn_ns, report.traffic_class, report.precedence,
+    )  # fmt: skip
+    plan.record_copy(copies[way.via])
+    standing = stands(originator, copies)
+    if known is not None and known.feed is not None and (stood or not standing):
+        return Arrived(first=True, given=False, stands=standing)
+    row = _row(plan, FeedItem.REPORT, way, originator, report_id, report.traffic_class, report.precedence)
+    kind = kind_of(report)
+    row = replace(row, kind=0 if kind is None else int(kind.report_kind))
+    withdrawn_ns = None if standing else next(c.withdrawn_ns for c in copies.values() if c.withdrawn_ns is not None)
+    plan.record_received(
+        ReceivedRow(originator, report_id, row.seq, withdrawn_ns, report.traffic_class, report.precedence)
+    )
+    plan.publish(FeedEntry(row, report, not standing))
+    return Arrived(first=True, given=True, stands=standing)
+
+
+def take_withdrawal(plan: Plan, way: Way, subject: Subject, withdrawal: ledger_pb2.Withdrawal) -> Arrived:
+    """Takes note that a copy, or of its originator the report, no longer stands. Raises Contradiction."""
+    originator, report_id = subject.originator, subject.report_id
+    copies = dict(plan.copies(originator, report_id))
+    mine, known = copies.get(way.via), plan.received(originator, report_id)
+    if mine is not None and mine.withdrawn_ns is not None:
+        return Arrived(first=False, given=False, stands=stands(originator, copies))
+    by_originator = way.via == originator
+    _require_same(mine or (known if by_originator else None), withdrawal.traffic_class, withdrawal.precedence)
+    stood = stands(originator, copies)
+    if mine is None:
+        mine = CopyRow(
+            originator, report_id, way.via, None, None, None, None, withdrawal.traffic_class, withdrawal.precedence
+        )
+    copies[way.via] = replace(mine, withdrawn_ns=plan.now_ns)
+    plan.record_copy(copies[way.via])
+    standing = stands(originator, copies)
+    told = known is not None and known.withdrawn_ns is not None
+    if told or not (by_originator or (stood and not standing)):
+        return Arrived(first=True, given=False, stands=standing)
+    plan.record_received(
+        ReceivedRow(
+            originator, report_id, None if known is None else known.feed, plan.now_ns,
+            withdrawal.traffic_class, withdrawal.precedence,
+        )
+    )  # fmt: skip
+    row = _row(
+        plan, FeedItem.WITHDRAWAL, way, originator, report_id, withdrawal.traffic_class, withdrawal.precedence
+    )  # fmt: skip
+    plan.publish(FeedEntry(row, withdrawal))
+    return Arrived(first=True, given=True, stands=False)
+
+
+def _row(
+    plan: Plan, item: FeedItem, way: Way, originator: str, report_id: bytes, traffic_class: int, precedence: int
+) -> FeedRow:
+    return FeedRow(
+        plan.next_feed(), item, way.ledger, way.index, originator, report_id, 0, traffic_class, precedence, plan.now_ns
+    )
+
+
+def _require_same(known: CopyRow | ReceivedRow | None, traffic_class: int, precedence: int) -> None:
+    """Subscribers are given a report and its withdrawal by these two."""
+    if known is not None and (known.traffic_class, known.precedence) != (traffic_class, precedence):
+        raise Contradiction("the report and its withdrawal are of different traffic classes or precedences")

@@ -1,0 +1,250 @@
+"""The one enforcement point: what becomes of one report for one partner. Live, held and onward reports pass here.
+
+In order: **decide** by the policy in force; **transform** the partner's copy, which holds the fields that the decision
+names and no other; of another node's report, **prove** it by its originator's entry; **seal and append** it to the
+partner's ledger of the report's precedence; or **hold** it. What no
+longer stands is **withdrawn** from everyone who was released it, whatever policy says now, on the fastest lane, without
+content. Every decision is **recorded** in the node's own ledger.
+
+A partner who is suspended, or whose keys are not known, is told of no withdrawal: it waits (`untold`) and goes out once
+he can be told. So does what one commit cannot hold.
+"""
+
+from __future__ import annotations
+
+import functools
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from signalfire.v1 import ledger_pb2, report_pb2
+
+from gateway.ledger.origin import Lane
+from gateway.ledger.stores import ReleasedRow, UntoldRow
+from gateway.release import groups
+from gateway.release.onward import CannotBeProved, Inclusion, Passage, passed_on
+from gateway.release.plan import Plan, Subject
+from gateway.reports.kinds import kind_of
+from policy.decide import BuiltIn, Decision, Outcome, withheld
+
+LANES: Final = {
+    report_pb2.PRECEDENCE_FLASH: Lane.FLASH,
+    report_pb2.PRECEDENCE_IMMEDIATE: Lane.IMMEDIATE,
+    report_pb2.PRECEDENCE_PRIORITY: Lane.PRIORITY,
+    report_pb2.PRECEDENCE_ROUTINE: Lane.ROUTINE,
+}
+
+DECISIONS_AN_ENTRY: Final = 48
+"""Partners whose decisions stand in one entry of the decisions ledger: an entry has at most 64 parts."""
+
+DECISION_BYTES_AN_ENTRY: Final = 48 * 1024
+"""Bytes of decisions in one entry of the decisions ledger: an entry has at most 65,535 bytes, salts and all."""
+
+MAX_ERROR: Final = 400
+"""Characters of an error that are put on record. A rule's whole text would let one partner's faulty policy outgrow the
+entry that all share."""
+
+NOTICES_A_COMMIT: Final = 512
+"""Withdrawals that one step sends; the rest wait for steps of their own, so that the next warning does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """One decision in short: the partner, what became of the report, and whether a rule failed."""
+
+    partner: str
+    outcome: Outcome
+    failed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """A report that was accepted, as the decisions on it see it. `passage` is of another node's: how it came."""
+
+    subject: Subject
+    report: report_pb2.Report
+    accepted_ns: int
+    passage: Passage | None = None
+
+
+def share(plan: Plan, shared: Shared, partner: str) -> tuple[ledger_pb2.Decision, Decided]:
+    """Decides what becomes of a report for a partner, and does it. Returns the record of it, and the same in short."""
+    report, rulebook = shared.report, plan.rulebook
+    circumstances = rulebook.circumstances(
+        time_of(plan.now_ns), time_of(shared.accepted_ns), clock_trusted=plan.clock_trusted
+    )
+    decision = rulebook.decide(report, partner, circumstances, usable=partner in plan.partners)
+    content = None
+    if decision.outcome is Outcome.RELEASED:
+        decision, copy = rulebook.copy(report, decision, functools.partial(_had, plan, partner))
+        if copy is not None:
+            decision, content = _content(plan, shared, decision, copy)
+    record = record_of(decision)
+    if content is not None:
+        released = content.onward_report.report if shared.passage else content.report
+        for derivation in released.derivations[len(report.derivations) :]:
+            record.changed.extend(derivation.fields)
+        writer = plan.writer(partner, LANES[report.precedence])
+        index = groups.seal(writer, content)
+        record.ledger, record.index = str(writer.head.origin), index
+        plan.record_release(
+            ReleasedRow(
+                shared.subject.report_id, partner, writer.head.id, index, report.traffic_class, report.precedence,
+                originator=shared.subject.originator, agreement=decision.agreement,
+            )
+        )  # fmt: skip
+    if decision.hold_until is not None:
+        due_ns = int(decision.hold_until.timestamp() * 1e9)
+        record.hold_until.FromNanoseconds(due_ns)
+        plan.hold(shared.subject, partner, due_ns)
+    return record, Decided(partner, decision.outcome, bool(decision.error))
+
+
+def _content(
+    plan: Plan, shared: Shared, decision: Decision, copy: report_pb2.Report
+) -> tuple[Decision, ledger_pb2.EntryContent | None]:
+    """What is sealed to the decision's partner; nothing, and another decision, where it cannot be proved."""
+    passage = shared.passage
+    if passage is None:
+        return decision, ledger_pb2.EntryContent(report=copy)
+    inclusion = Inclusion(*plan.inclusion(passage.origin, passage.index))
+    node, partner = plan.signatory.node, decision.partner
+    try:
+        return decision, passed_on(passage, inclusion, shared.report, copy, node=node, partner=partner)
+    except CannotBeProved as error:
+        failed = f'rule "{decision.rule}": {error}'
+        return withheld(partner, BuiltIn.POLICY_ERROR, error=failed, asked=decision.asked), None
+
+
+def time_of(ns: int) -> datetime:
+    """Nanoseconds since 1970 as a time, UTC, to the microsecond."""
+    return datetime.fromtimestamp(ns // 1_000_000_000, UTC).replace(microsecond=ns // 1_000 % 1_000_000)
+
+
+def _had(plan: Plan, partner: str, originator: str, report_id: str) -> bool:
+    """Whether `partner` was ever released that report by this node. One that is named in part alone is no report."""
+    if not (originator and report_id):
+        return False
+    own = originator == plan.signatory.node
+    return plan.was_released(Subject("" if own else originator, uuid.UUID(report_id).bytes), partner)
+
+
+_OUTCOMES: Final = {
+    Outcome.RELEASED: ledger_pb2.OUTCOME_RELEASED,
+    Outcome.WITHHELD: ledger_pb2.OUTCOME_WITHHELD,
+    Outcome.HELD: ledger_pb2.OUTCOME_HELD,
+}
+
+
+def record_of(decision: Decision) -> ledger_pb2.Decision:
+    """A decision as it is put on record."""
+    error = decision.error if len(decision.error) <= MAX_ERROR else decision.error[: MAX_ERROR - 3] + "..."
+    return ledger_pb2.Decision(
+        partner=decision.partner,
+        outcome=_OUTCOMES[decision.outcome],
+        rule=decision.rule,
+        agreement=decision.agreement,
+        fields=decision.fields,
+        error=error,
+    )
+
+
+# --- withdrawals
+
+
+def withdraw(plan: Plan, subjects: Iterable[Subject]) -> dict[str, int]:
+    """Tells every partner which of these reports, of those that it was released, no longer stand; ends pending holds.
+
+    Returns how many each partner is told of, now or later (`untold`). Each report is told of once.
+    """
+    told: dict[str, int] = {}
+    kept_back: dict[str, int] = {}
+    sent = 0
+    for subject in subjects:
+        for partner in plan.released_to(subject):
+            told[partner] = told.get(partner, 0) + 1
+            if sent < NOTICES_A_COMMIT and can_be_told(plan, partner):
+                send_notice(plan, subject, partner)
+                sent += 1
+            else:
+                plan.commit.untold.append(UntoldRow(subject.originator, subject.report_id, partner))
+                if not can_be_told(plan, partner):
+                    kept_back[partner] = kept_back.get(partner, 0) + 1
+    for partner, count in kept_back.items():
+        why = "is suspended" if partner in plan.rulebook.suspended else "has no trust bundle in force"
+        detail = f"{partner} {why} and is not told yet that {count} reports that it was released no longer stand"
+        plan.record_event("withdrawals-kept-back", detail)
+    return told
+
+
+def can_be_told(plan: Plan, partner: str) -> bool:
+    """Whether a partner's keys are in force and it is not suspended."""
+    return partner in plan.partners and partner not in plan.rulebook.suspended
+
+
+def send_notice(plan: Plan, subject: Subject, partner: str) -> bool:
+    """Sends the content-free notice that a release no longer stands. Returns whether there was one to be told of."""
+    release = plan.released_to(subject).get(partner)
+    if release is None:
+        return False
+    notice = ledger_pb2.Withdrawal(
+        report_id=str(uuid.UUID(bytes=subject.report_id)),
+        traffic_class=release.traffic_class,  # type: ignore[arg-type]  # kept as the number
+        precedence=release.precedence,  # type: ignore[arg-type]
+        originator_node=subject.originator,
+    )
+    notice.time.FromNanoseconds(plan.now_ns)
+    plan.writer(partner, Lane.FLASH).append(ledger_pb2.EntryContent(withdrawal=notice).SerializeToString())
+    plan.record_withdrawal(subject, partner)
+    return True
+
+
+# --- the record
+
+
+def record_decisions(
+    plan: Plan, shared: Shared, submitted_by: str, digest: bytes, decisions: Sequence[ledger_pb2.Decision]
+) -> int:
+    """Appends decisions on a report to the own ledger, one part a partner. Returns the index of the first entry."""
+    report, kind = shared.report, kind_of(shared.report)
+    subject = ledger_pb2.DecisionRecord(
+        report_id=report.report_id,
+        kind="" if kind is None else kind.value,
+        event_id=report.event_id,
+        traffic_class=report.traffic_class,
+        precedence=report.precedence,
+        report_digest=digest,
+        submitted_by=submitted_by,
+        policy_digest=plan.rulebook.digest,
+        posture=plan.rulebook.posture,
+        originator_node=report.originator_node,
+    )
+    subject.time.FromNanoseconds(plan.now_ns)
+    subject.accepted_time.FromNanoseconds(shared.accepted_ns)
+    head = _part(ledger_pb2.PART_GROUP_SUBJECT, subject)
+    parts = [
+        _part(ledger_pb2.PART_GROUP_DECISION, ledger_pb2.DecisionRecord(decisions=[decision])) for decision in decisions
+    ]
+    writer = plan.decisions()
+    indices = [writer.append_parts([head, *listed]) for listed in _entries(parts)]
+    return indices[0]
+
+
+def _entries(parts: Sequence[ledger_pb2.Part]) -> list[list[ledger_pb2.Part]]:
+    """The parts in runs that one entry holds each; one run without parts where there is none."""
+    runs: list[list[ledger_pb2.Part]] = [[]]
+    size = 0
+    for part in parts:
+        if runs[-1] and (len(runs[-1]) == DECISIONS_AN_ENTRY or size + len(part.content) > DECISION_BYTES_AN_ENTRY):
+            runs.append([])
+            size = 0
+        runs[-1].append(part)
+        size += len(part.content)
+    return runs
+
+
+def _part(group: ledger_pb2.PartGroup.ValueType, record: ledger_pb2.DecisionRecord) -> ledger_pb2.Part:
+    content = ledger_pb2.EntryContent(decision_record=record).SerializeToString()
+    return ledger_pb2.Part(group=group, content=content)

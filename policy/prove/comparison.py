@@ -1,0 +1,215 @@
+"""Two bundles about the same reports: what NEW gives to a partner that OLD did not.
+
+Nothing is looser where all of this is proved for every valid report, posture and date:
+
+1. What NEW releases, OLD released: also under the posture that each bundle starts in.
+2. For every pair of an OLD and a NEW rule that can decide about the same report, NEW's sends no field that OLD's did
+   not, obliges at least as much (``obligations.at_least_as_coarse``), and holds at least as long. Where a rule is
+   looser in itself, it is shown that the two never decide about one report.
+3. Every invariant of OLD is implied by one of NEW.
+
+Areas, lists of countries, agreements and equivalences are compared by what they come to in the rules, whatever their
+names. An obligation of OLD that cannot be met withheld the report; where NEW obliges otherwise nothing is known of
+that, and so it is told as a loosening that is not confirmed. Not reckoned with is that all conditions of a partner
+together can ask for more iterations than the evaluator allows, which withholds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+
+import z3
+
+from policy.bundle import Bundle
+from policy.checked import Expr
+from policy.decide import CompiledRule, PartnerPolicy
+from policy.invariants import Invariant
+from policy.obligations import at_least_as_coarse, changes
+from policy.prove import replay
+from policy.prove.claims import search
+from policy.prove.decision import Deciding, Rule, settings
+from policy.prove.solver import LOCK, TRUE, every, no, some, text
+from policy.prove.subject import Setting, Subject
+from policy.prove.terms import Terms
+from policy.prove.verdict import Counterexample, Loosening, Looser, ProofSettings, Status
+from policy.vocabulary import Effect, Kind, Posture
+
+
+def loosens(
+    old: Bundle, new: Bundle, partners: Collection[str] | None, settings_: ProofSettings
+) -> tuple[Loosening, ...]:
+    """Everything that NEW gives to these partners (None: all) and OLD did not; each rule, or pair of rules, once."""
+    if old.node != new.node:
+        return (Loosening("", Looser.NODE, Status.REFUTED, subject=new.node),)
+    found: list[Loosening] = []
+    with LOCK:
+        for partner in sorted(new.partners if partners is None else partners):
+            found += _Comparison(old, new, partner, settings_).loosenings()
+    if partners is None:
+        found += [
+            Loosening("", Looser.INVARIANT, Status.REFUTED, subject=name) for name in dropped_invariants(old, new)
+        ]
+    return tuple(found)
+
+
+def dropped_invariants(old: Bundle, new: Bundle) -> tuple[str, ...]:
+    """The names of OLD's invariants that no invariant of NEW plainly implies."""
+    return tuple(
+        invariant.name
+        for invariant in old.invariants
+        if not any(_implies(new, kept, old, invariant) for kept in new.invariants)
+    )
+
+
+def _implies(new: Bundle, kept: Invariant, old: Bundle, invariant: Invariant) -> bool:
+    """Whether ``kept`` plainly forbids all that ``invariant`` does."""
+    about_as_many = kept.partners is None or (invariant.partners is not None and kept.partners >= invariant.partners)
+    level, limit = kept.sent_classification_above, invariant.sent_classification_above
+    return (
+        about_as_many
+        and set(kept.kinds) >= set(invariant.kinds)
+        and set(kept.traffic_classes) >= set(invariant.traffic_classes)
+        and kept.postures >= invariant.postures
+        and (not kept.fields or (bool(invariant.fields) and set(kept.fields) >= set(invariant.fields)))
+        and (level is None or (limit is not None and level <= limit))
+        and (kept.condition is None or _meaning(new, kept) == _meaning(old, invariant))
+    )
+
+
+def _meaning(bundle: Bundle, invariant: Invariant) -> str | None:
+    if invariant.condition is None:
+        return None
+    return _structure(bundle, Kind.TRACK, invariant.condition.tree)
+
+
+def _structure(bundle: Bundle, kind: Kind, tree: Expr) -> str:
+    subject = Subject(Setting("", "", kind, (), ""))
+    return Terms(subject, bundle.vocabulary.countries, bundle.vocabulary.areas).structure(tree)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """A rule of NEW, and the one of OLD that decides about the same report (None: OLD released nothing)."""
+
+    looser: Looser
+    new: Rule
+    old: Rule | None
+    subject: str
+
+
+class _Comparison:
+    """The two bundles, about one partner."""
+
+    def __init__(self, old: Bundle, new: Bundle, partner: str, settings_: ProofSettings) -> None:
+        self.old = old
+        self.new = new
+        self.partner = partner
+        self.settings = settings_
+        self.found: dict[tuple[Looser, str, str], Loosening] = {}
+
+    def loosenings(self) -> Iterator[Loosening]:
+        """What NEW gives and OLD did not."""
+        before, after = self.old.partners.get(self.partner), self.new.partners.get(self.partner)
+        same_posture = self.old.posture == self.new.posture
+        if same_posture and self._same(before, after):
+            return
+        for setting in settings(self.new.node, self.partner, before, after):
+            self.compare(setting, None, None)
+            if not same_posture:
+                self.compare(setting, self.old.posture, self.new.posture)
+        yield from self.found.values()
+
+    def _same(self, before: PartnerPolicy | None, after: PartnerPolicy | None) -> bool:
+        """Whether nothing of what is released depends on anything that differs."""
+        if after is None or not after.rules:
+            return True
+        if before is None or self.old.equivalences != self.new.equivalences:
+            return False
+        return [self._rule(self.old, rule) for rule in before.rules] == [
+            self._rule(self.new, rule) for rule in after.rules
+        ]
+
+    @staticmethod
+    def _rule(bundle: Bundle, rule: CompiledRule) -> tuple[object, ...]:
+        condition = None if rule.condition is None else _structure(bundle, rule.kinds[0], rule.condition.tree)
+        term = None if rule.term is None else (rule.term.starts, rule.term.ends)
+        about = (rule.kinds, rule.traffic_classes, rule.posture, rule.originators)
+        return (rule.effect, about, condition, rule.ceiling, term, dict(rule.fields), rule.hold, rule.obligations)
+
+    def compare(self, setting: Setting, before: Posture | None, after: Posture | None) -> None:
+        """Rules 1 and 2 in one setting; with postures, where each bundle starts in its own."""
+        subject = Subject(setting)
+        if after is not None:
+            subject.constraints.append(subject.posture == text(after))
+        old, new = Deciding(self.old, subject, before), Deciding(self.new, subject)
+        gave = _releasing(old)
+        undecided = no(some(rule.decides for rule in gave))
+        unmet = some(every([rule.decides, old.fails(rule.rule)]) for rule in gave)
+        for rule in _releasing(new):
+            gives = every([rule.decides, no(new.fails(rule.rule))])
+            looser = _Pair(Looser.RELEASED, rule, None, "")
+            self.ask(setting, subject, every([gives, undecided]), looser, before)
+            for other in gave:
+                for how, named in _looser(setting.kind, rule.rule, other.rule):
+                    sends = new.sends_any(rule.rule, named) if how is Looser.FIELDS else TRUE
+                    pair = _Pair(how, rule, other, ", ".join(named))
+                    self.ask(setting, subject, every([gives, other.decides, sends]), pair, before)
+            # That OLD could not meet an obligation is told only of a rule that is not found to be looser anyway.
+            if not any(name == rule.rule.name for _, name, _ in self.found):
+                self.ask(setting, subject, every([gives, unmet]), looser, before)
+
+    def ask(self, setting: Setting, subject: Subject, formula: z3.BoolRef, pair: _Pair, before: Posture | None) -> None:
+        """Whether there is such a report."""
+        old_rule = "" if pair.old is None else pair.old.rule.name
+        key = (pair.looser, pair.new.rule.name, old_rule)
+        if key in self.found and self.found[key].status is Status.REFUTED:
+            return
+        status, _, example = search(subject, formula, self.confirms(pair, before), self.settings)
+        if status is Status.PROVED:
+            return
+        loosening = Loosening(
+            self.partner, pair.looser, status, pair.new.rule.name, old_rule, pair.subject, setting.kind, example
+        )
+        if key not in self.found or status is Status.REFUTED:
+            self.found[key] = loosening
+
+    def confirms(self, pair: _Pair, before: Posture | None) -> Callable[[Counterexample], str]:
+        """Whether both bundles, asked about a report, treat it as said; the name of NEW's rule."""
+
+        def confirmed(example: Counterexample) -> str:
+            now = example.circumstances()
+            then = now if before is None else replace(now, posture=str(before))
+            given = replay.released(self.new, example.report, self.partner, now)
+            gave = replay.released(self.old, example.report, self.partner, then)
+            if given is None or given[0].rule != pair.new.rule.name:
+                return ""
+            if pair.old is None:
+                return given[0].rule if gave is None else ""
+            if gave is None or gave[0].rule != pair.old.rule.name:
+                return ""
+            if pair.looser is Looser.FIELDS:
+                named = pair.subject.split(", ")
+                if not any(
+                    replay.holds_value(given[1], path) and not replay.holds_value(gave[1], path) for path in named
+                ):
+                    return ""
+            return given[0].rule
+
+        return confirmed
+
+
+def _releasing(deciding: Deciding) -> list[Rule]:
+    return [rule for rule in deciding.rules if rule.rule.effect is Effect.RELEASE]
+
+
+def _looser(kind: Kind, new: CompiledRule, old: CompiledRule) -> Iterator[tuple[Looser, tuple[str, ...]]]:
+    """In what respects a rule is looser than another in itself, and what of."""
+    fields = new.fields.get(kind, ())
+    if more := tuple(path for path in fields if path not in old.fields.get(kind, ())):
+        yield Looser.FIELDS, more
+    touched = {*changes(old.obligations, kind, fields), *changes(new.obligations, kind, fields)}
+    if touched and not at_least_as_coarse(new.obligations, old.obligations):
+        yield Looser.OBLIGATIONS, tuple(path for path in fields if path in touched)
+    if new.hold < old.hold:
+        yield Looser.HOLD, ()

@@ -1,0 +1,95 @@
+"""Whoever is given nothing by the feed holds up nobody while it is searched for him."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from signalfire.v1 import report_pb2
+
+from gateway.c2.feed import Feed, Runs
+from gateway.c2.grants import ReadGrant
+from gateway.ledger.stores import FeedFilter, FeedRow
+from gateway.release.plan import FeedEntry
+from gateway.release.sequencer import Durable
+from gateway.release.watch import Watch
+from tests.release.world import RELEASE_ALL, Site, rules
+from tests.reports.examples import track
+
+REPORTS = 40
+RULES = rules(KOR=RELEASE_ALL)
+LIVE = frozenset({int(report_pb2.TRAFFIC_CLASS_LIVE)})
+EVERYTHING = FeedFilter(LIVE, include_own=True)
+NOTHING = FeedFilter(LIVE, originators=frozenset({"ZWE"}))
+UNCLASSIFIED = ReadGrant(LIVE, report_pb2.CLASSIFICATION_UNCLASSIFIED, frozenset())
+
+
+@pytest.fixture
+def japan(tmp_path: Path) -> Iterator[Site]:
+    """A node whose feed holds SECRET reports of its own."""
+    site = Site("JPN", tmp_path / "jpn.sqlite", ["JPN", "KOR"])
+    for seed in range(REPORTS):
+        site.take(track(seed), RULES)
+    yield site
+    site.close()
+
+
+def rows(site: Site) -> list[FeedRow]:
+    return list(site.store.feed(0, 2 * REPORTS, EVERYTHING)[0])
+
+
+def feed(site: Site, watch: Watch) -> Feed:
+    return Feed("JPN", Runs((("0" * 16, 1),)), lambda: site.store, watch, site.opener, site.signatory.storage)
+
+
+@contextlib.asynccontextmanager
+async def turns() -> AsyncIterator[list[None]]:
+    """As many entries as turns of the event loop that another task has had."""
+    had: list[None] = []
+
+    async def take_turns() -> None:
+        while True:
+            await asyncio.sleep(0)
+            had.append(None)
+
+    taking = asyncio.create_task(take_turns())
+    await asyncio.sleep(0)  # it begins
+    try:
+        yield had
+    finally:
+        taking.cancel()
+
+
+async def given_up_to_now(site: Site, watch: Watch, wanted: FeedFilter) -> tuple[list[str], int]:
+    """The items that a reader of unclassified reports gets until he has caught up, and the turns that others had."""
+    got: list[str] = []
+    async with turns() as had, contextlib.aclosing(feed(site, watch).follow(0, wanted, UNCLASSIFIED)) as items:
+        async for response in items:
+            got.append(response.WhichOneof("item") or "")
+            if response.HasField("caught_up"):
+                break
+    return got, len(had)
+
+
+async def test_each_stored_report_that_a_grant_does_not_cover_leaves_others_their_turn(japan: Site) -> None:
+    got, turns_of_others = await given_up_to_now(japan, Watch(), EVERYTHING)
+    assert got == ["caught_up"]
+    assert turns_of_others >= REPORTS
+
+
+async def test_each_recent_report_that_a_grant_does_not_cover_leaves_others_their_turn(japan: Site) -> None:
+    watch = Watch()
+    recent = [FeedEntry(row, track(seed)) for seed, row in enumerate(rows(japan))]
+    watch.durable(Durable([], frozenset(), {}, recent, REPORTS, 0.0))
+    got, turns_of_others = await given_up_to_now(japan, watch, EVERYTHING)
+    assert got == ["caught_up"]
+    assert turns_of_others >= REPORTS
+
+
+async def test_a_search_that_finds_nothing_leaves_others_their_turn_after_each_read(japan: Site) -> None:
+    got, turns_of_others = await given_up_to_now(japan, Watch(), NOTHING)
+    assert got == ["caught_up"]
+    assert turns_of_others >= 1

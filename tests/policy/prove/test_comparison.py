@@ -1,0 +1,188 @@
+"""What NEW gives and OLD did not, for every valid report."""
+
+from __future__ import annotations
+
+import pytest
+
+from policy import Bundle
+from policy.prove import Loosening, Status, dropped_invariants, loosens, replay
+from policy.prove.verdict import Looser
+from tests.policy.bundles import POLICY, WITHHOLD
+from tests.policy.prove.proofs import PRK, SETTINGS, bundle, check_valid, invariant, never, track_rule
+
+KEEP = WITHHOLD | {"kinds": "[Track]"}
+WIDER = '(report.threat.launch_country in ["PRK", "RUS"] || report.threat.launch_country == "UNKNOWN")'
+
+
+def found(old: Bundle, new: Bundle) -> list[tuple[Looser, Status, str, str]]:
+    """Everything that is looser; what is refuted is so by a valid report."""
+    listed = loosens(old, new, None, SETTINGS)
+    for each in listed:
+        if each.status is Status.REFUTED and each.counterexample is not None:
+            check_valid(each.counterexample)
+    return [(each.looser, each.status, each.rule, each.old_rule) for each in listed]
+
+
+RELEASED = [(Looser.RELEASED, Status.REFUTED, "a-rule", "")]
+
+
+def test_a_bundle_is_no_looser_than_itself() -> None:
+    made = bundle(track_rule(PRK), KEEP | {"when": "report.track.quality < 5u"}, invariants=never("false"))
+    assert found(made, made) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (track_rule(PRK), track_rule()),
+        (track_rule(PRK), track_rule(WIDER)),
+        (track_rule(ceiling="SECRET"), track_rule(ceiling="TOP_SECRET")),
+        (track_rule(posture="[IMMINENT]"), track_rule()),
+        (track_rule(), track_rule(traffic_classes="[LIVE, TEST]")),
+        (track_rule("report.track.quality > 5u"), track_rule("report.track.quality >= 5u")),
+        (track_rule('report.event_id.matches("a")'), track_rule('report.event_id.matches("a") || ' + PRK)),
+        (track_rule('now < timestamp("2024-06-01T00:00:00Z")'), track_rule('now <= timestamp("2024-06-01T00:00:00Z")')),
+    ],
+)
+def test_more_reports_are_found_and_fewer_are_proved(old: dict[str, str], new: dict[str, str]) -> None:
+    assert found(bundle(old), bundle(new)) == RELEASED
+    assert found(bundle(new), bundle(old)) == []
+
+
+def test_a_withhold_rule_that_goes_loosens_and_one_that_comes_tightens() -> None:
+    keep = KEEP | {"when": "report.track.quality < 5u"}
+    assert found(bundle(track_rule(), keep), bundle(track_rule())) == RELEASED
+    assert found(bundle(track_rule()), bundle(track_rule(), keep)) == []
+
+
+def test_an_error_less_loosens() -> None:
+    failing, sound = (KEEP | {"when": text} for text in ("1 / size(report.references) > 5", "true && false"))
+    assert found(bundle(track_rule(), failing), bundle(track_rule(), sound)) == RELEASED
+
+
+def test_the_same_said_otherwise_is_no_looser() -> None:
+    old = bundle(track_rule("!(report.track.quality < 5u) && " + PRK))
+    new = bundle(track_rule(PRK, name="renamed", reason="Another"), KEEP | {"when": "5u > report.track.quality"})
+    assert found(old, new) == []
+    assert found(new, old) == []
+
+
+def test_more_fields_are_looser_and_fewer_are_not() -> None:
+    less, more = track_rule(fields="[track@1]"), track_rule(fields="[track@1, event_id]")
+    listed = loosens(bundle(less), bundle(more), None, SETTINGS)
+    assert [(each.looser, each.status, each.subject) for each in listed] == [
+        (Looser.FIELDS, Status.REFUTED, "event_id")
+    ]
+    assert found(bundle(more), bundle(less)) == []
+
+
+def test_rules_that_never_meet_are_not_held_against_each_other() -> None:
+    few = track_rule(PRK, fields="[track@1]")
+    many = track_rule('report.threat.launch_country == "RUS"', name="other", fields="[track@1, event_id]")
+    assert found(bundle(few, many), bundle(many, few)) == []
+    assert found(bundle(few), bundle(few, many)) == [(Looser.RELEASED, Status.REFUTED, "other", "")]
+
+
+def test_less_coarse_shorter_held_and_lower_marked_are_looser() -> None:
+    plain = track_rule()
+    coarse = track_rule(coarsen="{position: {grid_m: 10000}}")
+    held = track_rule(hold_s="60")
+    (loosened,) = loosens(bundle(coarse), bundle(plain), None, SETTINGS)
+    assert (loosened.looser, loosened.status) == (Looser.OBLIGATIONS, Status.REFUTED)
+    assert "track.position.latitude_deg" in loosened.subject
+    assert found(bundle(plain), bundle(coarse)) == []
+    assert (Looser.HOLD, Status.REFUTED, "a-rule", "a-rule") in found(bundle(held), bundle(plain))
+    assert found(bundle(plain), bundle(held)) == []
+    caveat = track_rule(remark="{add_caveats: [EYES-ONLY]}")
+    assert found(bundle(plain), bundle(caveat)) == []
+    assert (Looser.OBLIGATIONS, Status.REFUTED, "a-rule", "a-rule") in found(bundle(caveat), bundle(plain))
+
+
+def test_what_old_could_not_meet_and_new_need_not_cannot_be_shown_to_tighten() -> None:
+    coarse = track_rule(coarsen="{position: {grid_m: 10000}}", fields="[track@1, event_id]")
+    fewer = coarse | {"fields": "[track.position.latitude_deg, track.position.longitude_deg, event_id]"}
+    other = coarse | {"fields": "[track@1]"}
+    assert found(bundle(coarse), bundle(fewer)) == [(Looser.RELEASED, Status.UNCONFIRMED, "a-rule", "")]
+    assert found(bundle(coarse), bundle(other)) == []
+
+
+def test_a_new_partner_is_looser_and_one_who_goes_is_not() -> None:
+    one, two = bundle(track_rule()), bundle(track_rule(), partners=("KOR", "USA"))
+    assert [(each.partner, each.looser) for each in loosens(one, two)] == [("USA", Looser.RELEASED)]
+    assert loosens(two, one) == ()
+    assert loosens(one, two, ["KOR"]) == ()
+
+
+def test_lists_agreements_equivalences_and_areas_are_compared_by_what_they_come_to() -> None:
+    policy = POLICY + (
+        "countries:\n  some: [PRK]\n"
+        "areas:\n  zone: {circle: {centre: [38.0, 127.5], radius_m: 300000}}\n"
+        "equivalences:\n  NATO: {SECRET: SECRET}\n"
+    )
+    listed = track_rule('report.threat.launch_country in countries.some && report.threat.launch_country != "UNKNOWN"')
+    inside = track_rule("inside(report.track.position, areas.zone)")
+    agreed = track_rule(agreement="treaty")
+    changes = [
+        (listed, "some: [PRK]", "some: [PRK, RUS]"),
+        (agreed, "until: 2025-01-01", "until: 2025-01-02"),
+        (agreed, "from: 2024-01-01", "from: 2023-12-31"),
+        (track_rule(), "{SECRET: SECRET}", "{SECRET: SECRET, RESTRICTED: SECRET}"),
+        (inside, "radius_m: 300000", "radius_m: 400000"),
+    ]
+    for rule, before, after in changes:
+        old, new = (bundle(rule, policy=text) for text in (policy, policy.replace(before, after)))
+        assert found(old, new) == RELEASED, after
+    renamed = policy.replace("zone:", "other:").replace("some:", "others:")
+    named_otherwise = track_rule("inside(report.track.position, areas.other)")
+    assert found(bundle(inside, policy=policy), bundle(named_otherwise, policy=renamed)) == []
+
+
+def test_the_posture_that_a_bundle_starts_in_counts() -> None:
+    old = bundle(track_rule(posture="[HEIGHTENED]"))
+    new = bundle(track_rule(posture="[HEIGHTENED]"), policy=POLICY.replace("posture: ROUTINE", "posture: HEIGHTENED"))
+    assert found(old, new) == RELEASED
+    assert found(new, old) == []
+
+
+def test_what_is_not_modelled_cannot_be_shown_to_tighten() -> None:
+    old = bundle(track_rule("report.references.exists(r, r.report_id.contains('a'))"))
+    new = bundle(track_rule("report.references.exists(r, r.report_id.contains('ab'))"))
+    assert [each[0] for each in found(old, new)] == [Looser.RELEASED]
+
+
+def test_another_nodes_policy_is_looser_whatever_it_says() -> None:
+    other = bundle(policy=POLICY.replace("node: JPN", "node: USA"), partners=())
+    assert [each.looser for each in loosens(bundle(), other)] == [Looser.NODE]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "dropped"),
+    [
+        (never("true"), "", True),
+        (never(PRK), never(PRK, name="renamed", reason="Other"), False),
+        (never(PRK), never("true"), True),
+        (invariant(fields="[event_id]"), invariant(fields="[event_id, track@1]"), False),
+        (invariant(fields="[event_id, track@1]"), invariant(fields="[event_id]"), True),
+        (invariant(sent_classification_above="SECRET"), invariant(sent_classification_above="RESTRICTED"), False),
+        (invariant(sent_classification_above="RESTRICTED"), invariant(sent_classification_above="SECRET"), True),
+        (never(PRK, partners="[KOR]"), never(PRK), False),
+        (never(PRK), never(PRK, partners="[KOR]"), True),
+        (never(PRK, postures="[ROUTINE]"), never(PRK), False),
+        (never(PRK), never(PRK, traffic_classes="[LIVE]"), True),
+    ],
+)
+def test_an_invariant_may_grow_and_not_shrink(old: str, new: str, dropped: bool) -> None:
+    before, after = bundle(invariants=old), bundle(invariants=new)
+    name = before.invariants[0].name
+    assert dropped_invariants(before, after) == ((name,) if dropped else ())
+    expected = [Loosening("", Looser.INVARIANT, Status.REFUTED, subject=name)] if dropped else []
+    assert list(loosens(before, after)) == expected
+
+
+def test_a_counterexample_is_what_both_bundles_say_themselves() -> None:
+    old, new = bundle(track_rule(PRK)), bundle(track_rule())
+    (loosened,) = loosens(old, new)
+    example = loosened.counterexample
+    assert example is not None
+    assert replay.released(old, example.report, "KOR", example.circumstances()) is None
+    assert replay.released(new, example.report, "KOR", example.circumstances()) is not None
