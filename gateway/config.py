@@ -24,10 +24,10 @@ from gateway.identity.key_names import root_key_name
 from gateway.ledger.errors import NoteError
 from gateway.ledger.note import Ed25519Verifier
 from gateway.release.sequencer import SequencerLimits
-from gateway.reports.countries import NODE_CODES
 from gateway.reports.kinds import Kind
 from gateway.reports.limits import ReportLimits
 from policy.approve import OrderLimits
+from policy.countries import NODE_CODES
 from policy.errors import Problem, did_you_mean
 from policy.limits import Limits as YamlLimits
 from policy.vocabulary import Classification, TrafficClass

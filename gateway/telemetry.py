@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from gateway.release.sharing import Decided
-
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
@@ -141,11 +139,11 @@ class Telemetry:
         )
         self.subscribers = Gauge("signalfire_subscribers", "Open subscriptions of C2 systems.", registry=registry)
 
-    def decided(self, decided: Decided) -> None:
-        """Counts one decision."""
-        self.decisions.labels(partner=decided.partner, outcome=decided.outcome.value).inc()
-        if decided.failed:
-            self.policy_errors.labels(partner=decided.partner).inc()
+    def decided(self, partner: str, outcome: str, failed: bool) -> None:
+        """Counts one decision; `failed`: a rule could not be evaluated."""
+        self.decisions.labels(partner=partner, outcome=outcome).inc()
+        if failed:
+            self.policy_errors.labels(partner=partner).inc()
 
     def clock_trusted(self, trusted: bool) -> None:
         """Tells whether the node believes its own clock."""

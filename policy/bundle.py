@@ -18,9 +18,9 @@ from signalfire.v1 import report_pb2
 from policy import transform as copies
 from policy.cel import Vocabulary
 from policy.compile import AREAS, CASES, PARTNERS, POLICY_FILE, compile_files
-from policy.decide import Circumstances, Decision, Equivalences, PartnerPolicy, decide
+from policy.decide import BuiltIn, Circumstances, Decision, Equivalences, Outcome, PartnerPolicy, decide, withheld
 from policy.document import Agreement
-from policy.errors import PolicyError, Problem
+from policy.errors import ObligationError, PolicyError, Problem
 from policy.invariants import Invariant
 from policy.limits import DEFAULT_LIMITS, Limits
 from policy.transform import WasReleased
@@ -66,6 +66,22 @@ class Bundle:
     def transform(self, report: report_pb2.Report, decision: Decision, was_released: WasReleased) -> report_pb2.Report:
         """The copy that goes to the decision's partner (``policy.transform.transform``)."""
         return copies.transform(report, decision, was_released, self.node)
+
+    def carry_out(
+        self, report: report_pb2.Report, decision: Decision, was_released: WasReleased
+    ) -> tuple[Decision, report_pb2.Report | None]:
+        """The decision given what the partner has, and the copy that goes; None where none does.
+
+        A copy that cannot be made as its rule obliges is withheld: "(policy error)".
+        """
+        decision = self.narrow(report, decision, was_released)
+        if decision.outcome is not Outcome.RELEASED:
+            return decision, None
+        try:
+            return decision, self.transform(report, decision, was_released)
+        except ObligationError as error:
+            failed = f'rule "{decision.rule}": {error}'
+            return withheld(decision.partner, BuiltIn.POLICY_ERROR, error=failed, asked=decision.asked), None
 
 
 def digest_of(files: Mapping[str, bytes]) -> bytes:

@@ -23,6 +23,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from policy.countries import NODE_CODES
 from policy.errors import Problem, did_you_mean
 from policy.vocabulary import Classification, Effect, Kind, Posture, TrafficClass
 from policy.yaml_source import Listing, Mapping, Node, Text, line_of, plain
@@ -75,7 +76,16 @@ def _each_once(values: tuple[_T, ...]) -> tuple[_T, ...]:
     return values
 
 
-NodeCode = Annotated[str, AfterValidator(_text(r"[A-Z]{3}", "a node's code: three capitals (ISO 3166-1 alpha-3)"))]
+def _node_code(value: str) -> str:
+    if value not in NODE_CODES:
+        remedy = did_you_mean(value.upper(), NODE_CODES)
+        raise PydanticCustomError(
+            "word", "{value} is not a node's code (ISO 3166-1 alpha-3).", {"value": f'"{value}"', "remedy": remedy}
+        )
+    return value
+
+
+NodeCode = Annotated[str, AfterValidator(_node_code)]
 Name = Annotated[
     str,
     AfterValidator(_text(r"[a-z0-9][a-z0-9-]{0,63}", "a name: 1 to 64 characters of a-z, 0-9 and -, no - in front")),

@@ -20,7 +20,6 @@ from policy import values
 from policy.bundle import Bundle
 from policy.decide import Circumstances, CompiledRule, Decision, Finding, Trace
 from policy.parts import Asked, Part, Verdict, parts_of
-from policy.testing import carried_out
 from policy.transform import WasReleased, refers_to
 from policy.vocabulary import CONTENT, KIND_OF_ARM, Effect
 
@@ -137,7 +136,7 @@ def explain(
 ) -> Explanation:
     """Explains what becomes of a valid report for a partner."""
     asked = bundle.decide(report, partner, circumstances)
-    decision, copy = carried_out(bundle, report, asked, was_released)
+    decision, copy = bundle.carry_out(report, asked, was_released)
     policy = bundle.partners.get(partner)
     # Without traces the decision was made before any rule was asked.
     traces = {trace.rule: trace for trace in asked.traces}

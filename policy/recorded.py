@@ -22,7 +22,6 @@ from signalfire.v1 import report_pb2
 from policy import values
 from policy.bundle import Bundle
 from policy.decide import Circumstances, Decision, Outcome
-from policy.testing import carried_out
 from policy.vocabulary import CONTENT, KIND_OF_ARM, Kind, Posture
 
 
@@ -105,7 +104,7 @@ class _Policy:
     def side(self, report: report_pb2.Report, partner: str, at: datetime) -> Side:
         had = self.had.setdefault(partner, set())
         decision = self.bundle.decide(report, partner, Circumstances(at, self.posture, accepted=at))
-        decision, copy = carried_out(self.bundle, report, decision, lambda *named: named in had)
+        decision, copy = self.bundle.carry_out(report, decision, lambda *named: named in had)
         if decision.outcome is Outcome.RELEASED:
             had.add((report.originator_node, report.report_id))
         return Side(decision, copy)

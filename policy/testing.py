@@ -8,7 +8,7 @@ that no case ever sees fail could as well not be there.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from signalfire.v1 import report_pb2
@@ -16,11 +16,8 @@ from signalfire.v1 import report_pb2
 from policy import values
 from policy.bundle import Bundle
 from policy.cases import Case
-from policy.decide import BuiltIn, CompiledRule, Decision, Finding, Outcome
-from policy.errors import ObligationError
+from policy.decide import CompiledRule, Decision, Finding, Outcome
 from policy.fields import ALWAYS_RELEASED
-from policy.obligations import NONE
-from policy.transform import WasReleased
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,35 +82,9 @@ def run(bundle: Bundle, cases: Iterable[Case]) -> Results:
     return Results(results, tuple(coverage))
 
 
-def carried_out(
-    bundle: Bundle, report: report_pb2.Report, decision: Decision, had: WasReleased
-) -> tuple[Decision, report_pb2.Report | None]:
-    """The decision given what the partner has, and the copy that goes; None where none does.
-
-    A copy that cannot be made as its rule obliges is withheld, "(policy error)".
-    """
-    decision = bundle.narrow(report, decision, had)
-    if decision.outcome is not Outcome.RELEASED:
-        return decision, None
-    try:
-        return decision, bundle.transform(report, decision, had)
-    except ObligationError as error:
-        refused = replace(
-            decision,
-            outcome=Outcome.WITHHELD,
-            rule=str(BuiltIn.POLICY_ERROR),
-            reason="",
-            agreement="",
-            fields=(),
-            obligations=NONE,
-            error=f'rule "{decision.rule}": {error}',
-        )
-        return refused, None
-
-
 def _run(bundle: Bundle, case: Case) -> Result:
     decision = bundle.decide(case.report, case.partner, case.circumstances)
-    decision, copy = carried_out(bundle, case.report, decision, case.was_released)
+    decision, copy = bundle.carry_out(case.report, decision, case.was_released)
     failures = [*_of_decision(case, decision), *([] if copy is None else _of_copy(case, copy))]
     return Result(case, decision, copy, tuple(failures))
 

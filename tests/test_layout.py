@@ -19,8 +19,9 @@ MAY_IMPORT: Final[Mapping[str, set[str]]] = {
     # What knows of nothing else here.
     "policy": set(),
     "ledger": set(),
-    "reports": set(),
+    "reports": {"policy"},
     "telemetry": set(),
+    "clock": set(),
     "cancellation": set(),
     # Trees and notes are the ledger's; keys of nodes and entries are made of them.
     "seal": {"ledger"},
@@ -34,9 +35,9 @@ MAY_IMPORT: Final[Mapping[str, set[str]]] = {
     "client": {"identity", "cancellation"},
     # What puts the rooms together, and what starts it.
     "config": {*_RELEASE, *_SERVICES},
-    "node": {*_RELEASE, *_SERVICES, "config", "gateway"},
+    "node": {*_RELEASE, *_SERVICES, "config", "clock", "gateway"},
     "demo": {"client", "identity", "reports", "ledger", "policy"},
-    "cli": {*_RELEASE, *_SERVICES, "client", "config", "node", "demo", "gateway"},
+    "cli": {*_RELEASE, *_SERVICES, "client", "config", "clock", "node", "demo", "gateway"},
     "gateway": {"identity"},
     "__main__": {"cli"},
 }
@@ -48,6 +49,7 @@ _PURE: Final = {
     *("unicodedata", "uuid"),
     # Cryptography, protobuf and readers of texts: they compute.
     *("cryptography", "nacl", "google", "signalfire", "pydantic", "pydantic_core", "cel_expr_python", "geographiclib"),
+    *("s2geometry", "yaml", "z3", "json", "xml"),
     # A lock in memory, and reading YAML from text.
     *("threading", "ruamel", "gateway", "policy"),
 }

@@ -39,7 +39,6 @@ from gateway.ledger.stores import FeedFilter
 from gateway.release.errors import RefusedReport, Unavailable
 from gateway.release.pipeline import AcceptedReport, TakeReport
 from gateway.release.sequencer import Sequencer
-from gateway.reports.countries import NODE_CODES
 from gateway.reports.errors import MalformedReport
 from gateway.reports.fields import quoted
 from gateway.reports.limits import ReportLimits
@@ -48,6 +47,7 @@ from gateway.reports.validate import clock_warning, validate_submitted
 from gateway.reports.violations import Violation, refusal
 from gateway.seal.errors import SealError
 from gateway.telemetry import Telemetry
+from policy.countries import NODE_CODES
 
 log = logging.getLogger(__name__)
 
@@ -218,7 +218,7 @@ class C2Servicer:
             response.accepted.duplicate = accepted.duplicate
             self._telemetry.reports.labels(result="duplicate" if accepted.duplicate else "accepted").inc()
             for decided in accepted.decisions:
-                self._telemetry.decided(decided)
+                self._telemetry.decided(decided.partner, decided.outcome, decided.failed)
             return response
         name = c2_pb2.RefusalCode.Name(response.refused.code).removeprefix("REFUSAL_CODE_").lower()
         self._telemetry.reports.labels(result=name).inc()

@@ -262,7 +262,7 @@ class PartnerFollower:
                 origin, len(received.clock_warnings), received.clock_warnings[0],
             )  # fmt: skip
         for decided in received.decisions:
-            self._telemetry.decided(decided)
+            self._telemetry.decided(decided.partner, decided.outcome, decided.failed)
         self._telemetry.entries_received.labels(partner=self._node, lane=lane.value).inc(batch.count)
         self._telemetry.reports_received.labels(partner=self._node).inc(received.reports)
         self._telemetry.withdrawals_received.labels(partner=self._node).inc(received.withdrawals)

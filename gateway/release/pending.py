@@ -11,7 +11,6 @@ from gateway.ledger.stores import StoreReader
 from gateway.release.errors import ReleaseError
 from gateway.release.pipeline import DecideHeld, TellWithdrawals
 from gateway.release.sequencer import Sequencer
-from gateway.release.sharing import Decided
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +26,7 @@ async def take_up_pending(
     reader: Callable[[], StoreReader],
     now_ns: Callable[[], int],
     can_be_told: Callable[[str], bool],
-    decided: Callable[[Decided], None],
+    decided: Callable[[str, str, bool], None],
     waiting: Callable[[Mapping[str, int]], None],
 ) -> None:
     """Runs until cancelled. `decided` hears of every decision, `waiting` how many withdrawals wait for whom."""
@@ -37,7 +36,7 @@ async def take_up_pending(
             for held in reader().held_until(now_ns(), DUE_AT_ONCE):
                 busy = True
                 if (short := await sequencer.do(DecideHeld(held))) is not None:
-                    decided(short)
+                    decided(short.partner, short.outcome, short.failed)
             untold = reader().untold_counts()
             waiting(untold)
             for partner in untold:

@@ -52,11 +52,11 @@ from gateway.release.passing import follow_withdrawals, pass_on
 from gateway.release.plan import Plan, Subject
 from gateway.release.sharing import Decided
 from gateway.release.signatory import Partner
-from gateway.reports.countries import NODE_CODES
 from gateway.reports.limits import ReportLimits
 from gateway.reports.validate import clock_warning, validate_released
 from gateway.seal.entry import EntryKind, parse_header, require_place
 from gateway.seal.errors import SealError
+from policy.countries import NODE_CODES
 
 MAX_BATCH_ENTRIES: Final = 8192
 """Entries of one batch. An honest one of 1 MiB holds at most 1,826 sealed entries, or 4,096 absent ones; each that

@@ -11,8 +11,8 @@ from typing import Final
 from signalfire.v1 import report_pb2
 
 from policy import bundle
-from policy.decide import BuiltIn, Circumstances, Decision, Outcome, withheld
-from policy.errors import ObligationError, PolicyError, Problem
+from policy.decide import Circumstances, Decision, withheld
+from policy.errors import PolicyError, Problem
 from policy.vocabulary import Posture
 
 NO_BUNDLE: Final = "(no valid trust bundle of the partner)"
@@ -80,14 +80,7 @@ class Rulebook:
         where what the rule obliges cannot be done.
         """
         assert self.policy is not None  # without a policy nothing is released
-        narrowed = self.policy.narrow(report, decision, was_released)
-        if narrowed.outcome is not Outcome.RELEASED:
-            return narrowed, None
-        try:
-            return narrowed, self.policy.transform(report, narrowed, was_released)
-        except ObligationError as error:
-            failed = f'rule "{narrowed.rule}": {error}'
-            return withheld(decision.partner, BuiltIn.POLICY_ERROR, error=failed, asked=narrowed.asked), None
+        return self.policy.carry_out(report, decision, was_released)
 
     def in_force(self, agreement: str, now: datetime, *, clock_trusted: bool) -> bool:
         """Whether an agreement that a release cited is in force at `now` under this policy."""

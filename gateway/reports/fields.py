@@ -9,7 +9,7 @@ Conventions of the contract that hold for every field (`report.proto`, head of t
    reorder what a person reads (UAX #9 embeddings, overrides and isolates); both doors.
 5. An identifier is a UUID (RFC 9562 §4: version 1 to 8, variant 10) in 36 lower-case characters, so neither the nil
    nor the max UUID; both doors.
-6. A country is a code of `gateway.reports.countries`; an entry of a list stands in it once; both doors.
+6. A country is a code of `policy.countries`; an entry of a list stands in it once; both doors.
 7. A time is a whole `google.protobuf.Timestamp` (0 to 999,999,999 ns) in the years 1970 to 2200; a duration is not
    negative and a whole `google.protobuf.Duration`; both doors.
 """

@@ -28,7 +28,6 @@ from typing import Final
 from signalfire.v1 import report_pb2
 
 from gateway.reports.content import CONTENT_CHECKS
-from gateway.reports.countries import ASSIGNED, NODE_CODES, UNKNOWN
 from gateway.reports.derivations import check_derivations, derived
 from gateway.reports.fields import (
     CAVEAT,
@@ -47,6 +46,7 @@ from gateway.reports.fields import (
 )
 from gateway.reports.limits import ReportLimits
 from gateway.reports.violations import Violation
+from policy.countries import ASSIGNED, NODE_CODES, UNKNOWN
 
 TRAFFIC_CLASS: Final = enum_form(report_pb2.TrafficClass.DESCRIPTOR)
 PRECEDENCE: Final = enum_form(report_pb2.Precedence.DESCRIPTOR)

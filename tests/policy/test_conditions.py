@@ -405,3 +405,60 @@ def test_the_checked_tree_has_types_and_the_numbers_of_constants() -> None:
 def test_what_is_no_checked_tree_is_refused() -> None:
     with pytest.raises(ValueError, match=r"expected a cel\.expr\.CheckedExpr"):
         checked.decode(b"")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'posture == "IMMINANT"',
+        'posture == "Imminent"',
+        'posture in ["ROUTINE", "imminent"]',
+        'partner == "kor"',
+        '"PKR" == report.threat.launch_country',
+        'report.threat.launch_country in ["PRK", "prk"]',
+        'report.originator_node == "Japan"',
+        '"kor" in report.marking.releasable_to',
+        'report.marking.caveats.exists(c, c == "Eyes-Only")',
+        'report.references.all(r, r.originator_node in ["JPN", "XY"])',
+        'report.marking.onward_release[0] == "K"',
+    ],
+)
+def test_a_word_that_can_never_be_there_is_refused(text: str) -> None:
+    with pytest.raises(ConditionError) as caught:
+        cel.EMPTY.compile(text, (Kind.TRACK,))
+    assert any('" is not a' in fault.what for fault in caught.value.faults)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'posture == "IMMINENT" && partner == "KOR" && report.threat.launch_country in ["PRK", "UNKNOWN"]',
+        'report.marking.caveats.exists(c, c == "EYES-ONLY") && report.event_id == "anything-at-all"',
+        'report.originator_node == "XAA"',
+        'report.event_id == "https://example.org"',
+    ],
+)
+def test_words_that_can_be_there_are_not(text: str) -> None:
+    assert cel.EMPTY.compile(text, (Kind.TRACK,)).text == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'report.event_id + "x" == "yx"',
+        '["a"].map(s, "b")[0] == "b"',
+        "([1] + [2]).size() == 2",
+        "[1].map(n, [n, n]).size() == 1",
+        'b"a" + b"b" == b"ab"',
+    ],
+)
+def test_what_could_grow_without_bound_is_refused(text: str) -> None:
+    with pytest.raises(ConditionError):
+        cel.EMPTY.compile(text, (Kind.TRACK,))
+
+
+@pytest.mark.parametrize("text", ["true // so it is", "true //", '"a" == "b" // "c"'])
+def test_a_comment_of_cel_is_refused_for_yaml_may_fold_the_next_line_into_it(text: str) -> None:
+    with pytest.raises(ConditionError) as caught:
+        cel.EMPTY.compile(text, (Kind.TRACK,))
+    assert [fault.what for fault in caught.value.faults] == ["A comment stands in the condition."]

@@ -9,6 +9,7 @@ import policy
 
 ROOM = Path(policy.__file__).parent
 ALLOWED = {
+    *("geographiclib", "json", "math", "s2geometry", "xml", "yaml", "z3"),
     *("cel_expr_python", "google", "nacl", "policy", "pydantic", "pydantic_core", "ruamel", "signalfire"),
     *("__future__", "base64", "collections", "dataclasses", "datetime", "difflib", "enum", "functools", "hashlib", "pathlib"),
     *("re", "textwrap", "types", "typing", "unicodedata"),

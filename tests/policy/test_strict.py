@@ -155,7 +155,7 @@ def test_an_unset_enum_compares_with_nothing(text: str) -> None:
         ("report.track.velocity.x_mps < 5.0", "report.track.velocity.x_mps"),
         ("report.valid_time < now", "report.valid_time"),
         ('now - report.valid_time > duration("1s")', "report.valid_time"),
-        ("report.threat.launch_country in ['PRK', '', 'UNKNOWN']", "report.threat"),
+        ("report.threat.launch_country in ['PRK', 'UNKNOWN']", "report.threat"),
         ("report.marking.caveats.all(c, false)", "report.marking"),
         ("size(report.marking.releasable_to) == 0", "report.marking"),
         ("report.track.covariance.upper_triangle.all(x, x > 0.0)", "report.track.covariance"),

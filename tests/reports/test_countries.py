@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.reports.countries import ASSIGNED, NODE_CODES, UNKNOWN, USER_ASSIGNED
+from policy.countries import ASSIGNED, NODE_CODES, UNKNOWN, USER_ASSIGNED
 
 
 def test_iso_3166_1_assigns_249_codes() -> None:

@@ -30,6 +30,14 @@ def test_a_withhold_rule_is_reckoned_with_wherever_it_stands() -> None:
     assert verdict(track_rule(), keep, invariants=never(ELSEWHERE)).status is Status.PROVED
 
 
+def test_the_first_rule_that_releases_decides_alone() -> None:
+    few = track_rule(PRK, fields="[track@1]")
+    many = track_rule(name="many", fields="[track@1, event_id]")
+    claim = never(PRK, fields="[event_id]")
+    assert verdict(few, many, invariants=claim).status is Status.PROVED
+    example(verdict(many, few | {"ceiling": "TOP_SECRET"}, invariants=claim))
+
+
 @pytest.mark.parametrize(("posture", "status"), [("[ROUTINE]", Status.PROVED), ("[HEIGHTENED]", Status.REFUTED)])
 def test_postures_are_told_apart(posture: str, status: Status) -> None:
     keep = WITHHOLD | {"kinds": "[Track]", "posture": "[ROUTINE]"}
@@ -233,5 +241,9 @@ def test_a_replay_says_no_where_nothing_is_violated() -> None:
     report.threat.launch_country = "PRK"
     assert replay.violated(made, made.invariants[0], report, "KOR", found.circumstances()) is None
     report.threat.launch_country = "RUS"
+    quiet = bundle(track_rule(), invariants=never(ELSEWHERE, postures="[IMMINENT]"))
+    assert replay.violated(quiet, quiet.invariants[0], report, "KOR", found.circumstances()) is None
+    exercise = bundle(track_rule(), invariants=never(ELSEWHERE, traffic_classes="[EXERCISE]"))
+    assert replay.violated(exercise, exercise.invariants[0], report, "KOR", found.circumstances()) is None
     report.marking.releasable_to[:] = ["USA"]
     assert replay.violated(made, made.invariants[0], report, "KOR", found.circumstances()) is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from signalfire.v1 import report_pb2
@@ -13,7 +15,7 @@ from policy.prove.subject import sort_of
 from policy.prove.validity import field_at
 from tests.policy import reports
 from tests.policy.prove.symbolic import SETTINGS, pinned, subject_of
-from tests.policy.prove.valid_reports import KINDS, is_valid, valid_reports
+from tests.policy.prove.valid_reports import KINDS, is_valid, places, valid_reports
 
 
 def excluded(report: report_pb2.Report) -> bool:
@@ -51,6 +53,28 @@ def test_a_report_of_each_kind_is_reckoned_with(make: type) -> None:
 def test_every_report_that_a_gateway_takes_is_reckoned_with(report: report_pb2.Report) -> None:
     assert is_valid(report, "JPN")
     assert not excluded(report)
+
+
+@pytest.mark.parametrize("name", validity.RANGES)
+def test_the_ends_of_every_range_are_reckoned_with_and_what_is_beyond_is_refused(name: str) -> None:
+    bounds = validity.RANGES[name]
+    tried = 0
+    for make in KINDS:
+        for place in range(len(places(make()))):
+            report = make()
+            message, field = places(report)[place]
+            if validity.name_of(field) != name:
+                continue
+            for value in (bounds.least, bounds.most):
+                setattr(message, field.name, value if field.cpp_type == field.CPPTYPE_DOUBLE else int(value))
+                if is_valid(report, "JPN"):
+                    tried += 1
+                    assert not excluded(report)
+            if field.cpp_type == field.CPPTYPE_DOUBLE:
+                for value in (math.nextafter(bounds.least, -math.inf), math.nextafter(bounds.most, math.inf)):
+                    setattr(message, field.name, value)
+                    assert not is_valid(report, "JPN")
+    assert tried >= 2 or name == "ErrorEllipse.semi_minor_m"
 
 
 def _track(**changed: object) -> report_pb2.Report:

@@ -66,14 +66,15 @@ def _change(draw: st.DrawFn, message: Any, field: FieldDescriptor) -> None:
         message.policy = draw(st.sampled_from(["JPN", "NATO", "USA"]))
 
 
-def _places(message: Any) -> list[tuple[Any, FieldDescriptor]]:
-    places = []
+def places(message: Any) -> list[tuple[Any, FieldDescriptor]]:
+    """Every field of a message and of those set inside it, with the message that has it."""
+    found = []
     for field in message.DESCRIPTOR.fields:
-        places.append((message, field))
+        found.append((message, field))
         inside = field.message_type
         if inside is not None and not field.is_repeated and message.HasField(field.name):
-            places += _places(getattr(message, field.name))
-    return places
+            found += places(getattr(message, field.name))
+    return found
 
 
 @st.composite
@@ -93,7 +94,7 @@ def valid_reports(draw: st.DrawFn, kinds: list[Callable[[], report_pb2.Report]] 
             relation=draw(st.sampled_from(report_pb2.ReferenceRelation.values()[1:])),
         )
     for _ in range(draw(st.integers(0, 6))):
-        message, field = draw(st.sampled_from(_places(report)))
+        message, field = draw(st.sampled_from(places(report)))
         before = report_pb2.Report.FromString(report.SerializeToString())
         if draw(st.booleans()):
             _change(draw, message, field)
