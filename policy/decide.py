@@ -35,6 +35,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final
 
 from signalfire.v1 import report_pb2
@@ -123,14 +124,25 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The rules that applied, in the order of the file, what each said, and the errors by place."""
+    """The rules that applied, in the order of the file, and what they were asked: from it follows what each said.
 
-    rules: tuple[CompiledRule, ...] = ()
-    findings: tuple[Finding, ...] = ()
-    errors: Mapping[int, str] = field(default_factory=dict)
+    ``holds`` says by place whether a rule's condition holds, ``errors`` which could not be evaluated. ``level`` is the
+    report's classification in the node's own levels.
+    """
 
+    rules: tuple[CompiledRule, ...]
+    holds: Sequence[bool]
+    errors: Mapping[int, str]
+    level: Classification | None
+    circumstances: Circumstances
 
-_NOBODY: Final = Asked()
+    def finding(self, place: int) -> Finding:
+        """What the rule at a place said."""
+        if place in self.errors:
+            return Finding.ERROR
+        if not self.holds[place]:
+            return Finding.CONDITION_FALSE
+        return _standing(self.rules[place], self.level, self.circumstances)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,15 +165,17 @@ class Decision:
     obligations: Obligations = NONE
     hold_until: datetime | None = None
     error: str = ""
-    asked: Asked = field(default=_NOBODY, repr=False)
+    asked: Asked | None = field(default=None, repr=False)
 
     @property
     def traces(self) -> tuple[Trace, ...]:
-        """What each applicable rule said, in the order of the file."""
+        """What each applicable rule said, in the order of the file; worked out when it is asked for."""
         asked = self.asked
+        if asked is None:
+            return ()
         return tuple(
-            Trace(rule.name, finding, asked.errors.get(place, ""))
-            for place, (rule, finding) in enumerate(zip(asked.rules, asked.findings, strict=True))
+            Trace(rule.name, asked.finding(place), asked.errors.get(place, ""))
+            for place, rule in enumerate(asked.rules)
         )
 
 
@@ -217,6 +231,8 @@ class Applicable:
         reads_now = any(condition.reads_now for _, condition in conditions)
         return cls(rules, tuple(place for place, _ in conditions), fused, reads_now)
 
+
+_NO_ERRORS: Final[Mapping[int, str]] = MappingProxyType({})
 
 _NOTHING_APPLIES: Final = Applicable((), (), None, False)
 
@@ -293,15 +309,7 @@ def decide(
     applicable = policy.applicable.get((kind, report.traffic_class, report.originator_node), _NOTHING_APPLIES)
     holds, errors = _ask(applicable, policy.language, report, partner, circumstances)
     level = own_level(report.marking, node, equivalences)
-    findings = tuple(
-        [
-            _standing(rule, level, circumstances) if held else Finding.CONDITION_FALSE
-            for rule, held in zip(applicable.rules, holds, strict=True)
-        ]
-    )
-    if errors:
-        findings = tuple([Finding.ERROR if place in errors else finding for place, finding in enumerate(findings)])
-    return _weigh(partner, kind, Asked(applicable.rules, findings, errors), circumstances)
+    return _weigh(partner, kind, Asked(applicable.rules, holds, errors, level, circumstances))
 
 
 def _unfit(report: report_pb2.Report, posture: str) -> str:
@@ -328,17 +336,17 @@ def _ask(
 ) -> tuple[Sequence[bool], Mapping[int, str]]:
     """Step 5: whether the condition of each rule holds, by place, and the errors by place."""
     if applicable.fused is None:
-        return [True] * len(applicable.rules), _NOBODY.errors
+        return [True] * len(applicable.rules), _NO_ERRORS
     facts = language.facts(report, partner, circumstances.now, circumstances.posture)
     timeless = applicable.reads_now and not circumstances.clock_trusted
     values = None if timeless else applicable.fused.evaluate(facts)
     if values is not None and len(values) == len(applicable.rules):
-        return values, _NOBODY.errors
+        return values, _NO_ERRORS
     holds = [True] * len(applicable.rules)
     if values is not None:
         for place, value in zip(applicable.places, values, strict=True):
             holds[place] = value
-        return holds, _NOBODY.errors
+        return holds, _NO_ERRORS
     errors: dict[int, str] = {}
     for place in applicable.places:
         condition = applicable.rules[place].condition
@@ -370,30 +378,32 @@ def _standing(rule: CompiledRule, level: Classification | None, circumstances: C
     return Finding.RELEASES
 
 
-def _weigh(partner: str, kind: Kind, asked: Asked, circumstances: Circumstances) -> Decision:
+def _weigh(partner: str, kind: Kind, asked: Asked) -> Decision:
     """Steps 5 to 10 over what each rule said."""
-    findings = asked.findings
     if asked.errors:
         error = "; ".join(f'rule "{asked.rules[place].name}": {said}' for place, said in asked.errors.items())
         return withheld(partner, BuiltIn.POLICY_ERROR, error=error, asked=asked)
-    if Finding.WITHHOLDS in findings:
-        rule = asked.rules[findings.index(Finding.WITHHOLDS)]
-        return withheld(partner, rule.name, reason=rule.reason, agreement=_cited(rule), asked=asked)
-    if Finding.RELEASES in findings:
-        return _released(partner, kind, asked.rules[findings.index(Finding.RELEASES)], asked, circumstances)
-    if Finding.AGREEMENT_LAPSED in findings:
-        lapsed = asked.rules[findings.index(Finding.AGREEMENT_LAPSED)]
+    first: dict[Finding, CompiledRule] = {}
+    for rule, holds in zip(asked.rules, asked.holds, strict=True):
+        if holds:
+            first.setdefault(_standing(rule, asked.level, asked.circumstances), rule)
+    if withholding := first.get(Finding.WITHHOLDS):
+        agreement = _cited(withholding)
+        return withheld(partner, withholding.name, reason=withholding.reason, agreement=agreement, asked=asked)
+    if releasing := first.get(Finding.RELEASES):
+        return _released(partner, kind, releasing, asked)
+    if lapsed := first.get(Finding.AGREEMENT_LAPSED):
         return withheld(partner, BuiltIn.AGREEMENT_LAPSED, agreement=_cited(lapsed), asked=asked)
-    if Finding.NO_EQUIVALENT in findings:
+    if Finding.NO_EQUIVALENT in first:
         return withheld(partner, BuiltIn.NO_EQUIVALENT, asked=asked)
-    if Finding.ABOVE_CEILING in findings:
+    if Finding.ABOVE_CEILING in first:
         return withheld(partner, BuiltIn.ABOVE_CEILING, asked=asked)
     return withheld(partner, BuiltIn.NO_RULE, asked=asked)
 
 
-def _released(partner: str, kind: Kind, rule: CompiledRule, asked: Asked, circumstances: Circumstances) -> Decision:
+def _released(partner: str, kind: Kind, rule: CompiledRule, asked: Asked) -> Decision:
     """Step 9."""
-    agreement = _cited(rule)
+    agreement, circumstances = _cited(rule), asked.circumstances
     if rule.hold:
         due = (circumstances.accepted or circumstances.now) + rule.hold
         if not circumstances.clock_trusted or circumstances.now < due:
@@ -414,7 +424,7 @@ def withheld(
     reason: str = "",
     agreement: str = "",
     error: str = "",
-    asked: Asked = _NOBODY,
+    asked: Asked | None = None,
 ) -> Decision:
     """A decision to withhold. ``rule`` is the rule that decided, or a built-in reason."""
     return Decision(Outcome.WITHHELD, partner, str(rule), reason, agreement, error=error, asked=asked)

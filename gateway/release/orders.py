@@ -23,7 +23,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 from signalfire.v1 import officer_pb2
 
-from gateway.ledger.errors import LedgerError
+from gateway.ledger.errors import BundleError, LedgerError
 from gateway.ledger.origin import DECISIONS
 from gateway.ledger.stores import LedgerId, OrderRow, StoreReader
 from gateway.release.errors import ReleaseError, StepRefused
@@ -147,7 +147,7 @@ def _recorded_events(store: StoreReader, signatory: Signatory) -> Iterator[str]:
         for index in range(row.size):
             try:
                 content = opener.content(row.origin, index, fetch(index), fetch)
-            except SealError as error:
+            except (SealError, BundleError) as error:
                 raise OrdersError(f"{row.origin} entry {index} does not open: {error}") from error
             if content is not None and content.HasField("node_event"):
                 yield content.node_event.kind

@@ -5,6 +5,7 @@ z3 keeps its terms in one context of the process that two threads must not use a
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterable
 from enum import Enum, auto
@@ -21,6 +22,8 @@ TRUE: Final = z3.BoolVal(True)
 FALSE: Final = z3.BoolVal(False)
 DOUBLE: Final = z3.Float64()
 ROUND: Final = z3.RNE()
+
+_ESCAPE: Final = re.compile(r"\\u\{([0-9a-fA-F]+)\}")
 
 LAST_CHARACTER: Final = 0x2FFFF
 """The last code point of z3's strings (its character theory has 18 bits, and stops here)."""
@@ -86,7 +89,9 @@ class Model:
 
     def text(self, term: z3.SeqRef) -> str:
         """Value of a text."""
-        return self._model.eval(term, model_completion=True).py_value()
+        written = self._model.eval(term, model_completion=True).py_value()
+        # z3 gives some characters back as escapes, among them a backslash that could be read as one.
+        return _ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), written)
 
 
 def text(value: str) -> z3.SeqRef:

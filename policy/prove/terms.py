@@ -11,7 +11,7 @@ Rules, in order:
    that meets NaN errs.
 4. *Whole numbers* are mathematical, and err where the result leaves 64 bits, or a divisor is 0. Quotients are
    truncated, remainders have the sign of the dividend (cel-spec, langdef.md, "Numeric Values").
-5. *Texts* are z3's: sequences of code points. Equality, length, parts and joins depend on no more than which characters
+5. *Texts* are z3's: sequences of code points. Equality, length and parts depend on no more than which characters
    are equal, so that the characters beyond U+2FFFF, which z3 lacks, are stood for by others. Order is not modelled.
 6. *Times and durations* are whole nanoseconds. A sum or difference that is more than 64 bits of nanoseconds, or
    outside the years 1 to 9999, may err or be anything.
@@ -285,8 +285,6 @@ class Terms:
         first, second = self.term(left), self.term(right)
         a, b = first.value, second.value
         error = some([first.error, second.error])
-        if isinstance(a, z3.SeqRef) and isinstance(b, z3.SeqRef) and function == "_+_":
-            return Term(error, z3.Concat(a, b))
         if isinstance(a, z3.FPRef) and isinstance(b, z3.FPRef) and function in _DOUBLES:
             return Term(error, _DOUBLES[function](a, b))
         if not isinstance(a, z3.ArithRef) or not isinstance(b, z3.ArithRef):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -213,8 +213,20 @@ def _of_rule(
     if rule["effect"] == "release":
         yield from _of_ceiling(rule)
         yield from _of_agreement(rule.get("agreement"), shared.get("agreements", {}))
-        yield from _of_list("fields", "field", rule["fields"], _MORE_FIELDS)
+        own = shared.get("field_sets", {})
+        yield from _of_list("fields", "field", rule["fields"], _more_fields(rule["fields"], own))
         yield from _of_obligations(rule)
+
+
+def _paths(entries: Iterable[str], own: Mapping[str, list[str]]) -> set[str]:
+    """The leaf paths that field sets and paths stand for."""
+    inner = [each for entry in entries for each in own.get(entry, [entry])]
+    return {path for each in inner for path in BUILT_IN.get(each, (each,))}
+
+
+def _more_fields(entries: list[str], own: Mapping[str, list[str]]) -> list[str]:
+    """What can be added to the fields of a rule so that it names more."""
+    return [entry for entry in _MORE_FIELDS if not _paths([entry], own) <= _paths(entries, own)]
 
 
 def _of_effect(rule: Document) -> Iterator[tuple[str, str, _InRules]]:

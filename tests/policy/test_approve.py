@@ -31,6 +31,7 @@ from policy.approve import (
     sign,
 )
 from policy.approve.order import MAX_ORDER_BYTES, Action, Order
+from policy.approve.proofs import Proofs
 from policy.vocabulary import Posture
 from tests.policy.officers import (
     INVARIANTS,
@@ -127,7 +128,7 @@ def test_a_bundle_with_another_posture_of_its_own_takes_two() -> None:
         files(invariants=None),
         files(invariants=INVARIANTS.replace("[LaunchDetection, Track]", "[Track]")),
         files(invariants=INVARIANTS.replace("partners: all", "partners: [KOR]")),
-        files(invariants=INVARIANTS.replace(' || report.threat.launch_country == "UNKNOWN"', "")),
+        files(invariants=INVARIANTS.replace("||", "&&")),
         files(shared=SHARED.replace("[PRK, RUS]", "[PRK, RUS, CHN]")),
     ],
     ids=["removed", "fewer kinds", "fewer partners", "another condition", "a longer country list"],
@@ -602,3 +603,22 @@ def test_what_is_missing_is_said_in_words() -> None:
     assert "alice AGAIN" in said
     assert "NOT in the roster" in said
     assert "1 of 2 signatures: 1 missing" in said
+
+
+# --- with the proofs themselves
+
+
+KEEPS = RULES + "    when: report.threat.launch_country in countries.neighbours\n"
+
+
+def test_a_bundle_is_put_in_force_by_its_proof_and_refused_without_one() -> None:
+    start, loose, kept = State.genesis(roster()), files(), files(KEEPS)
+    with pytest.raises(OrderRefused, match="neighbours-only") as caught:
+        judged(start, activation(start, loose, "alice", "bob"), loose, prover=Proofs())
+    assert reasons(caught.value) == {Reason.NOT_PROVED}
+    state = judged(start, activation(start, kept, "alice", "bob"), kept, prover=Proofs()).state
+    less = files(KEEPS.replace("[LaunchDetection, Track]", "[Track]"))
+    state = judged(state, activation(state, less, "carol"), less, prover=Proofs()).state
+    with pytest.raises(OrderRefused, match="not proved to release nothing new: KOR") as caught:
+        judged(state, activation(state, kept, "carol"), kept, prover=Proofs())
+    assert reasons(caught.value) == {Reason.TOO_FEW_SIGNATURES}

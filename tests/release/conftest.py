@@ -31,3 +31,8 @@ def jpn(make_site: MakeSite) -> Site:
 @pytest.fixture
 def kor(make_site: MakeSite) -> Site:
     return make_site("KOR")
+
+
+@pytest.fixture
+def usa(make_site: MakeSite) -> Site:
+    return make_site("USA")

@@ -287,7 +287,8 @@ class SqliteReader:
 
     def orders(self, after: int = 0) -> Sequence[OrderRow]:
         rows = self._rows(
-            "SELECT sequence, digest, enacted_ns, event, payload FROM officer_order WHERE sequence > ? ORDER BY sequence",
+            "SELECT sequence, digest, enacted_ns, event, payload FROM officer_order"
+            " WHERE sequence > ? ORDER BY sequence",
             after,
         )
         return [OrderRow(*row) for row in rows]

@@ -60,6 +60,15 @@ def test_an_error_less_loosens() -> None:
     assert found(bundle(track_rule(), failing), bundle(track_rule(), sound)) == RELEASED
 
 
+def test_a_clock_that_is_not_trusted_is_reckoned_with() -> None:
+    """A rule that asks for now withholds everything while the clock is not trusted, though it never matches."""
+    asks = KEEP | {"when": "\"now < timestamp('1700-01-01T00:00:00Z') && report.track.quality > 15u\""}
+    (loosened,) = loosens(bundle(track_rule(), asks), bundle(track_rule()))
+    assert (loosened.looser, loosened.status) == (Looser.RELEASED, Status.REFUTED)
+    assert loosened.counterexample is not None
+    assert not loosened.counterexample.clock_trusted
+
+
 def test_the_same_said_otherwise_is_no_looser() -> None:
     old = bundle(track_rule("!(report.track.quality < 5u) && " + PRK))
     new = bundle(track_rule(PRK, name="renamed", reason="Another"), KEEP | {"when": "5u > report.track.quality"})

@@ -24,7 +24,7 @@ EXACT = [
     '(report.threat.launch_country in countries.neighbours || report.threat.launch_country == "UNKNOWN")',
     'report.threat.launch_area == "Sunan" || size(report.threat.launch_area) < 5',
     'report.threat.launch_area.startsWith("a\'b\\\\") || report.threat.launch_area.contains("한")',
-    'report.threat.launch_area.endsWith("n") ? report.threat.launch_area + "!" == "Sunan!" : true',
+    'report.threat.launch_area.endsWith("n") ? report.threat.launch_area == "Sunan" : true',
     "report.precedence >= Precedence.PRECEDENCE_IMMEDIATE",
     "report.marking.classification in [Classification.CLASSIFICATION_SECRET, Classification.CLASSIFICATION_TOP_SECRET]",
     "report.track.status == TrackStatus.TRACK_STATUS_DROPPING",
