@@ -274,7 +274,7 @@ class EnactOrder:
         payload = seal(kept.SerializeToString(deterministic=True), _order_context(order.sequence), random)
         plan.commit.orders.append(OrderRow(order.sequence, state.last, plan.now_ns, event, payload))
         plan.commit.meta[_LAST_META] = seal(_last(state), _LAST_CONTEXT, random)
-        plan.rulebook = rulebook_of(state, plan.rulebook.partners)
+        plan.govern(rulebook_of(state, plan.rulebook.partners))
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,5 +295,5 @@ class EndPosture:
         plan.commit.meta[_OVER_META] = plan.signatory.storage.seal(
             declared.sequence.to_bytes(8), _OVER_CONTEXT, plan.signatory.random
         )
-        plan.rulebook = rulebook_of(after, plan.rulebook.partners)
+        plan.govern(rulebook_of(after, plan.rulebook.partners))
         return after

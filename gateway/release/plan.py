@@ -132,8 +132,7 @@ class Plan:
         self.store = store
         self.signatory = signatory
         self.partners = partners
-        self.rulebook = rulebook
-        """The policy in force for the steps that follow. Only `govern` changes it."""
+        self._rulebook = rulebook
         self.clock_trusted = clock_trusted
         self.now_ns = now_ns()
         self.commit = Commit()
@@ -155,15 +154,20 @@ class Plan:
         self._next_feed = store.last_feed() + 1
         self._next_report = store.last_report() + 1
 
+    @property
+    def rulebook(self) -> Rulebook:
+        """The policy in force for the steps that follow."""
+        return self._rulebook
+
     def govern(self, rulebook: Rulebook) -> None:
         """Puts another policy in force, from the next step on."""
-        if rulebook.suspended != self.rulebook.suspended:
+        if rulebook.suspended != self._rulebook.suspended:
             # A suspended partner is given hashes, of the openings of epochs as well: what is sealed to him later must
             # not need one of those.
             self._fresh_epochs = True
             for writer in self._writers.values():
                 writer.head = replace(writer.head, epoch=None)
-        self.rulebook = rulebook
+        self._rulebook = rulebook
 
     # --- own ledgers
 

@@ -8,7 +8,7 @@
     state = judgement.state
 
 The modules, each one idea: ``roster`` (who), ``order`` (what, and its signatures), ``armour`` (orders as a file),
-``words`` (orders for people), ``state`` (what is in force), ``judge`` (whether an order may be), ``invariants_kept``,
+``words`` (orders for people), ``state`` (what is in force), ``judge`` (whether an order may be),
 and ``refusals``, the errors.
 """
 

@@ -20,7 +20,7 @@
 
     - suspending takes ``tighten``;
     - activating a bundle takes ``remove_invariant`` where an invariant of the one in force is removed or weakened
-      (``policy.approve.invariants_kept``), or cannot be known because this software cannot read that bundle; else
+      (``policy.invariants_kept``), or cannot be known because this software cannot read that bundle; else
       ``tighten`` where it declares the same posture and is *proved* to release nothing that the one in force does not;
       else ``loosen``, and so does the first;
     - a roster takes ``loosen``, and ``remove_invariant`` where it lowers that threshold;
@@ -37,7 +37,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from policy.approve.invariants_kept import removed_or_weakened
 from policy.approve.order import (
     Activate,
     DeclarePosture,
@@ -54,6 +53,7 @@ from policy.approve.state import State
 from policy.approve.words import shown
 from policy.bundle import Bundle, compile_bundle, digest_of
 from policy.errors import PolicyError, did_you_mean
+from policy.invariants_kept import removed_or_weakened
 from policy.limits import DEFAULT_LIMITS, Limits
 
 _SHOWN_PROBLEMS: Final = 20

@@ -2,7 +2,6 @@
 
     prove(bundle)             how each invariant of the bundle stands: proved, refuted by a report, or neither
     loosens(old, new)         what NEW gives that OLD did not; nothing: NEW only tightens
-    dropped_invariants(...)   invariants of OLD that NEW no longer keeps
     shadowed(bundle)          rules that never decide
 
 What is proved holds; what is refuted is shown by a report that the bundle itself, asked about it, treats so. Whatever
@@ -39,7 +38,6 @@ __all__ = [
     "Shadowed",
     "Status",
     "Verdict",
-    "dropped_invariants",
     "loosens",
     "prove",
     "shadowed",
@@ -65,12 +63,6 @@ def loosens(
 
     return comparison.loosens(old, new, partners, settings)
 
-
-def dropped_invariants(old: Bundle, new: Bundle) -> tuple[str, ...]:
-    """The names of OLD's invariants that no invariant of NEW plainly implies: removed, or weakened."""
-    from policy.prove import comparison
-
-    return comparison.dropped_invariants(old, new)
 
 
 def shadowed(bundle: Bundle, settings: ProofSettings = DEFAULT_SETTINGS) -> tuple[Shadowed, ...]:

@@ -24,7 +24,7 @@ import z3
 from policy.bundle import Bundle
 from policy.checked import Expr
 from policy.decide import CompiledRule, PartnerPolicy
-from policy.invariants import Invariant
+from policy.invariants_kept import removed_or_weakened
 from policy.obligations import at_least_as_coarse, changes
 from policy.prove import replay
 from policy.prove.claims import search
@@ -48,39 +48,9 @@ def loosens(
             found += _Comparison(old, new, partner, settings_).loosenings()
     if partners is None:
         found += [
-            Loosening("", Looser.INVARIANT, Status.REFUTED, subject=name) for name in dropped_invariants(old, new)
+            Loosening("", Looser.INVARIANT, Status.REFUTED, subject=name) for name in removed_or_weakened(old, new)
         ]
     return tuple(found)
-
-
-def dropped_invariants(old: Bundle, new: Bundle) -> tuple[str, ...]:
-    """The names of OLD's invariants that no invariant of NEW plainly implies."""
-    return tuple(
-        invariant.name
-        for invariant in old.invariants
-        if not any(_implies(new, kept, old, invariant) for kept in new.invariants)
-    )
-
-
-def _implies(new: Bundle, kept: Invariant, old: Bundle, invariant: Invariant) -> bool:
-    """Whether ``kept`` plainly forbids all that ``invariant`` does."""
-    about_as_many = kept.partners is None or (invariant.partners is not None and kept.partners >= invariant.partners)
-    level, limit = kept.sent_classification_above, invariant.sent_classification_above
-    return (
-        about_as_many
-        and set(kept.kinds) >= set(invariant.kinds)
-        and set(kept.traffic_classes) >= set(invariant.traffic_classes)
-        and kept.postures >= invariant.postures
-        and (not kept.fields or (bool(invariant.fields) and set(kept.fields) >= set(invariant.fields)))
-        and (level is None or (limit is not None and level <= limit))
-        and (kept.condition is None or _meaning(new, kept) == _meaning(old, invariant))
-    )
-
-
-def _meaning(bundle: Bundle, invariant: Invariant) -> str | None:
-    if invariant.condition is None:
-        return None
-    return _structure(bundle, Kind.TRACK, invariant.condition.tree)
 
 
 def _structure(bundle: Bundle, kind: Kind, tree: Expr) -> str:

@@ -213,7 +213,7 @@ def test_a_repeated_report_is_passed_on_once(usa: Site, jpn: Site) -> None:
     bring(usa, jpn)
     put(usa, "JPN", ledger_pb2.EntryContent(report=usa.reports("JPN")[0]))
     bring(usa, jpn)
-    assert len(onward_in(jpn)) == 1
+    assert (len(onward_in(jpn)), len(jpn.decisions())) == (1, 1)
     assert_sound(jpn)
 
 
@@ -238,6 +238,15 @@ def test_references_to_what_the_partner_was_passed_are_kept(usa: Site, jpn: Site
     assert list(one.report.references) == []
     assert [each.report_id for each in two.report.references] == [first.report_id]
     assert bring(jpn, kor).unopenable == []
+
+
+def test_a_reference_that_came_without_its_identifier_does_not_go(usa: Site, jpn: Site) -> None:
+    report = american()
+    report.references.add(originator_node="USA", report_id=report_id(9), relation=2)
+    put_parts(usa, "JPN", parts_of(change(report, references__0__report_id=None)))
+    bring(usa, jpn)
+    (onward,) = onward_in(jpn)
+    assert list(onward.report.references) == []
 
 
 def test_a_correction_goes_onward_about_what_the_partner_was_passed(usa: Site, jpn: Site, kor: Site) -> None:

@@ -273,6 +273,19 @@ def test_a_report_stands_while_one_copy_of_it_does(usa: Site, jpn: Site, kor: Si
     assert_sound(kor)
 
 
+def test_what_its_originator_withdrew_stands_by_no_way(usa: Site, jpn: Site, kor: Site) -> None:
+    report = american(track)
+    usa.take(report, BOTH)
+    bring(usa, jpn, "immediate")
+    usa.take(recall(report))
+    bring(usa, kor)
+    bring(jpn, kor, "immediate")
+    assert ([item for item, _ in told(kor)][-1], is_withdrawn(kor, report)) == ("report", True)
+    bring(usa, kor, "immediate")
+    assert [item for item, report_id in told(kor) if report_id == identifier(report)] == ["withdrawal", "report"]
+    assert_sound(kor)
+
+
 def test_a_direct_copy_is_passed_on_also_where_another_way_was_faster(
     usa: Site, jpn: Site, kor: Site, make_site: MakeSite
 ) -> None:

@@ -98,9 +98,9 @@ rules:
 RELEASE_NOTHING: Final = "rules: []\n"
 
 
-def rules(node: str = "JPN", /, **partners: str) -> Rulebook:
+def rules(node: str = "JPN", /, *, _policy: str = TREATY, **partners: str) -> Rulebook:
     """A node's policy with these rules for each partner."""
-    files = {"policy.yaml": TREATY.replace("JPN", node).encode()}
+    files = {"policy.yaml": _policy.replace("node: JPN", f"node: {node}").encode()}
     files |= {f"partners/{node}.yaml": f"partner: {node}\n{text}".encode() for node, text in partners.items()}
     policy = compile_bundle(files)
     return Rulebook(policy, tuple(sorted(partners)), policy.posture)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from policy import Bundle
-from policy.prove import Loosening, Status, dropped_invariants, loosens, replay
+from policy.invariants_kept import removed_or_weakened
+from policy.prove import Loosening, Status, loosens, replay
 from policy.prove.verdict import Looser
 from tests.policy.bundles import POLICY, WITHHOLD
 from tests.policy.prove.proofs import PRK, SETTINGS, bundle, check_valid, invariant, never, track_rule
@@ -183,7 +184,7 @@ def test_another_nodes_policy_is_looser_whatever_it_says() -> None:
 def test_an_invariant_may_grow_and_not_shrink(old: str, new: str, dropped: bool) -> None:
     before, after = bundle(invariants=old), bundle(invariants=new)
     name = before.invariants[0].name
-    assert dropped_invariants(before, after) == ((name,) if dropped else ())
+    assert removed_or_weakened(before, after) == ([name] if dropped else [])
     expected = [Loosening("", Looser.INVARIANT, Status.REFUTED, subject=name)] if dropped else []
     assert list(loosens(before, after)) == expected
 
