@@ -10,7 +10,8 @@ from gateway.ledger.errors import LedgerError
 from gateway.ledger.stores import StoreReader
 from gateway.release.errors import ReleaseError
 from gateway.release.pipeline import DecideHeld, TellWithdrawals
-from gateway.release.sequencer import Sequencer
+from gateway.release.sequencer import Sequencer, Step
+from gateway.release.sharing import Decided
 
 log = logging.getLogger(__name__)
 
@@ -31,19 +32,29 @@ async def take_up_pending(
 ) -> None:
     """Runs until cancelled. `decided` hears of every decision, `waiting` how many withdrawals wait for whom."""
     while True:
-        busy = False
+        progress = False
         try:
-            for held in reader().held_until(now_ns(), DUE_AT_ONCE):
-                busy = True
-                if (short := await sequencer.do(DecideHeld(held))) is not None:
-                    decided(short.partner, short.outcome, short.failed)
-            untold = reader().untold_counts()
-            waiting(untold)
-            for partner in untold:
-                if can_be_told(partner):
-                    busy = await sequencer.do(TellWithdrawals(partner)) > 0 or busy
-        except (ReleaseError, LedgerError) as error:
-            log.error("what is due could not be made durable and is tried again: %s", error)
-            busy = False
-        if not busy:
+            due, untold = reader().held_until(now_ns(), DUE_AT_ONCE), reader().untold_counts()
+        except LedgerError as error:
+            log.error("what is due cannot be read: %s", error)
+            due, untold = (), {}
+        waiting(untold)
+        steps: list[Step[Decided | int | None]] = [
+            *map(DecideHeld, due),
+            *(TellWithdrawals(partner) for partner in untold if can_be_told(partner)),
+        ]
+        # Asked for together, so that one commit takes them all.
+        done = await asyncio.gather(*map(sequencer.do, steps), return_exceptions=True)
+        for step, result in zip(steps, done, strict=True):
+            if isinstance(result, (ReleaseError, LedgerError)):
+                # One that fails must not keep the others back; it is tried again with the next look.
+                log.error("%s could not be done and is tried again: %s", type(step).__name__, result)
+            elif isinstance(result, BaseException):
+                raise result
+            elif isinstance(result, Decided):
+                decided(result.partner, result.outcome, result.failed)
+                progress = True
+            else:
+                progress = progress or bool(result)
+        if not progress:
             await asyncio.sleep(LOOK_S)
