@@ -211,7 +211,9 @@ def _play(
     console.print(summary(replay.tally, nodes))
     console.print("Latency: median / worst, from accepted at the origin to delivered to the recipient's C2 system;")
     console.print("the worst of the nation that was killed includes the time it was down.\n")
-    return faults + _verify(console, deployed)
+    outcomes = _verify(console, deployed)
+    hashes = {str(check.origin): check.absent for each in outcomes.values() for check in each.ledgers if check.replica}
+    return faults + replay.tally.kept_back_faults(hashes) + verdict(outcomes)
 
 
 async def _show(console: Console, replay: Replay, duration_s: float | None, seed: int) -> None:
@@ -235,8 +237,8 @@ async def _show(console: Console, replay: Replay, duration_s: float | None, seed
     await playing
 
 
-def _verify(console: Console, deployed: Mapping[str, Deployed]) -> list[str]:
-    """Verifies every store, and that replicas are what their origins hold."""
+def _verify(console: Console, deployed: Mapping[str, Deployed]) -> dict[str, Verification]:
+    """Verifies every store, and shows what was found."""
     outcomes: dict[str, Verification] = {}
     for node, place in deployed.items():
         outcomes[node] = verify_configured(configuration.load(place.config), quiet=True)
@@ -247,7 +249,7 @@ def _verify(console: Console, deployed: Mapping[str, Deployed]) -> list[str]:
             f" {'sound' if outcome.sound else 'NOT SOUND'}"
         )
     console.print()
-    return verdict(outcomes)
+    return outcomes
 
 
 def verdict(outcomes: Mapping[str, Verification]) -> list[str]:

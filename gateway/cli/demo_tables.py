@@ -65,7 +65,9 @@ def withheld_by_rule(tally: Tally, origin: str, partner: str) -> Iterator[tuple[
 
 def summary(tally: Tally, nodes: Sequence[str]) -> Table:
     """What went from each nation to each partner."""
-    table = Table("from", "pushed", "accepted", "to", "released", "received", "withheld", "withdrawals", "latency, ms")
+    table = Table("from", "pushed", "accepted", "to", "released", "received", "as a hash", "withheld", "withdrawals",
+                  "latency, ms")  # fmt: skip
+    not_received = list(tally.not_received())
     for origin in nodes:
         table.add_section()
         accepted = sum(1 for node, _ in tally.accepted if node == origin)
@@ -79,6 +81,7 @@ def summary(tally: Tally, nodes: Sequence[str]) -> Table:
             measured = tally.latency_ms(origin, recipient)
             table.add_row(
                 origin, str(tally.pushed.get(origin, 0)), str(accepted), recipient, str(released), str(received),
+                str(sum((o, p) == (origin, recipient) for o, _, p in not_received)),
                 str(len(decisions) - released), str(recalled),
                 "" if measured is None else f"{measured[0]:.0f} / {measured[1]:,.0f}",
             )  # fmt: skip

@@ -29,13 +29,18 @@ from policy.errors import PolicyError
 )
 @click.option("--check", is_flag=True, help="Check configuration, keys, policy and trust bundles, say so, and stop.")
 @click.option(
+    "--clock-is-right",
+    is_flag=True,
+    help="Believe this machine's clock although it is behind what is on record; put on record.",
+)
+@click.option(
     "--log-level",
     default="INFO",
     type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]),
     show_default=True,
     help="The least urgent messages that are logged, on standard error.",
 )
-def serve(path: Path, check: bool, log_level: str) -> None:
+def serve(path: Path, check: bool, clock_is_right: bool, log_level: str) -> None:
     """Run the gateway of one nation until it is told to stop (SIGTERM or SIGINT).
 
     Everything is checked before a port is opened. Certificates and partners' bundles are taken up when their files
@@ -53,7 +58,7 @@ def serve(path: Path, check: bool, log_level: str) -> None:
     )
     logging.Formatter.converter = time.gmtime
     try:
-        node = Node(configuration.load(path))
+        node = Node(configuration.load(path), clock_is_right=clock_is_right)
         if check:
             faults = node.refused_files()
             for fault in faults:

@@ -195,7 +195,7 @@ def _configuration(place: Deployed, deployed: Mapping[str, Deployed], max_age_s:
                     "kinds": ["LaunchDetection", "Track", "ImpactPrediction", "Correction", "Cancellation", "AllClear"],
                     "traffic_classes": ["EXERCISE", "TEST"],
                     "precedences": ["FLASH", "IMMEDIATE", "PRIORITY", "ROUTINE"],
-                    "ceiling": "SECRET",
+                    "ceiling": "TOP_SECRET",
                 }
             },
             READER: {

@@ -1,24 +1,35 @@
 """What is worth telling of a replay as it goes, in one line each. Pure.
 
-- A nation's first word of a launch: which partner has it, how long after it was accepted, and from whom it was withheld
+- A nation's first word of a launch, if it is no drill: which partner has it, how long after it was accepted, and from whom it was withheld
   by which rule. It is told when the last partner that was released it has it: one that was away delays the line.
 - A correction, cancellation or all clear: how many reports each partner was told no longer stand, and why.
 - The first time that a rule withholds something from a partner, with the officer's reason.
+- What officers put in force, and what a node recorded of itself.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from signalfire.v1 import ledger_pb2, report_pb2
+from signalfire.v1 import ledger_pb2, officer_pb2, report_pb2
+
+from gateway.demo.drill import STATION
+from policy.approve import Activate, SignedOrder, decode, effect
 
 _RECALLS: Final = {
     "Correction": "withdraws {count} (correction: {words})",
     "Cancellation": "withdraws {count} (cancellation: {words})",
     "AllClear": "declares {event} over, and with it {count} (all clear: {words})",
 }
+
+
+_EVERY_START: Final = frozenset({"started", "bundle-taken-up", "roster-pinned"})
+"""Kinds of a node's events that every start brings: not worth a line."""
+
+_BROUGHT_BY: Final = re.compile(r"^.*?brought by \S+: [a-z_]+: ")
 
 
 @dataclass(slots=True)
@@ -36,8 +47,8 @@ class _Warning:
 class Narrator:
     """Turns what is seen of a replay into lines.
 
-    `reports` are all of the replay, by (originator, identifier); `reasons` what officers wrote into the rules that may
-    withhold, by (node, partner, rule).
+    `reports` are all of the replay, by (originator, identifier), and may grow; `reasons` what officers wrote into the
+    rules that may withhold, by (node, partner, rule).
     """
 
     def __init__(
@@ -62,7 +73,8 @@ class Narrator:
                 )
         if record.kind in _RECALLS:
             yield self._recall(node, record)
-        if record.kind == "LaunchDetection" and record.precedence == report_pb2.PRECEDENCE_FLASH:
+        first_word = record.kind == "LaunchDetection" and record.precedence == report_pb2.PRECEDENCE_FLASH
+        if first_word and not self._is_drill(node, record.report_id):
             warning = self._warnings.setdefault((node, record.report_id), _Warning())
             warning.words = f"{node} warns of a launch{self._whose(node, record)} ({record.event_id})"
             warning.released_to = frozenset(
@@ -79,10 +91,34 @@ class Narrator:
         """The lines that follow from a report of `origin` that the C2 system of `node` received, so many seconds after
         it was accepted (None: not known).
         """
-        if report.HasField("launch_detection") and report.precedence == report_pb2.PRECEDENCE_FLASH:
+        first_word = report.HasField("launch_detection") and report.precedence == report_pb2.PRECEDENCE_FLASH
+        if first_word and not self._is_drill(origin, report.report_id):
             warning = self._warnings.setdefault((origin, report.report_id), _Warning())
             warning.arrived.setdefault(node, seconds)
             yield from _told(warning)
+
+    def event(self, node: str, event: ledger_pb2.NodeEvent) -> Iterator[str]:
+        """The lines that follow from something that `node` recorded of itself."""
+        match event.kind:
+            case kind if kind in _EVERY_START:
+                return
+            case "policy-activated" | "posture-declared" | "partner-suspended" | "partner-resumed":
+                signed = SignedOrder.of(officer_pb2.SignedOrder.FromString(event.evidence[0]))
+                names = " and ".join(signature.officer for signature in signed.signatures)
+                order = decode(signed.order)
+                does = "puts a policy in force" if isinstance(order.action, Activate) else effect(order)
+                yield f"{node}: order {order.sequence}, signed by {names}, {does}"
+            case "order-refused":
+                yield f"{node}: an order is refused: {_BROUGHT_BY.sub('', event.detail)}"
+            case "entries-kept-back" | "withdrawals-kept-back":
+                yield f"{node} tells its officers: {event.detail}"
+            case _:
+                yield f"{node}: {event.kind}: {event.detail}"
+
+    def _is_drill(self, node: str, report_id: str) -> bool:
+        """Whether exercise control injected it: whoever staged it tells of it."""
+        report = self._reports.get((node, report_id))
+        return report is not None and report.originator_station == STATION
 
     def _whose(self, node: str, record: ledger_pb2.DecisionRecord) -> str:
         report = self._reports.get((node, record.report_id))

@@ -24,13 +24,14 @@ from gateway.demo.outage import Outage, by_node
 from gateway.demo.pace import pace
 from gateway.demo.reports import TimedReport, timeline
 from gateway.demo.scenario import Scenario
+from gateway.demo.stage import Stage
 from gateway.demo.tally import Tally, utc_now
 
 SETTLE_S: Final = 30.0
 """Seconds that everything may take to arrive once the last report was pushed."""
 
-ROUTINE_EVENTS: Final = frozenset({"started", "bundle-taken-up"})
-"""Kinds of a node's events that every start brings: not worth a line."""
+ACTS_S: Final = 120.0
+"""Seconds that acts may go on after the last report was due: they wait for gateways, and for an agreement to lapse."""
 
 TRAFFIC: Final = (report_pb2.TRAFFIC_CLASS_EXERCISE, report_pb2.TRAFFIC_CLASS_TEST, report_pb2.TRAFFIC_CLASS_LIVE)
 
@@ -48,6 +49,7 @@ class Replay:
     outages: Sequence[Outage] = ()
     say: Callable[[str], None] = lambda _: None
     tally: Tally = field(default_factory=Tally)
+    _reports: dict[tuple[str, str], report_pb2.Report] = field(default_factory=dict)
     _narrator: Narrator = field(default_factory=lambda: Narrator({}, {}))
     _span: tuple[float, float] | None = None
     """When the first and the last report are due, by the event loop's clock."""
@@ -57,16 +59,32 @@ class Replay:
         ClientError or IdentityError.
         """
         outages = by_node(self.outages, self.deployed)
+        loop = asyncio.get_running_loop()
+        started = loop.time()
         for gateway in self.gateways.values():
             gateway.start()
         await asyncio.gather(*(gateway.ready() for gateway in self.gateways.values()))
         self.say("all gateways are up")
+        # Each has proved and activated a policy meanwhile, all of them at once.
+        patience_s = loop.time() - started
         items = self._timeline(seed)
         offsets = pace(items, duration_s=duration_s)
+        self._span = loop.time(), loop.time() + offsets[-1]
+        stage = Stage(
+            self.scenario,
+            self.deployed,
+            self.tally,
+            self._reports,
+            self.say,
+            self._moment,
+            lambda node: self.gateways[node].running,
+            patience_s,
+            frozenset(node for node, own in outages.items() if own),
+        )
         try:
             async with asyncio.TaskGroup() as group:
                 users = [group.create_task(work) for node in self.deployed for work in self._users(node)]
-                await self._play(items, offsets, outages)
+                await self._play(items, offsets, outages, stage)
                 await self._settle()
                 for user in users:
                     user.cancel()
@@ -88,6 +106,12 @@ class Replay:
         began, end = self._span
         return min(1.0, (asyncio.get_running_loop().time() - began) / (end - began)) if end > began else 1.0
 
+    def _moment(self, part: float) -> float:
+        """When a part of the replay has been played, by the event loop's clock."""
+        assert self._span is not None
+        began, end = self._span
+        return began + part * (end - began)
+
     def _timeline(self, seed: int) -> list[TimedReport]:
         items = timeline(self.scenario, shift=timedelta(0), seed=seed)
         if not items:
@@ -97,8 +121,8 @@ class Replay:
         # History is moved so that its last report is made now: nothing in it lies ahead of the clock.
         shift = utc_now() - self.scenario.start - timedelta(seconds=items[-1].at)
         items = timeline(self.scenario, shift=shift, seed=seed)
-        reports = {(item.node, item.report.report_id): item.report for item in items}
-        self._narrator = Narrator(reports, _reasons(self.deployed.values()))
+        self._reports = {(item.node, item.report.report_id): item.report for item in items}
+        self._narrator = Narrator(self._reports, _reasons(self.deployed.values()))
         return items
 
     # --- the users of each gateway
@@ -120,8 +144,9 @@ class Replay:
             if response.WhichOneof("record") == "decision_record":
                 self.tally.decided(node, response.decision_record)
                 self._tell(self._narrator.decided(node, response.decision_record))
-            elif response.node_event.kind not in ROUTINE_EVENTS:
-                self.say(f"{node}: {response.node_event.kind}: {response.node_event.detail}")
+            else:
+                self.tally.noted(node, response.node_event)
+                self._tell(self._narrator.event(node, response.node_event))
 
     async def _push(self, node: str, due: Sequence[tuple[float, TimedReport]], began: float) -> None:
         loop = asyncio.get_running_loop()
@@ -142,36 +167,41 @@ class Replay:
     # --- the course of the replay
 
     async def _play(
-        self, items: Sequence[TimedReport], offsets: Sequence[float], outages: Mapping[str, Sequence[Outage]]
+        self,
+        items: Sequence[TimedReport],
+        offsets: Sequence[float],
+        outages: Mapping[str, Sequence[Outage]],
+        stage: Stage,
     ) -> None:
-        began = asyncio.get_running_loop().time()
-        self._span = began, began + offsets[-1]
+        began = self._moment(0)
+        patience_s = ACTS_S if self.scenario.acts else SETTLE_S
         try:
-            async with asyncio.timeout(offsets[-1] + SETTLE_S), asyncio.TaskGroup() as group:
+            async with asyncio.timeout(offsets[-1] + patience_s), asyncio.TaskGroup() as group:
+                group.create_task(stage.perform())
                 for node in self.deployed:
                     due = [(offset, item) for offset, item in zip(offsets, items, strict=True) if item.node == node]
                     group.create_task(self._push(node, due, began))
-                    group.create_task(self._suffer(node, outages[node]))
+                    group.create_task(self._suffer(node, outages[node], stage))
         except TimeoutError:
             raise DemoError(
-                f"Not every report was answered within {SETTLE_S:g} s of the end",
+                f"Not every report was answered, nor every act over, within {patience_s:g} s of the end",
                 where="; ".join(str(place.directory / "gateway.log") for place in self.deployed.values()),
                 mend="Read the ends of the logs.",
             ) from None
 
-    async def _suffer(self, node: str, outages: Sequence[Outage]) -> None:
+    async def _suffer(self, node: str, outages: Sequence[Outage], stage: Stage) -> None:
         """The outages of one gateway, one after another. A gateway may be killed while it still starts."""
-        assert self._span is not None
-        began, end = self._span
         loop = asyncio.get_running_loop()
         gateway = self.gateways[node]
         others = [other for other in self.deployed if other != node]
         for outage in outages:
-            await asyncio.sleep(max(0.0, began + outage.begins * (end - began) - loop.time()))
+            await asyncio.sleep(max(0.0, self._moment(outage.begins) - loop.time()))
+            await stage.may_be_killed(node)
             gateway.kill()
             self.say(f"the gateway of {node} is killed (kill -9); {' and '.join(others)} go on")
             before = {direction: len(seconds) for direction, seconds in self.tally.latencies.items()}
-            await asyncio.sleep(max(0.0, began + outage.ends * (end - began) - loop.time()))
+            await asyncio.sleep(max(0.0, self._moment(outage.ends) - loop.time()))
+            await stage.may_return(node)
             for origin in others:
                 for recipient in others:
                     shared = self.tally.latencies.get((origin, recipient), [])[before.get((origin, recipient), 0) :]

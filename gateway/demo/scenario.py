@@ -7,7 +7,8 @@ Rules, in order:
 3. The traffic class is EXERCISE: a replay is never LIVE.
 4. Every launch cites at least one source, and every source cited is listed. Names are unique.
 5. Launches stand in order of time, and each has a flight (`gateway.demo.flight`) that outlasts its burn.
-6. Whatever is staged, an early estimate or a duplicate detection, names a nation, station and launch of the file.
+6. Whatever is staged, an early estimate, a duplicate detection or an act (`gateway.demo.acts`), names nations, stations
+   and launches of the file.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from signalfire.v1 import report_pb2
 
+from gateway.demo.acts import Act, unknown_nations
 from gateway.demo.errors import FlightError, ScenarioError
 from gateway.demo.flight import Flight
 from gateway.demo.nations import NATIONS, Nation, NodeName
@@ -169,6 +171,7 @@ class Scenario(_Strict):
     traffic_class: Literal["EXERCISE"]
     launches: Annotated[tuple[Launch, ...], Field(min_length=1)]
     duplicate_detections: tuple[DuplicateDetection, ...] = ()
+    acts: tuple[Act, ...] = ()
     nations: Annotated[tuple[Nation, ...], Field(min_length=1)] = NATIONS
 
     @property
@@ -202,6 +205,8 @@ class Scenario(_Strict):
                 raise ValueError(f"a duplicate detection names {duplicate.node}/{duplicate.station}, no such station")
             if duplicate.launch not in {launch.id for launch in self.launches}:
                 raise ValueError(f"a duplicate detection names launch {duplicate.launch}, which is not listed")
+        if unknown := unknown_nations(self.acts, stations):
+            raise ValueError(f"an act names {', '.join(unknown)}, no nation of this file")
         return self
 
 

@@ -11,9 +11,11 @@ node's signed reason. The ledger stays whole; the content stays here. Rules, in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from typing import Final
 
 from gateway.ledger import bundle
 from gateway.ledger.merkle import leaf_hash
@@ -60,9 +62,35 @@ def without(run: Run, why: Mapping[int, str], origin: Origin, ledger: LedgerRow,
 
 
 def in_words(why: Mapping[int, str], origin: Origin) -> str:
-    """What is kept back, in a sentence for the record."""
+    """What is kept back, in a sentence for the record: which entries of which ledger, and why."""
     counts: dict[str, int] = {}
     for reason in why.values():
         counts[reason] = counts.get(reason, 0) + 1
     told = "; ".join(f"{count} because {reason}" for reason, count in sorted(counts.items()))
-    return f"{origin}: of entries {min(why)} to {max(why)}, served as hashes alone: {told}"
+    return f"{origin}: entries {_ranges(why)} are served as hashes alone: {told}"
+
+
+def places_in(words: str) -> tuple[str, frozenset[int]]:
+    """The origin line and the indices of which `in_words` speaks. Raises ValueError for anything else."""
+    found = _TOLD.match(words)
+    if found is None:
+        raise ValueError(f"this does not say which entries are kept back: {words}")
+    indices: set[int] = set()
+    for part in found["entries"].split(", "):
+        first, _, last = part.partition(" to ")
+        indices.update(range(int(first), int(last or first) + 1))
+    return found["origin"], frozenset(indices)
+
+
+_TOLD: Final = re.compile(r"(?P<origin>\S+): entries (?P<entries>\d+(?: to \d+)?(?:, \d+(?: to \d+)?)*) are served as")
+
+
+def _ranges(indices: Iterable[int]) -> str:
+    """Numbers in order, runs of them as their ends: "3, 5 to 9"."""
+    runs: list[tuple[int, int]] = []
+    for index in sorted(indices):
+        if runs and runs[-1][1] == index - 1:
+            runs[-1] = runs[-1][0], index
+        else:
+            runs.append((index, index))
+    return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in runs)

@@ -430,12 +430,16 @@ def _is_right(
     received = store.received(originator, report_id)
     if received is None or not rows:
         return received is None and not rows
-    reports = [row.seq for row in rows if row.item is FeedItem.REPORT]
+    reports = [row for row in rows if row.item is FeedItem.REPORT]
+    last = max(reports, key=lambda row: row.seq, default=None)
+    # It ended when subscribers were told so, or had when they were given it.
     ended = {row.received_ns for row in rows if row.item is FeedItem.WITHDRAWAL}
-    ended |= {copy.withdrawn_ns for copy in copies.values() if copy.withdrawn_ns is not None}
+    if last is not None:
+        times = (copy.withdrawn_ns for copy in copies.values())
+        ended |= {time_ns for time_ns in times if time_ns is not None and time_ns <= last.received_ns}
     marks = {(row.traffic_class, row.precedence) for row in rows}
     return (
-        received.feed == (max(reports) if reports else None)
+        received.feed == (None if last is None else last.seq)
         and (received.withdrawn_ns is None if stands(originator, copies) else received.withdrawn_ns in ended)
         and (received.traffic_class, received.precedence) in marks
     )

@@ -53,6 +53,8 @@ class LedgerCheck:
     pq_size: int = 0
     reports: int = 0
     withdrawals: int = 0
+    absent: set[int] = field(default_factory=set)
+    """Indices of the entries that are kept as hashes alone, each with its owner's signed reason."""
 
 
 @dataclass(slots=True)
@@ -207,6 +209,7 @@ class _Ledger:
             )
             if (statement.index, statement.leaf_hash) != (index, item.leaf_hash):
                 raise LedgerError(f"the reason why entry {index} is absent speaks of another")
+            self.check.absent.add(index)
             yield item.leaf_hash
 
     # --- entries

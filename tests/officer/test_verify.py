@@ -152,7 +152,7 @@ def test_every_table_of_the_sound_store_holds_something(sound: Path) -> None:
     # Otherwise a tampering below would change nothing, and its test could not fail.
     db = apsw.Connection(str(sound))
     tables = [name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
-    assert [name for name in tables if not list(db.execute(f"SELECT 1 FROM {name} LIMIT 1"))] != EMPTY
+    assert {name for name in tables if not list(db.execute(f"SELECT 1 FROM {name} LIMIT 1"))} <= EMPTY
     db.close()
 
 

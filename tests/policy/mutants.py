@@ -1,15 +1,17 @@
-"""Mutants of a bundle: each alters one thing that an officer wrote. What becomes of one says whether anybody would notice.
+"""Mutants of a bundle: each alters one thing that an officer wrote. What becomes of it says whether anybody notices.
 
-A mutant is *refused* where the bundle no longer compiles; *caught by cases* where one of the bundle's cases fails; *caught
-by invariants* where one is no longer proved. It is *equivalent* where it is proved, both ways and for every valid
-report, that it releases what the original does: then no case can tell the two apart but by the names of rules.
-Whatever is none of these has *survived*: nobody would notice.
+A mutant is *refused* where the bundle no longer compiles, *caught by cases* where one of the bundle's cases fails, and
+*caught by invariants* where no case fails but an invariant is no longer proved. It is *equivalent* where it is proved,
+both ways and for every valid report, that it releases what the original does: then only the name of a rule can tell
+the two apart. Whatever is none of these has *survived*: nobody would notice.
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -36,6 +38,7 @@ Document = dict[str, Any]
 Change = Callable[[Document], None]
 
 _LEVELS: Final = tuple(level.name for level in Classification)
+_TRAFFIC_CLASSES: Final = tuple(traffic_class.name for traffic_class in TrafficClass)
 _MORE_FIELDS: Final = (*BUILT_IN, "marking.releasable_to")
 
 
@@ -45,7 +48,6 @@ class Fate(StrEnum):
     REFUSED = "refused"
     CASES = "cases"
     INVARIANTS = "invariants"
-    BOTH = "cases and invariants"
     EQUIVALENT = "equivalent"
     SURVIVED = "survived"
 
@@ -153,24 +155,55 @@ class Original:
             return list(read_cases(compile_bundle({**altered.files, **with_cases})))
         return [case for case in self.cases if mutant.partner in ("", case.partner)]
 
-    def fate(self, mutant: Mutant, *, whole: bool) -> Fate:
-        """What becomes of a mutant. Unless the ``whole`` of it is asked for, invariants are only proved where the cases
-        saw nothing."""
+    def fate(self, mutant: Mutant) -> Fate:
+        """What becomes of a mutant."""
         try:
             altered = self.altered(mutant)
         except PolicyError:
             return Fate.REFUSED
-        by_cases = not run(altered, self.cases_of(mutant, altered)).passed
-        if by_cases and not whole:
+        if not run(altered, self.cases_of(mutant, altered)).passed:
             return Fate.CASES
-        by_invariants = any(verdict.status is not Status.PROVED for verdict in prove.prove(altered))
-        if by_cases or by_invariants:
-            return Fate.BOTH if by_cases and by_invariants else Fate.CASES if by_cases else Fate.INVARIANTS
+        if any(verdict.status is not Status.PROVED for verdict in prove.prove(altered)):
+            return Fate.INVARIANTS
         original = self.alone(mutant.partner)
         partners = [mutant.partner] if mutant.partner else list(self.bundle.partners)
         same = not prove.loosens(original, altered, partners) and not prove.loosens(altered, original, partners)
         return Fate.EQUIVALENT if same else Fate.SURVIVED
 
+
+SURVIVORS: Final[Mapping[str, Mapping[str, str]]] = {}
+"""Mutants that are neither caught nor proved equivalent, by bundle and name, each with the reason why it may live."""
+
+
+def table(fates: Mapping[str, Fate], original: Original) -> str:
+    """What became of the mutants of a bundle, as a Markdown table with a row for each rule."""
+    rows: dict[str, list[Fate]] = {}
+    for mutant in original.mutants():
+        rows.setdefault(_row_of(mutant), []).append(fates[mutant.name])
+    lines = ["| altered | mutants | " + " | ".join(_COLUMNS.values()) + " |", "|" + " --- |" * (len(_COLUMNS) + 2)]
+    rows["all"] = list(itertools.chain.from_iterable(rows.values()))
+    for row, found in rows.items():
+        counts = (str(found.count(fate) or "") for fate in _COLUMNS)
+        lines.append(f"| {row} | {len(found)} | {' | '.join(counts)} |")
+    return "\n".join(lines) + "\n"
+
+
+def counted(original: Original) -> dict[str, int]:
+    """The number of mutants by the row of the table in which they are counted."""
+    return dict(Counter(map(_row_of, original.mutants())))
+
+
+def _row_of(mutant: Mutant) -> str:
+    return f"{mutant.partner} `{mutant.rule}`" if mutant.partner else f"`policy.yaml`: `{mutant.rule}`"
+
+
+_COLUMNS: Final = {
+    Fate.REFUSED: "refused",
+    Fate.CASES: "caught by cases",
+    Fate.INVARIANTS: "by invariants alone",
+    Fate.EQUIVALENT: "proved equivalent",
+    Fate.SURVIVED: "survived",
+}
 
 _InRules = Callable[[list[Document], Document], None]
 
@@ -207,7 +240,7 @@ def _of_rule(
     if "when" in rule:
         yield from _of_condition(rule["when"])
     yield from _of_list("kinds", "kind", rule["kinds"], list(Kind))
-    yield from _of_list("traffic_classes", "traffic class", rule["traffic_classes"], [each.name for each in TrafficClass])
+    yield from _of_list("traffic_classes", "traffic class", rule["traffic_classes"], _TRAFFIC_CLASSES)
     yield from _of_postures(rule.get("posture"))
     yield from _of_originators(rule.get("originators"), shared["node"], rule)
     if rule["effect"] == "release":
@@ -378,21 +411,20 @@ def _of_definitions(document: Document) -> Iterator[Mutant]:
                 if 0 <= to < len(_LEVELS):
                     change = put("equivalences", name, level, value=_LEVELS[to])
                     yield mutant("equivalence moved", name, f"{level}: {_LEVELS[to]}", change)
-            left = {other: meant for other, meant in levels.items() if other != level}
-            yield mutant("equivalence dropped", name, level, put("equivalences", name, value=left))
+            others = {other: meant for other, meant in levels.items() if other != level}
+            yield mutant("equivalence dropped", name, level, put("equivalences", name, value=others))
         for level in _LEVELS:
             if level not in levels:
                 change = put("equivalences", name, level, value=level)
                 yield mutant("equivalence added", name, level, change)
 
 
-def _of_area(
-    name: str, area: Document, mutant: Callable[..., Mutant], put: Callable[..., Change]
-) -> Iterator[Mutant]:
+def _of_area(name: str, area: Document, mutant: Callable[..., Mutant], put: Callable[..., Change]) -> Iterator[Mutant]:
     if "circle" in area:
         for factor in (0.8, 1.25):
             radius = str(round(float(area["circle"]["radius_m"]) * factor))
-            yield mutant("area resized", name, f"radius {radius} m", put("areas", name, "circle", "radius_m", value=radius))
+            change = put("areas", name, "circle", "radius_m", value=radius)
+            yield mutant("area resized", name, f"radius {radius} m", change)
     for east in (3.0, -3.0):
         if "polygon" in area:
             corners = [[latitude, str(_wrapped(float(longitude) + east))] for latitude, longitude in area["polygon"]]
@@ -408,8 +440,9 @@ def _wrapped(longitude: float) -> float:
 
 def _shifted(content: bytes, east: float) -> bytes:
     shape = json.loads(content)
-    rings = shape["geometry"]["coordinates"]
-    shape["geometry"]["coordinates"] = [[[longitude + east, latitude] for longitude, latitude in ring] for ring in rings]
+    shape["geometry"]["coordinates"] = [
+        [[longitude + east, latitude] for longitude, latitude in ring] for ring in shape["geometry"]["coordinates"]
+    ]
     return json.dumps(shape).encode()
 
 

@@ -1,4 +1,4 @@
-"""The worked trilateral policy decides as its comments say."""
+"""The example policies decide as their comments say, and their own cases and invariants bear them out."""
 
 from __future__ import annotations
 
@@ -9,16 +9,57 @@ import pytest
 from signalfire.v1 import report_pb2
 
 import policy
-from policy import Bundle, Decision, Outcome
+from policy import Bundle, Circumstances, Decision, Outcome, prove
+from policy.cases import read_cases
+from policy.format import formatted
+from policy.prove import Status
+from policy.testing import run
 from tests.policy import reports
+from tests.policy.mutants import BUNDLES as NAMES
+from tests.policy.mutants import EXAMPLES
 from tests.policy.reports import had_everything, report_id
 
-TRILATERAL = Path(policy.__file__).parent / "examples" / "trilateral"
-BUNDLES = {node: policy.load(TRILATERAL / node.lower()) for node in ("JPN", "KOR", "USA")}
+ALL = {name: policy.load(EXAMPLES / name) for name in NAMES}
+
+
+def test_every_bundle_of_the_examples_is_among_them() -> None:
+    found = {path.parent.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("policy.yaml")}
+    assert found == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_cases_of_each_pass_and_cover_every_rule(name: str) -> None:
+    results = run(ALL[name], read_cases(ALL[name]))
+    assert [f"{result.case}: {result.failures}" for result in results.results if not result.passed] == []
+    assert [f"{rule.partner}: {rule.rule} {rule.missing}" for rule in results.coverage if rule.missing] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_invariants_of_each_are_proved_and_no_rule_is_shadowed(name: str) -> None:
+    verdicts = prove.prove(ALL[name])
+    assert verdicts
+    assert [verdict for verdict in verdicts if verdict.status is not Status.PROVED] == []
+    assert prove.shadowed(ALL[name]) == ()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_is_laid_out_as_fmt_lays_it_out_and_names_its_schemas(name: str) -> None:
+    for file, content in ALL[name].files.items():
+        if file.endswith(".yaml"):
+            assert formatted(file, content) == content, file
+            schema = content.decode().partition("\n")[0].removeprefix("# yaml-language-server: $schema=")
+            assert ((EXAMPLES / name / file).parent / schema).resolve().is_relative_to(Path(policy.__file__).parent)
+            assert ((EXAMPLES / name / file).parent / schema).exists(), file
+
+
+# --- three nations
+
+BUNDLES = {node: ALL[f"trilateral/{node.lower()}"] for node in ("JPN", "KOR", "USA")}
 OTHERS = {"JPN": ("KOR", "USA"), "KOR": ("JPN", "USA"), "USA": ("JPN", "KOR")}
 PAIRS = [(node, partner) for node, partners in OTHERS.items() for partner in partners]
 
 LIVE = report_pb2.TRAFFIC_CLASS_LIVE
+EXERCISE = report_pb2.TRAFFIC_CLASS_EXERCISE
 TEST = report_pb2.TRAFFIC_CLASS_TEST
 
 
@@ -41,7 +82,7 @@ def envelope(
 
 def decide(report: report_pb2.Report, partner: str, posture: str | None = None) -> Decision:
     bundle: Bundle = BUNDLES[report.originator_node]
-    return bundle.decide(report, partner, policy.Circumstances(reports.NOW, posture or bundle.posture))
+    return bundle.decide(report, partner, Circumstances(reports.NOW, posture or bundle.posture))
 
 
 def copy(report: report_pb2.Report, partner: str) -> report_pb2.Report:
@@ -66,9 +107,19 @@ def test_launch_flight_and_impact_of_a_launch_from_prk_are_released(node: str, p
 
 
 @pytest.mark.parametrize(("node", "partner"), PAIRS)
+def test_what_is_confirmed_goes_unchanged_in_an_exercise_whatever_sensor_saw_it(node: str, partner: str) -> None:
+    """The demo replays history as an exercise, and says of each nation what it was told."""
+    modalities = report_pb2.SensorModality.values()[1:]
+    for modality in modalities:
+        report = reports.track(envelope(node, EXERCISE))
+        report.track.sensor_modality = modality
+        assert decide(report, partner).outcome is Outcome.RELEASED
+        assert not copy(report, partner).derivations
+
+
+@pytest.mark.parametrize(("node", "partner"), PAIRS)
 def test_exercise_is_released_and_test_withheld(node: str, partner: str) -> None:
-    exercise = envelope(node, report_pb2.TRAFFIC_CLASS_EXERCISE)
-    assert decide(reports.track(exercise), partner).outcome is Outcome.RELEASED
+    assert decide(reports.track(envelope(node, EXERCISE)), partner).outcome is Outcome.RELEASED
     assert decide(reports.track(envelope(node, TEST)), partner).rule == "technical-tests-stay-at-home"
 
 
@@ -152,3 +203,43 @@ def test_recalls_follow(node: str, partner: str) -> None:
     narrowed = bundle.narrow(unknown, decide(unknown, partner), lambda *named: named in had)
     assert narrowed.rule == "(refers to nothing the partner has)"
     assert decide(reports.all_clear(envelope(node)), partner).outcome is Outcome.RELEASED
+
+
+# --- a coalition, and a civil tier
+
+
+def test_the_coalition_has_eight_members_and_three_tiers() -> None:
+    bundle = ALL["coalition"]
+    assert {bundle.node, *bundle.partners} == set(bundle.vocabulary.countries["members"])
+    parties = [set(agreement.parties) - {bundle.node} for agreement in bundle.agreements.values()]
+    assert set().union(*parties) == set(bundle.partners)
+
+
+def test_each_farther_tier_of_the_coalition_gets_fewer_fields_of_a_launch() -> None:
+    gets = []
+    for partner in ("USA", "NOR", "POL"):
+        report = reports.launch(reports.envelope(node="CAN", releasable_to=[partner]))
+        report.launch_detection.sensor_modality = report_pb2.SENSOR_MODALITY_GROUND_RADAR
+        later = Circumstances(reports.NOW.replace(hour=13), "ROUTINE", accepted=reports.NOW)
+        gets.append(set(ALL["coalition"].decide(report, partner, later).fields))
+    inner, northern, outer = gets
+    assert inner > northern > outer > set()
+
+
+@pytest.mark.parametrize("partner", ["GUM", "PLW"])
+@pytest.mark.parametrize("posture", ["ROUTINE", "HEIGHTENED", "IMMINENT"])
+@pytest.mark.parametrize("trusted", [True, False])
+def test_every_live_recall_reaches_the_civil_tier_whatever_the_circumstances(
+    partner: str, posture: str, trusted: bool
+) -> None:
+    for level in report_pb2.Classification.values()[1:]:
+        for hour in (0, 12):
+            envelope = reports.envelope(node="USA", releasable_to=[partner], classification=level, caveats=["DRILL"])
+            now = Circumstances(reports.NOW.replace(year=2060, hour=hour), posture, clock_trusted=trusted)
+            for report in (
+                reports.all_clear(envelope),
+                reports.cancellation([report_id(1)], envelope),
+                reports.correction([report_id(1)], report=envelope),
+            ):
+                decision = ALL["civil"].decide(report, partner, now)
+                assert (decision.outcome, decision.rule) == (Outcome.RELEASED, "recall")
