@@ -4,7 +4,7 @@
 
 A bundle is named as in policy/examples, e.g. trilateral/jpn; without one, all are altered. Prints the tables, and the
 names of mutants that are equivalent or have survived, and with --write puts the tables into the page. Ends with
-status 1 where one has survived that is not listed with a reason. All of it takes about ten minutes.
+status 1 where one has survived that is not listed with a reason. All of it takes a few minutes.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from typing import Any, Final, Union, get_args, get_origin
 
 import click
 import pytest
+from click.testing import CliRunner
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from pydantic import BaseModel
@@ -32,12 +33,14 @@ from gateway.config import Config
 from gateway.identity.errors import Refusal
 from gateway.ledger.stores import sqlite
 from gateway.release.orders import EVENTS
-from gateway.release.rulebook import NO_BUNDLE
+from gateway.release.passing import WITHDRAWN
+from gateway.release.rulebook import NO_BUNDLE, NO_POLICY
 from gateway.reports.limits import ReportLimits
 from gateway.reports.validate import validate_submitted
 from gateway.telemetry import Telemetry
-from policy import yaml_source
+from policy import bundle, yaml_source
 from policy.approve import Reason
+from policy.decide import BuiltIn
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PAGES: Final = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("tests/*/README.md")])
@@ -191,7 +194,9 @@ def test_no_metric_is_listed_that_is_not_there() -> None:
     assert shown == {name for name, _ in METRICS}
 
 
-@pytest.mark.parametrize("attribute", [name for name in vars(Telemetry()) if name != "registry"])
+@pytest.mark.parametrize(
+    "attribute", [name for name, kept in vars(Telemetry()).items() if hasattr(kept, "_labelnames")]
+)
 def test_every_metrics_labels_are_listed(attribute: str) -> None:
     metric = getattr(Telemetry(), attribute)
     (row,) = re.findall(rf"\| `{metric._name}(?:_total)?` \|(.*)\|", text("docs/metrics.md"))
@@ -280,8 +285,28 @@ def test_every_message_between_gateways_is_named(message: str) -> None:
         assert re.search(rf"`(?:\w+\.)?{message}[`.]", text("docs/protocol.md"))
 
 
-def test_the_gateways_own_reason_to_withhold_is_explained() -> None:
-    assert f"`{NO_BUNDLE}`" in text("docs/officer.md")
+@pytest.mark.parametrize("reason", [NO_BUNDLE, NO_POLICY, WITHDRAWN, BuiltIn.RECALLED])
+def test_the_gateways_own_reasons_to_withhold_are_explained(reason: str) -> None:
+    assert f"\n| `{reason}` |" in text("docs/officer.md")
+
+
+def recorded_events() -> set[str]:
+    """The kinds of event that the gateway's code names where it puts one on record."""
+    found = set()
+    for path in sorted((ROOT / "gateway").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call):
+                called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                kinds = [*node.args[:1], *(keyword.value for keyword in node.keywords if keyword.arg == "kind")]
+                if called in {"RecordEvent", "record_event"}:
+                    found |= {str(kind.value) for kind in kinds if isinstance(kind, ast.Constant)}
+    return found
+
+
+def test_every_event_that_is_recorded_is_explained() -> None:
+    kinds = recorded_events()
+    assert {"started", "entries-kept-back", "ledger-succeeded"} <= kinds
+    assert not [kind for kind in kinds if f"\n| `{kind}` |" not in section("docs/officer.md", "### Events")]
 
 
 def test_every_table_of_the_store_is_listed() -> None:
@@ -344,6 +369,19 @@ def test_the_readmes_report_is_accepted() -> None:
     filled = shown.replace("$NOW", f"{now:%Y-%m-%dT%H:%M:%SZ}").replace("$ID", "20cb97b1-db92-4031-913f-1b1384485cbb")
     report = json_format.ParseDict(json.loads(filled), report_pb2.Report())
     assert not validate_submitted(report, node="JPN", now=int(now.timestamp()) * 10**9, limits=ReportLimits())
+
+
+def test_the_officers_tutorial_shows_the_policy_that_init_writes_and_the_one_that_it_becomes(tmp_path: Path) -> None:
+    target = tmp_path / "jpn-policy"
+    made = CliRunner().invoke(main, ["policy", "init", str(target), "--node", "JPN", "--partner", "KOR"])
+    assert made.exit_code == 0, made.output
+    shown = section("docs/officer.md", "## From nothing to in force")
+    assert bundle.load(target).digest.hex() in shown
+    for name, was in (("policy.yaml", "until: 2034-01-01"), ("cases/warning.yaml", "2034-01-01")):
+        file = target / name
+        assert file.read_text().count(was) == 1
+        file.write_text(file.read_text().replace(was, was.replace("2034", "2035")))
+    assert bundle.load(target).digest.hex() in shown
 
 
 def test_every_decision_record_is_listed_and_has_its_four_parts() -> None:

@@ -202,7 +202,7 @@ def _configuration(place: Deployed, deployed: Mapping[str, Deployed], max_age_s:
                 "read": {
                     "traffic_classes": everything,
                     "ceiling": "SECRET",
-                    "caveats": ["SPACE-DERIVED", "KOR-USA ONLY"],
+                    "caveats": ["SPACE-DERIVED", "KOR-USA ONLY", "SANITISED"],
                 }
             },
         },

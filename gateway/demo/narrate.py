@@ -1,10 +1,12 @@
 """What is worth telling of a replay as it goes, in one line each. Pure.
 
-- A nation's first word of a launch, if it is no drill: which partner has it, how long after it was accepted, and from whom it was withheld
+- A nation's first word of a launch: which partner has it, how long after it was accepted, and from whom it was withheld
   by which rule. It is told when the last partner that was released it has it: one that was away delays the line.
 - A correction, cancellation or all clear: how many reports each partner was told no longer stand, and why.
 - The first time that a rule withholds something from a partner, with the officer's reason.
 - What officers put in force, and what a node recorded of itself.
+
+Of drills nothing is told here: whoever stages them does (`gateway.demo.stage`).
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from signalfire.v1 import ledger_pb2, officer_pb2, report_pb2
 
 from gateway.demo.drill import STATION
 from policy.approve import Activate, SignedOrder, decode, effect
+from policy.decide import BuiltIn
 
 _RECALLS: Final = {
     "Correction": "withdraws {count} (correction: {words})",
@@ -63,6 +66,8 @@ class Narrator:
 
     def decided(self, node: str, record: ledger_pb2.DecisionRecord) -> Iterator[str]:
         """The lines that follow from a decision record of `node`."""
+        if self._is_drill(node, record.report_id):
+            return
         for decision in record.decisions:
             what = (node, decision.partner, decision.rule)
             if decision.outcome != ledger_pb2.OUTCOME_RELEASED and what not in self._withheld:
@@ -73,8 +78,7 @@ class Narrator:
                 )
         if record.kind in _RECALLS:
             yield self._recall(node, record)
-        first_word = record.kind == "LaunchDetection" and record.precedence == report_pb2.PRECEDENCE_FLASH
-        if first_word and not self._is_drill(node, record.report_id):
+        if record.kind == "LaunchDetection" and record.precedence == report_pb2.PRECEDENCE_FLASH:
             warning = self._warnings.setdefault((node, record.report_id), _Warning())
             warning.words = f"{node} warns of a launch{self._whose(node, record)} ({record.event_id})"
             warning.released_to = frozenset(
@@ -130,8 +134,8 @@ class Narrator:
     def _recall(self, node: str, record: ledger_pb2.DecisionRecord) -> str:
         report = self._reports.get((node, record.report_id))
         content = None if report is None else getattr(report, report.WhichOneof("content") or "", None)
-        told = {decision.partner: decision.withdrawals for decision in record.decisions if decision.withdrawals}
-        most = max(told.values(), default=0)
+        told = [decision for decision in record.decisions if decision.withdrawals]
+        most = max((decision.withdrawals for decision in told), default=0)
         line = _RECALLS[record.kind].format(
             count="1 report" if most == 1 else f"{most} reports",
             event=record.event_id,
@@ -139,7 +143,12 @@ class Narrator:
         )
         if not told:
             return f"{node} {line}; no partner had been given any"
-        return f"{node} {line}; " + ", ".join(f"{partner} is told of {count}" for partner, count in told.items())
+        return f"{node} {line}; " + ", ".join(
+            f"{decision.partner}, suspended, is not told of {decision.withdrawals} yet"
+            if decision.rule == BuiltIn.SUSPENDED
+            else f"{decision.partner} is told of {decision.withdrawals}"
+            for decision in told
+        )
 
 
 def _told(warning: _Warning) -> Iterator[str]:

@@ -12,7 +12,7 @@ from signalfire.v1 import officer_pb2
 from gateway.demo.deployment import Deployed
 from gateway.demo.errors import DemoError
 from gateway.identity.officer_keys import read_officer_key
-from policy.approve import Order, SignedOrder, encode, sign
+from policy.approve import Order, SignedOrder, encode, read_orders, sign, write_orders
 from policy.approve.order import Action
 
 ORDER_LIFETIME: Final = timedelta(hours=1)
@@ -32,7 +32,8 @@ async def bring(
     """Writes the order that does this next, has it signed, and brings it. Returns what stands against it.
 
     The caller lets one order of a nation follow the other. A gateway that goes away meanwhile is asked whether it has
-    taken the order. Raises DemoError, IdentityError or ClientError.
+    taken the order. An order that activates a policy is added to those which the gateway takes up when it starts.
+    Raises DemoError, IdentityError or ClientError.
     """
     deadline = asyncio.get_running_loop().time() + PATIENCE_S
     status = await _status(place, deadline)
@@ -43,14 +44,18 @@ async def bring(
     for name in signers:
         key = read_officer_key(place.officer_key(name))
         order = sign(order, key.name, key.node, key.seed)
+    refusals: Sequence[officer_pb2.OrderRefusal] = ()
     while True:
         try:
-            answer = await place.officer().enact(order.message(), files, timeout_s=_BRIEF_S)
+            refusals = (await place.officer().enact(order.message(), files, timeout_s=_BRIEF_S)).refusals
         except ConnectionError:
-            if (await _status(place, deadline)).last_order_digest == order.digest:
-                return ()
-        else:
-            return answer.refusals
+            if (await _status(place, deadline)).last_order_digest != order.digest:
+                continue
+        break
+    if files and not refusals:
+        orders = read_orders(str(place.order), place.order.read_bytes())
+        place.order.write_bytes(write_orders([*orders, order]))
+    return refusals
 
 
 async def _status(place: Deployed, deadline: float) -> officer_pb2.GetPolicyStatusResponse:

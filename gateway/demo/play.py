@@ -50,6 +50,7 @@ class Replay:
     say: Callable[[str], None] = lambda _: None
     tally: Tally = field(default_factory=Tally)
     _reports: dict[tuple[str, str], report_pb2.Report] = field(default_factory=dict)
+    _reasons: dict[tuple[str, str, str], str] = field(default_factory=dict)
     _narrator: Narrator = field(default_factory=lambda: Narrator({}, {}))
     _span: tuple[float, float] | None = None
     """When the first and the last report are due, by the event loop's clock."""
@@ -79,6 +80,7 @@ class Replay:
             self._moment,
             lambda node: self.gateways[node].running,
             patience_s,
+            self._reasons,
             frozenset(node for node, own in outages.items() if own),
         )
         try:
@@ -122,7 +124,8 @@ class Replay:
         shift = utc_now() - self.scenario.start - timedelta(seconds=items[-1].at)
         items = timeline(self.scenario, shift=shift, seed=seed)
         self._reports = {(item.node, item.report.report_id): item.report for item in items}
-        self._narrator = Narrator(self._reports, _reasons(self.deployed.values()))
+        self._reasons = _reasons(self.deployed.values())
+        self._narrator = Narrator(self._reports, self._reasons)
         return items
 
     # --- the users of each gateway

@@ -67,7 +67,8 @@ def in_words(why: Mapping[int, str], origin: Origin) -> str:
     for reason in why.values():
         counts[reason] = counts.get(reason, 0) + 1
     told = "; ".join(f"{count} because {reason}" for reason, count in sorted(counts.items()))
-    return f"{origin}: entries {_ranges(why)} are served as hashes alone: {told}"
+    which = f"entry {min(why)} is" if len(why) == 1 else f"entries {_ranges(why)} are"
+    return f"{origin}: {which} served as hash alone: {told}"
 
 
 def places_in(words: str) -> tuple[str, frozenset[int]]:
@@ -82,7 +83,10 @@ def places_in(words: str) -> tuple[str, frozenset[int]]:
     return found["origin"], frozenset(indices)
 
 
-_TOLD: Final = re.compile(r"(?P<origin>\S+): entries (?P<entries>\d+(?: to \d+)?(?:, \d+(?: to \d+)?)*) are served as")
+_TOLD: Final = re.compile(
+    r"(?P<origin>\S+): entr(?:y|ies) (?P<entries>\d+(?: to \d+)?(?:, \d+(?: to \d+)?)*)"
+    r" (?:is|are) served as hash alone: "
+)
 
 
 def _ranges(indices: Iterable[int]) -> str:

@@ -174,7 +174,9 @@ def withdraw(plan: Plan, subjects: Iterable[Subject]) -> dict[str, int]:
                     kept_back[partner] = kept_back.get(partner, 0) + 1
     for partner, count in kept_back.items():
         why = "is suspended" if partner in plan.rulebook.suspended else "has no trust bundle in force"
-        detail = f"{partner} {why} and is not told yet that {count} reports that it was released no longer stand"
+        what = "a report" if count == 1 else f"{count} reports"
+        verb = "stands" if count == 1 else "stand"
+        detail = f"{partner} {why} and is not told yet that {what} that it was released no longer {verb}"
         plan.record_event("withdrawals-kept-back", detail)
     return told
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 from signalfire.v1 import ledger_pb2, report_pb2
 
+from gateway.demo.drill import STATION
 from gateway.demo.narrate import Narrator
+from gateway.release.orders import EVENTS
+from policy import Posture
+from policy.approve import Activate, DeclarePosture, Order, SignedOrder, Suspend, encode, sign
+from policy.approve.order import Action
 
 RELEASED, WITHHELD = ledger_pb2.OUTCOME_RELEASED, ledger_pb2.OUTCOME_WITHHELD
 FIRST = report_pb2.Report(
@@ -95,3 +102,53 @@ def test_other_reports_are_not_worth_a_line() -> None:
     assert list(told.decided("KOR", record("Track", "r5", decision("JPN"), flash=False))) == []
     assert list(told.decided("KOR", record("LaunchDetection", "r6", decision("JPN"), flash=False))) == []
     assert list(told.delivered("JPN", "KOR", report_pb2.Report(track=report_pb2.Track()), 0.1)) == []
+
+
+def order(action: Action, *names: str) -> ledger_pb2.NodeEvent:
+    now = datetime(2026, 5, 1, tzinfo=UTC)
+    signed = SignedOrder(encode(Order("KOR", 2, bytes(32), now, now + timedelta(hours=1), action)))
+    for name in names:
+        signed = sign(signed, name, "KOR", bytes(32))
+    return ledger_pb2.NodeEvent(
+        kind=EVENTS[type(action)], detail="long", evidence=[signed.message().SerializeToString()]
+    )
+
+
+def test_an_order_is_told_with_who_signed_it() -> None:
+    assert list(narrator().event("KOR", order(DeclarePosture(Posture.IMMINENT), "alice", "bob"))) == [
+        "KOR: order 2, signed by alice and bob, declares the posture IMMINENT until another is declared"
+    ]
+    assert list(narrator().event("KOR", order(Activate(bytes(32)), "alice", "bob"))) == [
+        "KOR: order 2, signed by alice and bob, puts a policy in force"
+    ]
+    assert list(narrator().event("KOR", order(Suspend("JPN", "A leak"), "alice"))) == [
+        "KOR: order 2, signed by alice, suspends JPN: nothing is released to it any more (A leak)"
+    ]
+
+
+def test_of_other_events_those_are_told_that_not_every_start_brings() -> None:
+    def told(kind: str, detail: str) -> list[str]:
+        return list(narrator().event("KOR", ledger_pb2.NodeEvent(kind=kind, detail=detail)))
+
+    assert told("started", "x") == told("bundle-taken-up", "x") == told("roster-pinned", "x") == []
+    assert told("order-refused", "00ff, brought by spiffe://kor/officer/a: too_few_signatures: 1 of 2.") == [
+        "KOR: an order is refused: 1 of 2."
+    ]
+    assert told("withdrawals-kept-back", "JPN is suspended") == ["KOR tells its officers: JPN is suspended"]
+    assert told("ledger-succeeded", "a fork") == ["KOR: ledger-succeeded: a fork"]
+
+
+def test_a_suspended_partner_is_said_not_to_be_told_of_a_withdrawal_yet() -> None:
+    suspended = decision("JPN", WITHHELD, "(partner suspended)", withdrawals=2)
+    lines = list(narrator().decided("KOR", record("Correction", "r2", suspended, decision("USA", withdrawals=2))))
+    assert lines[-1] == (
+        "KOR withdraws 2 reports (correction: It was wrong); JPN, suspended, is not told of 2 yet, USA is told of 2"
+    )
+
+
+def test_of_a_drill_nothing_is_told() -> None:
+    drill = report_pb2.Report(originator_station=STATION)
+    drill.MergeFrom(FIRST)
+    told = Narrator({("KOR", "r1"): drill}, REASONS)
+    assert list(told.decided("KOR", record("LaunchDetection", "r1", decision("JPN", WITHHELD)))) == []
+    assert list(told.delivered("JPN", "KOR", FIRST, 1.0)) == []

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from gateway.demo.acts import Annex, Overtaking, PostureChange, Suspension
 from gateway.demo.errors import ScenarioError
 from gateway.demo.nations import CloseTracks, Coverage, Markings, Nation, Sensor
 from gateway.demo.scenario import (
@@ -143,6 +144,10 @@ def test_a_fault_names_the_file_and_what_to_do(tmp_path: Path) -> None:
         CloseTracks,
         Sensor,
         Coverage,
+        PostureChange,
+        Suspension,
+        Annex,
+        Overtaking,
     ],
 )
 def test_every_key_of_the_format_is_documented(model: type[BaseModel]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from signalfire.v1 import c2_pb2, ledger_pb2, report_pb2
 from gateway.cli.demo import verdict
 from gateway.client import Received, Result, Withdrawn
 from gateway.demo.tally import Tally, leaf_paths
+from gateway.exchange.keeping_back import in_words
 from gateway.ledger.origin import DECISIONS, Lane, Origin
 from gateway.officer.verify import Finding, LedgerCheck, Verification
 
@@ -205,3 +207,70 @@ def test_stores_that_agree_are_sound() -> None:
 def test_stores_that_do_not_agree_are_a_fault(changes: dict[str, int], words: str) -> None:
     (fault,) = verdict(outcomes(**changes))  # type: ignore[arg-type]  # each value is of its own option's type
     assert words in fault
+
+
+LINE = str(FLASH)
+
+
+def kept_back() -> Tally:
+    """A report that was released as entry 7 and then kept back, on record, and given as a hash."""
+    tally = Tally()
+    tally.pushed["JPN"] += 1
+    tally.answered("JPN", Result("r1", True, accepted_time=NOW))
+    decision = ledger_pb2.Decision(partner="KOR", outcome=ledger_pb2.OUTCOME_RELEASED, ledger=LINE, index=7)
+    tally.decided("JPN", ledger_pb2.DecisionRecord(report_id="r1", decisions=[decision]))
+    tally.noted("JPN", ledger_pb2.NodeEvent(kind="entries-kept-back", detail=in_words({7: "so"}, FLASH)))
+    return tally
+
+
+def test_what_was_kept_back_on_record_and_given_as_a_hash_is_not_lost() -> None:
+    tally = kept_back()
+    assert list(tally.outstanding()) == []
+    assert tally.faults() == []
+    assert tally.kept_back_faults({LINE: {7}}) == []
+    assert list(tally.not_received()) == [("JPN", "r1", "KOR")]
+    assert tally.events["JPN"] == {"entries-kept-back": 1}
+
+
+@pytest.mark.parametrize(
+    ("hashes", "faults"),
+    [
+        ({}, ["lost: KOR has neither report r1 of JPN nor a reason why not"]),
+        ({LINE: {7, 8}}, [f"unrecorded: entry 8 of {LINE} was given as a hash, and its origin has no record of it"]),
+    ],
+)
+def test_a_hash_too_few_or_too_many_is_a_fault(hashes: dict[str, set[int]], faults: list[str]) -> None:
+    assert kept_back().kept_back_faults(hashes) == faults
+
+
+def test_what_was_received_though_it_was_given_as_a_hash_leaked() -> None:
+    tally = kept_back()
+    tally.delivered("KOR", received(report_pb2.Report(report_id="r1")), NOW)
+    assert tally.kept_back_faults({LINE: {7}}) == ["leaked: KOR received r1 of JPN, which was given as a hash"]
+
+
+def test_what_was_kept_back_and_went_all_the_same_is_received_and_no_fault() -> None:
+    tally = kept_back()
+    tally.delivered("KOR", received(report_pb2.Report(report_id="r1")), NOW)
+    assert tally.kept_back_faults({}) == []
+
+
+def test_a_released_report_that_is_not_on_record_as_kept_back_is_outstanding() -> None:
+    tally = kept_back()
+    tally.kept_back.clear()
+    assert tally.faults() == ["lost: KOR has not received report r1 of JPN"]
+
+
+@pytest.mark.parametrize(
+    ("marked", "faults"),
+    [(True, []), (False, ["unmarked: KOR was told that r3 of JPN no longer stands, and had it as new"])],
+)
+def test_a_report_whose_withdrawal_came_first_must_arrive_marked(marked: bool, faults: list[str]) -> None:
+    tally = sound()
+    undecided(tally)
+    tally.decided("JPN", decided("r3"))
+    tally.delivered("USA", received(copy("r3")), NOW)
+    tally.recalled("KOR", withdrawn("r3"))
+    tally.delivered("KOR", replace(received(copy("r3")), withdrawn=marked), NOW)
+    assert tally.faults() == faults
+    assert tally.overtaken == {("KOR", "JPN", "r3"): marked}

@@ -435,7 +435,7 @@ def _of_area(name: str, area: Document, mutant: Callable[..., Mutant], put: Call
 
 
 def _wrapped(longitude: float) -> float:
-    return (longitude + 180.0) % 360.0 - 180.0
+    return round((longitude + 180.0) % 360.0 - 180.0, 6)
 
 
 def _shifted(content: bytes, east: float) -> bytes:
