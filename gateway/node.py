@@ -32,7 +32,7 @@ from gateway.identity.peer import Authorities
 from gateway.identity.spiffe import Role, SpiffeId
 from gateway.identity.tls import KeyPairFiles, roots_from_files, server_credentials
 from gateway.ledger.errors import LedgerError
-from gateway.ledger.stores import CosignatureKind, FeedFilter, Store, StoreReader
+from gateway.ledger.stores import CosignatureKind, Store, StoreReader
 from gateway.ledger.stores.sqlite import SqliteReader, SqliteStore
 from gateway.officer.server import OfficerServicer
 from gateway.release.errors import Unavailable
@@ -40,7 +40,7 @@ from gateway.release.governance import Governance, faults_of_files, read_roster
 from gateway.release.opening import Opener
 from gateway.release.pending import take_up_pending
 from gateway.release.postquantum import sign_within_a_second
-from gateway.release.sequencer import Durable, Sequencer
+from gateway.release.sequencer import LATEST_TIME, Durable, Sequencer
 from gateway.release.signatory import Signatory
 from gateway.release.steps import RecordEvent
 from gateway.release.watch import Watch
@@ -217,6 +217,7 @@ class Node:
                     self._sequencer,
                     self._read,
                     self.clock.now_ns,
+                    self._clock_watch.trusted,
                     self._can_be_told,
                     self.telemetry.decided,
                     self._withdrawals_wait,
@@ -334,16 +335,16 @@ class Node:
             )
 
     async def _look_at_clock(self) -> None:
-        """Compares the clock with what is on record."""
-        reader = self._read()
-        last = reader.last_feed()
-        rows, _ = reader.feed(last - 1, 1, FeedFilter(frozenset({1, 2, 3}), include_own=True)) if last else ((), 0)
-        newest_ns = max((row.received_ns for row in rows), default=0)
+        """Compares the clock with the newest time on record at which it was trusted."""
+        newest_ns = int.from_bytes(self._read().meta(LATEST_TIME) or b"")
         if not self._clock_is_right:
             self._clock_watch.not_before_ns = newest_ns
-        elif newest_ns > self.clock.now_ns():
+        elif newest_ns > (now_ns := self.clock.now_ns()):
             when = datetime.fromtimestamp(newest_ns / 1e9, UTC).isoformat()
-            await self._sequencer.do(RecordEvent("clock-declared-right", f"the newest time on record is {when}"))
+            detail = f"the newest time on record was {when}"
+            await self._sequencer.do(
+                RecordEvent("clock-declared-right", detail, meta=((LATEST_TIME, now_ns.to_bytes(8)),))
+            )
 
     def _can_be_told(self, partner: str) -> bool:
         return partner in self._partners.keys() and partner not in self._sequencer.rulebook.suspended  # noqa: SIM118

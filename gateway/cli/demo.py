@@ -223,18 +223,44 @@ async def _show(console: Console, replay: Replay, duration_s: float | None, seed
         Text(f"{time.monotonic() - started:6.1f} s  {text}"), soft_wrap=not console.is_terminal
     )
     playing = asyncio.create_task(replay.run(duration_s=duration_s, seed=seed))
-    if console.is_terminal:
-        with Live(picture(replay), console=console, auto_refresh=False) as live:
-            while not playing.done():
-                await asyncio.wait([playing], timeout=0.25)
-                live.update(picture(replay), refresh=True)
-    else:
-        for quarter in range(1, QUARTERS):
-            while replay.progress < quarter / QUARTERS and not playing.done():
-                await asyncio.wait([playing], timeout=0.25)
-            if not playing.done():
-                console.print(knowledge(replay.tally, {node: each.running for node, each in replay.gateways.items()}))
-    await playing
+    with _told_to_end(playing) as told:
+        if console.is_terminal:
+            with Live(picture(replay), console=console, auto_refresh=False) as live:
+                while not playing.done():
+                    await asyncio.wait([playing], timeout=0.25)
+                    live.update(picture(replay), refresh=True)
+        else:
+            for quarter in range(1, QUARTERS):
+                while replay.progress < quarter / QUARTERS and not playing.done():
+                    await asyncio.wait([playing], timeout=0.25)
+                if not playing.done():
+                    up = {node: each.running for node, each in replay.gateways.items()}
+                    console.print(knowledge(replay.tally, up))
+        try:
+            await playing
+        except asyncio.CancelledError:
+            if told:
+                sys.exit(128 + told[0])
+            raise
+
+
+@contextlib.contextmanager
+def _told_to_end(playing: asyncio.Task[None]) -> Iterator[list[int]]:
+    """While a replay plays, a signal ends its task and no other: raised in one of its parts, it would leave the rest
+    in pieces. Gives the signals that came.
+    """
+    loop, told = asyncio.get_running_loop(), list[int]()
+
+    def end(number: int, _: FrameType | None) -> None:
+        told.append(number)
+        loop.call_soon_threadsafe(playing.cancel)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _verify(console: Console, deployed: Mapping[str, Deployed]) -> dict[str, Verification]:

@@ -19,7 +19,7 @@ import uuid
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from signalfire.v1 import ledger_pb2, officer_pb2, report_pb2
 
@@ -104,6 +104,8 @@ class Records:
     announced: Counter[str] = field(default_factory=Counter)
     """Withdrawals that decisions speak of, by partner."""
     subjects: dict[Named, _Subject] = field(default_factory=dict)
+    held: dict[tuple[Named, str], int] = field(default_factory=dict)
+    """Decisions to hold that none followed, with the time at which they are due."""
     withheld: int = 0
     received: dict[tuple[LedgerId, int], _Item] = field(default_factory=dict)
     owners: dict[LedgerId, str] = field(default_factory=dict)
@@ -165,6 +167,9 @@ class Records:
         )  # fmt: skip
         for decision in record.decisions:
             self.announced[decision.partner] += decision.withdrawals
+            self.held.pop((named, decision.partner), None)
+            if decision.outcome == ledger_pb2.OUTCOME_HELD:
+                self.held[(named, decision.partner)] = decision.hold_until.ToNanoseconds()
             if decision.outcome == ledger_pb2.OUTCOME_RELEASED:
                 self.decided[(decision.ledger, decision.index)] = (named, decision.partner)
             else:
@@ -175,6 +180,7 @@ def compare(store: StoreReader, signatory: Signatory, records: Records) -> Itera
     """Everything in which the records differ from the ledgers."""
     yield from _compare_decisions(records, store.untold_counts())
     yield from _compare_released(store, records)
+    yield from _compare_waiting(store, records)
     yield from _compare_reports(store, signatory, records)
     yield from _compare_orders(store, signatory, records)
     yield from _compare_feed(store, records)
@@ -237,6 +243,40 @@ def _released_again(records: Records) -> dict[Place, Place]:
         if named is not None and _succeeds(origin, Origin.parse(named[0])):
             again[place] = named
     return again
+
+
+_EVERY: Final = (1 << 63) - 1
+
+
+def _compare_waiting(store: StoreReader, records: Records) -> Iterator[Finding]:
+    """What is held, and what a partner has still to be told of."""
+    held = {
+        (Named(row.originator, str(uuid.UUID(bytes=row.report_id))), row.partner): row.due_ns
+        for row in store.held_until(_EVERY, _EVERY)
+    }
+    for (named, partner), due_ns in sorted(held.items() ^ records.held.items()):
+        yield Finding("held", f"whether {named.report_id} is held for {partner} until {due_ns} is wrong on record")
+    waiting = {
+        (Named(row.originator, str(uuid.UUID(bytes=row.report_id))), row.partner)
+        for partner in store.untold_counts()
+        for row in store.untold(partner, _EVERY)
+    }
+    owed = {
+        release
+        for release in set(records.decided.values()) - records.withdrawn.keys()
+        if _recalled_on_record(store, release[0])
+    }
+    for named, partner in sorted(waiting ^ owed):
+        yield Finding("untold", f"whether {partner} has still to be told of {named.report_id} is wrong on record")
+
+
+def _recalled_on_record(store: StoreReader, named: Named) -> bool:
+    report_id = uuid.UUID(named.report_id).bytes
+    if named.originator:
+        received = store.received(named.originator, report_id)
+        return received is not None and received.withdrawn_ns is not None
+    report = store.report(report_id)
+    return report is not None and report.withdrawn_ns is not None
 
 
 def _compare_released(store: StoreReader, records: Records) -> Iterator[Finding]:

@@ -26,15 +26,20 @@ async def take_up_pending(
     sequencer: Sequencer,
     reader: Callable[[], StoreReader],
     now_ns: Callable[[], int],
+    clock_trusted: Callable[[], bool],
     can_be_told: Callable[[str], bool],
     decided: Callable[[str, str, bool], None],
     waiting: Callable[[Mapping[str, int]], None],
 ) -> None:
-    """Runs until cancelled. `decided` hears of every decision, `waiting` how many withdrawals wait for whom."""
+    """Runs until cancelled. `decided` hears of every decision, `waiting` how many withdrawals wait for whom.
+
+    While the clock is not trusted nothing is due: no hold is over, and deciding again would only repeat itself.
+    """
     while True:
         progress = False
         try:
-            due, untold = reader().held_until(now_ns(), DUE_AT_ONCE), reader().untold_counts()
+            due = reader().held_until(now_ns(), DUE_AT_ONCE) if clock_trusted() else ()
+            untold = reader().untold_counts()
         except LedgerError as error:
             log.error("what is due cannot be read: %s", error)
             due, untold = (), {}

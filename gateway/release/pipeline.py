@@ -42,6 +42,7 @@ from gateway.release.sharing import (
 from gateway.reports.kinds import Kind, kind_of
 from gateway.reports.parse import canonical
 from gateway.reports.violations import Violation
+from gateway.seal.errors import SealError
 from policy.decide import BuiltIn, withheld
 
 WARNINGS = frozenset(int(kind.report_kind) for kind in (Kind.LAUNCH_DETECTION, Kind.TRACK, Kind.IMPACT_PREDICTION))
@@ -148,13 +149,24 @@ class TakeReport:
             case _:
                 return ()
 
+    def _earlier(self, plan: Plan, report_id: bytes) -> report_pb2.Report | None:
+        """An earlier own report, as far as whether it may be recalled depends on it.
+
+        One that does not open any more can be recalled by who submitted it: this report stands for it then. None: by
+        nobody else.
+        """
+        try:
+            return plan.own(report_id).report
+        except SealError:
+            return self.report if plan.own_in_clear(report_id).submitted_by == self.submitted_by else None
+
     def _of_event(self, plan: Plan) -> Sequence[bytes]:
         recalled = []
         for report_id in plan.event_reports(self.report.event_id, WARNINGS):
-            earlier = plan.own(report_id).report
-            if earlier.traffic_class != self.report.traffic_class:
+            earlier = self._earlier(plan, report_id)
+            if earlier is not None and earlier.traffic_class != self.report.traffic_class:
                 continue
-            if not self.may_push(earlier):
+            if earlier is None or not self.may_push(earlier):
                 raise RefusedReport(
                     c2_pb2.REFUSAL_CODE_NOT_GRANTED,
                     [
@@ -179,11 +191,11 @@ class TakeReport:
                 remedy = "name reports of this node that were accepted before; only the originator may recall a report"
                 foreign.append(Violation(where, problem, remedy))
                 continue
-            earlier = plan.own(report_id).report
-            if earlier.traffic_class != self.report.traffic_class:
+            earlier = self._earlier(plan, report_id)
+            if earlier is not None and earlier.traffic_class != self.report.traffic_class:
                 problem = f"{ids[place]} is of another traffic class than this report"
                 refused.append(Violation(where, problem, "recall it with a report of its own traffic class"))
-            elif not self.may_push(earlier):
+            elif earlier is None or not self.may_push(earlier):
                 problem = f"{ids[place]} is a report that you have no grant to push"
                 refused.append(Violation(where, problem, "let a C2 system recall it whose grant covers it"))
         if foreign:
@@ -198,35 +210,45 @@ def end_holds(plan: Plan, subject: Subject) -> None:
     partners = sorted(plan.held_for(subject))
     if not partners:
         return
-    records = [record_of(withheld(partner, BuiltIn.RECALLED)) for partner in partners]
-    _record_again(plan, subject, records)
+    _record_again(plan, subject, [record_of(withheld(partner, BuiltIn.RECALLED)) for partner in partners])
     for partner in partners:
         plan.settle(subject, partner)
 
 
 def _record_again(plan: Plan, subject: Subject, records: Sequence[ledger_pb2.Decision]) -> None:
-    """Records later decisions on an own report that was accepted before."""
-    accepted = plan.own(subject.report_id)
+    """Records later decisions on an own report that was accepted before, whether or not it still opens."""
+    try:
+        accepted = plan.own(subject.report_id)
+    except SealError:
+        accepted = plan.own_in_clear(subject.report_id)
     shared = Shared(subject, accepted.report, accepted.accepted_ns)
     record_decisions(plan, shared, accepted.submitted_by, accepted.digest, records)
 
 
 @dataclass(frozen=True, slots=True)
 class DecideHeld:
-    """Decides a held report again for one partner, under the policy in force now."""
+    """Decides a held report again for one partner, under the policy in force now.
+
+    No hold is over while the clock is not trusted: then nothing is decided.
+    """
 
     held: HeldRow
     weight: int = 0
 
     def apply(self, plan: Plan) -> Decided | None:
-        """Decides, and does what follows. None: it is held no longer."""
+        """Decides, and does what follows. None: it is held no longer, or nothing can be decided now."""
         subject, partner = Subject(self.held.originator, self.held.report_id), self.held.partner
-        if partner not in plan.held_for(subject):
+        if not plan.clock_trusted or partner not in plan.held_for(subject):
             return None
         if subject.originator:
             return decide_again(plan, subject, partner)
-        accepted = plan.own(subject.report_id)
         plan.settle(subject, partner)
+        try:
+            accepted = plan.own(subject.report_id)
+        except SealError as error:
+            decision = withheld(partner, BuiltIn.POLICY_ERROR, error=f"the report does not open any more: {error}")
+            _record_again(plan, subject, [record_of(decision)])
+            return Decided(partner, decision.outcome, failed=True)
         record, short = share(plan, Shared(subject, accepted.report, accepted.accepted_ns), partner)
         _record_again(plan, subject, [record])
         return short

@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 import itertools
+import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -312,6 +313,22 @@ class Plan:
         assert row is not None  # known
         payload = self.signatory.storage.open(row.payload, report_id)
         return Accepted(report_pb2.Report.FromString(payload), row.digest, row.submitted_by, row.accepted_ns)
+
+    def own_in_clear(self, report_id: bytes) -> Accepted:
+        """The same of a durable report that does not open any more: of the report itself only what stands in clear."""
+        row = self.store.report(report_id)
+        assert row is not None  # known
+        report = report_pb2.Report(
+            report_id=str(uuid.UUID(bytes=report_id)), originator_node=self.signatory.node, event_id=row.event_id
+        )
+        return Accepted(report, row.digest, row.submitted_by, row.accepted_ns)
+
+    def untold_to(self, subject: Subject) -> Collection[str]:
+        """The partners who have still to be told that a report no longer stands."""
+        return {
+            *self.store.untold_of(subject.report_id, subject.originator),
+            *(row.partner for row in self.commit.untold if Subject(row.originator, row.report_id) == subject),
+        }
 
     def event_reports(self, event_id: str, kinds: Collection[int]) -> list[bytes]:
         """Identifiers of the accepted own reports of some kinds about an event."""

@@ -15,7 +15,7 @@ import concurrent.futures
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from gateway.ledger.errors import LedgerError, StoreError
 from gateway.ledger.note import Note
@@ -28,6 +28,13 @@ from gateway.release.rulebook import Rulebook
 from gateway.release.signatory import Partner, Signatory
 
 log = logging.getLogger(__name__)
+
+LATEST_TIME: Final = "latest time"
+"""Key of the store's own value that holds the newest time at which the clock was trusted, nanoseconds since 1970, 8
+bytes: what a clock that is set back over a restart is noticed by."""
+
+LATEST_TIME_STEP_NS: Final = 1_000_000_000
+"""How far that value may lag behind: it need not be written with every commit."""
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -106,6 +113,7 @@ class Sequencer:
         self._clock_trusted = clock_trusted
         self._queue: asyncio.Queue[_Queued[Any]] = asyncio.Queue(limits.queue)
         # One thread, so that the store's connection and the heads have one owner.
+        self._latest_ns = 0
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="sequencer")
         self._store: Store | None = None
         self._heads = Heads({}, {})
@@ -242,10 +250,14 @@ class Sequencer:
             self._heads.without_epochs()
         # 2. Sign. A checkpoint that is signed here and then lost is never seen by anyone: only what the store returns
         #    after the commit is sent, so a crash cannot leave two signed histories.
+        if not plan.empty and plan.clock_trusted and plan.now_ns > self._latest_ns + LATEST_TIME_STEP_NS:
+            plan.commit.meta.setdefault(LATEST_TIME, plan.now_ns.to_bytes(8))
         checkpoints = plan.finish()
         # 3. Commit: reports, decisions, releases, replicas, receipts and checkpoints, all or nothing.
         if not plan.empty:
             store.commit(plan.commit)
+            if LATEST_TIME in plan.commit.meta:
+                self._latest_ns = int.from_bytes(plan.commit.meta[LATEST_TIME])
         # 4. Only now, back in the event loop: heads move on, followers and subscribers are woken, acknowledgements and
         #    receipts go out. A crash before that is met by C2 clients sending again and partners resuming.
         return [outcomes[place] for place in range(len(batch))], plan, checkpoints
@@ -294,6 +306,7 @@ class Sequencer:
             self._heads = Heads.restore(store)
             # So is the policy in force: a commit in doubt may have changed it.
             self._rulebook = self._read_rulebook(store)
+            self._latest_ns = int.from_bytes(store.meta(LATEST_TIME) or b"")
         except LedgerError:
             store.close()
             raise

@@ -163,7 +163,10 @@ def withdraw(plan: Plan, subjects: Iterable[Subject]) -> dict[str, int]:
     kept_back: dict[str, int] = {}
     sent = 0
     for subject in subjects:
+        waiting_already = plan.untold_to(subject)
         for partner in plan.released_to(subject):
+            if partner in waiting_already:
+                continue
             told[partner] = told.get(partner, 0) + 1
             if sent < NOTICES_A_COMMIT and can_be_told(plan, partner):
                 send_notice(plan, subject, partner)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import apsw
 import pytest
 from signalfire.v1 import c2_pb2, ledger_pb2, report_pb2
 
 from gateway.release.errors import RefusedReport
 from gateway.release.pipeline import DecideHeld, TakeReport, TellWithdrawals
-from gateway.release.sharing import NOTICES_A_COMMIT
+from gateway.release.sharing import NOTICES_A_COMMIT, Decided
 from tests.release.test_pipeline import C2, cancelling
 from tests.release.world import RELEASE_ALL, RELEASE_NOTHING, Site, anything, identifier, rules
 from tests.reports.examples import NOW, all_clear, launch_detection, track
@@ -75,6 +77,54 @@ def test_a_hold_is_never_over_while_the_clock_is_not_trusted(jpn: Site) -> None:
     jpn.clock_trusted = True
     decide_what_is_due(jpn)
     assert len(jpn.reports("KOR")) == 1
+
+
+def test_while_the_clock_is_not_trusted_a_held_report_is_left_as_it_is(jpn: Site) -> None:
+    jpn.take(launch_detection(), HOLD)
+    before = len(jpn.decisions())
+    jpn.now_ns += 120 * SECOND
+    jpn.clock_trusted = False
+    assert decide_what_is_due(jpn) == [None]
+    assert len(jpn.decisions()) == before
+    assert len(jpn.store.held_until(jpn.now_ns, 10)) == 1
+
+
+def test_a_held_report_that_does_not_open_any_more_is_withheld_once_and_said_so(jpn: Site) -> None:
+    report = launch_detection()
+    jpn.take(report, HOLD)
+    jpn.store.close()
+    with contextlib.closing(apsw.Connection(str(jpn.path))) as db:
+        db.execute("UPDATE report SET payload = zeroblob(length(payload))")
+    jpn.restart()
+    jpn.now_ns += 60 * SECOND
+    (decided,) = decide_what_is_due(jpn)
+    assert isinstance(decided, Decided)
+    assert decided.failed
+    assert jpn.decisions()[-1].decisions[0].error.startswith("the report does not open any more")
+    assert jpn.store.held_until(jpn.now_ns, 10) == []
+
+
+def test_a_report_that_does_not_open_any_more_is_recalled_by_who_submitted_it_alone(jpn: Site) -> None:
+    report = track(1)
+    jpn.take(report, AT_ONCE)
+    jpn.store.close()
+    with contextlib.closing(apsw.Connection(str(jpn.path))) as db:
+        db.execute("UPDATE report SET payload = zeroblob(length(payload))")
+    jpn.restart()
+    with pytest.raises(RefusedReport):
+        jpn.do(TakeReport.of(cancelling(report), "spiffe://jpn/c2/another", anything))
+    jpn.take(cancelling(report))
+    assert jpn.withdrawals("KOR") == [("flash", report.report_id)]
+
+
+def test_a_second_recall_of_what_waits_to_be_told_adds_nothing(jpn: Site) -> None:
+    report = track(1)
+    suspended = replace(AT_ONCE, suspended=frozenset({"KOR"}))
+    jpn.take(report, AT_ONCE)
+    jpn.take(cancelling(report), suspended)
+    jpn.take(all_clear(9), suspended)
+    assert jpn.store.untold_counts() == {"KOR": 1}
+    assert [record.decisions[0].withdrawals for record in jpn.decisions()] == [0, 1, 0]
 
 
 def test_a_recall_ends_pending_holds_in_its_own_commit(jpn: Site) -> None:

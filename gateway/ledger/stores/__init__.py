@@ -369,6 +369,9 @@ class StoreReader(Protocol):
     def untold(self, partner: str, limit: int) -> Sequence[UntoldRow]:
         """Up to `limit` withdrawals that a partner has still to be told, in the order in which they came."""
 
+    def untold_of(self, report_id: bytes, originator: str = "") -> Sequence[str]:
+        """The partners who have still to be told that a report no longer stands."""
+
     def untold_counts(self) -> Mapping[str, int]:
         """How many withdrawals each partner has still to be told."""
 

@@ -270,6 +270,12 @@ class SqliteReader:
         )
         return [UntoldRow(*row) for row in rows]
 
+    def untold_of(self, report_id: bytes, originator: str = "") -> Sequence[str]:
+        rows = self._rows(
+            "SELECT partner FROM untold WHERE originator = ? AND report_id = ? ORDER BY partner", originator, report_id
+        )
+        return [partner for (partner,) in rows]
+
     def untold_counts(self) -> Mapping[str, int]:
         return dict(self._rows("SELECT partner, count(*) FROM untold GROUP BY partner"))
 
