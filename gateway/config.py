@@ -232,10 +232,15 @@ class OrderSection(_Section):
 
     max_ahead_s: Annotated[float, Field(ge=0, le=_DAY_S)] = _DEFAULT_ORDERS.max_ahead.total_seconds()
     max_validity_s: Annotated[float, Field(gt=0, le=366 * _DAY_S)] = _DEFAULT_ORDERS.max_validity.total_seconds()
+    max_proof_s: Annotated[float, Field(gt=0, le=3600)] = _DEFAULT_ORDERS.max_proof.total_seconds()
 
     def limits(self) -> OrderLimits:
         """The same as a value."""
-        return OrderLimits(timedelta(seconds=self.max_ahead_s), timedelta(seconds=self.max_validity_s))
+        return OrderLimits(
+            timedelta(seconds=self.max_ahead_s),
+            timedelta(seconds=self.max_validity_s),
+            timedelta(seconds=self.max_proof_s),
+        )
 
 
 class LimitsSection(_Section):

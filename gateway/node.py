@@ -107,7 +107,7 @@ class Node:
             partners=config.partners,
             signatory=self._signatory,
             reader=self._read,
-            prover=prover or Proofs(),
+            prover=prover or Proofs(self.clock.monotonic),
             limits=config.limits.orders.limits(),
             now=self.clock.now,
             clock_trusted=self._clock_watch.trusted,

@@ -10,9 +10,9 @@ Nothing is released unless a rule releases it; a withhold rule beats every relea
 rule withholds; of a released report only the named fields go. The language is taught in docs/policy.md.
 
 The modules, each one idea: ``yaml_source`` (strict YAML), ``document`` (the keys), ``vocabulary`` (the words),
-``fields`` (paths and built-in sets), ``cel``, ``checked`` and ``condition_rules`` (conditions), ``compile`` (files to
-rules), ``decide``, ``transform``, and ``bundle``, the only one that does I/O. ``errors`` holds the error family,
-``limits`` the limits. Nothing here imports the gateway.
+``fields`` (paths and built-in sets), ``cel``, ``checked``, ``strict``, ``condition_rules`` and ``condition_words``
+(conditions), ``compile`` (files to rules), ``decide``, ``transform``, and ``bundle``, the only one that does I/O.
+``errors`` holds the error family, ``limits`` the limits. Nothing here imports the gateway.
 """
 
 from __future__ import annotations

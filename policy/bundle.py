@@ -17,7 +17,7 @@ from signalfire.v1 import report_pb2
 
 from policy import transform as copies
 from policy.cel import Vocabulary
-from policy.compile import AREAS, CASES, PARTNERS, POLICY_FILE, compile_files
+from policy.compile import AREAS, CASES, PARTNERS, POLICY_FILE, check_size, compile_files
 from policy.decide import BuiltIn, Circumstances, Decision, Equivalences, Outcome, PartnerPolicy, decide, withheld
 from policy.document import Agreement
 from policy.errors import ObligationError, PolicyError, Problem
@@ -121,7 +121,7 @@ def compile_bundle(files: Mapping[str, bytes], limits: Limits = DEFAULT_LIMITS) 
 def read_files(directory: Path, limits: Limits = DEFAULT_LIMITS) -> dict[str, bytes]:
     """Reads a bundle's files. Of a file that is too long, one byte more than the limit is read.
 
-    Raises PolicyError where the directory or a file cannot be read.
+    Raises PolicyError where the directory or a file cannot be read, or the files together are too large.
     """
     problems: list[Problem] = []
     files: dict[str, bytes] = {}
@@ -134,6 +134,7 @@ def read_files(directory: Path, limits: Limits = DEFAULT_LIMITS) -> dict[str, by
             problems.append(Problem(name, 0, f"The file cannot be read: {error.strerror}.", "Mend its permissions."))
     if problems:
         raise PolicyError(problems)
+    check_size(files, limits)
     return files
 
 

@@ -9,11 +9,14 @@ Rules, in order:
    what cannot grow soundly is cleared: an ellipse of which an axis is missing, the covariance of a position that is
    in the copy in part, and the track quality, which is a claim of precision on a fixed scale. Where nothing of a
    position is in the copy, its error stands as it was.
-4. Velocity components go to the nearest multiple of a step. Given east, north and up they also mean another direction
+4. The directions of a covariance are often those of east, north and up at the exact position, or of the velocity. So
+   they go only given east, north and up, and with no velocity that the copy gives otherwise: in a frame fixed to the
+   Earth they would tell where the position is. Else the covariance becomes as large in every direction.
+5. Velocity components go to the nearest multiple of a step. Given east, north and up they also mean another direction
    at another position; the covariance grows by that too.
-5. Corners of a warning area go where positions go. Corners that come together are one; an area of which fewer than
-   three are left, or all on one parallel or one meridian, is cleared.
-6. A time goes to the last multiple of a step since 1970-01-01T00:00:00Z, so that none moves into the future and no two
+6. A warning area is cleared wherever positions are coarsened: it is drawn around the impact point, and the mean of many
+   corners, coarsened each by itself, finds that point again.
+7. A time goes to the last multiple of a step since 1970-01-01T00:00:00Z, so that none moves into the future and no two
    change their order. Its uncertainty grows by the step.
 
 Every function gives the leaf paths that it coarsened or cleared: all of them that were in the copy, also those whose
@@ -41,13 +44,12 @@ from policy.grid import (
     furthest_from_multiple,
     nearest_multiple,
 )
-from policy.uncertainty import chord, enlarged_covariance, enlarged_ellipse
+from policy.uncertainty import chord, enlarged_covariance, enlarged_ellipse, isotropic_covariance
 
 MOST_SPEED_MPS: Final = 20_000.0
 """The contract's limit on a velocity component."""
 MOST_UNCERTAINTY_S: Final = 7_200
 """The contract's limit on the uncertainty of a coarsened time: an hour of its own, and one of coarsening."""
-LEAST_CORNERS: Final = 3
 _POSITION_TERMS: Final = 6
 """Numbers of a covariance of the position alone."""
 
@@ -101,7 +103,7 @@ TIME_PATHS: Final = (
 
 
 def coarsen_place(copy: report_pb2.Report, position: Grid | Rounding | None, velocity_mps: float | None) -> list[str]:
-    """Rules 1 to 5. Raises ObligationError where an error cannot grow as it must."""
+    """Rules 1 to 6. Raises ObligationError where an error cannot grow as it must."""
     content = copy.WhichOneof("content")
     if content == "track":
         return list(_coarsen_track(copy.track, position, velocity_mps))
@@ -115,7 +117,7 @@ def coarsen_place(copy: report_pb2.Report, position: Grid | Rounding | None, vel
 
 
 def coarsen_times(copy: report_pb2.Report, step_s: int) -> list[str]:
-    """Rules 1 and 6. Raises ObligationError where an uncertainty would leave the contract's range."""
+    """Rules 1 and 7. Raises ObligationError where an uncertainty would leave the contract's range."""
     content = copy.WhichOneof("content")
     touched = []
     for path in TIME_PATHS:
@@ -160,7 +162,9 @@ def _coarsen_impact(impact: report_pb2.ImpactPrediction, to: Grid | Rounding) ->
         yield from _under("impact_prediction.impact_point", moved.touched)
         touched = _grow_ellipse(impact, "impact_point_error", moved)
         yield from _under("impact_prediction.impact_point_error", touched)
-    yield from _under("impact_prediction.warning_area.corners", _coarsen_area(impact, to))
+    if impact.HasField("warning_area"):
+        yield from _under("impact_prediction.warning_area.corners", _leaves_in_any(impact.warning_area.corners))
+        impact.ClearField("warning_area")
 
 
 def _coarsen_track(track: report_pb2.Track, to: Grid | Rounding | None, step_mps: float | None) -> Iterator[str]:
@@ -254,25 +258,29 @@ def _drift_mps(velocity: report_pb2.Velocity, step_mps: float) -> float:
 
 
 def _grow_covariance(track: report_pb2.Track, moved: _Move | None, drift_mps: float) -> tuple[str, ...]:
-    """Rules 3 and 4. A frame that the copy does not tell is taken for east, north and up, which turns."""
+    """Rules 3 to 5. A frame that the copy does not tell may be any."""
     covariance = track.covariance
     touched = _leaves_in(covariance)
-    position_m, turn_rad = 0.0, 0.0
-    if moved is not None:
-        if moved.spot is None or moved.rise_m is None:
-            track.ClearField("covariance")
-            return touched
-        position_m = math.hypot(moved.spot.displacement_at(moved.highest_m), moved.rise_m)
-        turn_rad = moved.spot.turn_rad
-        if track.HasField("velocity") and track.velocity.frame != report_pb2.REFERENCE_FRAME_ECEF:
-            drift_mps += chord(turn_rad) * (_speed_mps(track.velocity) + drift_mps)
-        if covariance.frame == report_pb2.REFERENCE_FRAME_ECEF:
-            turn_rad = 0.0
-    elif len(covariance.upper_triangle) == _POSITION_TERMS:
-        return ()
+    if moved is None:
+        if len(covariance.upper_triangle) in (0, _POSITION_TERMS):
+            return ()
+        covariance.upper_triangle[:] = enlarged_covariance(covariance.upper_triangle, 0.0, drift_mps, 0.0)
+        return ("upper_triangle",)
+    if moved.spot is None or moved.rise_m is None:
+        track.ClearField("covariance")
+        return touched
     if not covariance.upper_triangle:
         return ()
-    covariance.upper_triangle[:] = enlarged_covariance(covariance.upper_triangle, position_m, drift_mps, turn_rad)
+    position_m = math.hypot(moved.spot.displacement_at(moved.highest_m), moved.rise_m)
+    turn_rad = moved.spot.turn_rad
+    if track.HasField("velocity") and track.velocity.frame != report_pb2.REFERENCE_FRAME_ECEF:
+        drift_mps += chord(turn_rad) * (_speed_mps(track.velocity) + drift_mps)
+    frames = [covariance.frame, *([track.velocity.frame] if track.HasField("velocity") else [])]
+    if any(frame != report_pb2.REFERENCE_FRAME_ENU for frame in frames):
+        grown = isotropic_covariance(covariance.upper_triangle, position_m, drift_mps)
+    else:
+        grown = enlarged_covariance(covariance.upper_triangle, position_m, drift_mps, turn_rad)
+    covariance.upper_triangle[:] = grown
     return ("upper_triangle",)
 
 
@@ -281,38 +289,15 @@ def _speed_mps(velocity: report_pb2.Velocity) -> float:
     return math.hypot(*(getattr(velocity, name) if velocity.HasField(name) else MOST_SPEED_MPS for name in _COMPONENTS))
 
 
-def _coarsen_area(impact: report_pb2.ImpactPrediction, to: Grid | Rounding) -> tuple[str, ...]:
-    """Rule 5. Corners of which the copy holds only a part are no area."""
-    if not impact.HasField("warning_area") or not impact.warning_area.corners:
-        return ()
-    corners = impact.warning_area.corners
-    touched = tuple(dict.fromkeys(name for corner in corners for name in _leaves_in(corner)))
-    ring: list[tuple[float, float]] = []
-    for corner in corners:
-        spot = _coarsen_point(corner, to)
-        if spot is None:
-            impact.ClearField("warning_area")
-            return touched
-        place = (spot.latitude_deg, spot.longitude_deg)
-        if not ring or ring[-1] != place:
-            ring.append(place)
-    if len(ring) > 1 and ring[0] == ring[-1]:
-        ring.pop()
-    latitudes, longitudes = {place[0] for place in ring}, {place[1] for place in ring}
-    if len(set(ring)) < LEAST_CORNERS or len(latitudes) == 1 or len(longitudes) == 1:
-        impact.ClearField("warning_area")
-        return touched
-    del corners[len(ring) :]
-    for corner, (latitude_deg, longitude_deg) in zip(corners, ring, strict=True):
-        corner.CopyFrom(report_pb2.Position(latitude_deg=latitude_deg, longitude_deg=longitude_deg))
-    return touched
-
-
 _COMPONENTS: Final = ("x_mps", "y_mps", "z_mps")
 
 
 def _leaves_in(message: Message) -> tuple[str, ...]:
     return tuple(field.name for field, _ in message.ListFields())
+
+
+def _leaves_in_any(messages: Iterable[Message]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for message in messages for name in _leaves_in(message)))
 
 
 def _under(path: str, names: Iterable[str]) -> Iterator[str]:

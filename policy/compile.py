@@ -15,6 +15,8 @@ conditions) refuse, a bundle is refused where
 6. an area names a file that the bundle does not have, or the bundle has one that no area names;
 7. a release rule can never decide, because an earlier one releases the same reports without a condition, or with the
    same one.
+
+A bundle that is too large as a whole is refused for that alone, and not read.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ from policy.document import (
     Rule,
     WrittenRule,
 )
-from policy.errors import AreaError, ConditionError, PolicyError, did_you_mean
+from policy.errors import AreaError, ConditionError, PolicyError, Problem, did_you_mean
 from policy.fields import BUILT_IN, LEAVES, MESSAGES, fault_of_path, fields_of_kind
 from policy.invariants import Invariant, parse_invariants
 from policy.limits import Limits
@@ -72,7 +74,16 @@ class CompiledBundle:
 
 def compile_files(files: Mapping[str, bytes], limits: Limits) -> CompiledBundle:
     """Compiles a bundle's files, by path with forward slashes. Raises PolicyError with every problem found."""
+    check_size(files, limits)
     return _Compiler(limits).bundle(files)
+
+
+def check_size(files: Mapping[str, bytes], limits: Limits) -> None:
+    """Raises PolicyError where all files together are too large."""
+    size = sum(len(name.encode()) + len(content) for name, content in files.items())
+    if size > limits.bundle_bytes:
+        what = f"The bundle has {size:,} bytes; the limit is {limits.bundle_bytes:,}."
+        raise PolicyError([Problem(".", 0, what, "Simplify its areas, or take out cases.")])
 
 
 class _Compiler:
@@ -369,6 +380,8 @@ def _always_before(first: CompiledRule, second: CompiledRule) -> bool:
     """
     if first.ceiling is None or second.ceiling is None or first.name == second.name:
         return False
+    if first.originators is None or second.originators is None:
+        return False
     return (
         set(second.kinds) <= set(first.kinds)
         and set(second.traffic_classes) <= set(first.traffic_classes)
@@ -392,6 +405,8 @@ def _compiled(
     node: str,
 ) -> CompiledRule:
     releases = rule if isinstance(rule, ReleaseRule) else None
+    # Whoever writes "never" without saying of whom means everybody's reports; what is released is always named.
+    otherwise = None if releases is None else frozenset({node})
     return CompiledRule(
         name=rule.name,
         effect=Effect(rule.effect),
@@ -399,7 +414,7 @@ def _compiled(
         kinds=rule.kinds,
         traffic_classes=rule.traffic_classes,
         posture=frozenset(rule.posture or Posture),
-        originators=frozenset(rule.originators or (node,)),
+        originators=frozenset(rule.originators) if rule.originators else otherwise,
         condition=condition,
         ceiling=None if releases is None else releases.ceiling,
         term=term,

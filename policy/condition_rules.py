@@ -22,38 +22,33 @@ Rules, in order:
    message, and no ``string()`` of a double: in these NaN would go unseen by ``policy.strict``.
 9. An area stands only where ``inside()`` takes one.
 10. A loop's variable is not named like a variable of the language: what a name means does not depend on its place.
-11. *Words are those that can be.* A text that ``posture``, ``partner``, ``launch_country``, ``originator_node``, an
-    entry of ``releasable_to`` or ``onward_release``, or a caveat is compared with is one that it can hold.
-12. *Nothing grows.* No ``+`` of texts, bytes or lists, and no ``map()`` to texts or lists: a few of them inside each
-    other make a report of a few bytes fill the memory.
-13. *No comments of CEL.* YAML may fold the lines of a condition into one, and ``//`` would then swallow the rest;
-    comments are YAML's.
 
-Rule 4 follows ``has`` through ``&&``, ``||``, ``!`` and ``?:``. It does not ask for ``has`` before an optional field of
-content that is there: reading one that is absent is an error when the report comes (``policy.strict``).
+What the texts in a condition may be, and what it may make of them, stands in ``policy.condition_words``.
+
+Rule 4 follows ``has`` through ``&&``, ``||``, ``!`` and ``?:``, from left to right, as they are evaluated. It does not
+ask for ``has`` before an optional field of content that is there: reading one that is absent is an error when the
+report comes (``policy.strict``).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final
 
 from signalfire.v1 import report_pb2
 
+from policy import condition_words
 from policy.checked import Call, Comprehension, Const, Expr, Ident, ListOf, Select, Struct, children, walk
-from policy.countries import NODE_CODES
-from policy.errors import Fault, did_you_mean
+from policy.condition_words import UNKNOWN, Found
+from policy.errors import Fault
 from policy.limits import Limits
-from policy.vocabulary import KIND_OF_ARM, Kind, Posture
+from policy.vocabulary import KIND_OF_ARM, Kind
 
 _ORDERINGS: Final = frozenset({"_<_", "_<=_", "_>_", "_>=_"})
 _COMPARISONS: Final = frozenset({"_==_", "_!=_"}) | _ORDERINGS
 _ORDERED: Final = frozenset({"Precedence", "Classification", "Certainty"})
 _LAUNCH_COUNTRY: Final = ("signalfire.v1.Threat", "launch_country")
-_UNKNOWN: Final = "UNKNOWN"
 _AREA: Final = "area"
 _COUNTRIES: Final = "countries."
 _OWN_NAMES: Final = frozenset({"report", "partner", "now", "posture", "countries", "areas"})
@@ -81,17 +76,12 @@ def faults(tree: Expr, text: str, kinds: Iterable[Kind], limits: Limits) -> list
         *_many_doubles(tree),
         *_stray_areas(tree),
         *_loop_variables(tree),
-        *_words_that_cannot_be(tree),
-        *_growth(tree),
-        *_comments(text),
+        *condition_words.found(tree, text),
     ]
     return [fault_at(text, offset, what, remedy) for offset, what, remedy in found]
 
 
-_Found = tuple[int, str, str]
-
-
-def _untyped(tree: Expr) -> Iterator[_Found]:
+def _untyped(tree: Expr) -> Iterator[Found]:
     for node in walk(tree):
         if isinstance(node, Call) and node.function in ("dyn", "type"):
             yield node.offset, f"{node.function}() takes a value out of the type check.", "Use the field as it is."
@@ -101,7 +91,7 @@ def _untyped(tree: Expr) -> Iterator[_Found]:
             yield node.offset, "The list mixes types.", "Put values of one type into it."
 
 
-def _made(tree: Expr) -> Iterator[_Found]:
+def _made(tree: Expr) -> Iterator[Found]:
     for node in walk(tree):
         if isinstance(node, Struct):
             made = node.message.rpartition(".")[2] or "map"
@@ -126,7 +116,7 @@ def _short(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def _enums(expr: Expr) -> Iterator[_Found]:
+def _enums(expr: Expr) -> Iterator[Found]:
     match expr:
         case Call(function=function, args=(left, right)) if function in _COMPARISONS:
             compared: tuple[Expr, ...] = (left, right)
@@ -188,9 +178,8 @@ def _readings(expr: Expr, present: frozenset[str]) -> Iterator[tuple[int, str]]:
     """Readings of content that is not known to be there: offset and content."""
     match expr:
         case Call(function="_&&_" | "_||_" as function, args=(left, right)):
-            truth = function == "_&&_"
-            yield from _readings(left, present | _present_if(right, truth))
-            yield from _readings(right, present | _present_if(left, truth))
+            yield from _readings(left, present)
+            yield from _readings(right, present | _present_if(left, function == "_&&_"))
         case Call(function="_?_:_", args=(test, then, otherwise)):
             yield from _readings(test, present)
             yield from _readings(then, present | _present_if(test, True))
@@ -206,7 +195,7 @@ def _readings(expr: Expr, present: frozenset[str]) -> Iterator[tuple[int, str]]:
                 yield from _readings(child, present)
 
 
-def _absent_content(tree: Expr, kinds: tuple[Kind, ...]) -> Iterator[_Found]:
+def _absent_content(tree: Expr, kinds: tuple[Kind, ...]) -> Iterator[Found]:
     lacking: dict[tuple[int, str], list[Kind]] = {}
     for kind in kinds:
         for offset, content in _readings(tree, frozenset({kind.arm})):
@@ -217,7 +206,7 @@ def _absent_content(tree: Expr, kinds: tuple[Kind, ...]) -> Iterator[_Found]:
         yield offset, what, f'Write "has(report.{content}) && ..." before it, or give these kinds a rule of their own.'
 
 
-def _patterns(tree: Expr, limits: Limits) -> Iterator[_Found]:
+def _patterns(tree: Expr, limits: Limits) -> Iterator[Found]:
     for node in walk(tree):
         if not isinstance(node, Call) or node.function != "matches":
             continue
@@ -229,7 +218,7 @@ def _patterns(tree: Expr, limits: Limits) -> Iterator[_Found]:
             yield node.offset, what, "Use startsWith(), contains() or several rules."
 
 
-def _orderings(tree: Expr) -> Iterator[_Found]:
+def _orderings(tree: Expr) -> Iterator[Found]:
     for node in walk(tree):
         if isinstance(node, Call) and node.function in _ORDERINGS:
             for enum in sorted({enum for arg in node.args if (enum := _enum_of(arg)) is not None}):
@@ -256,10 +245,10 @@ def _unknown_word(select: Expr) -> str | None:
     if not isinstance(select, Select) or select.test_only:
         return None
     if (select.operand.type, select.field) == _LAUNCH_COUNTRY:
-        return f'"{_UNKNOWN}"'
+        return f'"{UNKNOWN}"'
     if (enum := _enum_of(select)) is not None:
         for value in _POOL.FindEnumTypeByName(enum).values:
-            if value.name.endswith(f"_{_UNKNOWN}"):
+            if value.name.endswith(f"_{UNKNOWN}"):
                 return f"{_short(enum)}.{value.name}"
     return None
 
@@ -275,8 +264,8 @@ def _constants(expr: Expr) -> tuple[Expr, ...] | None:
 
 def _is_unknown(constant: Expr) -> bool:
     if isinstance(constant, Const):
-        return constant.value == _UNKNOWN
-    return isinstance(constant, Ident) and constant.constant is not None and constant.name.endswith(f"_{_UNKNOWN}")
+        return constant.value == UNKNOWN
+    return isinstance(constant, Ident) and constant.constant is not None and constant.name.endswith(f"_{UNKNOWN}")
 
 
 def _compared(left: Expr, right: Expr, accidental: bool) -> _Use | None:
@@ -322,7 +311,7 @@ def _uses(expr: Expr, sought: bool | None) -> Iterator[_Use]:
         yield from _uses(child, None)
 
 
-def _unknowns(tree: Expr) -> Iterator[_Found]:
+def _unknowns(tree: Expr) -> Iterator[Found]:
     uses = list(_uses(tree, True))
     named = {use.field for use in uses if use.names_unknown}
     told: set[_Field] = set()
@@ -333,111 +322,6 @@ def _unknowns(tree: Expr) -> Iterator[_Found]:
             what = f'"{use.select.field}" can be UNKNOWN, which would satisfy this by accident.'
             remedy = f"Say what holds then: add e.g. {_words(use.select)} != {word} && ..., or ask with == or in."
             yield use.select.offset, what, remedy
-
-
-_CODE: Final = "a country's code (ISO 3166-1 alpha-3)"
-_CAVEAT: Final = re.compile(r"[A-Z0-9 _-]{1,32}")
-_TEXT_FIELDS: Final[Mapping[str, Callable[[str], bool]]] = {
-    "launch_country": lambda word: word in NODE_CODES or word == _UNKNOWN,
-    "originator_node": lambda word: word in NODE_CODES,
-    "releasable_to": lambda word: word in NODE_CODES,
-    "onward_release": lambda word: word in NODE_CODES,
-    "caveats": lambda word: _CAVEAT.fullmatch(word) is not None,
-}
-
-
-def _holds_words(expr: Expr, loops: Mapping[str, str]) -> str | None:
-    """What of the words of the contract a node holds: a variable's or field's name; None for any other text."""
-    match expr:
-        case Ident(name="posture" | "partner" as name):
-            return name
-        case Ident(name=name):
-            return loops.get(name)
-        case Select(field=field, test_only=False) if field in _TEXT_FIELDS:
-            return field
-        case Call(function="_[_]", args=(listed, _)):
-            return _holds_words(listed, loops)
-    return None
-
-
-def _words_that_cannot_be(expr: Expr, loops: Mapping[str, str] = MappingProxyType({})) -> Iterator[_Found]:
-    match expr:
-        case Comprehension():
-            held = _holds_words(expr.iter_range, loops)
-            inner = dict(loops) if held is None else {**loops, expr.iter_var: held}
-            yield from _words_that_cannot_be(expr.iter_range, loops)
-            for part in (expr.accu_init, expr.loop_condition, expr.loop_step, expr.result):
-                yield from _words_that_cannot_be(part, inner)
-            return
-        case Call(function="_==_" | "_!=_" | "@in", args=(left, right)):
-            for one, other in ((left, right), (right, left)):
-                if (held := _holds_words(one, loops)) is not None:
-                    for constant in other.elements if isinstance(other, ListOf) else (other,):
-                        yield from _impossible(held, constant)
-    for child in children(expr):
-        yield from _words_that_cannot_be(child, loops)
-
-
-def _impossible(held: str, constant: Expr) -> Iterator[_Found]:
-    if not isinstance(constant, Const) or not isinstance(constant.value, str):
-        return
-    word = constant.value
-    if held == "posture":
-        if word not in list(Posture):
-            yield constant.offset, f'"{word}" is not a posture.', did_you_mean(word.upper(), Posture)
-    elif held == "partner":
-        if word not in NODE_CODES:
-            yield constant.offset, f'"{word}" is not {_CODE}.', did_you_mean(word.upper(), NODE_CODES)
-    elif not _TEXT_FIELDS[held](word):
-        if held == "caveats":
-            yield constant.offset, f'"{word}" is not a caveat.', "Caveats are of A-Z, 0-9, space, _ and -."
-        else:
-            yield constant.offset, f'"{word}" is not {_CODE}.', did_you_mean(word.upper(), [*NODE_CODES, _UNKNOWN])
-
-
-_LISTS_THAT_GROW: Final = frozenset({"list(string)", "list(bytes)"})
-
-
-def _growth(expr: Expr) -> Iterator[_Found]:
-    match expr:
-        case Comprehension(accu_init=ListOf(), loop_step=step):
-            # filter() and map() append to a list, the one under a condition.
-            appended = step.args[1] if isinstance(step, Call) and step.function == "_?_:_" else step
-            made = appended.args[1] if isinstance(appended, Call) else appended
-            match made:
-                case ListOf(elements=(Ident(name=name),)):
-                    is_kept = name == expr.iter_var
-                case _:
-                    is_kept = False
-            if not is_kept and (expr.type in _LISTS_THAT_GROW or expr.type.startswith("list(list")):
-                yield expr.offset, "map() makes texts or lists.", "Ask with exists(), all() or filter()."
-            parts: tuple[Expr, ...] = (expr.iter_range, made)
-            if appended is not step and isinstance(step, Call):
-                parts = (*parts, step.args[0])
-            for part in parts:
-                yield from _growth(part)
-            return
-        case Call(function="_+_") if expr.type in ("string", "bytes") or expr.type.startswith("list"):
-            yield expr.offset, "Texts or lists are joined.", "Compare each by itself."
-    for child in children(expr):
-        yield from _growth(child)
-
-
-_LITERAL_OR_COMMENT: Final = re.compile(
-    r"""[rRbB]{0,2}("{3}(?:\\.|[^\\])*?"{3}|'{3}(?:\\.|[^\\])*?'{3}|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|//""",
-    re.DOTALL,
-)
-
-
-def _comments(text: str) -> Iterator[_Found]:
-    for found in _LITERAL_OR_COMMENT.finditer(text):
-        if found.group() == "//":
-            yield (
-                found.start(),
-                "A comment stands in the condition.",
-                "Write it as a comment of YAML, after a #, above it.",
-            )
-            return
 
 
 def _words(expr: Expr) -> str:
@@ -451,7 +335,7 @@ def _holds_doubles(type_: str) -> bool:
     return type_.startswith(f"{_PACKAGE}.") or (type_ != "double" and ("double" in type_ or f"{_PACKAGE}." in type_))
 
 
-def _many_doubles(tree: Expr) -> Iterator[_Found]:
+def _many_doubles(tree: Expr) -> Iterator[Found]:
     for node in walk(tree):
         match node:
             case Call(function="_==_" | "_!=_", args=(left, _)) if _holds_doubles(left.type):
@@ -466,7 +350,7 @@ def _many_doubles(tree: Expr) -> Iterator[_Found]:
                 yield node.offset, "string() is asked of a double.", "Compare the number itself."
 
 
-def _stray_areas(tree: Expr) -> Iterator[_Found]:
+def _stray_areas(tree: Expr) -> Iterator[Found]:
     for node in walk(tree):
         for child in children(node):
             at_home = isinstance(node, Call) and node.function == "inside" and isinstance(child, Ident)
@@ -474,7 +358,7 @@ def _stray_areas(tree: Expr) -> Iterator[_Found]:
                 yield child.offset, "An area stands outside inside().", "Write inside(<position>, areas.<name>)."
 
 
-def _loop_variables(tree: Expr) -> Iterator[_Found]:
+def _loop_variables(tree: Expr) -> Iterator[Found]:
     for node in walk(tree):
         if isinstance(node, Comprehension) and (node.iter_var in _OWN_NAMES or node.iter_var.startswith("_")):
             what = f'The variable of the loop is called "{node.iter_var}".'

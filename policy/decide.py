@@ -10,10 +10,10 @@ that applies decides:
     not allowed by its originator)". Nothing goes back to its originator: "(originated there)".
 4.  A report without a content, a traffic class, a precedence or a classification that the contract defines is
     withheld, and so is every report while the posture is not one of the three: "(policy error)".
-5.  The rules that *apply* are those that name the report's kind, its traffic class and its originator (a rule that
-    names no originator is about the node's own reports), in the order of the file. The condition of every one of them
-    is evaluated. An error in any of them withholds, whatever the others say: "(policy error)". While the clock is not
-    trusted, a condition that asks for ``now`` is an error.
+5.  The rules that *apply* are those that name the report's kind, its traffic class and its originator, in the order
+    of the file; a release rule that names no originator is about the node's own reports, a withhold rule about every
+    node's. The condition of every one of them is evaluated. An error in any of them withholds, whatever the others
+    say: "(policy error)". While the clock is not trusted, a condition that asks for ``now`` is an error.
 6.  A rule *matches* where its condition holds (a rule without one always does) and the posture is one that it names
     (a rule that names none matches in all). The first withhold rule that matches decides: withheld.
 7.  The report's classification is read in the node's own levels: as it stands where the marking's policy is the
@@ -26,7 +26,8 @@ that applies decides:
 9.  Where that rule holds reports, the report is held until its acceptance and the hold have passed, and then decided
     again as a whole. A hold is never over while the clock is not trusted.
 10. Nothing is left but to withhold, and to say why: "(agreement lapsed)" where a matching release rule failed for
-    that; else "(above the ceiling)" where one failed for that; else "(no rule releases it)".
+    that; else "(no equivalent classification)" where one failed for that; else "(above the ceiling)" where one failed
+    for that; else "(no rule releases it)".
 """
 
 from __future__ import annotations
@@ -192,7 +193,8 @@ class Term:
 class CompiledRule:
     """A rule, ready to be asked. A release rule has a ceiling and, for every kind that it names, the fields that go.
 
-    ``originators`` are the nodes whose reports it is about. ``hold`` is zero where nothing is held.
+    ``originators`` are the nodes whose reports it is about; None, which only a withhold rule may have: every node's.
+    ``hold`` is zero where nothing is held.
     """
 
     name: str
@@ -201,13 +203,17 @@ class CompiledRule:
     kinds: tuple[Kind, ...]
     traffic_classes: tuple[TrafficClass, ...]
     posture: frozenset[Posture]
-    originators: frozenset[str]
+    originators: frozenset[str] | None
     condition: cel.Condition | None
     ceiling: Classification | None = None
     term: Term | None = None
     fields: Mapping[Kind, tuple[str, ...]] = field(default_factory=dict)
     hold: timedelta = NO_HOLD
     obligations: Obligations = NONE
+
+    def is_about(self, originator: str) -> bool:
+        """Whether it is about this node's reports."""
+        return self.originators is None or originator in self.originators
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,31 +246,38 @@ _NOTHING_APPLIES: Final = Applicable((), (), None, False)
 @dataclass(frozen=True, slots=True)
 class PartnerPolicy:
     """The rules for one partner, in the order of the file, and by (kind, traffic class, originator), so that what a
-    decision costs does not grow with the rules that do not apply."""
+    decision costs does not grow with the rules that do not apply. Under the originator None stand the rules about every
+    node's reports, for nodes that no rule names."""
 
     partner: str
     rules: tuple[CompiledRule, ...]
-    applicable: Mapping[tuple[Kind, int, str], Applicable]
+    indexed: Mapping[tuple[Kind, int, str | None], Applicable]
     language: cel.Language
 
     @classmethod
     def of(cls, partner: str, rules: tuple[CompiledRule, ...], language: cel.Language) -> PartnerPolicy:
         """Indexes the rules."""
-        found: dict[tuple[Kind, int, str], list[CompiledRule]] = {}
+        named = frozenset[str]().union(*(rule.originators for rule in rules if rule.originators is not None))
+        found: dict[tuple[Kind, int, str | None], list[CompiledRule]] = {}
         for rule in rules:
             for kind in rule.kinds:
                 for traffic_class in rule.traffic_classes:
-                    for originator in rule.originators:
+                    for originator in (*named, None) if rule.originators is None else rule.originators:
                         found.setdefault((kind, int(traffic_class), originator), []).append(rule)
         # Rules are mostly about the same things: each list of rules is fused once.
         fused: dict[tuple[str, ...], Applicable] = {}
-        applicable = {}
+        indexed = {}
         for key, listed in found.items():
             names = tuple(rule.name for rule in listed)
             if names not in fused:
                 fused[names] = Applicable.of(tuple(listed), language)
-            applicable[key] = fused[names]
-        return cls(partner, rules, applicable, language)
+            indexed[key] = fused[names]
+        return cls(partner, rules, indexed, language)
+
+    def applicable(self, kind: Kind, traffic_class: int, originator: str) -> Applicable:
+        """The rules that apply to such a report."""
+        found = self.indexed.get((kind, traffic_class, originator))
+        return self.indexed.get((kind, traffic_class, None), _NOTHING_APPLIES) if found is None else found
 
 
 Equivalences = Mapping[str, Mapping[Classification, Classification]]
@@ -306,7 +319,7 @@ def decide(
     if unfit := _unfit(report, circumstances.posture):
         return withheld(partner, BuiltIn.POLICY_ERROR, error=unfit)
     kind = KIND_OF_ARM[report.WhichOneof(CONTENT) or ""]
-    applicable = policy.applicable.get((kind, report.traffic_class, report.originator_node), _NOTHING_APPLIES)
+    applicable = policy.applicable(kind, report.traffic_class, report.originator_node)
     holds, errors = _ask(applicable, policy.language, report, partner, circumstances)
     level = own_level(report.marking, node, equivalences)
     return _weigh(partner, kind, Asked(applicable.rules, holds, errors, level, circumstances))

@@ -6,8 +6,9 @@ order in which they are tried.
 
 The models refuse every key that they do not know and give no default to anything that decides who gets what: the
 traffic classes, the kinds, the ceiling and the fields of a rule are always written out. A default may only mean
-"always" (``when``), "in any posture" (``posture``), "cites no agreement" (``agreement``), "our own reports"
-(``originators``), "unchanged" (``coarsen``, ``remark``) or "at once" (``hold_s``).
+"always" (``when``), "in any posture" (``posture``), "cites no agreement" (``agreement``), "our own reports" where the
+rule releases and "everybody's" where it withholds (``originators``), "unchanged" (``coarsen``, ``remark``) or "at once"
+(``hold_s``).
 
 Values come from ``policy.yaml_source`` as text, lists and mappings of text; a model says what a text stands for.
 """
@@ -25,6 +26,14 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from policy.countries import NODE_CODES
 from policy.errors import Problem, did_you_mean
+from policy.obligations import (
+    LEAST_METRES,
+    LEAST_SPEED_STEP_MPS,
+    LEAST_TIME_STEP_S,
+    MOST_METRES,
+    MOST_SPEED_STEP_MPS,
+    MOST_TIME_STEP_S,
+)
 from policy.vocabulary import Classification, Effect, Kind, Posture, TrafficClass
 from policy.yaml_source import Listing, Mapping, Node, Text, line_of, plain
 
@@ -145,9 +154,9 @@ def _whole(unit: str, least: int, most: int) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-CoarseMetres = Annotated[float, _number("metres", 1, 1_000_000)]
-CoarseSpeed = Annotated[float, _number("m/s", 1, 10_000)]
-CoarseSeconds = Annotated[int, _whole("seconds", 1, 3_600)]
+CoarseMetres = Annotated[float, _number("metres", LEAST_METRES, MOST_METRES)]
+CoarseSpeed = Annotated[float, _number("m/s", LEAST_SPEED_STEP_MPS, MOST_SPEED_STEP_MPS)]
+CoarseSeconds = Annotated[int, _whole("seconds", LEAST_TIME_STEP_S, MOST_TIME_STEP_S)]
 HoldSeconds = Annotated[int, _whole("seconds", 1, 31 * 86_400)]
 Radius = Annotated[float, _number("metres", 1, 5_000_000)]
 Latitude = Annotated[float, _number("degrees north", -90, 90)]

@@ -165,7 +165,7 @@ def _not_applicable(rule: CompiledRule, report: report_pb2.Report) -> str:
     if report.traffic_class not in [int(each) for each in rule.traffic_classes]:
         name = report_pb2.TrafficClass.Name(report.traffic_class).removeprefix("TRAFFIC_CLASS_")
         return f"it is about {_list([each.name for each in rule.traffic_classes])} traffic, and this is {name}"
-    if report.originator_node not in rule.originators:
+    if rule.originators is not None and report.originator_node not in rule.originators:
         return f"it is about reports of {_list(sorted(rule.originators))}, and this is one of {report.originator_node}"
     return ""
 

@@ -12,6 +12,9 @@ class Limits:
     file_bytes: int = 256 * 1024
     """Bytes of one file: a policy that an officer can read; the YAML reader takes about a second for it."""
 
+    bundle_bytes: int = 3 * 1024 * 1024
+    """Bytes of all files together, with their names: a bundle travels in one gRPC message, of 4 MiB at most."""
+
     partner_files: int = 256
     """Partner files of one bundle: more than there are nations."""
 

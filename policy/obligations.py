@@ -41,6 +41,7 @@ from policy.vocabulary import Classification, Kind
 __all__ = [
     "LEAST_METRES",
     "LEAST_SPEED_STEP_MPS",
+    "LEAST_TIME_STEP_S",
     "MOST_METRES",
     "MOST_SPEED_STEP_MPS",
     "MOST_TIME_STEP_S",
@@ -58,6 +59,8 @@ LEAST_SPEED_STEP_MPS: Final = 0.1
 """The finest step of velocities: below what a sensor of the field can tell."""
 MOST_SPEED_STEP_MPS: Final = MOST_SPEED_MPS
 """The coarsest step of velocities: with it a component is 0 or the contract's limit."""
+LEAST_TIME_STEP_S: Final = 1
+"""The finest step of times, in seconds, which they are cut to."""
 MOST_TIME_STEP_S: Final = 3_600
 """The coarsest step of times: a warning is worth minutes, and the contract lets an uncertainty grow by 1 h."""
 MOST_CAVEATS: Final = 16
@@ -97,8 +100,10 @@ class Obligations:
                 f"A velocity cannot be coarsened to {step_mps:.15g} m/s."
                 f" Write {LEAST_SPEED_STEP_MPS} to {MOST_SPEED_STEP_MPS:.0f}."
             )
-        if step_s is not None and not 1 <= step_s <= MOST_TIME_STEP_S:
-            raise ObligationError(f"A time cannot be coarsened to {step_s} s. Write 1 to {MOST_TIME_STEP_S}.")
+        if step_s is not None and not LEAST_TIME_STEP_S <= step_s <= MOST_TIME_STEP_S:
+            raise ObligationError(
+                f"A time cannot be coarsened to {step_s} s. Write {LEAST_TIME_STEP_S} to {MOST_TIME_STEP_S}."
+            )
 
 
 NONE: Final = Obligations()

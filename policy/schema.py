@@ -20,6 +20,14 @@ from pydantic import BaseModel
 from policy import cases, document, invariants, values
 from policy.decide import Outcome
 from policy.fields import BUILT_IN, LEAVES, MESSAGES, message_inside
+from policy.obligations import (
+    LEAST_METRES,
+    LEAST_SPEED_STEP_MPS,
+    LEAST_TIME_STEP_S,
+    MOST_METRES,
+    MOST_SPEED_STEP_MPS,
+    MOST_TIME_STEP_S,
+)
 from policy.vocabulary import Classification, Kind, Posture, TrafficClass
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -32,7 +40,8 @@ def _text(pattern: str, description: str) -> Schema:
 
 
 def _number(kind: str, least: float, most: float, description: str) -> Schema:
-    return {"type": kind, "minimum": least, "maximum": most, "description": description}
+    minimum, maximum = (int(bound) if bound == int(bound) else bound for bound in (least, most))
+    return {"type": kind, "minimum": minimum, "maximum": maximum, "description": description}
 
 
 def _words(words: Sequence[str], description: str) -> Schema:
@@ -61,9 +70,9 @@ _VALUES: Final[tuple[tuple[object, Schema], ...]] = (
     (document.PostureWord, _words(list(Posture), "A posture.")),
     (document.Caveat, _text("[A-Z0-9 _-]{1,32}", "A caveat.")),
     (document.AreaFile, _text(r"areas/[a-z0-9][a-z0-9_-]{0,63}\.geojson", "A GeoJSON file of the bundle.")),
-    (document.CoarseMetres, _number("number", 1, 1_000_000, "Metres.")),
-    (document.CoarseSpeed, _number("number", 1, 10_000, "Metres a second.")),
-    (document.CoarseSeconds, _number("integer", 1, 3_600, "Seconds.")),
+    (document.CoarseMetres, _number("number", LEAST_METRES, MOST_METRES, "Metres.")),
+    (document.CoarseSpeed, _number("number", LEAST_SPEED_STEP_MPS, MOST_SPEED_STEP_MPS, "Metres a second.")),
+    (document.CoarseSeconds, _number("integer", LEAST_TIME_STEP_S, MOST_TIME_STEP_S, "Seconds.")),
     (document.HoldSeconds, _number("integer", 1, 31 * 86_400, "Seconds after the report was accepted.")),
     (document.Radius, _number("number", 1, 5_000_000, "Metres.")),
     (document.Latitude, _number("number", -90, 90, "Degrees north.")),

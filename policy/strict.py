@@ -11,8 +11,9 @@ Rules, in order:
    order, ``all`` ends at the first that is false, ``exists`` at the first that is true, an error before that is the
    error of the whole.
 2. *What is absent cannot be read.* Reading a field is an error where ``demands`` finds its demand unmet: an optional
-   number, a Timestamp, a Duration or another message must be there; a text or a list inside a message needs that
-   message to be there. ``has()`` reads nothing and so asks safely, behind absent messages as well.
+   number, a Timestamp, a Duration or another message must be there; so must a text, which is absent where it is "",
+   unless it is one of ``OPTIONAL_TEXTS``; these, and lists, need the message that holds them to be there. ``has()``
+   reads nothing and so asks safely, behind absent messages as well.
 3. *What is unset has no value.* Reading an enum that is 0 (``*_UNSPECIFIED``) is an error.
 4. *NaN compares with nothing.* ``==``, ``!=``, ``<``, ``<=``, ``>`` and ``>=`` between doubles are errors where either
    side is NaN. (``policy.condition_rules`` refuses what would compare doubles out of this rule's sight: ``in``,
@@ -50,6 +51,15 @@ COUNTRIES: Final = "countries."
 
 COMPARISONS: Final = frozenset({"_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_"})
 
+OPTIONAL_TEXTS: Final = frozenset(
+    {
+        *("Threat.launch_area", "ImpactPrediction.track_id", "Correction.replacement_report_id"),
+        *("Correction.explanation", "Cancellation.explanation", "AllClear.explanation"),
+    }
+)
+"""By message and field, the texts of the contract that a complete report may lack: "" says that there is none. Of any
+other text it says that whoever passed the report on kept it back."""
+
 _POOL: Final = report_pb2.DESCRIPTOR.pool
 _TRUE: Final = Const("bool", 0, True)
 _FALSE: Final = Const("bool", 0, False)
@@ -78,6 +88,12 @@ def field_of(select: Select) -> FieldDescriptor | None:
     return message.fields_by_name[select.field]
 
 
+def is_required_text(read: FieldDescriptor) -> bool:
+    """Whether the field is a text that every complete report has."""
+    name = f"{read.containing_type.name}.{read.name}" if read.containing_type is not None else read.name
+    return read.type == read.TYPE_STRING and not read.is_repeated and name not in OPTIONAL_TEXTS
+
+
 def path_of(expr: Expr) -> tuple[str, ...] | None:
     """Variable and fields of a plain path such as ``report.track.position``; None for anything else."""
     fields: list[str] = []
@@ -96,7 +112,7 @@ def demands(select: Select) -> tuple[Demand, ...]:
     if path is None or read is None:
         raise ValueError("only a field at the end of a plain path has demands")
     found = []
-    if read.has_presence:
+    if read.has_presence or is_required_text(read):
         found.append(_present(path, select))
     elif read.enum_type is None and isinstance(select.operand, Select):
         found.append(_present(path[:-1], select.operand))

@@ -14,7 +14,11 @@ worked out from the coarsened values alone, never from how far a value really mo
    velocity at once is covered by twice the two blocks, for they may be correlated. A frame that turns by t moves an
    error e by at most 2 sin(t/2) |e|, of which the mean square is at most (2 sin(t/2))^2 trace(P). p = sqrt(trace(P) /
    trace(S)) gives the least trace(P'); of position and velocity, which have no unit in common, p = 1 gives 2 (P + S).
-3. Standard uncertainty: u + d covers a move by d, the least that (1 + 1/p) u^2 + (1 + p) d^2 comes to.
+3. Covariance without directions: of an error e and a move by at most d, in whatever frame, the root of the mean square
+   of |e + move| is at most that of |e| plus d (Minkowski), and that of |e| is the root of trace(P). So
+   P' = (sqrt(trace(P)) + d)^2 I covers both. Position and velocity, which may be correlated, are covered by twice
+   their two blocks. A trace is the same in every frame: nothing but the size of the error is left.
+4. Standard uncertainty: u + d covers a move by d, the least that (1 + 1/p) u^2 + (1 + p) d^2 comes to.
 """
 
 from __future__ import annotations
@@ -61,29 +65,55 @@ def enlarged_covariance(
     ``upper_triangle`` holds 6 or 21 numbers, row by row; where it holds 6, ``velocity_mps`` does not matter. Raises
     ObligationError where it holds any other number of them, or the result is not finite.
     """
-    order = _ORDERS.get(len(upper_triangle))
-    if order is None:
-        raise ObligationError(f"A covariance of {len(upper_triangle)} numbers, neither 6 nor 21, cannot be coarsened.")
-    places = [row * order - row * (row - 1) // 2 for row in range(order)]
+    order, places = _diagonal(upper_triangle)
     variances = [upper_triangle[place] for place in places]
     moves = [position_m, velocity_mps][: order // _POSITION_TERMS]
-    spread = []
-    for block, move in enumerate(moves):
-        own = variances[block * _POSITION_TERMS : (block + 1) * _POSITION_TERMS]
-        spread.append(move**2 + chord(turn_rad) ** 2 * math.fsum(own))
+    spread = [move**2 + chord(turn_rad) ** 2 * trace for move, trace in zip(moves, _traces(variances), strict=True)]
     moved = [square for square in spread if square > 0.0]
     added = [square * len(moved) for square in spread for _ in range(_POSITION_TERMS)]
     if not moved:
         return list(upper_triangle)
     p = 1.0
     if order == _POSITION_TERMS:
-        p = max(math.sqrt(max(math.fsum(variances), 0.0) / math.fsum(added)), _LEAST_P)
+        p = max(math.sqrt(max(sum(variances), 0.0) / sum(added)), _LEAST_P)
     grown = [(1.0 + 1.0 / p) * term for term in upper_triangle]
     for place, square in zip(places, added, strict=True):
         grown[place] += (1.0 + p) * square
-    if not all(map(math.isfinite, grown)):
+    return _finite(grown)
+
+
+def isotropic_covariance(upper_triangle: Sequence[float], position_m: float, velocity_mps: float) -> list[float]:
+    """The same, for a frame that turned by any angle, and alike in all directions: of the matrix nothing goes into it
+    but the traces of its blocks (rule 3). Errors as there."""
+    order, places = _diagonal(upper_triangle)
+    moves = [position_m, velocity_mps][: order // _POSITION_TERMS]
+    grown = [0.0] * len(upper_triangle)
+    traces = _traces([upper_triangle[place] for place in places])
+    for block, (move, trace) in enumerate(zip(moves, traces, strict=True)):
+        deviation = math.sqrt(max(trace, 0.0)) + move
+        for place in places[block * _POSITION_TERMS : (block + 1) * _POSITION_TERMS]:
+            grown[place] = len(moves) * deviation * deviation
+    return _finite(grown)
+
+
+def _diagonal(upper_triangle: Sequence[float]) -> tuple[int, list[int]]:
+    """The order of the matrix, and where its variances stand."""
+    order = _ORDERS.get(len(upper_triangle))
+    if order is None:
+        raise ObligationError(f"A covariance of {len(upper_triangle)} numbers, neither 6 nor 21, cannot be coarsened.")
+    return order, [row * order - row * (row - 1) // 2 for row in range(order)]
+
+
+def _traces(variances: Sequence[float]) -> list[float]:
+    """Of the position, and of the velocity where it is there. Raises ObligationError where a double cannot hold it."""
+    starts = range(0, len(variances), _POSITION_TERMS)
+    return _finite([sum(variances[start : start + _POSITION_TERMS]) for start in starts])
+
+
+def _finite(terms: list[float]) -> list[float]:
+    if not all(map(math.isfinite, terms)):
         raise ObligationError("The covariance is too large to be enlarged. Leave it out of the rule's fields.")
-    return grown
+    return terms
 
 
 def chord(turn_rad: float) -> float:

@@ -81,7 +81,7 @@ class Replay:
             lambda node: self.gateways[node].running,
             patience_s,
             self._reasons,
-            frozenset(node for node, own in outages.items() if own),
+            {node: own[0].begins for node, own in outages.items() if own},
         )
         try:
             async with asyncio.TaskGroup() as group:

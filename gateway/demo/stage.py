@@ -60,8 +60,8 @@ class Stage:
     patience_s: float
     reasons: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
     """What officers wrote into their rules, by (node, partner, rule)."""
-    victims: frozenset[str] = frozenset()
-    """Nations whose gateways are killed in the course of the replay."""
+    killed_at: Mapping[str, float] = field(default_factory=dict)
+    """The part of the replay at which a nation's gateway is killed first, for those that are."""
     _controls: dict[str, ExerciseControl] = field(default_factory=dict)
     _ordering: dict[str, asyncio.Lock] = field(default_factory=dict)
     _before_outage: dict[str, asyncio.Event] = field(default_factory=dict)
@@ -190,13 +190,18 @@ class Stage:
             self.say(f"{partner} is given the drill that waited as its hash alone, with a reason signed by {node}")
 
     async def _in_force(self, act: Annex) -> datetime:
-        """Activates the annex, and returns when it lapses: later than declared where this machine is slow."""
+        """Activates the annex, and returns when it lapses: later than declared where this machine is slow, or where the
+        partner's gateway would not have been killed by then.
+        """
         node, patience = act.node, timedelta(seconds=self.patience_s)
         loop = asyncio.get_running_loop()
         while True:
             now = utc_now()
-            declared = now + timedelta(seconds=self.moment(act.until) - loop.time())
-            ends = up_to_second(max(declared, now + patience + ANNEX_LEFT))
+            left_s = self.moment(act.until) - loop.time()
+            if act.partner in self.killed_at:
+                killed_s = self.moment(self.killed_at[act.partner]) - loop.time()
+                left_s = max(left_s, killed_s + 2 * ANNEX_LEFT.total_seconds())
+            ends = up_to_second(max(now + timedelta(seconds=left_s), now + patience + ANNEX_LEFT))
             starts = now.replace(microsecond=0)
             files = write_annex(self.deployed[node], act.partner, starts, ends)
             await self._order(node, Activate(digest_of(files)), _TWO, files)
@@ -207,7 +212,7 @@ class Stage:
 
     async def _waiting(self, act: Annex, ends: datetime) -> tuple[report_pb2.Report, ledger_pb2.Decision] | None:
         """A drill released under the annex while the partner's gateway is away; None where it is not killed in time."""
-        if act.partner not in self.victims:
+        if act.partner not in self.killed_at:
             return None
         while self.up(act.partner):
             if utc_now() > ends - ANNEX_LEFT:

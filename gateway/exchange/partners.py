@@ -43,12 +43,15 @@ class Link:
     """The partner's clock less ours."""
     problems: dict[str, str] = field(default_factory=dict)
     """Why a lane is down, by lane."""
+    paused: dict[str, str] = field(default_factory=dict)
+    """Why what stands in a lane for the partner is not sent now, by lane."""
 
     @property
     def problem(self) -> str:
-        """Why lanes are down, in words; empty when none is."""
+        """Why lanes are down, or nothing is sent in them, in words; empty when all is well."""
         lanes: dict[str, list[str]] = {}
-        for lane, problem in sorted(self.problems.items()):
+        paused = ((lane, f"nothing is sent: {why}") for lane, why in sorted(self.paused.items()))
+        for lane, problem in (*sorted(self.problems.items()), *paused):
             lanes.setdefault(problem, []).append(lane)
         return "; ".join(f"{', '.join(names)}: {problem}" for problem, names in lanes.items())
 

@@ -6,7 +6,8 @@ Rules, in order, for every stream:
 2. The challenge: both sides sign (`gateway.exchange.handshake`).
 3. A node is served the ledgers of which it is the recipient, and no other.
 4. Only what the store returns is sent: nothing leaves that is not on record. Each batch carries the signed
-   checkpoint of its end.
+   checkpoint of its end. What may not go any more goes as hashes alone (`gateway.release.keeping`); that is asked
+   as the last thing before a batch is sent. In doubt the lane pauses.
 5. What the follower claims to have must be a prefix of the ledger. An unsigned claim that is not ends the stream and no
    more. A checkpoint signed by this node that its ledger contradicts is proof that the ledger's tail was lost: the
    ledger ends, and its next generation opens at once.
@@ -31,9 +32,10 @@ import grpc
 from google.protobuf.message import DecodeError
 from signalfire.v1 import exchange_pb2, exchange_pb2_grpc, ledger_pb2
 
-from gateway.exchange import handshake, keeping_back
+from gateway.exchange import handshake
 from gateway.exchange.heartbeat import Counter as HeartbeatCounter
 from gateway.exchange.heartbeat import sign_heartbeat
+from gateway.exchange.keeping_back import without
 from gateway.exchange.partners import Partners
 from gateway.identity.errors import IdentityError
 from gateway.identity.spiffe import Role, SpiffeId
@@ -45,9 +47,10 @@ from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import CosignatureKind, LedgerRow, Run, StoreReader
 from gateway.release.errors import Unavailable
+from gateway.release.keeping import KeepBack, judge
 from gateway.release.sequencer import Sequencer, Step
 from gateway.release.signatory import Partner, Signatory
-from gateway.release.steps import KeepCosignature, KeepUnopenable, RecordEvent, Succeed, UnverifiedAnswer
+from gateway.release.steps import KeepCosignature, KeepUnopenable, Succeed, UnverifiedAnswer
 from gateway.release.watch import Watch
 from gateway.telemetry import Telemetry
 
@@ -276,6 +279,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             outgoing.cancel()
             await asyncio.gather(incoming, outgoing, return_exceptions=True)
             link.followed[origin.lane] -= 1
+            link.paused.pop(origin.lane, None)
 
     def _allowed(self, wanted: exchange_pb2.Open, partner: Partner) -> Origin:
         try:
@@ -339,8 +343,8 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             self._still_believed(partner)
             row = self._row(origin)
             if row is not None:
-                while (run := self._reader().run(row.id, position, self._limits.batch_bytes)) is not None:
-                    run = await self._that_may_go(origin, row, run)
+                while (run := await self._next_run(origin, position)) is not None:
+                    # Nothing between here and the write gives way to anything else.
                     self._still_believed(partner)
                     await context.write(exchange_pb2.FollowResponse(batch=batch_message(run)))
                     position = run.first + run.count
@@ -360,19 +364,37 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
                 async with asyncio.timeout(BELIEF_S):
                     await bell.wait(seen)
 
-    async def _that_may_go(self, origin: Origin, row: LedgerRow, run: Run) -> Run:
-        """The run, with what may not go any more given as hashes (`gateway.exchange.keeping_back`)."""
-        why = keeping_back.reasons(
-            self._reader(), row, run, self._sequencer.rulebook, self._now(), clock_trusted=self._clock_trusted()
-        )
-        if not why:
-            return run
-        try:
-            await self._sequencer.do(RecordEvent("entries-kept-back", keeping_back.in_words(why, origin)))
-        except LedgerError as error:
-            raise StreamEnded(grpc.StatusCode.UNAVAILABLE, f"what is kept back cannot be recorded: {error}") from error
-        self._telemetry.kept_back.labels(partner=origin.recipient).inc(len(why))
-        return await asyncio.to_thread(keeping_back.without, run, why, origin, row, self._signatory)
+    async def _next_run(self, origin: Origin, position: int) -> Run | None:
+        """What goes next, with what is kept back given as hashes. None: nothing does, at the end or in doubt.
+
+        What has to be kept back is put on record and all is asked anew, until nothing is new: what is returned may go
+        at the moment of the return.
+        """
+        paused = self._partners.links[origin.recipient or ""].paused
+        max_bytes = self._limits.batch_bytes
+        while (row := self._row(origin)) is not None:
+            run = self._reader().run(row.id, position, max_bytes)
+            if run is None:
+                break
+            verdict = judge(
+                self._reader(), row, run, self._sequencer.rulebook, self._now(), clock_trusted=self._clock_trusted()
+            )
+            if verdict.new:
+                kept = await self._sequencer.do(KeepBack(origin, run))
+                self._telemetry.kept_back.labels(partner=origin.recipient).inc(kept)
+            elif verdict.doubt and max_bytes > 1:
+                # The doubt may be about a later segment: try the first alone.
+                max_bytes = 1
+            elif verdict.doubt:
+                if paused.get(origin.lane) != verdict.doubt:
+                    log.error("%s: nothing is sent from entry %d on: %s", origin, position, verdict.doubt)
+                paused[origin.lane] = verdict.doubt
+                return None
+            else:
+                paused.pop(origin.lane, None)
+                return without(run, verdict.on_record)
+        paused.pop(origin.lane, None)
+        return None
 
     async def _take_answers(
         self, requests: AsyncIterator[exchange_pb2.FollowRequest], origin: Origin, opened_at: int, partner: Partner

@@ -2,7 +2,8 @@
 
 1. Every release that a decision names is an entry of that ledger that holds a copy of that report, and every report in
    an own ledger has a decision that released it. Every withdrawal is of a release, and each release is withdrawn once.
-   A ledger's successor may hold both again: the release then stands on record there.
+   A ledger's successor may hold both again: the release then stands on record there. A withdrawal that was kept back
+   is none. What is kept back is what the decisions ledger says was, each entry once.
 2. Who was released what, and what was withdrawn, stands on record so, and nothing else does.
 3. Every accepted report is kept, as its decision describes it and with the content whose digest that names; no other
    is. It is on record as withdrawn if, and only if, a later one recalls it.
@@ -26,6 +27,7 @@ from signalfire.v1 import ledger_pb2, officer_pb2, report_pb2
 from gateway.ledger.origin import DECISIONS, Origin
 from gateway.ledger.stores import FeedFilter, FeedItem, FeedRow, LedgerId, LedgerRow, StoreReader
 from gateway.release.arriving import stands
+from gateway.release.keeping import places_in
 from gateway.release.orders import EVENTS, OrdersError, read_in_force
 from gateway.release.pipeline import WARNINGS
 from gateway.release.signatory import Signatory
@@ -103,6 +105,10 @@ class Records:
     _withdrawn_in: dict[tuple[Named, str], Origin] = field(default_factory=dict)
     announced: Counter[str] = field(default_factory=Counter)
     """Withdrawals that decisions speak of, by partner."""
+    kept_back: set[Place] = field(default_factory=set)
+    """Entries of own ledgers that are kept back, as the store has it."""
+    said_kept_back: Counter[Place] = field(default_factory=Counter)
+    """The same, as the decisions ledger has it."""
     subjects: dict[Named, _Subject] = field(default_factory=dict)
     held: dict[tuple[Named, str], int] = field(default_factory=dict)
     """Decisions to hold that none followed, with the time at which they are due."""
@@ -134,6 +140,8 @@ class Records:
         """Takes note of a withdrawal in a ledger between nodes."""
         originator = withdrawal.originator_node or row.origin.owner
         if not row.replica:
+            if (str(row.origin), index) in self.kept_back:
+                return
             release = (self._named(originator, withdrawal.report_id), row.origin.recipient or "")
             before = self._withdrawn_in.setdefault(release, row.origin)
             if before == row.origin or not _succeeds(row.origin, before):
@@ -149,7 +157,10 @@ class Records:
         return Named("" if originator == self.node else originator, report_id)
 
     def note_event(self, index: int, event: ledger_pb2.NodeEvent) -> None:
-        """Takes note of something that the node did or met."""
+        """Takes note of something that the node did or met. Raises ValueError where it does not say what."""
+        if event.kind == "entries-kept-back":
+            ledger, indices = places_in(event.detail)
+            self.said_kept_back.update((ledger, at) for at in indices)
         if event.kind in EVENTS.values():
             for signed in event.evidence:
                 order = officer_pb2.SignedOrder.FromString(signed).order
@@ -179,6 +190,7 @@ class Records:
 def compare(store: StoreReader, signatory: Signatory, records: Records) -> Iterator[Finding]:
     """Everything in which the records differ from the ledgers."""
     yield from _compare_decisions(records, store.untold_counts())
+    yield from _compare_kept_back(records)
     yield from _compare_released(store, records)
     yield from _compare_waiting(store, records)
     yield from _compare_reports(store, signatory, records)
@@ -225,6 +237,14 @@ def _compare_decisions(records: Records, untold: Mapping[str, int]) -> Iterator[
                 f"decisions speak of {records.announced[partner]} withdrawals for {partner}; its ledgers hold"
                 f" {sent[partner]}, and {waiting} wait",
             )
+
+
+def _compare_kept_back(records: Records) -> Iterator[Finding]:
+    for ledger, index in sorted(records.kept_back ^ records.said_kept_back.keys()):
+        yield Finding(ledger, f"whether entry {index} is kept back is wrong on record")
+    for (ledger, index), count in sorted(records.said_kept_back.items()):
+        if count > 1:
+            yield Finding(ledger, f"{DECISIONS} says {count} times that entry {index} is kept back")
 
 
 def _succeeds(later: Origin, earlier: Origin) -> bool:

@@ -9,8 +9,10 @@ For every ledger, own or replica:
    has this node's receipt for every checkpoint.
 5. Every entry opens, and holds what a ledger of its kind may hold, a report that was passed on with a proof that holds;
    an entry of a replica that does not is answered with this node's signed statement. Every statement on record is
-   signed, and about the entry that is there. An entry kept as its hash has its owner's signed reason.
-6. Generations of a ledger follow one another: all but the last have ended, and name the next.
+   signed, and about the entry that is there. An entry kept as its hash has its owner's signed reason, and so has an
+   entry of an own ledger that is kept back from its recipient.
+6. Generations of a ledger follow one another: all but the last have ended, and name the next. An own one that has
+   ended goes on with everything above its receipts.
 
 Across ledgers, and against the records beside them: see `gateway.officer.records`.
 """
@@ -30,12 +32,13 @@ from gateway.ledger.merkle import leaf_hash
 from gateway.ledger.note import Ed25519Verifier, Note
 from gateway.ledger.origin import Origin
 from gateway.ledger.statement import EntryStatement, EntryStatementKind
-from gateway.ledger.stores import CosignatureKind, LedgerRow, Run, StoreReader
+from gateway.ledger.stores import CosignatureKind, KeptBackRow, LedgerRow, Run, StoreReader
 from gateway.ledger.tiles import Edge
 from gateway.officer.records import Finding, Records, compare
 from gateway.release.onward import NotBelieved, verify
 from gateway.release.opening import Opener
 from gateway.release.signatory import Partner, Signatory
+from gateway.seal.entry import MAX_INDEX
 from gateway.seal.errors import SealError
 
 __all__ = ["Finding", "LedgerCheck", "Verification", "verify_store"]
@@ -143,6 +146,7 @@ class _Ledger:
     texts: dict[int, str] = field(default_factory=dict)
     """Text of each checkpoint, by size."""
     unopenable: dict[int, EntryStatement] = field(default_factory=dict)
+    kept_back: dict[int, KeptBackRow] = field(default_factory=dict)
 
     def findings(self) -> Iterator[str]:
         """Everything that is wrong with it."""
@@ -154,6 +158,7 @@ class _Ledger:
             yield f"the keys of {row.origin.owner} are not known; pin its trust bundle in the configuration"
             return
         yield from self._read_statements()
+        self._read_kept_back()
         tiles: dict[tuple[int, int], bytes] = {}
         while True:
             try:
@@ -187,7 +192,11 @@ class _Ledger:
         for index in sorted(self.unopenable):
             if index >= self.edge.size:
                 yield f"there is a statement about entry {index}, which is not there"
+        for index in sorted(self.kept_back):
+            yield f"entry {index} is on record as kept back, and is not there"
         yield from self._verify_cosignatures()
+        if not row.replica and row.successor is not None and not 0 <= (row.agreed or 0) <= self.check.receipt_size:
+            yield f"it ended with {row.agreed} entries confirmed, and its receipts cover {self.check.receipt_size}"
 
     def _leaves(self, run: Run, owner: _Keys) -> Iterator[bytes]:
         absent = {item.index: item for item in run.absent}
@@ -236,8 +245,28 @@ class _Ledger:
             else:
                 self.unopenable[item.index] = statement
 
+    def _read_kept_back(self) -> None:
+        """What of an own ledger is kept back from its recipient."""
+        for item in self.store.kept_back(self.row.id, 0, MAX_INDEX):
+            self.kept_back[item.index] = item
+            self.records.kept_back.add((str(self.row.origin), item.index))
+
+    def _verify_reason(self, item: KeptBackRow, leaf: bytes) -> Iterator[str]:
+        origin = self.row.origin
+        try:
+            statement = EntryStatement.open(
+                item.note, self.keys[self.node].gateway, kind=EntryStatementKind.ABSENT, node=self.node, origin=origin
+            )
+            if (statement.index, statement.leaf_hash, statement.reason) != (item.index, leaf, item.reason):
+                raise NoteError("it is about another entry, or gives another reason")
+        except LedgerError as error:
+            yield f"the reason why entry {item.index} is kept back does not hold: {error}"
+
     def _verify_statements(self, run: Run, leaves: Sequence[bytes]) -> Iterator[str]:
         for index, leaf in enumerate(leaves, run.first):
+            kept_back = self.kept_back.pop(index, None)
+            if kept_back is not None:
+                yield from self._verify_reason(kept_back, leaf)
             statement = self.unopenable.get(index)
             if statement is not None and statement.leaf_hash != leaf:
                 yield f"the statement about entry {index} is about another entry than the one that is there"
@@ -276,7 +305,10 @@ class _Ledger:
             case "succession" | "cover" if not home:
                 return
             case "node_event" if home:
-                self.records.note_event(index, content.node_event)
+                try:
+                    self.records.note_event(index, content.node_event)
+                except ValueError as error:
+                    yield f"entry {index}: {error}"
             case other:
                 yield f"entry {index} holds {other or 'nothing'}, which has no place in this ledger"
 

@@ -2,7 +2,10 @@
 
 `Governance.enact` judges an order (`policy.approve.judge`), makes it durable as one step of the sequencer, and only
 then counts it: the decisions ledger has it in the commit with which it takes effect, and the next decision is made
-by it. A refused order changes nothing; it is logged, counted and put on record with every reason.
+by it. A refused order changes nothing; it is logged, counted and put on record with its reasons.
+
+Compiling and proving a policy takes long. It is done for one order at a time, and nothing else waits for it: an order
+that suspends overtakes it, and the policy is then refused, as its place is taken.
 
 The event loop's thread owns the state; `restore` alone runs in the sequencer's, whenever the store is opened.
 """
@@ -16,11 +19,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, TypedDict
 
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.stores import StoreReader
-from gateway.release.errors import Unavailable
+from gateway.release.errors import StepRefused, Unavailable
 from gateway.release.orders import EnactOrder, EndPosture, OrdersError, PinRoster, read_in_force, rulebook_of
 from gateway.release.rulebook import Rulebook
 from gateway.release.sequencer import Sequencer
@@ -37,7 +40,9 @@ from policy.approve import (
     Roster,
     SignedOrder,
     State,
+    confirm,
     decode,
+    glance,
     judge,
     parse_roster,
     read_orders,
@@ -50,17 +55,29 @@ log = logging.getLogger(__name__)
 REFUSED_KEPT: Final = 16
 """Refused orders that are kept for `GetPolicyStatus`: what officers may have tried since they last looked."""
 
+WAITING_POLICIES: Final = 8
+"""Policies that may be judged or wait for it; each has its files in memory, and its officers wait for an answer."""
+
 _RECORDED_CHARS: Final = 8_000
 """Characters of the reasons for a refusal that go on record: an entry has at most 65,535 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An order that was refused: when, who brought it, and everything that stood against it."""
+    """An order that was refused: when, who brought it, and what stood against it."""
 
     time: datetime
     brought_by: str
     refusals: tuple[Refusal, ...]
+
+
+class _Circumstances(TypedDict):
+    """What a judgement made now depends on beside the order and the state."""
+
+    now: datetime
+    partners: tuple[str, ...]
+    limits: OrderLimits
+    clock_trusted: bool
 
 
 class Governance:
@@ -86,6 +103,9 @@ class Governance:
         self._clock_trusted = clock_trusted
         self._sequencer: Sequencer | None = None
         self._one_at_a_time = asyncio.Lock()
+        """Held while the state moves on: for one commit, and never for a proof."""
+        self._proving = asyncio.Lock()
+        self._policies = 0
         self._under_way: set[asyncio.Task[Judgement]] = set()
         self._listeners: list[Callable[[State], None]] = []
         self._refusal_listeners: list[Callable[[Refusal], None]] = []
@@ -106,7 +126,9 @@ class Governance:
     @property
     def suspended(self) -> frozenset[str]:
         """The partners to whom nothing is released, and to whom nothing more is sent."""
-        return frozenset() if self.state is None else self.state.suspended
+        if self.state is None:
+            return frozenset(self._partners if self.record_problem else ())
+        return self.state.suspended
 
     @property
     def posture(self) -> str:
@@ -141,7 +163,7 @@ class Governance:
     def restore(self, store: StoreReader) -> Rulebook:
         """Reads the state from the store and returns what decisions are made by. Raises StoreError.
 
-        What is not believed is loud, and everything is withheld.
+        What is not believed is loud; then everything is withheld, and every partner counts as suspended.
         """
         known = None if self.state is None else self.state.bundle
         self.record_problem = ""
@@ -149,8 +171,8 @@ class Governance:
             found = read_in_force(store, self._signatory, known)
         except OrdersError as error:
             self.state, self.record_problem = None, str(error)
-            log.critical("everything is withheld: %s", error)
-            return Rulebook.none(self._partners)
+            log.critical("everything is withheld, and every partner suspended: %s", error)
+            return Rulebook.none(self._partners, self._partners)
         if found is None:
             self.state = None
             return Rulebook.none(self._partners)
@@ -164,7 +186,7 @@ class Governance:
     async def enact(self, signed: SignedOrder, files: Mapping[str, bytes], brought_by: str) -> Judgement:
         """Puts an order in force; on return it is durable, and the next decision is made by it.
 
-        Raises OrderRefused with everything that stands against it, or Unavailable.
+        Raises OrderRefused with what stands against it, or Unavailable.
         """
         # A caller who goes away half-way must not leave the state behind the store.
         task = asyncio.create_task(self._enact(signed, dict(files), brought_by))
@@ -173,34 +195,62 @@ class Governance:
         return await asyncio.shield(task)
 
     async def _enact(self, signed: SignedOrder, files: dict[str, bytes], brought_by: str) -> Judgement:
-        async with self._one_at_a_time:
-            try:
-                judgement = await self._judge(signed, files)
-            except OrderRefused as error:
-                await self._refuse(error, signed, brought_by)
-                raise
-            await self._do().do(EnactOrder(judgement, signed, files, brought_by))
-            log.warning("order %d is in force, brought by %s", judgement.order.sequence, brought_by)
-            self._move(judgement.state)
-            return judgement
+        try:
+            judgement = await self._judge(signed, files)
+            async with self._one_at_a_time:
+                judgement = confirm(
+                    judgement,
+                    self._state(),
+                    signed,
+                    now=self._now(),
+                    limits=self._limits,
+                    clock_trusted=self._clock_trusted(),
+                )
+                await self._make_durable(EnactOrder(judgement, signed, files, brought_by))
+                self._move(judgement.state)
+        except OrderRefused as error:
+            await self._refuse(error, signed, brought_by)
+            raise
+        log.warning("order %d is in force, brought by %s", judgement.order.sequence, brought_by)
+        return judgement
 
-    async def _judge(self, signed: SignedOrder, files: Mapping[str, bytes]) -> Judgement:
-        state = self.state
-        if state is None:
+    async def _make_durable(self, step: EnactOrder) -> None:
+        try:
+            await self._do().do(step)
+        except StepRefused as error:
+            remedy = "Ask for the status, and write it anew on that."
+            raise OrderRefused([Refusal(Reason.WRONG_SEQUENCE, f"Not put on record: {error}.", remedy)]) from error
+
+    def _state(self) -> State:
+        if self.state is None:
             why = self.record_problem or "No roster was ever pinned."
             raise OrderRefused([Refusal(Reason.NO_ROSTER, why, "See the gateway's log, and docs/officer.md.")])
-        # Compiling and proving take time: not in the event loop, and not where commits are made.
-        return await asyncio.to_thread(
-            judge,
-            state,
-            signed,
-            files,
-            now=self._now(),
-            partners=self._partners,
-            prover=self._prover,
-            limits=self._limits,
-            clock_trusted=self._clock_trusted(),
-        )
+        return self.state
+
+    async def _judge(self, signed: SignedOrder, files: Mapping[str, bytes]) -> Judgement:
+        if not isinstance(decode(signed.order).action, Activate):
+            return judge(self._state(), signed, files, prover=self._prover, **self._circumstances())
+        # What nobody of the roster signed for this place never waits for a proof, nor lets others wait.
+        await asyncio.to_thread(glance, self._state(), signed, files, **self._circumstances())
+        if self._policies >= WAITING_POLICIES:
+            raise Unavailable(f"{self._policies} other policies are being judged, or wait for it; try again later")
+        self._policies += 1
+        try:
+            async with self._proving:
+                # Not in the event loop, and not where commits are made.
+                return await asyncio.to_thread(
+                    judge, self._state(), signed, files, prover=self._prover, **self._circumstances()
+                )
+        finally:
+            self._policies -= 1
+
+    def _circumstances(self) -> _Circumstances:
+        return {
+            "now": self._now(),
+            "partners": self._partners,
+            "limits": self._limits,
+            "clock_trusted": self._clock_trusted(),
+        }
 
     async def _refuse(self, error: OrderRefused, signed: SignedOrder, brought_by: str) -> None:
         log.error("an order brought by %s is refused: %s", brought_by, error)

@@ -9,7 +9,8 @@ What is on disk counts for no more than what the officers signed. At every start
 3. The last of them is the one that a sealed record names: none can be taken off the end.
 4. The bundle in force is compiled from the files that are kept with its order.
 
-Where any of this fails, nothing is believed, and everything is withheld. An older copy of the whole store is believed:
+Where any of this fails, nothing is believed: everything is withheld, and every partner counts as suspended, as nobody
+knows who was. An older copy of the whole store is believed:
 see `signalfire ledger verify`, which holds the orders against the decisions ledger.
 """
 
@@ -156,8 +157,7 @@ def _recorded_events(store: StoreReader, signatory: Signatory) -> Iterator[str]:
 def rulebook_of(state: State | None, partners: Iterable[str]) -> Rulebook:
     """What decisions are made by in that state."""
     if state is None or state.bundle is None:
-        none = Rulebook.none(partners)
-        return none if state is None else replace(none, suspended=state.suspended)
+        return Rulebook.none(partners, () if state is None else state.suspended)
     # A declared posture holds until its end is on record (`EndPosture`), not until a clock says so.
     posture = state.bundle.posture if state.declared is None else state.declared.posture
     return Rulebook(state.bundle, tuple(sorted(partners)), posture, state.suspended)

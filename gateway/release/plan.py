@@ -32,11 +32,13 @@ from gateway.ledger.stores import (
     CopyRow,
     FeedRow,
     HeldRow,
+    KeptBackRow,
     LedgerId,
     LedgerRow,
     ReceivedRow,
     ReleasedRow,
     StoreReader,
+    UntoldRow,
 )
 from gateway.ledger.tiles import Edge, TileWrite, node_reader
 from gateway.release.heads import Head, Heads
@@ -271,11 +273,22 @@ class Plan:
         self.changed[origin] = replace(head, edge=edge)
         return head.id
 
-    def end(self, origin: Origin, successor: Origin) -> None:
-        """Ends a ledger: nothing more is appended to it."""
+    def end(self, origin: Origin, successor: Origin, agreed: int | None = None) -> None:
+        """Ends a ledger: nothing more is appended to it. `agreed`, of an own one: how many entries were confirmed."""
         head = self.replica(origin) or self._new_ledger(origin, replica=origin.owner != self.signatory.node)
         self.commit.ended.append((head.id, successor))
+        if agreed is not None:
+            self.commit.agreed.append((head.id, agreed))
         self.ended[origin] = successor
+
+    def kept_back(self, ledger: LedgerId, first: int, end: int) -> Collection[int]:
+        """The entries of an own ledger from `first` up to `end` that are kept back, durably or in this plan."""
+        here = (row.index for row in self.commit.kept_back if row.ledger == ledger and first <= row.index < end)
+        return {*here, *(row.index for row in self.store.kept_back(ledger, first, end))}
+
+    def keep_back(self, row: KeptBackRow) -> None:
+        """Puts on record that an entry goes as its hash alone."""
+        self.commit.kept_back.append(row)
 
     # --- records
 
@@ -373,6 +386,11 @@ class Plan:
         """Puts on record that a release no longer stands."""
         self.commit.withdrawn.append((subject.originator, subject.report_id, partner, self.now_ns))
         self._withdrawn.add((subject, partner))
+
+    def record_not_told(self, subject: Subject, partner: str) -> None:
+        """Puts on record that a durable withdrawal was kept back: the partner has still to be told."""
+        self.commit.not_told.append((subject.originator, subject.report_id, partner))
+        self.commit.untold.append(UntoldRow(subject.originator, subject.report_id, partner))
 
     def held_for(self, subject: Subject) -> Collection[str]:
         """The partners for whom a report is held."""

@@ -36,9 +36,9 @@ class Rulebook:
     suspended: frozenset[str] = frozenset()
 
     @classmethod
-    def none(cls, partners: Iterable[str]) -> Rulebook:
+    def none(cls, partners: Iterable[str], suspended: Iterable[str] = ()) -> Rulebook:
         """No policy is in force."""
-        return cls(None, tuple(sorted(partners)), Posture.ROUTINE)
+        return cls(None, tuple(sorted(partners)), Posture.ROUTINE, frozenset(suspended))
 
     @classmethod
     def load(cls, directory: Path, node: str, partners: Iterable[str]) -> Rulebook:
@@ -82,9 +82,11 @@ class Rulebook:
         assert self.policy is not None  # without a policy nothing is released
         return self.policy.carry_out(report, decision, was_released)
 
-    def in_force(self, agreement: str, now: datetime, *, clock_trusted: bool) -> bool:
-        """Whether an agreement that a release cited is in force at `now` under this policy."""
-        if self.policy is None or not clock_trusted:
-            return False
+    def lapsed(self, agreement: str, now: datetime, *, clock_trusted: bool) -> bool | None:
+        """Whether an agreement that a release cited is not in force at `now` under this policy; None: in doubt."""
+        if self.policy is None:
+            return None
         found = self.policy.agreements.get(agreement)
-        return found is not None and found.from_ <= now < found.until
+        if found is None:
+            return True
+        return not found.from_ <= now < found.until if clock_trusted else None

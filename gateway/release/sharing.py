@@ -176,12 +176,17 @@ def withdraw(plan: Plan, subjects: Iterable[Subject]) -> dict[str, int]:
                 if not can_be_told(plan, partner):
                     kept_back[partner] = kept_back.get(partner, 0) + 1
     for partner, count in kept_back.items():
-        why = "is suspended" if partner in plan.rulebook.suspended else "has no trust bundle in force"
-        what = "a report" if count == 1 else f"{count} reports"
-        verb = "stands" if count == 1 else "stand"
-        detail = f"{partner} {why} and is not told yet that {what} that it was released no longer {verb}"
-        plan.record_event("withdrawals-kept-back", detail)
+        record_untold(plan, partner, count)
     return told
+
+
+def record_untold(plan: Plan, partner: str, count: int) -> None:
+    """Puts on record that a partner who cannot be told believes `count` reports that no longer stand."""
+    why = "is suspended" if partner in plan.rulebook.suspended else "has no trust bundle in force"
+    what = "a report" if count == 1 else f"{count} reports"
+    verb = "stands" if count == 1 else "stand"
+    detail = f"{partner} {why} and is not told yet that {what} that it was released no longer {verb}"
+    plan.record_event("withdrawals-kept-back", detail)
 
 
 def can_be_told(plan: Plan, partner: str) -> bool:

@@ -192,6 +192,7 @@ class Succeed:
 
     The recipient follows the successor alone. What the ledger that ends holds above its last receipt, this very commit
     included, is therefore sealed into the successor again, in its order; a recipient that has it delivers it once.
+    What was kept back of it stays so (`gateway.release.keeping`).
     """
 
     origin: Origin
@@ -212,14 +213,15 @@ class Succeed:
         if receipt is not None:
             checkpoint = Checkpoint.parse(Note.parse(receipt.note).text)
             agreed.agreed_size, agreed.agreed_root = checkpoint.size, checkpoint.root
-        unconfirmed, lost = _unconfirmed(plan, current)
+        confirmed = _confirmed(plan, current)
+        unconfirmed, lost = _unconfirmed(plan, current, confirmed)
         # A store from before a succession may not know the generation that its partner holds: all up to it have ended.
         ending = current
         while ending.generation < self.origin.generation:
-            plan.end(ending, ending.successor())
-            ending = ending.successor()
+            plan.end(ending, ending.successor(), confirmed)
+            ending, confirmed = ending.successor(), 0
         successor = self.origin.successor()
-        plan.end(self.origin, successor)
+        plan.end(self.origin, successor, confirmed)
         writer = plan.writer_of(successor)
         writer.append(ledger_pb2.EntryContent(succession=agreed).SerializeToString())
         for ledger, index, content in unconfirmed:
@@ -238,15 +240,25 @@ class Succeed:
         return successor
 
 
-def _unconfirmed(plan: Plan, origin: Origin) -> tuple[list[tuple[LedgerId, int, ledger_pb2.EntryContent]], int]:
-    """The reports and withdrawals of an own ledger above its last receipt, durable or in this plan, in order and with
-    their places; and how many entries there do not open, which must not keep the successor from opening.
+def _confirmed(plan: Plan, origin: Origin) -> int:
+    """The size of an own ledger's last receipt."""
+    head = plan.heads.get(origin)
+    receipt = None if head is None else plan.store.cosignature(head.id, CosignatureKind.RECEIPT)
+    return 0 if receipt is None else receipt.size
+
+
+def _unconfirmed(
+    plan: Plan, origin: Origin, position: int
+) -> tuple[list[tuple[LedgerId, int, ledger_pb2.EntryContent]], int]:
+    """The reports and withdrawals of an own ledger from `position`, its last receipt, on, durable or in this plan, in
+    order and with their places, without those that are kept back; and how many entries there do not open, which must
+    not keep the successor from opening.
     """
     if plan.replica(origin) is None:
         return [], 0
     writer = plan.writer_of(origin)
     ledger, size = writer.head.id, writer.head.edge.size
-    receipt = plan.store.cosignature(ledger, CosignatureKind.RECEIPT)
+    kept_back = plan.kept_back(ledger, position, size)
     opener = Opener(plan.signatory.node, plan.signatory.sealing)
 
     def fetch(index: int) -> bytes:
@@ -254,7 +266,6 @@ def _unconfirmed(plan: Plan, origin: Origin) -> tuple[list[tuple[LedgerId, int, 
 
     found: list[tuple[LedgerId, int, ledger_pb2.EntryContent]] = []
     lost = 0
-    position = 0 if receipt is None else receipt.size
     while position < writer.next_index:
         if position < size:
             # Whole segments, for each holds many entries. A receipt is for the end of one.
@@ -264,6 +275,8 @@ def _unconfirmed(plan: Plan, origin: Origin) -> tuple[list[tuple[LedgerId, int, 
         else:
             entries = writer.entries
         for index, entry in enumerate(entries, position):
+            if index in kept_back:
+                continue
             try:
                 content = opener.content(origin, index, entry, fetch) if entry else None
             except SealError:

@@ -26,12 +26,13 @@ class ReportLimits:
     it is believed; a release must also fit a ledger entry, which is at most 65,535 bytes."""
 
     max_ahead: timedelta = timedelta(seconds=5)
-    """How far a report time may lie ahead of this gateway's clock. Synchronised clocks differ by milliseconds;
-    beyond this one of the two clocks is wrong and no time in the report can be believed."""
+    """How far a report time may lie ahead of this gateway's clock at the C2 door. Synchronised clocks differ by
+    milliseconds; beyond this one of the two clocks is wrong and no time in the report can be believed. The system
+    sends a report again; a partner's ledger does not, so there nothing is refused for it."""
 
     flag_offset: timedelta = timedelta(seconds=1)
-    """Beyond how far ahead a report time is taken but flagged, at most `max_ahead`. The warning is still good; the
-    clock that it was read from wants looking at."""
+    """Beyond how far ahead a report time is flagged where it is taken, at most `max_ahead`. The warning is still good;
+    the clock that it was read from wants looking at."""
 
     max_age: timedelta = timedelta(hours=1)
     """How old a report time may be at the C2 door. A warning is worth minutes, and a system that sends older ones

@@ -15,7 +15,7 @@ and ``refusals``, the errors.
 from __future__ import annotations
 
 from policy.approve.armour import read_orders, write_orders
-from policy.approve.judge import Judgement, OrderLimits, Prover, judge, replay
+from policy.approve.judge import Judgement, OrderLimits, Prover, confirm, glance, judge, replay
 from policy.approve.order import (
     Activate,
     DeclarePosture,
@@ -55,11 +55,13 @@ __all__ = [
     "Suspend",
     "Suspension",
     "Thresholds",
+    "confirm",
     "decode",
     "default_thresholds",
     "describe",
     "effect",
     "encode",
+    "glance",
     "judge",
     "missing",
     "parse_officer",

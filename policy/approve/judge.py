@@ -1,41 +1,51 @@
 """Whether an order may be put in force. The trusted core of approval: no I/O, no clock.
 
-``judge`` finds everything that stands against an order, in order:
+``judge`` finds what stands against an order, in three steps. Each tells everything that it finds, and the next is taken
+only where it found nothing: compiling and proving take time, and whoever opens the gateway's door must not have it.
+
+What the order says (``glance``):
 
 1.  The order is one (``policy.approve.order``), and it is this node's.
 2.  It is exactly the next in the sequence, and names the order in force as the one before it. So none is ever put in
     force twice, none is left out, and no clock has a say in what replaces what: the state never goes back.
-3.  It is not stale: ``expires`` is later than now, and later than the moment at which the last order was put in force
-    (a clock that jumped back does not make it fresh). ``issued`` is at most ``max_ahead`` ahead of now, and it stays
-    good for no longer than ``max_validity``. While the node does not trust its clock, it takes suspensions alone.
-4.  Every signature is of an officer whom the roster in force names, with the key that it names, and holds over the
-    order. One signature that does not refuses the order, whoever else signed it; so do two of one officer. What a
-    certificate says of its holder does not count.
-5.  A bundle that is activated is the one whose digest was signed, compiles, and is this node's. The files of any other
-    order are none.
+3.  It is not stale: ``expires`` is later than now, and later than the moment at which the last order other than a
+    suspension was put in force (a clock that jumped back does not make it fresh). ``issued`` is at most ``max_ahead``
+    ahead of now, and it stays good for no longer than ``max_validity``. While the node does not trust its clock, it
+    takes suspensions alone.
+4.  It has no more signatures than the roster in force has officers. Every one is of an officer whom that roster names,
+    with the key that it names, and holds over the order. One signature that does not refuses the order, whoever else
+    signed it; so do two of one officer. What a certificate says of its holder does not count.
+5.  The files are those of the bundle whose digest was signed; those of an order that activates nothing are none.
 6.  A partner who is suspended is one whom the node has, and is not suspended already; one who is resumed is suspended.
     A posture is not over already. A roster can govern (``Roster.faults``).
-7.  Where nothing of all this stands against it: every invariant of the bundle is proved of it.
-8.  As many officers signed as it takes:
+7.  No fewer officers signed than any order takes that does this.
+
+What its bundle says, and what is proved of it:
+
+8.  The bundle that it activates compiles, and is this node's.
+9.  Every invariant of the bundle is proved of it. All proofs for one order have ``max_proof`` together: what is not
+    proved by then is not proved.
+10. As many officers signed as it takes. It is proved only for as many as it takes if the proof succeeds:
 
     - suspending takes ``tighten``;
     - activating a bundle takes ``remove_invariant`` where an invariant of the one in force is removed or weakened
       (``policy.invariants_kept``), or cannot be known because this software cannot read that bundle; else
-      ``tighten`` where it declares the same posture and is *proved* to release nothing that the one in force does not;
+      ``tighten`` where it declares the same posture and is *proved* to loosen nothing (``policy.prove.comparison``);
       else ``loosen``, and so does the first;
     - a roster takes ``loosen``, and ``remove_invariant`` where it lowers that threshold;
     - resuming a partner and declaring a posture take ``loosen``: rules may depend on a posture either way.
 
-``replay`` puts an order in force again that a node has kept: rules 1, 2, 4 and 8 are applied anew, but times are
-those of then, and how many signatures an activation took is what was found (and proved) then.
+``confirm`` applies rules 1 to 3 again when the order is put in force: others may have been, meanwhile. ``replay`` puts
+an order in force again that a node has kept: rules 1, 2, 4 and 10 are applied anew, but times are those of then, and
+how many signatures an activation took is what was found (and proved) then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Protocol
 
 from policy.approve.order import (
     Activate,
@@ -56,12 +66,12 @@ from policy.errors import PolicyError, did_you_mean
 from policy.invariants_kept import removed_or_weakened
 from policy.limits import DEFAULT_LIMITS, Limits
 
-_SHOWN_PROBLEMS: Final = 20
-"""Problems of a bundle that an answer names; `signalfire policy check` gives all of them."""
-
 
 class Prover(Protocol):
     """What is proved of bundles, for all valid reports."""
+
+    def within(self, time: timedelta) -> Prover:
+        """The same, with so much time from now on for everything together."""
 
     def unproved(self, bundle: Bundle) -> Sequence[str]:
         """The invariants of ``bundle`` that are not proved of it, each with why; empty: all of them are."""
@@ -80,6 +90,10 @@ class OrderLimits:
 
     max_validity: timedelta = timedelta(days=31)
     """From ``issued`` to ``expires``, at most: an order that was signed and then laid aside must not lie in wait."""
+
+    max_proof: timedelta = timedelta(seconds=120)
+    """For all proofs about the bundle that it activates: those of an ordinary policy take a second, and officers wait
+    for the answer. What is not proved by then is not proved."""
 
     policy: Limits = DEFAULT_LIMITS
     """Limits of the bundle that it activates."""
@@ -108,22 +122,47 @@ def judge(
     clock_trusted: bool = True,
 ) -> Judgement:
     """The order as it would be put in force after ``state``. ``files`` are those of the bundle that it activates,
-    ``partners`` those of the node's configuration. Raises OrderRefused with everything that stands against it."""
-    order = decode(signed.order)
-    case = _Case(state, signed, order)
+    ``partners`` those of the node's configuration. Raises OrderRefused with what stands against it."""
+    case = _glance(state, signed, files, now, partners, limits, clock_trusted=clock_trusted)
+    bundle = None
+    needed, finding = case.least()
+    if isinstance(case.order.action, Activate):
+        bundle = case.bundle(files, limits.policy)
+        needed, finding = case.activating(bundle, prover.within(limits.max_proof))
+    return Judgement(case.order, state.after(signed, case.order, now, bundle), needed, finding)
+
+
+def glance(
+    state: State,
+    signed: SignedOrder,
+    files: Mapping[str, bytes],
+    *,
+    now: datetime,
+    partners: Collection[str],
+    limits: OrderLimits,
+    clock_trusted: bool = True,
+) -> None:
+    """What the order says, and whether so many signed that it is worth more (rules 1 to 7). Takes milliseconds. Raises
+    OrderRefused."""
+    _glance(state, signed, files, now, partners, limits, clock_trusted=clock_trusted)
+
+
+def confirm(
+    judgement: Judgement,
+    state: State,
+    signed: SignedOrder,
+    *,
+    now: datetime,
+    limits: OrderLimits,
+    clock_trusted: bool = True,
+) -> Judgement:
+    """The judgement at ``now``, of the state then in force: while it was made, time passed, and others may have been
+    put in force. Raises OrderRefused."""
+    case = _Case(state, signed, judgement.order)
     case.place()
     case.times(now, limits, clock_trusted=clock_trusted)
-    case.signatures()
-    bundle = case.bundle(files, limits.policy)
-    case.sense(now, partners)
-    if not case.refusals and bundle is not None:
-        for invariant in prover.unproved(bundle):
-            case.refuse(Reason.NOT_PROVED, f"Not proved of the bundle: {invariant}.", "Mend the rules; see `prove`.")
-    needed, finding = case.needed(bundle, prover)
-    case.count(needed, finding)
-    if case.refusals:
-        raise OrderRefused(case.refusals)
-    return Judgement(order, state.after(signed, order, now, bundle), needed, finding)
+    case.settle()
+    return replace(judgement, state=state.after(signed, judgement.order, now, judgement.state.bundle))
 
 
 def replay(state: State, signed: SignedOrder, bundle: Bundle | None, *, enacted: datetime, needed: int) -> State:
@@ -142,12 +181,32 @@ def replay(state: State, signed: SignedOrder, bundle: Bundle | None, *, enacted:
                 case.refuse(Reason.TOO_FEW_SIGNATURES, f"It is on record as taking {needed} signatures.", "")
             case.count(max(needed, levels.loosen if state.activated is None else needed), "it did so then")
         case _:
-            case.count(*case.needed(None, None))
+            case.count(*case.least())
     if isinstance(order.action, ReplaceRoster):
         case.roster(order.action)
-    if case.refusals:
-        raise OrderRefused(case.refusals)
+    case.settle()
     return state.after(signed, order, enacted, bundle)
+
+
+def _glance(
+    state: State,
+    signed: SignedOrder,
+    files: Mapping[str, bytes],
+    now: datetime,
+    partners: Collection[str],
+    limits: OrderLimits,
+    *,
+    clock_trusted: bool,
+) -> _Case:
+    case = _Case(state, signed, decode(signed.order))
+    case.place()
+    case.times(now, limits, clock_trusted=clock_trusted)
+    case.signatures()
+    case.files(files)
+    case.sense(now, partners)
+    case.count(*case.least())
+    case.settle()
+    return case
 
 
 @dataclass(slots=True)
@@ -162,6 +221,11 @@ class _Case:
 
     def refuse(self, reason: Reason, what: str, remedy: str) -> None:
         self.refusals.append(Refusal(reason, what, remedy))
+
+    def settle(self) -> None:
+        """Raises OrderRefused where anything was found."""
+        if self.refusals:
+            raise OrderRefused(self.refusals)
 
     def place(self) -> None:
         order, state = self.order, self.state
@@ -208,6 +272,10 @@ class _Case:
         roster, seen = self.state.roster, set[str]()
         if not self.signed.signatures:
             self.refuse(Reason.UNSIGNED, "Nobody signed the order.", "Sign it with `signalfire policy sign --order`.")
+        if len(self.signed.signatures) > len(roster.officers):
+            what = f"The order has more signatures than the roster in force has officers ({len(roster.officers)})."
+            self.refuse(Reason.TOO_MANY_SIGNATURES, what, "Take out those that are not of its officers.")
+            return
         for signature in self.signed.signatures:
             name = signature.officer[:64]
             if name in seen:
@@ -233,13 +301,13 @@ class _Case:
             else:
                 self.signers.add(officer.name)
 
-    def bundle(self, files: Mapping[str, bytes], limits: Limits) -> Bundle | None:
+    def files(self, files: Mapping[str, bytes]) -> None:
         if not isinstance(self.order.action, Activate):
             if files:
                 self.refuse(
                     Reason.ALTERED, "Files came with an order that activates nothing.", "Bring the order alone."
                 )
-            return None
+            return
         digest = digest_of(files)
         if digest != self.order.action.bundle:
             self.refuse(
@@ -248,18 +316,17 @@ class _Case:
                 f" {digest.hex()[:16]}.",
                 "Bring the files as they were signed, or have these signed.",
             )
+
+    def bundle(self, files: Mapping[str, bytes], limits: Limits) -> Bundle:
+        """The bundle that is activated (rule 8)."""
         try:
             bundle = compile_bundle(files, limits)
         except PolicyError as error:
-            for problem in error.problems[:_SHOWN_PROBLEMS]:
-                self.refuse(Reason.DOES_NOT_COMPILE, str(problem), "")
-            if (more := len(error.problems) - _SHOWN_PROBLEMS) > 0:
-                self.refuse(Reason.DOES_NOT_COMPILE, f"And {more} more.", "See `signalfire policy check`.")
-            return None
+            raise OrderRefused(Refusal(Reason.DOES_NOT_COMPILE, str(each), "") for each in error.problems) from error
         if bundle.node != self.state.node:
             what = f"The policy is that of {bundle.node}, and this is {self.state.node}."
             self.refuse(Reason.WRONG_NODE, what, "Bring the policy of this node.")
-            return None
+        self.settle()
         return bundle
 
     def sense(self, now: datetime, partners: Collection[str]) -> None:
@@ -286,8 +353,8 @@ class _Case:
         for fault in replacement.roster.faults():
             self.refuse(Reason.UNFIT_ROSTER, fault, "Mend the roster, and write the order anew.")
 
-    def needed(self, bundle: Bundle | None, prover: Prover | None) -> tuple[int, str]:
-        """How many officers it takes, and why."""
+    def least(self) -> tuple[int, str]:
+        """How many officers it takes, and why; of an activation, how many it takes whatever the bundle says."""
         levels = self.state.roster.thresholds
         match self.order.action:
             case Suspend():
@@ -300,29 +367,45 @@ class _Case:
                 if roster.thresholds.remove_invariant < levels.remove_invariant:
                     return levels.remove_invariant, "it lowers what removing an invariant takes"
                 return levels.loosen, "it says who may loosen"
+            case Activate() if self.state.activated is None:
+                return levels.loosen, "it is the first policy"
+            case Activate() if self.state.bundle is None:
+                why = "the bundle in force cannot be read, so its invariants are not known"
+                return levels.remove_invariant, why
             case Activate():
-                return self._needed_to_activate(bundle, prover)
+                return levels.tighten, "no policy is put in force by fewer"
 
-    def _needed_to_activate(self, bundle: Bundle | None, prover: Prover | None) -> tuple[int, str]:
+    def activating(self, bundle: Bundle, prover: Prover) -> tuple[int, str]:
+        """Proves what it takes (rule 9), and says how many officers that takes, and why (rule 10)."""
+        (needed, finding), may_tighten = self._without_proof(bundle)
+        # A proof takes time: none is made where it cannot help.
+        if len(self.signers) < needed and not may_tighten:
+            self.count(needed, finding)
+            self.settle()
+        for invariant in prover.unproved(bundle):
+            self.refuse(Reason.NOT_PROVED, f"Not proved of the bundle: {invariant}.", "Mend the rules; see `prove`.")
+        self.settle()
+        before = self.state.bundle
+        if len(self.signers) < needed and before is not None:
+            if not (why := prover.loosening(before, bundle)):
+                levels = self.state.roster.thresholds
+                return levels.tighten, "it is proved to release nothing that the policy in force does not"
+            self.count(needed, f"it is not proved to release nothing new: {why}")
+            self.settle()
+        return needed, finding
+
+    def _without_proof(self, bundle: Bundle) -> tuple[tuple[int, str], bool]:
+        """How many officers it takes where nothing more is proved, and why; and whether a proof can make it fewer."""
         levels, before = self.state.roster.thresholds, self.state.bundle
-        if self.state.activated is None:
-            return levels.loosen, "it is the first policy"
         if before is None:
-            return levels.remove_invariant, "the bundle in force cannot be read, so its invariants are not known"
-        if bundle is None:
-            return levels.loosen, "it may loosen"
+            return self.least(), False
         removed = removed_or_weakened(before, bundle)
         if removed:
-            return levels.remove_invariant, f"it removes or weakens the invariant {', '.join(removed)}"
+            why = f"it removes or weakens the invariant {', '.join(removed)}"
+            return (levels.remove_invariant, why), False
         if bundle.posture is not before.posture:
-            return levels.loosen, f"it changes the bundle's own posture to {bundle.posture}"
-        # A proof takes time: it is made only where it decides, and for what officers of the roster have signed.
-        if self.refusals or prover is None or len(self.signers) >= levels.loosen:
-            return levels.loosen, "it may loosen"
-        why = prover.loosening(before, bundle)
-        if why:
-            return levels.loosen, f"it is not proved to release nothing new: {why}"
-        return levels.tighten, "it is proved to release nothing that the policy in force does not"
+            return (levels.loosen, f"it changes the bundle's own posture to {bundle.posture}"), False
+        return (levels.loosen, "it may loosen"), True
 
     def count(self, needed: int, finding: str) -> None:
         count = len(self.signers)

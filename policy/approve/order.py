@@ -28,7 +28,7 @@ from nacl.signing import SigningKey, VerifyKey
 from signalfire.v1 import officer_pb2
 
 from policy.approve.refusals import OrderRefused, Reason, Refusal
-from policy.approve.roster import Officer, Roster
+from policy.approve.roster import MAX_OFFICERS, Officer, Roster
 from policy.vocabulary import Posture
 
 SIGNED_CONTEXT: Final = b"signalfire/officer-order/v1\0"
@@ -133,8 +133,10 @@ class SignedOrder:
 
     @classmethod
     def of(cls, message: officer_pb2.SignedOrder) -> SignedOrder:
-        """The signed order in a message."""
-        signatures = (Signature(each.officer, each.key_id, each.signature) for each in message.signatures)
+        """The signed order in a message. Of more signatures than any roster has officers one more than that is read,
+        which no roster takes."""
+        read = message.signatures[: MAX_OFFICERS + 1]
+        signatures = (Signature(each.officer, each.key_id, each.signature) for each in read)
         return cls(message.order, tuple(signatures))
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Final
 
 from policy import prove
 from policy.bundle import Bundle
 from policy.prove import Loosening, ProofSettings, Status, Verdict
-from policy.prove.verdict import DEFAULT_SETTINGS
+from policy.prove.verdict import DEFAULT_SETTINGS, TimedSettings
 
 _SHOWN: Final = 5
 """Loosenings that an answer names; `signalfire policy diff` gives all of them."""
@@ -19,7 +20,15 @@ _SHOWN: Final = 5
 class Proofs:
     """Proves with z3, for all valid reports (``policy.approve.judge.Prover``)."""
 
+    clock: Callable[[], float]
+    """Seconds of a clock that only goes forward, such as ``time.monotonic``."""
     settings: ProofSettings = DEFAULT_SETTINGS
+
+    def within(self, time: timedelta) -> Proofs:
+        """The same, with so much time from now on for everything together. What is not proved by then is undecided."""
+        end, own = self.clock() + time.total_seconds(), self.settings
+        limits = TimedSettings(own.timeout_ms, own.seed, own.models, own.pin_ms, lambda: end - self.clock())
+        return replace(self, settings=limits)
 
     def unproved(self, bundle: Bundle) -> Sequence[str]:
         """The invariants that are not proved, each with the partner and the rule that stand against it."""
@@ -43,5 +52,7 @@ def _unproved(verdict: Verdict) -> str:
 
 
 def _loosens(found: Loosening) -> str:
+    if not found.partner:
+        return f"it {found.looser} ({found.subject})"
     rule = f' (rule "{found.rule}")' if found.rule else ""
     return f"{found.partner}: {found.looser}{rule}, {found.status}"

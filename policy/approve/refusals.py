@@ -7,10 +7,17 @@ ReleasePolicyError
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Final
 
 from policy.errors import ReleasePolicyError
+
+MAX_REFUSALS: Final = 32
+"""Refusals of one order that are told: the rest is counted. An order is short, and can have thousands of faults."""
+
+MAX_WHAT: Final = 1_000
+"""Characters of one refusal: what stands against an order may be quoted from it."""
 
 
 class Reason(StrEnum):
@@ -36,6 +43,8 @@ class Reason(StrEnum):
     """A signature does not hold over it: the order was altered, or the signature is another's."""
     SIGNED_TWICE = "signed_twice"
     """One officer signed it more than once."""
+    TOO_MANY_SIGNATURES = "too_many_signatures"
+    """More signatures are on it than the roster has officers."""
     UNSIGNED = "unsigned"
     """Nobody signed it."""
     TOO_FEW_SIGNATURES = "too_few_signatures"
@@ -73,8 +82,15 @@ class Refusal:
 
 
 class OrderRefused(ReleasePolicyError):
-    """An order is not put in force. ``refusals`` holds everything that stands against it."""
+    """An order is not put in force. ``refusals`` holds what stands against it: everything, up to MAX_REFUSALS."""
 
     def __init__(self, refusals: Iterable[Refusal]) -> None:
-        self.refusals: tuple[Refusal, ...] = tuple(refusals)
+        found = [replace(each, what=_shortened(each.what)) for each in refusals]
+        if (more := len(found) - MAX_REFUSALS) > 0:
+            found[MAX_REFUSALS:] = [Refusal(found[MAX_REFUSALS].reason, f"And {more} more.", "Mend these first.")]
+        self.refusals: tuple[Refusal, ...] = tuple(found)
         super().__init__("\n".join(map(str, self.refusals)))
+
+
+def _shortened(what: str) -> str:
+    return what if len(what) <= MAX_WHAT else f"{what[:MAX_WHAT]} ..."

@@ -48,7 +48,9 @@ _NOBODY: Final[Mapping[str, Suspension]] = MappingProxyType({})
 class State:
     """What is in force at a node after its order number ``sequence``; 0: none, and everything is withheld.
 
-    ``last`` is what the next order names as the one before it. ``enacted`` is when the last order was put in force.
+    ``last`` is what the next order names as the one before it. ``enacted`` is when the last order was put in force that
+    was no suspension: suspensions are taken by a clock that is not trusted too, and must not make it the measure of
+    what comes later.
     ``activated`` is the digest of the bundle in force, and ``bundle`` that bundle; where only the digest is there, the
     bundle is one that this software cannot read, and everything is withheld.
     """
@@ -91,7 +93,8 @@ class State:
 
     def after(self, signed: SignedOrder, order: Order, enacted: datetime, bundle: Bundle | None) -> State:
         """The state once this order is in force; ``bundle`` is the one that it activates, if it does."""
-        moved = replace(self, sequence=order.sequence, last=signed.digest, enacted=enacted)
+        measured = self.enacted if isinstance(order.action, Suspend) else enacted
+        moved = replace(self, sequence=order.sequence, last=signed.digest, enacted=measured)
         return _acted(moved, order.action, bundle)
 
 

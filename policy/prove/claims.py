@@ -39,8 +39,11 @@ def prove(bundle: Bundle, settings_: ProofSettings) -> tuple[Verdict, ...]:
                 for invariant in open_claims:
                     if verdicts[invariant.name, partner].status is Status.REFUTED or not _about(invariant, setting):
                         continue
-                    deciding = deciding or Deciding(bundle, subject)
-                    found = _claim(bundle, invariant, deciding, settings_)
+                    if settings_.left_ms():
+                        deciding = deciding or Deciding(bundle, subject)
+                        found = _claim(bundle, invariant, deciding, settings_)
+                    else:
+                        found = Verdict(invariant.name, partner, Status.UNDECIDED, kind=setting.kind)
                     if _ORDER.index(found.status) > _ORDER.index(verdicts[invariant.name, partner].status):
                         verdicts[invariant.name, partner] = found
         return tuple(verdicts.values())

@@ -4,14 +4,24 @@ Nothing is looser where all of this is proved for every valid report, posture an
 
 1. What NEW releases, OLD released: also under the posture that each bundle starts in.
 2. For every pair of an OLD and a NEW rule that can decide about the same report, NEW's sends no field that OLD's did
-   not, obliges at least as much (``obligations.at_least_as_coarse``), and holds at least as long. Where a rule is
-   looser in itself, it is shown that the two never decide about one report.
-3. Every invariant of OLD is implied by one of NEW.
+   not, obliges at least as much (``obligations.at_least_as_coarse``), and holds exactly as long: a hold moves the
+   moment at which the report is decided again, by the posture, the date and the rules of then, so that a longer one
+   can release what a shorter one does not. Where a rule is looser in itself, it is shown that the two never decide
+   about one report.
+3. What NEW puts on record of a release, OLD stood for: its rule by name, that rule's reason, and the agreement that it
+   cites. Another rule may decide than in OLD, if OLD had it under the same name, with the same reason and agreement,
+   and it released the same report there. What is recorded where nothing goes is not compared.
+4. Every agreement of NEW, cited or not, is one of OLD with the same title, basis, parties and kinds, and is in force on
+   no day on which that was not. What was released under an agreement and is not sent yet goes while an agreement of
+   that name is in force, whether any rule cites it still or not; and one that OLD does not have may have lapsed before.
+5. Every invariant of OLD is implied by one of NEW.
 
-Areas, lists of countries, agreements and equivalences are compared by what they come to in the rules, whatever their
-names. An obligation of OLD that cannot be met withheld the report; where NEW obliges otherwise nothing is known of
-that, and so it is told as a loosening that is not confirmed. Not reckoned with is that all conditions of a partner
-together can ask for more iterations than the evaluator allows, which withholds.
+Areas, lists of countries and equivalences have no effect but in rules and invariants, and are compared by what they
+come to there, whatever their names. So do partners: one without rules gets what one without a file does. Cases decide
+nothing. An obligation of OLD that cannot be met withheld the report; where NEW obliges otherwise, or on other fields,
+nothing is known of that, nor of what the obligation had cleared and no longer does, and so it is told as a loosening
+that is not confirmed. Not reckoned with is that all conditions of a partner together can ask for more iterations than
+the evaluator allows, which withholds.
 """
 
 from __future__ import annotations
@@ -23,7 +33,8 @@ import z3
 
 from policy.bundle import Bundle
 from policy.checked import Expr
-from policy.decide import CompiledRule, PartnerPolicy
+from policy.decide import CompiledRule, Decision, Finding, PartnerPolicy
+from policy.document import Agreement
 from policy.invariants_kept import removed_or_weakened
 from policy.obligations import at_least_as_coarse, changes
 from policy.prove import replay
@@ -39,18 +50,44 @@ from policy.vocabulary import Effect, Kind, Posture
 def loosens(
     old: Bundle, new: Bundle, partners: Collection[str] | None, settings_: ProofSettings
 ) -> tuple[Loosening, ...]:
-    """Everything that NEW gives to these partners (None: all) and OLD did not; each rule, or pair of rules, once."""
+    """Everything that NEW gives to these partners (None: all) and OLD did not; each rule, or pair of rules, once.
+
+    Agreements are compared whichever partners are asked for, invariants only for all of them.
+    """
     if old.node != new.node:
         return (Loosening("", Looser.NODE, Status.REFUTED, subject=new.node),)
-    found: list[Loosening] = []
+    found = [
+        Loosening("", Looser.AGREEMENT, Status.REFUTED, subject=name)
+        for name, agreement in sorted(new.agreements.items())
+        if not _within(agreement, old.agreements.get(name))
+    ]
     with LOCK:
         for partner in sorted(new.partners if partners is None else partners):
-            found += _Comparison(old, new, partner, settings_).loosenings()
+            if settings_.left_ms():
+                found += _Comparison(old, new, partner, settings_).loosenings()
+            else:
+                found.append(Loosening(partner, Looser.RELEASED, Status.UNDECIDED))
     if partners is None:
         found += [
             Loosening("", Looser.INVARIANT, Status.REFUTED, subject=name) for name in removed_or_weakened(old, new)
         ]
     return tuple(found)
+
+
+def _within(new: Agreement, old: Agreement | None) -> bool:
+    """Whether an agreement binds whom it bound, to the same, on no other days."""
+    if old is None or new.from_ < old.from_ or new.until > old.until:
+        return False
+    return _terms(new) == _terms(old)
+
+
+def _terms(agreement: Agreement) -> tuple[object, ...]:
+    return (agreement.title, agreement.basis, frozenset(agreement.parties), frozenset(agreement.kinds))
+
+
+def _record(rule: CompiledRule) -> tuple[str, str, str]:
+    """What is put on record of a release by the rule."""
+    return (rule.name, rule.reason, rule.term.name if rule.term else "")
 
 
 def _structure(bundle: Bundle, kind: Kind, tree: Expr) -> str:
@@ -91,7 +128,7 @@ class _Comparison:
         yield from self.found.values()
 
     def _same(self, before: PartnerPolicy | None, after: PartnerPolicy | None) -> bool:
-        """Whether nothing of what is released depends on anything that differs."""
+        """Whether nothing of what is released and recorded depends on anything that differs."""
         if after is None or not after.rules:
             return True
         if before is None or self.old.equivalences != self.new.equivalences:
@@ -103,12 +140,12 @@ class _Comparison:
     @staticmethod
     def _rule(bundle: Bundle, rule: CompiledRule) -> tuple[object, ...]:
         condition = None if rule.condition is None else _structure(bundle, rule.kinds[0], rule.condition.tree)
-        term = None if rule.term is None else (rule.term.starts, rule.term.ends)
         about = (rule.kinds, rule.traffic_classes, rule.posture, rule.originators)
-        return (rule.effect, about, condition, rule.ceiling, term, dict(rule.fields), rule.hold, rule.obligations)
+        sent = (rule.ceiling, rule.term, dict(rule.fields), rule.hold, rule.obligations)
+        return (rule.effect, about, condition, *sent, _record(rule) if rule.effect is Effect.RELEASE else None)
 
     def compare(self, setting: Setting, before: Posture | None, after: Posture | None) -> None:
-        """Rules 1 and 2 in one setting; with postures, where each bundle starts in its own."""
+        """Rules 1 to 3 in one setting; with postures, where each bundle starts in its own."""
         subject = Subject(setting)
         if after is not None:
             subject.constraints.append(subject.posture == text(after))
@@ -117,6 +154,10 @@ class _Comparison:
         undecided = no(some(rule.decides for rule in gave))
         unmet = some(every([rule.decides, old.fails(rule.rule)]) for rule in gave)
         for rule in _releasing(new):
+            if not self.settings.left_ms():
+                late = Loosening(self.partner, Looser.RELEASED, Status.UNDECIDED, rule.rule.name, kind=setting.kind)
+                self.found.setdefault((Looser.RELEASED, rule.rule.name, ""), late)
+                continue
             gives = every([rule.decides, no(new.fails(rule.rule))])
             looser = _Pair(Looser.RELEASED, rule, None, "")
             self.ask(setting, subject, every([gives, undecided]), looser, before)
@@ -125,6 +166,10 @@ class _Comparison:
                     sends = new.sends_any(rule.rule, named) if how is Looser.FIELDS else TRUE
                     pair = _Pair(how, rule, other, ", ".join(named))
                     self.ask(setting, subject, every([gives, other.decides, sends]), pair, before)
+                if _record(rule.rule) != _record(other.rule):
+                    stood = some(each.releases for each in gave if _record(each.rule) == _record(rule.rule))
+                    pair = _Pair(Looser.RECORD, rule, other, "")
+                    self.ask(setting, subject, every([gives, other.decides, no(stood)]), pair, before)
             # That OLD could not meet an obligation is told only of a rule that is not found to be looser anyway.
             if not any(name == rule.rule.name for _, name, _ in self.found):
                 self.ask(setting, subject, every([gives, unmet]), looser, before)
@@ -164,9 +209,17 @@ class _Comparison:
                     replay.holds_value(given[1], path) and not replay.holds_value(gave[1], path) for path in named
                 ):
                     return ""
+            if pair.looser is Looser.RECORD and _stood(self.old.partners[self.partner], pair.new.rule, gave[0]):
+                return ""
             return given[0].rule
 
         return confirmed
+
+
+def _stood(old: PartnerPolicy, rule: CompiledRule, decision: Decision) -> bool:
+    """Whether a decision by OLD found that its own rule of this record releases the report too."""
+    same = {each.name for each in old.rules if _record(each) == _record(rule)}
+    return any(trace.rule in same and trace.finding is Finding.RELEASES for trace in decision.traces)
 
 
 def _releasing(deciding: Deciding) -> list[Rule]:
@@ -181,5 +234,5 @@ def _looser(kind: Kind, new: CompiledRule, old: CompiledRule) -> Iterator[tuple[
     touched = {*changes(old.obligations, kind, fields), *changes(new.obligations, kind, fields)}
     if touched and not at_least_as_coarse(new.obligations, old.obligations):
         yield Looser.OBLIGATIONS, tuple(path for path in fields if path in touched)
-    if new.hold < old.hold:
+    if new.hold != old.hold:
         yield Looser.HOLD, ()

@@ -50,17 +50,18 @@ def applicable(policy: PartnerPolicy | None, kind: Kind, traffic_class: TrafficC
     return [
         place
         for place, rule in enumerate(policy.rules if policy else ())
-        if kind in rule.kinds and traffic_class in rule.traffic_classes and originator in rule.originators
+        if kind in rule.kinds and traffic_class in rule.traffic_classes and rule.is_about(originator)
     ]
 
 
 def settings(node: str, partner: str, *policies: PartnerPolicy | None) -> Iterator[Setting]:
     """Everything that any of the policies could release to the partner, split so that within a setting the same rules
-    of each apply."""
-    originators = sorted(
-        {originator for policy in policies if policy for rule in policy.rules for originator in rule.originators}
-    )
-    for originator in originators:
+    of each apply. Of another node, whose reports no rule names, nothing is released."""
+    originators = {node}
+    for policy in policies:
+        for rule in policy.rules if policy else ():
+            originators.update(rule.originators or ())
+    for originator in sorted(originators):
         if originator == partner:
             continue
         for kind in Kind:

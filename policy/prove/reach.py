@@ -17,7 +17,9 @@ from policy.vocabulary import Effect
 
 def shadowed(bundle: Bundle, settings_: ProofSettings) -> tuple[Shadowed, ...]:
     """Every rule that never decides: a release rule before which another always decides, a withhold rule before which
-    another always withholds, and a rule that never matches at all. What is undecided is not among them."""
+    another always withholds, and a rule that never matches at all. What is undecided is not among them. A rule that is
+    about every node's reports counts where it is about the node's own, or about those that another rule names: nothing
+    else is ever released."""
     with LOCK:
         return tuple(found for partner in sorted(bundle.partners) for found in _of_partner(bundle, partner, settings_))
 
@@ -45,7 +47,7 @@ def _of_partner(bundle: Bundle, partner: str, settings_: ProofSettings) -> list[
     return [
         Shadowed(partner, rule.name, tuple(sorted(hidden_by[rule.name])))
         for rule in policy.rules
-        if rule.name not in decides and any(originator != partner for originator in rule.originators)
+        if rule.name not in decides
     ]
 
 

@@ -51,7 +51,10 @@ class Question:
 
     def ask(self, *assumptions: z3.BoolRef, timeout_ms: int | None = None) -> Answer:
         """Asks within the time limit, under further assumptions."""
-        self._solver.set("timeout", timeout_ms or self._settings.timeout_ms)
+        left_ms = self._settings.left_ms()
+        if not left_ms:
+            return Answer.UNKNOWN
+        self._solver.set("timeout", min(timeout_ms or left_ms, left_ms))
         result = self._solver.check(*assumptions)
         if result == z3.unsat:
             return Answer.NONE

@@ -5,8 +5,8 @@ Rules, in order:
 
 1. *Three values.* A condition holds, does not hold, or errs. ``a && b`` errs where a errs, or a is true and b errs;
    ``a || b`` likewise; ``?:`` errs where its test or the chosen side errs; any other node where a part of it errs.
-2. *Reading* an absent number, time, message or part of an absent message, or an enum that is 0, errs
-   (``policy.strict``, rules 2 and 3). ``has()`` errs nowhere.
+2. *Reading* an absent number, time, message or part of an absent message, a text that the contract requires and that
+   is "", or an enum that is 0, errs (``policy.strict``, rules 2 and 3). ``has()`` errs nowhere.
 3. *Doubles* are IEEE 754 binary64, rounded to nearest even: z3's floating-point theory, never the reals. A comparison
    that meets NaN errs.
 4. *Whole numbers* are mathematical, and err where the result leaves 64 bits, or a divisor is 0. Quotients are
@@ -38,7 +38,7 @@ from policy.prove import literals
 from policy.prove.solver import DOUBLE, FALSE, ROUND, every, no, some, text
 from policy.prove.subject import LEAST_INT, MOST_INT, MOST_UINT, Sort, Subject, in_range, sort_of, variable
 from policy.prove.validity import field_at
-from policy.strict import AREAS, COUNTRIES, field_of, path_of
+from policy.strict import AREAS, COUNTRIES, field_of, is_required_text, path_of
 from policy.vocabulary import Posture
 
 _SORTS: Final[Mapping[str, Sort]] = {
@@ -194,7 +194,7 @@ class Terms:
         sort = sort_of(read)
         value = None if sort is None else subject.value(where)
         errors = []
-        if read.has_presence:
+        if read.has_presence or is_required_text(read):
             errors.append(no(subject.present(where)))
         elif read.enum_type is None:
             errors.append(no(subject.present(".".join(path[1:]))))

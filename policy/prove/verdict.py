@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -62,7 +63,9 @@ class Looser(StrEnum):
     RELEASED = "releases what was withheld"
     FIELDS = "releases more fields"
     OBLIGATIONS = "coarsens or re-marks less"
-    HOLD = "holds less long"
+    HOLD = "holds for another time"
+    RECORD = "releases under another name, reason or agreement"
+    AGREEMENT = "gives an agreement more days or other terms"
     INVARIANT = "drops or weakens an invariant"
     NODE = "is the policy of another node"
 
@@ -73,7 +76,7 @@ class Loosening:
 
     ``status`` is never PROVED: REFUTED where the counterexample was shown to be treated so by both bundles, UNCONFIRMED
     or UNDECIDED where it could not be shown that NEW gives no more. ``rule`` is NEW's, ``old_rule`` OLD's (empty: none
-    released it); ``subject`` names the invariant, or the fields.
+    released it); ``subject`` names the invariant, the agreement, or the fields.
     """
 
     partner: str
@@ -113,5 +116,21 @@ class ProofSettings:
     pin_ms: int = 200
     """Milliseconds for each attempt at making a counterexample more ordinary: for looks alone."""
 
+    def left_ms(self) -> int:
+        """Milliseconds that the next question may take; 0: no more is asked, and what is left is undecided."""
+        return self.timeout_ms
+
 
 DEFAULT_SETTINGS = ProofSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class TimedSettings(ProofSettings):
+    """Limits of proofs that share one span of time."""
+
+    left_s: Callable[[], float] = lambda: 0.0
+    """Seconds that are left of it."""
+
+    def left_ms(self) -> int:
+        """As of ``ProofSettings``, and never more than what is left for all."""
+        return max(0, min(self.timeout_ms, int(self.left_s() * 1000)))

@@ -1,11 +1,12 @@
-"""Entries that were released and not sent yet do not go where they may not go any more: only their hashes do."""
+"""Between gateways: what may not go any more goes as hashes, what is in doubt waits, and the lanes go on."""
 
 from __future__ import annotations
 
+import asyncio
 import shutil
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+import threading
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -13,105 +14,19 @@ import pytest
 import pytest_asyncio
 
 from gateway.demo.deployment import Deployed
-from gateway.exchange import keeping_back
 from gateway.ledger.origin import Origin
-from gateway.release.pipeline import TellWithdrawals
+from gateway.ledger.stores.sqlite import SqliteReader
+from gateway.officer.verify import verify_store
+from gateway.release.keeping import NO_CLOCK, NO_POLICY, SUSPENDED
+from gateway.release.plan import Plan
+from gateway.release.rulebook import Rulebook
 from policy.approve import Resume, Suspend
-from tests.node.nations import World, report, running, settle, until
+from tests.exchange.dialler import dialled, signatory
+from tests.node.nations import World, cancellation, report, running, settle, until
 from tests.officer.test_enact import bring
-from tests.release.test_pipeline import cancelling
-from tests.release.world import RELEASE_ALL, TREATY, Site, as_sent, rules
-from tests.reports.examples import NOW, SECOND, launch_detection, track
 
-AGREEMENT: Final = """\
-agreements:
-  treaty: {title: T, basis: B, parties: [JPN, KOR], from: 2000-01-01, until: 2200-01-01, kinds: [LaunchDetection]}
-"""
 TO_KOR: Final = Origin("JPN", "KOR", "flash", 1)
-UNDER_TREATY: Final = RELEASE_ALL.replace("ceiling: SECRET", "ceiling: SECRET\n    agreement: treaty").replace(
-    "kinds: [LaunchDetection, Track, ImpactPrediction, Correction, Cancellation, AllClear]", "kinds: [LaunchDetection]"
-)
-AT_NOW: Final = datetime.fromtimestamp(NOW / SECOND, UTC)
-
-
-@pytest.fixture
-def sites(tmp_path: Path) -> Iterator[tuple[Site, Site]]:
-    jpn, kor = Site("JPN", tmp_path / "jpn.db"), Site("KOR", tmp_path / "kor.db")
-    yield jpn, kor
-    jpn.close()
-    kor.close()
-
-
-def send(jpn: Site, kor: Site, *, now: datetime = AT_NOW, clock_trusted: bool = True) -> list[int]:
-    """Sends KOR what it does not have yet, as far as it may go. Returns the indices that were kept back."""
-    head = kor.heads.get(TO_KOR)
-    run = jpn.run(TO_KOR, 0 if head is None else head.edge.size)
-    row = jpn.row(TO_KOR)
-    why = keeping_back.reasons(jpn.store, row, run, jpn.rulebook, now, clock_trusted=clock_trusted)
-    kept = keeping_back.without(run, why, TO_KOR, row, jpn.signatory)
-    kor.do(kor.receive(as_sent(TO_KOR, kept)))
-    return sorted(why)
-
-
-def delivered(kor: Site) -> set[str]:
-    return {content.report.report_id for content in kor.contents(TO_KOR).values() if content.HasField("report")}
-
-
-def test_a_suspended_partner_is_given_hashes_and_what_comes_after_the_suspension_opens(
-    sites: tuple[Site, Site],
-) -> None:
-    jpn, kor = sites
-    allowed = rules(KOR=RELEASE_ALL)
-    secret, later = launch_detection(1), launch_detection(2)
-    jpn.take(secret, allowed)
-    jpn.rulebook = replace(allowed, suspended=frozenset({"KOR"}))
-    assert send(jpn, kor) == [0, 1]
-    assert kor.store.ledger(TO_KOR) is not None
-    assert delivered(kor) == set()
-    plan = jpn.plan()
-    plan.govern(allowed)
-    jpn.keep(plan)
-    jpn.heads.without_epochs()
-    jpn.take(later)
-    assert send(jpn, kor) == []
-    assert delivered(kor) == {later.report_id}
-    assert kor.row(TO_KOR).root == jpn.row(TO_KOR).root
-
-
-def test_a_release_whose_agreement_lapsed_before_it_was_sent_does_not_go(sites: tuple[Site, Site]) -> None:
-    jpn, kor = sites
-    treaty = rules(KOR=UNDER_TREATY, _policy=TREATY + AGREEMENT)
-    jpn.take(launch_detection(1), treaty)
-    jpn.rulebook = rules(KOR=RELEASE_ALL, _policy=TREATY + AGREEMENT.replace("until: 2200", "until: 2001"))
-    jpn.take(launch_detection(2))
-    # Opening, the release under the treaty, and one that cites none.
-    assert send(jpn, kor) == [1]
-    assert delivered(kor) == {launch_detection(2).report_id}
-
-
-def test_no_agreement_is_in_force_where_the_policy_no_longer_has_it_or_the_clock_is_not_trusted(
-    sites: tuple[Site, Site],
-) -> None:
-    jpn, _ = sites
-    treaty = rules(KOR=UNDER_TREATY, _policy=TREATY + AGREEMENT)
-    jpn.take(launch_detection(1), treaty)
-    row, run = jpn.row(TO_KOR), jpn.run(TO_KOR)
-    assert keeping_back.reasons(jpn.store, row, run, treaty, AT_NOW, clock_trusted=True) == {}
-    assert list(keeping_back.reasons(jpn.store, row, run, treaty, AT_NOW, clock_trusted=False)) == [1]
-    without = rules(KOR=RELEASE_ALL)
-    assert list(keeping_back.reasons(jpn.store, row, run, without, AT_NOW, clock_trusted=True)) == [1]
-    after = AT_NOW + timedelta(days=200 * 366)
-    assert list(keeping_back.reasons(jpn.store, row, run, treaty, after, clock_trusted=True)) == [1]
-
-
-def test_the_withdrawal_of_what_was_kept_back_goes_once_it_may(sites: tuple[Site, Site]) -> None:
-    jpn, _ = sites
-    allowed = rules(KOR=RELEASE_ALL)
-    jpn.take(track(1), allowed)
-    jpn.take(cancelling(track(1)), replace(allowed, suspended=frozenset({"KOR"})))
-    assert jpn.withdrawals("KOR") == []
-    jpn.rulebook = allowed
-    assert jpn.do(TellWithdrawals("KOR")) == 1
+FAR_AHEAD_NS: Final = 1 << 62
 
 
 @pytest.fixture(scope="module")
@@ -126,30 +41,180 @@ async def world(settled: dict[str, Deployed], tmp_path: Path) -> AsyncIterator[W
         places[node] = Deployed(node, tmp_path / node, place.national, place.exchange)
         shutil.copytree(place.directory, places[node].directory, ignore=shutil.ignore_patterns("store.db*"))
     async with running(places) as made:
+        keys = {name: node._partners.keys() for name, node in made.nodes.items()}
         yield made
+    for name, place in places.items():
+        reader = SqliteReader(place.store)
+        assert verify_store(reader, signatory(place), keys[name]).findings == []
+        reader.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Govern:
+    """Puts another policy in force, as an order of the officers does."""
+
+    change: Callable[[Rulebook], Rulebook]
+    weight: int = 0
+
+    def apply(self, plan: Plan) -> None:
+        plan.govern(self.change(plan.rulebook))
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """Holds commits up, with everything that queues behind it, until it is let go."""
+
+    let_go: threading.Event
+    weight: int = 0
+
+    def apply(self, plan: Plan) -> None:
+        assert self.let_go.wait(10)
+
+
+def without_agreements(rulebook: Rulebook) -> Rulebook:
+    assert rulebook.policy is not None
+    return replace(rulebook, policy=replace(rulebook.policy, agreements={}))
+
+
+def suspending(rulebook: Rulebook) -> Rulebook:
+    return replace(rulebook, suspended=frozenset({"KOR"}))
+
+
+async def caught_up(world: World) -> None:
+    """Returns when KOR has all that JPN keeps for it in the FLASH lane."""
+
+    def whole() -> bool:
+        ours, theirs = world.ledger("JPN", TO_KOR), world.ledger("KOR", TO_KOR)
+        return ours is not None and theirs is not None and theirs.root == ours.root
+
+    await until(whole, "the ledger whole at KOR")
+
+
+async def released_while_away(world: World, count: int = 1) -> list[str]:
+    """Stops KOR, and has JPN release it these reports; their identifiers."""
+    await world.stop("KOR")
+    waiting = [report(node="JPN") for _ in range(count)]
+    for each in waiting:
+        assert (await world.push_one("JPN", each)).accepted
+    return [each.report_id for each in waiting]
+
+
+async def kept_back_events(world: World) -> list[str]:
+    # What is pushed now ends the search.
+    last = report(node="JPN")
+    assert (await world.push_one("JPN", last)).accepted
+    found = []
+    async for record in world.places["JPN"].officer().watch_decisions():
+        if record.node_event.kind == "entries-kept-back":
+            found.append(record.node_event.detail)
+        if record.decision_record.report_id == last.report_id:
+            break
+    return found
 
 
 async def test_what_waits_for_a_partner_that_is_then_suspended_never_reaches_it_and_the_lane_goes_on(
     world: World,
 ) -> None:
-    await world.stop("KOR")
-    waiting = report(node="JPN")
-    assert (await world.push_one("JPN", waiting)).accepted
+    (waiting,) = await released_while_away(world)
     assert await bring(world.places["JPN"], Suspend("KOR", "A leak"), "carol") == set()
     await world.start("KOR")
     event = await world.event("JPN", "entries-kept-back")
-    assert "the partner is suspended" in event.detail
-    ours = world.ledger("JPN", TO_KOR)
-    assert ours is not None
-
-    def caught_up() -> bool:
-        theirs = world.ledger("KOR", TO_KOR)
-        return theirs is not None and theirs.root == ours.root
-
-    await until(caught_up, "the ledger whole at KOR")
-    assert waiting.report_id not in world.inboxes["KOR"].reports
+    assert SUSPENDED in event.detail
+    await caught_up(world)
+    assert waiting not in world.inboxes["KOR"].reports
     assert await bring(world.places["JPN"], Resume("KOR"), "alice", "bob") == set()
     await world.linked()
-    after = await world.carries("JPN", "KOR")
-    assert after.report_id in world.inboxes["KOR"].reports
-    assert waiting.report_id not in world.inboxes["KOR"].reports
+    await world.carries("JPN", "KOR")
+    assert waiting not in world.inboxes["KOR"].reports
+
+
+async def test_a_withdrawal_that_was_on_its_way_when_its_partner_was_suspended_is_told_once_it_is_resumed(
+    world: World,
+) -> None:
+    warning = await world.carries("JPN", "KOR")
+    await world.stop("KOR")
+    assert (await world.push_one("JPN", cancellation(warning.report_id))).accepted
+    assert await bring(world.places["JPN"], Suspend("KOR", "A leak"), "carol") == set()
+    await world.start("KOR")
+    await world.event("JPN", "withdrawals-kept-back")
+    await caught_up(world)
+    assert warning.report_id not in world.inboxes["KOR"].withdrawn
+    assert await bring(world.places["JPN"], Resume("KOR"), "alice", "bob") == set()
+    await world.inboxes["KOR"].withdrawal(warning.report_id)
+
+
+async def test_while_the_clock_is_not_trusted_what_rests_on_an_agreement_waits_in_sight_and_then_goes(
+    world: World,
+) -> None:
+    (waiting,) = await released_while_away(world)
+    watch = world.nodes["JPN"]._clock_watch
+    right_ns, watch.not_before_ns = watch.not_before_ns, FAR_AHEAD_NS
+    await world.start("KOR")
+    await until(lambda: NO_CLOCK in world.status("JPN", "KOR").problem, "JPN says why nothing goes")
+    assert "flash: nothing is sent" in world.status("JPN", "KOR").problem
+    # KOR hears JPN all the same.
+    await until(lambda: world.following("KOR", "JPN"), "heartbeats of JPN at KOR")
+    replica = world.ledger("KOR", TO_KOR)
+    assert replica is None or replica.size == 0
+    watch.not_before_ns = right_ns
+    await world.inboxes["KOR"].report(waiting)
+    assert await kept_back_events(world) == []
+    await until(lambda: not world.status("JPN", "KOR").problem, "nothing waits")
+
+
+async def test_while_no_policy_is_believed_nothing_is_sent_and_nothing_given_up(world: World) -> None:
+    (waiting,) = await released_while_away(world)
+    sequencer = world.nodes["JPN"]._sequencer
+    in_force = sequencer.rulebook
+    await sequencer.do(Govern(lambda rulebook: Rulebook.none(rulebook.partners)))
+    await world.start("KOR")
+    await until(lambda: NO_POLICY in world.status("JPN", "KOR").problem, "JPN says why nothing goes")
+    await sequencer.do(Govern(lambda _: in_force))
+    await world.inboxes["KOR"].report(waiting)
+    assert await kept_back_events(world) == []
+
+
+async def test_a_partner_that_is_suspended_while_something_else_is_put_on_record_is_sent_nothing_more(
+    world: World,
+) -> None:
+    lapsed = await released_while_away(world, 2)
+    sequencer = world.nodes["JPN"]._sequencer
+    in_force = sequencer.rulebook
+    # Of the same run: two releases that may not go any more, and the opening of their epoch, which may.
+    await sequencer.do(Govern(without_agreements))
+    let_go = threading.Event()
+    standing = sequencer.do(Stand(let_go))
+    try:
+        held = asyncio.ensure_future(standing)
+        await until(lambda: sequencer.waiting == 0, "commits are held up")
+        await world.start("KOR")
+        await until(lambda: sequencer.waiting > 0, "what may not go is about to be put on record")
+        suspended = asyncio.ensure_future(sequencer.do(Govern(suspending)))
+        await until(lambda: sequencer.waiting > 1, "the suspension waits for the same commit")
+    finally:
+        let_go.set()
+    await held
+    await suspended
+    await caught_up(world)
+    reader = SqliteReader(world.places["KOR"].store)
+    row = reader.ledger(TO_KOR)
+    assert row is not None
+    assert [reader.entry(row.id, index) for index in range(row.size)] == [None] * row.size
+    reader.close()
+    assert not set(lapsed) & set(world.inboxes["KOR"].reports)
+    await sequencer.do(Govern(lambda _: in_force))
+    await world.carries("JPN", "KOR")
+
+
+async def test_however_often_a_partner_asks_what_is_kept_back_is_put_on_record_once(world: World) -> None:
+    await released_while_away(world)
+    await world.nodes["JPN"]._sequencer.do(Govern(suspending))
+    answers = []
+    for _ in range(4):
+        async with dialled(world.places["KOR"], world.places["JPN"]) as stream:
+            await stream.open(TO_KOR)
+            answers.append((await stream.read()).batch)
+    assert len(answers[0].absent) == answers[0].count
+    assert answers.count(answers[0]) == 4
+    assert len(await kept_back_events(world)) == 1
+    assert world.metric("JPN", "signalfire_kept_back_entries_total", partner="KOR") == answers[0].count

@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,9 +56,12 @@ class _Remembered:
     """The gateway's own proofs, each made once in a run of the tests: every world puts the same policies in force."""
 
     def __init__(self) -> None:
-        self._proofs = Proofs()
+        self._proofs = Proofs(time.monotonic)
         self._unproved: dict[bytes, Sequence[str]] = {}
         self._loosening: dict[tuple[bytes, bytes], str] = {}
+
+    def within(self, _: timedelta) -> _Remembered:
+        return self
 
     def unproved(self, bundle: Bundle) -> Sequence[str]:
         if bundle.digest not in self._unproved:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,8 +20,9 @@ from signalfire.v1 import ledger_pb2, officer_pb2
 from gateway.cli.approvals import COMMANDS
 from gateway.demo.deployment import OFFICERS, Deployed, approve
 from gateway.identity.officer_keys import create_officer_key, read_officer_key
+from gateway.release.governance import WAITING_POLICIES
 from gateway.release.rulebook import NO_POLICY
-from policy import digest_of, read_files
+from policy import Bundle, Limits, digest_of, read_files
 from policy.approve import (
     Activate,
     DeclarePosture,
@@ -36,7 +38,9 @@ from policy.approve import (
 from policy.approve.order import Action
 from policy.decide import BuiltIn
 from policy.vocabulary import Posture
-from tests.node.nations import World, as_officer, as_system, report, running, settle
+from tests.node import nations
+from tests.node.nations import PATIENCE_S, World, as_officer, as_system, report, running, settle, until
+from tests.policy.officers import SetProver
 
 
 @pytest.fixture(scope="module")
@@ -270,6 +274,126 @@ async def test_a_declared_posture_ends_by_itself_and_on_record(world: World, jpn
     over = await world.event("JPN", "posture-over")
     assert over.time.ToDatetime(UTC) >= until
     assert world.nodes["JPN"].status().posture == "ROUTINE"
+
+
+async def test_very_many_signatures_are_one_refusal_that_is_told(world: World, jpn: Deployed) -> None:
+    message = SignedOrder(encode(await following(jpn, Suspend("KOR", "Because")))).message()
+    message.signatures.extend([officer_pb2.OrderSignature()] * 300_000)
+    answer = await jpn.officer().enact(message)
+    assert {refusal.reason for refusal in answer.refusals} == {"too_many_signatures", "too_few_signatures"}
+    status = await jpn.officer().policy_status()
+    assert len(status.refused[0].refusals) == 2
+    assert status.ByteSize() < 10_000
+
+
+# --- while a policy is being proved
+
+
+class Slow(SetProver):
+    """A prover who, once told to wait, takes until he is told to go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.go = threading.Event(), threading.Event()
+        self.go.set()
+
+    def unproved(self, bundle: Bundle) -> Sequence[str]:
+        self.begun.set()
+        assert self.go.wait(4 * PATIENCE_S)
+        return super().unproved(bundle)
+
+
+@pytest_asyncio.fixture
+async def slow(jpn: Deployed, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Slow, World]]:
+    prover = Slow()
+    monkeypatch.setattr(nations, "PROOFS", prover)
+    async with running({"JPN": jpn}, linked=False) as made:
+        prover.begun.clear()
+        prover.go.clear()
+        try:
+            yield prover, made
+        finally:
+            prover.go.set()
+
+
+def changed(place: Deployed) -> dict[str, bytes]:
+    return read_files(place.policy) | {"cases/another.yaml": b""}
+
+
+async def test_a_suspension_overtakes_a_policy_that_is_being_proved(slow: tuple[Slow, World], jpn: Deployed) -> None:
+    prover, world = slow
+    files = changed(jpn)
+    activating = asyncio.create_task(bring(jpn, Activate(digest_of(files)), "alice", "bob", files=files))
+    await until(prover.begun.is_set, "the proof has begun")
+    async with asyncio.timeout(PATIENCE_S):
+        assert await bring(jpn, Suspend("KOR", "A leak"), "carol") == set()
+    assert (await decided(world)).rule == BuiltIn.SUSPENDED
+    prover.go.set()
+    assert await activating == {"wrong_sequence"}
+    assert (await decided(world)).rule == BuiltIn.SUSPENDED
+
+
+async def test_a_posture_ends_while_a_policy_is_being_proved_and_does_not_come_back(
+    slow: tuple[Slow, World], jpn: Deployed
+) -> None:
+    prover, world = slow
+    over = datetime.now(UTC) + timedelta(seconds=1)
+    assert await bring(jpn, DeclarePosture(Posture.IMMINENT, over), "alice", "bob") == set()
+    files = changed(jpn)
+    activating = asyncio.create_task(bring(jpn, Activate(digest_of(files)), "alice", "bob", files=files))
+    await until(prover.begun.is_set, "the proof has begun")
+    await world.event("JPN", "posture-over")
+    prover.go.set()
+    assert await activating == set()
+    status = await jpn.officer().policy_status()
+    assert (status.posture, status.policy_digest) == ("ROUTINE", digest_of(files))
+    assert not status.HasField("posture_until")
+
+
+async def test_no_more_policies_wait_to_be_judged_than_a_few(slow: tuple[Slow, World], jpn: Deployed) -> None:
+    prover, _ = slow
+    files = changed(jpn)
+    signed = signed_by(jpn, await following(jpn, Activate(digest_of(files))), "alice", "bob").message()
+    officer = jpn.officer()
+    brought = [asyncio.create_task(officer.enact(signed, files)) for _ in range(WAITING_POLICIES + 1)]
+    done, waiting = await asyncio.wait(brought, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+    assert len(done) == 1
+    with pytest.raises(ConnectionError, match="other policies are being judged"):
+        done.pop().result()
+    prover.go.set()
+    answers = await asyncio.gather(*waiting)
+    assert sorted(bool(answer.refusals) for answer in answers) == [False] + [True] * (WAITING_POLICIES - 1)
+
+
+# --- the size of a policy
+
+
+def padded(files: dict[str, bytes], size: int) -> dict[str, bytes]:
+    """The files, and cases beside them that make `size` bytes together, names included."""
+    made = dict(files)
+    while (missing := size - sum(len(name) + len(content) for name, content in made.items())) > 0:
+        name = f"cases/pad-{len(made):03}.yaml"
+        made[name] = b"#" * min(missing - len(name), 200_000)
+    return made
+
+
+async def test_the_largest_policy_that_compiles_reaches_the_gateway(world: World, jpn: Deployed) -> None:
+    files = padded(read_files(jpn.policy), Limits().bundle_bytes)
+    assert await bring(jpn, Activate(digest_of(files)), "alice", "bob", files=files) == set()
+
+
+async def test_a_larger_policy_is_refused_before_it_is_signed_or_sent(jpn: Deployed) -> None:
+    for name, content in padded(read_files(jpn.policy), Limits().bundle_bytes + 100).items():
+        (jpn.policy / name).parent.mkdir(exist_ok=True)
+        (jpn.policy / name).write_bytes(content)
+    said = "The bundle has 3,145,828 bytes; the limit is 3,145,728."
+    key, order = str(jpn.officer_key("alice")), str(jpn.order)
+    for command in (
+        ("sign", str(jpn.policy), "--key", key, "--first", str(jpn.roster)),
+        ("activate", str(jpn.policy), order, *connecting(jpn)),
+    ):
+        code, output = await run(*command)
+        assert (code, said in output) == (1, True), output
 
 
 # --- commands

@@ -14,13 +14,14 @@ from signalfire.v1 import ledger_pb2, officer_pb2
 from gateway.ledger.origin import Origin
 from gateway.officer.verify import verify_store
 from gateway.release.errors import StepRefused
+from gateway.release.governance import Governance
 from gateway.release.orders import EnactOrder, EndPosture, OrdersError, PinRoster, read_in_force, rulebook_of
 from gateway.release.rulebook import NO_POLICY, Rulebook
 from policy import digest_of
 from policy.approve import Activate, DeclarePosture, Resume, SignedOrder, State, Suspend
 from policy.approve.order import Action
 from policy.vocabulary import Posture
-from tests.policy.officers import NOW, files, judged, order, roster, signed_by
+from tests.policy.officers import LIMITS, NOW, SetProver, files, judged, order, roster, signed_by
 from tests.release.world import MakeSite, Site
 from tests.reports.examples import launch_detection
 
@@ -189,6 +190,33 @@ def test_orders_that_were_changed_on_disk_are_not_believed(kept: Site, statement
         read_in_force(kept.store, kept.signatory)
     found = verify_store(kept.store, kept.signatory, kept.partners)
     assert any(finding.where == "orders" for finding in found.findings)
+
+
+def governance(site: Site) -> Governance:
+    return Governance(
+        partners=("USA", "KOR"),
+        signatory=site.signatory,
+        reader=lambda: site.store,
+        prover=SetProver(),
+        limits=LIMITS,
+        now=lambda: NOW,
+        clock_trusted=lambda: True,
+    )
+
+
+def test_where_orders_are_not_believed_every_partner_counts_as_suspended(kept: Site) -> None:
+    found = governance(kept)
+    assert found.restore(kept.store).suspended == {"KOR"}
+    assert found.suspended == {"KOR"}
+    tamper(kept.path, "DELETE FROM officer_order WHERE sequence = 2")
+    kept.restart()
+    assert found.restore(kept.store).suspended == {"KOR", "USA"}
+    assert found.suspended == {"KOR", "USA"}
+    assert found.state is None
+
+
+def test_before_a_roster_is_pinned_nobody_is_suspended(jpn: Site) -> None:
+    assert governance(jpn).restore(jpn.store).suspended == frozenset()
 
 
 def test_orders_of_another_nodes_key_are_not_believed(kept: Site, make_site: MakeSite) -> None:

@@ -25,6 +25,10 @@ LANGUAGE: Final = cel.Language(cel.Vocabulary({"neighbours": ("PRK", "CHN", "RUS
 NOW: Final = reports.NOW
 
 
+MAY_BE_EMPTY: Final = ("launch_area", "explanation", "replacement_report_id")
+"""Texts of the contract that a report may lack; ``track_id`` is another, of an impact prediction."""
+
+
 class Fails(Exception):
     """The value is not there."""
 
@@ -86,6 +90,9 @@ def _read(expr: Select, bound: Names) -> Any:
     value = getattr(message, expr.field)
     if field.has_presence:
         if not message.HasField(expr.field):
+            raise Fails
+    elif field.type == field.TYPE_STRING and not field.is_repeated and expr.field not in MAY_BE_EMPTY:
+        if not value:
             raise Fails
     elif field.enum_type is not None:
         if value == 0:
@@ -208,6 +215,8 @@ _ATOMS = st.one_of(
     _of("now - report.valid_time {} duration('60s')", _ORDERS),
     _of("report.valid_time {} report.report_time", _ORDERS),
     _of("report.event_id {} 'event-7'", _EQUALITIES),
+    _of("report.threat.launch_area {} 'Sunan'", _EQUALITIES),
+    st.just("report.threat.launch_country != 'PRK' && report.threat.launch_country != 'UNKNOWN'"),
     st.just("(report.threat.launch_country in countries.neighbours || report.threat.launch_country == 'UNKNOWN')"),
     st.just("inside(report.track.position, areas.korea)"),
     st.just("partner in report.marking.releasable_to"),
@@ -255,6 +264,9 @@ def tracks(draw: st.DrawFn) -> report_pb2.Report:
     report = reports.track() if draw(st.booleans()) else report_pb2.Report(track=report_pb2.Track())
     for cleared in draw(st.sets(st.sampled_from(_CLEARED))):
         report.ClearField(cleared)
+    if draw(st.booleans()):
+        report.threat.launch_country = draw(st.sampled_from(["", "PRK", "UNKNOWN"]))
+        report.threat.launch_area = draw(st.sampled_from(["", "Sunan"]))
     if draw(st.booleans()):
         report.precedence = draw(st.sampled_from(report_pb2.Precedence.values()))
     track = report.track

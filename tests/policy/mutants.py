@@ -2,7 +2,7 @@
 
 A mutant is *refused* where the bundle no longer compiles, *caught by cases* where one of the bundle's cases fails, and
 *caught by invariants* where no case fails but an invariant is no longer proved. It is *equivalent* where it is proved,
-both ways and for every valid report, that it releases what the original does: then only the name of a rule can tell
+both ways and for every valid report, that it releases what the original does: then only what is recorded can tell
 the two apart. Whatever is none of these has *survived*: nobody would notice.
 """
 
@@ -27,6 +27,7 @@ from policy.cases import Case, read_cases
 from policy.fields import BUILT_IN
 from policy.limits import DEFAULT_LIMITS
 from policy.prove import Status
+from policy.prove.verdict import Looser
 from policy.testing import run
 from policy.values import time_of
 from policy.yaml_source import plain, read
@@ -167,7 +168,8 @@ class Original:
             return Fate.INVARIANTS
         original = self.alone(mutant.partner)
         partners = [mutant.partner] if mutant.partner else list(self.bundle.partners)
-        same = not prove.loosens(original, altered, partners) and not prove.loosens(altered, original, partners)
+        told = (*prove.loosens(original, altered, partners), *prove.loosens(altered, original, partners))
+        same = all(each.looser is Looser.RECORD for each in told)
         return Fate.EQUIVALENT if same else Fate.SURVIVED
 
 

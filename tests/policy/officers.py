@@ -98,6 +98,11 @@ class SetProver:
     invariants: Sequence[str] = ()
     why_loosening: str = ""
     asked: list[str] = field(default_factory=list)
+    time: timedelta | None = None
+
+    def within(self, time: timedelta) -> SetProver:
+        self.time = time
+        return self
 
     def unproved(self, bundle: Bundle) -> Sequence[str]:
         self.asked.append("unproved")
@@ -130,9 +135,10 @@ def judged(
     now: datetime = NOW,
     prover: Prover | None = None,
     partners: Collection[str] = PARTNERS,
+    limits: OrderLimits = LIMITS,
 ) -> Judgement:
     """The judgement on an order, with everything else as it mostly is."""
-    return judge(state, signed, bundle or {}, now=now, partners=partners, prover=prover or SetProver(), limits=LIMITS)
+    return judge(state, signed, bundle or {}, now=now, partners=partners, prover=prover or SetProver(), limits=limits)
 
 
 def governed(bundle: Mapping[str, bytes] | None = None, by: Roster | None = None) -> State:

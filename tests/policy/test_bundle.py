@@ -83,3 +83,13 @@ def test_of_a_huge_file_no_more_is_read_than_shows_that_it_is(tmp_path: Path) ->
     assert len(read_files(tmp_path, limits)["policy.yaml"]) == 101
     with pytest.raises(PolicyError, match="the limit is 100"):
         load(tmp_path, limits)
+
+
+def test_a_bundle_that_is_too_large_as_a_whole_is_refused_and_not_compiled(tmp_path: Path) -> None:
+    size = sum(len(name) + len(content) for name, content in FILES.items())
+    assert compile_bundle(FILES, Limits(bundle_bytes=size)).digest == digest_of(FILES)
+    said = f"The bundle has {size:,} bytes; the limit is {size - 1:,}."
+    with pytest.raises(PolicyError, match=said):
+        compile_bundle(FILES, Limits(bundle_bytes=size - 1))
+    with pytest.raises(PolicyError, match=said):
+        read_files(write(tmp_path, FILES), Limits(bundle_bytes=size - 1))

@@ -176,6 +176,9 @@ def test_a_condition_makes_nothing(text: str) -> None:
         CONFIRMED,
         "!(" + CONFIRMED + ")",
         CONFIRMED + " || has(report.launch_detection)",
+        CONFIRMED + " && has(report.launch_detection)",
+        "!(" + CONFIRMED + ") || !has(report.launch_detection)",
+        CONFIRMED + " ? has(report.launch_detection) : false",
         "has(report.launch_detection) || " + CONFIRMED,
         "!has(report.launch_detection) && " + CONFIRMED,
         "has(report.launch_detection) ? true : " + CONFIRMED,
@@ -197,7 +200,6 @@ def test_content_that_may_be_absent_is_not_read(text: str) -> None:
     "text",
     [
         "has(report.launch_detection) && " + CONFIRMED,
-        CONFIRMED + " && has(report.launch_detection)",
         "!has(report.launch_detection) || " + CONFIRMED,
         "has(report.launch_detection) ? " + CONFIRMED + " : has(report.track)",
         "has(report.launch_detection.launch_point) && " + CONFIRMED,

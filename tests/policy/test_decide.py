@@ -311,6 +311,25 @@ def test_a_report_of_another_originator_goes_only_by_rules_that_name_it_and_only
     assert withheld(decide(compiled(own), report), "(no rule releases it)")
 
 
+def test_a_withhold_rule_that_names_no_originator_is_about_every_nodes_reports() -> None:
+    onward = RULE | {"originators": "[USA]"}
+    bundle = compiled(onward, WITHHOLD | {"when": PRK})
+    for node in ("JPN", "USA", "GBR"):
+        report = reports.track(reports.envelope(node=node))
+        report.marking.policy = "JPN"
+        report.marking.onward_release.append("KOR")
+        assert withheld(decide(bundle, report), "keep-back")
+        named = compiled(onward, WITHHOLD | {"originators": "[JPN]"})
+        assert (decide(named, report).rule == "keep-back") is (node == "JPN")
+        failing = compiled(onward, WITHHOLD | {"when": "1 / size(report.references) > 5"})
+        assert withheld(decide(failing, report), "(policy error)")
+    elsewhere = compiled(onward, WITHHOLD | {"kinds": "[LaunchDetection]"})
+    report = reports.track(reports.envelope(node="USA"))
+    report.marking.policy = "JPN"
+    report.marking.onward_release.append("KOR")
+    assert decide(elsewhere, report).rule == "a-rule"
+
+
 def test_nothing_goes_back_to_its_originator() -> None:
     report = reports.track(reports.envelope(node="KOR"))
     report.marking.onward_release.append("KOR")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from policy import Limits, PolicyError, compile_bundle
+from policy.obligations import LEAST_SPEED_STEP_MPS, MOST_SPEED_STEP_MPS
 from tests.policy.bundles import (
     POLICY,
     RULE,
@@ -277,6 +278,18 @@ def test_a_grid_is_a_decimal_number_of_metres(metres: str) -> None:
     assert "is not a number of metres" in problem_of_rule(coarsen=f"{{position: {{grid_m: {metres}}}}}").what
 
 
+@pytest.mark.parametrize("step", ["0.09", "20000.1", "0"])
+def test_a_step_of_velocities_is_what_an_obligation_can_hold(step: str) -> None:
+    what = problem_of_rule(coarsen=f"{{velocity_mps: {step}}}").what
+    assert what.endswith(f'"{step}" is not a number of m/s from 0.1 to 20,000.')
+
+
+@pytest.mark.parametrize("step", [LEAST_SPEED_STEP_MPS, MOST_SPEED_STEP_MPS])
+def test_every_step_that_an_obligation_can_hold_can_be_written(step: float) -> None:
+    (rule,) = compiled(RULE | {"coarsen": f"{{velocity_mps: {step:.15g}}}"}).partners["KOR"].rules
+    assert rule.obligations.velocity_mps == step
+
+
 def test_a_rule_cites_an_agreement_only_for_kinds_that_it_covers() -> None:
     problem = problem_of_rule(kinds="[Cancellation]", agreement="treaty")
     assert problem.what == "The agreement 'treaty' does not cover Cancellation."
@@ -285,7 +298,7 @@ def test_a_rule_cites_an_agreement_only_for_kinds_that_it_covers() -> None:
 @pytest.mark.parametrize(
     ("shared", "what"),
     [
-        ("countries: {near: [Korea]}", "\"Korea\" is not a node's code"),
+        ("countries: {near: [Korea]}", '"Korea" is not a node\'s code'),
         ("countries: {Near-by: [KOR]}", "is not a name for conditions"),
         ("areas: {sea: {}}", 'The area "sea" has no form, or more than one.'),
         ("areas: {sea: {circle: {centre: [38], radius_m: 5}}}", "has too few numbers"),

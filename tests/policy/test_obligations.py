@@ -240,7 +240,118 @@ def test_at_a_coarser_position_east_is_elsewhere_and_the_covariance_of_the_veloc
         report.track.covariance.frame = report_pb2.REFERENCE_FRAME_ECEF
         variances[frame] = coarse(report, Obligations(Grid(100_000.0))).track.covariance.upper_triangle[15]
     assert variances[report_pb2.REFERENCE_FRAME_ENU] > (0.01 * 7_000.0) ** 2
-    assert variances[report_pb2.REFERENCE_FRAME_ECEF] == 2.0
+    assert variances[report_pb2.REFERENCE_FRAME_ECEF] == pytest.approx(2 * 3.0)
+
+
+Axes = tuple[tuple[float, float, float], ...]
+
+
+def east_north_up(latitude_deg: float, longitude_deg: float) -> Axes:
+    """The axes of the local frame, in the frame fixed to the Earth."""
+    lat, lon = math.radians(latitude_deg), math.radians(longitude_deg)
+    return (
+        (-math.sin(lon), math.cos(lon), 0.0),
+        (-math.sin(lat) * math.cos(lon), -math.sin(lat) * math.sin(lon), math.cos(lat)),
+        (math.cos(lat) * math.cos(lon), math.cos(lat) * math.sin(lon), math.sin(lat)),
+    )
+
+
+def along(axes: Axes, variances: tuple[float, ...]) -> list[list[float]]:
+    """The matrix with these variances along these axes."""
+    return [
+        [
+            math.fsum(v * axis[row] * axis[column] for v, axis in zip(variances, axes, strict=True))
+            for column in range(3)
+        ]
+        for row in range(3)
+    ]
+
+
+def upper_of(position: list[list[float]], velocity: list[list[float]] | None) -> list[float]:
+    if velocity is None:
+        return [position[row][column] for row in range(3) for column in range(row, 3)]
+    whole = [[*row, 0.0, 0.0, 0.0] for row in position] + [[0.0, 0.0, 0.0, *row] for row in velocity]
+    return [whole[row][column] for row in range(6) for column in range(row, 6)]
+
+
+ENU, ECEF, UNTOLD = (
+    report_pb2.REFERENCE_FRAME_ENU,
+    report_pb2.REFERENCE_FRAME_ECEF,
+    report_pb2.REFERENCE_FRAME_UNSPECIFIED,
+)
+
+
+def seen_from(
+    latitude_deg: float,
+    longitude_deg: float,
+    frame: report_pb2.ReferenceFrame.ValueType,
+    *,
+    velocity_frame: report_pb2.ReferenceFrame.ValueType = ENU,
+    with_velocity: bool = True,
+) -> report_pb2.Report:
+    """A track whose errors lie along east, north and up at its exact position, as a filter would have them."""
+    report = reports.track()
+    track = report.track
+    track.position.latitude_deg, track.position.longitude_deg = latitude_deg, longitude_deg
+    local = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+    axes = local if frame == ENU else east_north_up(latitude_deg, longitude_deg)
+    velocity = along(axes, (4.0, 9.0, 1.0)) if with_velocity else None
+    track.covariance.upper_triangle[:] = upper_of(along(axes, (400.0, 900.0, 2_500.0)), velocity)
+    track.covariance.frame, track.velocity.frame = frame, velocity_frame
+    return report
+
+
+@pytest.mark.parametrize("frame", [ECEF, UNTOLD])
+@pytest.mark.parametrize("with_velocity", [True, False])
+@pytest.mark.parametrize("position", [Grid(1_000_000.0), Rounding(100_000.0)])
+def test_the_axes_of_a_covariance_in_a_frame_fixed_to_the_earth_do_not_tell_the_position(
+    frame: report_pb2.ReferenceFrame.ValueType, with_velocity: bool, position: Grid | Rounding
+) -> None:
+    here, there = (
+        coarse(seen_from(39.5 + d, 127.6 + d, frame, with_velocity=with_velocity), Obligations(position))
+        for d in (0.012345, 0.3)
+    )
+    assert here.track.position == there.track.position, "one cell"
+    assert list(here.track.covariance.upper_triangle) == pytest.approx(there.track.covariance.upper_triangle)
+    upper = iter(here.track.covariance.upper_triangle)
+    order = 6 if with_velocity else 3
+    matrix = {(row, column): next(upper) for row in range(order) for column in range(row, order)}
+    assert {value for (row, column), value in matrix.items() if row != column} == {0.0}
+    for block in range(0, order, 3):
+        assert len({matrix[place, place] for place in range(block, block + 3)}) == 1
+
+
+@pytest.mark.parametrize("velocity_frame", [ECEF, UNTOLD])
+def test_a_covariance_that_lies_along_the_velocity_does_not_tell_the_position_by_it(
+    velocity_frame: report_pb2.ReferenceFrame.ValueType,
+) -> None:
+    """The direction of flight in one frame and in the other would give the turn between them, and with it the place."""
+    report = seen_from(39.5, 127.6, ENU, velocity_frame=velocity_frame)
+    variances = coarse(report, Obligations(Grid(10_000.0))).track.covariance.upper_triangle
+    assert variances[0] == variances[6] == variances[11]
+    assert variances[15] == variances[18] == variances[20]
+
+
+@pytest.mark.parametrize("without", ["velocity", ""])
+def test_a_covariance_given_east_north_and_up_keeps_its_directions(without: str) -> None:
+    report = seen_from(39.5, 127.6, ENU)
+    cleared(report.track, without) if without else None
+    variances = coarse(report, Obligations(Grid(10.0))).track.covariance.upper_triangle
+    assert variances[0] < variances[6] < variances[11]
+
+
+def test_a_covariance_stands_in_any_frame_where_the_position_is_exact() -> None:
+    report = seen_from(39.5, 127.6, ECEF, with_velocity=False)
+    assert coarse(report, Obligations(velocity_mps=100.0, time_s=60)).track.covariance == report.track.covariance
+
+
+def test_a_covariance_that_no_double_holds_keeps_the_copy_back() -> None:
+    report = seen_from(39.5, 127.6, ECEF, with_velocity=False)
+    report.track.covariance.upper_triangle[:] = [1.7e308, 0.0, 0.0, 1.7e308, 0.0, 1.7e308]
+    for frame in (ENU, ECEF):
+        report.track.covariance.frame = frame
+        with pytest.raises(ObligationError, match="too large"):
+            coarse(report, Obligations(Grid(10_000.0)))
 
 
 def cleared(message: Message, field: str) -> None:
@@ -293,38 +404,22 @@ def test_an_ellipse_that_would_outgrow_the_contract_keeps_the_copy_back() -> Non
         coarse(report, Obligations(Grid(1_000.0)))
 
 
-def test_the_corners_of_a_warning_area_go_where_positions_go() -> None:
-    copy = coarse(reports.impact(), Obligations(Rounding(100_000.0)))
-    area = copy.impact_prediction.warning_area
-    assert [(corner.latitude_deg, corner.longitude_deg) for corner in area.corners] == [(40, 138), (40, 140), (42, 139)]
-    assert "impact_prediction.warning_area.corners.latitude_deg" in named(copy), "though it happened to be coarse"
-
-
-@pytest.mark.parametrize(
-    "corners",
-    [
-        [(40.1, 138.1), (40.2, 138.2), (40.0, 138.4)],
-        [(40.1, 138.1), (40.2, 139.2), (40.3, 140.1)],
-        [(40.1, 138.1), (41.2, 138.2), (42.3, 138.3)],
-        [(40.1, 138.1), (41.2, 139.2), (41.1, 139.1), (40.2, 138.2)],
-    ],
-)
-def test_an_area_of_which_coarsening_leaves_a_point_or_a_line_is_cleared(corners: list[tuple[float, float]]) -> None:
+@pytest.mark.parametrize("position", [Grid(1.0), Rounding(100_000.0)])
+@pytest.mark.parametrize("with_point", [True, False])
+def test_a_warning_area_does_not_go_where_positions_are_coarsened(position: Grid | Rounding, with_point: bool) -> None:
+    """Not even alone: it is drawn around the point, and its many corners have the point as their mean."""
     report = reports.impact()
-    del report.impact_prediction.warning_area.corners[:]
-    for latitude, longitude in corners:
-        report.impact_prediction.warning_area.corners.add(latitude_deg=latitude, longitude_deg=longitude)
-    copy = coarse(report, Obligations(Rounding(100_000.0)))
+    if not with_point:
+        report.impact_prediction.ClearField("impact_point")
+    copy = coarse(report, Obligations(position))
     assert not copy.impact_prediction.HasField("warning_area")
-    assert "impact_prediction.warning_area.corners.longitude_deg" in named(copy)
+    corners = "impact_prediction.warning_area.corners"
+    assert {f"{corners}.latitude_deg", f"{corners}.longitude_deg"} <= set(named(copy))
 
 
-def test_corners_that_come_together_are_one() -> None:
-    report = reports.impact()
-    report.impact_prediction.warning_area.corners.add(latitude_deg=40.1, longitude_deg=138.1)
-    report.impact_prediction.warning_area.corners.add(latitude_deg=40.2, longitude_deg=138.2)
-    copy = coarse(report, Obligations(Rounding(100_000.0)))
-    assert len(copy.impact_prediction.warning_area.corners) == 3
+def test_a_warning_area_stands_where_positions_are_exact() -> None:
+    copy = coarse(reports.impact(), Obligations(velocity_mps=100.0, time_s=60))
+    assert copy.impact_prediction.warning_area == reports.impact().impact_prediction.warning_area
 
 
 def test_times_go_back_to_a_multiple_and_are_that_much_less_certain() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from signalfire.v1 import report_pb2
 
-from policy import Kind, checked
+from policy import Kind, checked, strict
 from policy.errors import EvaluationError
 from tests.policy import reports
 from tests.policy.conditions import CONDITIONS, LANGUAGE, Fails, names, tracks, value_of
@@ -168,6 +170,62 @@ def test_what_is_absent_cannot_be_read(text: str, absent: str) -> None:
     report = report_pb2.Report(track=report_pb2.Track())
     assert absent in error(text, report)
     assert absent in error(f"!({text})", report)
+
+
+COUNTRY = "report.threat.launch_country"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{COUNTRY} != "PRK" && {COUNTRY} != "UNKNOWN"',
+        f'!({COUNTRY} in ["PRK", "UNKNOWN"])',
+        f'size({COUNTRY}) < 3 && {COUNTRY} != "UNKNOWN"',
+        'report.event_id != "event-7"',
+        'report.originator_station == ""',
+        'report.track.track_id != "x"',
+        'report.track.track_number == ""',
+        'report.references.all(r, r.originator_node != "USA")',
+        'report.references[0].report_id != "x"',
+    ],
+)
+def test_a_text_that_was_kept_back_satisfies_nothing(text: str) -> None:
+    report = report_pb2.Report(track=report_pb2.Track())
+    report.threat.launch_area = "Sunan"
+    report.references.add(relation=report_pb2.REFERENCE_RELATION_UPDATES)
+    assert "is absent" in error(text, report)
+    assert "is absent" in error(f"!({text})", report)
+
+
+def test_whether_a_text_was_kept_back_can_be_asked() -> None:
+    report = reports.track()
+    guarded = f'has({COUNTRY}) && {COUNTRY} != "PRK" && {COUNTRY} != "UNKNOWN"'
+    report.threat.launch_country = "RUS"
+    assert holds(guarded, report)
+    report.threat.launch_country = ""
+    assert not holds(guarded, report)
+    report.ClearField("threat")
+    assert not holds(guarded, report)
+
+
+def test_a_text_that_a_report_may_lack_may_be_empty() -> None:
+    report = reports.track()
+    report.threat.launch_area = ""
+    assert holds('report.threat.launch_area == "" && size(report.threat.launch_area) == 0', report)
+
+
+def test_the_texts_that_may_be_empty_are_those_that_the_contract_calls_optional() -> None:
+    contract = Path(report_pb2.DESCRIPTOR.name).name
+    lines = (Path(report_pb2.__file__).parent / contract).read_text("utf-8").splitlines()
+    optional, message, comment = set(), "", ""
+    for line in lines:
+        if opened := re.match(r"message (\w+)", line):
+            message = opened.group(1)
+        if text := re.match(r"  string (\w+) =", line):
+            assert re.search(r"\b(Required|Optional|Always set)\b", comment), (message, text.group(1))
+            optional |= {f"{message}.{text.group(1)}"} if "Optional" in comment else set()
+        comment = comment + line if line.lstrip().startswith("//") else ""
+    assert optional == strict.OPTIONAL_TEXTS
 
 
 def test_has_asks_safely_behind_what_is_absent() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gateway.reports.geometry import positive_semidefinite
 from policy.errors import ObligationError
 from policy.grid import Grid, Rounding, coarsened
-from policy.uncertainty import chord, enlarged_covariance, enlarged_ellipse
+from policy.uncertainty import chord, enlarged_covariance, enlarged_ellipse, isotropic_covariance
 
 AXES = st.tuples(st.floats(0.01, 1e6), st.floats(1e-3, 1.0)).map(lambda each: (each[0], each[0] * each[1]))
 DIRECTIONS = tuple(math.radians(each) for each in range(0, 360, 10))
@@ -163,16 +163,57 @@ def test_a_covariance_covers_a_move_of_position_and_velocity_that_goes_with_the_
     assert form(grown, vector) >= 4 * form(upper, vector) * (1 - 1e-12)
 
 
+@given(covariances(), MOVES, SPEEDS, st.integers(0, 2**32))
+def test_a_covariance_without_directions_covers_the_old_error_in_any_frame_and_any_move(
+    upper: list[float], position_m: float, velocity_mps: float, seed: int
+) -> None:
+    """The worst move goes with the error: sqrt(v^T P v) + |v d| on the left, squared."""
+    source = random.Random(seed)
+    order = {6: 3, 21: 6}[len(upper)]
+    grown = isotropic_covariance(upper, position_m, velocity_mps)
+    first, second = source.choice([(0, 1), (1, 2), (0, 2)])
+    angle = source.uniform(-math.pi, math.pi)
+    cos, sin = math.cos(angle), math.sin(angle)
+    for _ in range(20):
+        vector = unit(source, order)
+        turned = list(vector)
+        for start in range(0, order, 3):
+            a, b = vector[start + first], vector[start + second]
+            turned[start + first], turned[start + second] = cos * a + sin * b, cos * b - sin * a
+        furthest = sum(
+            move * math.hypot(*vector[3 * block : 3 * block + 3])
+            for block, move in enumerate((position_m, velocity_mps)[: order // 3])
+        )
+        worst = (math.sqrt(max(form(upper, turned), 0.0)) + furthest) ** 2
+        assert worst <= form(grown, vector) * (1 + 1e-9) + 1e-6
+
+
+@given(covariances(), MOVES, SPEEDS)
+def test_of_a_covariance_without_directions_nothing_is_left_but_how_large_it_was(
+    upper: list[float], position_m: float, velocity_mps: float
+) -> None:
+    order = {6: 3, 21: 6}[len(upper)]
+    diagonal = [row * order - row * (row - 1) // 2 for row in range(order)]
+    spread = [0.0] * len(upper)
+    for block in range(0, order, 3):
+        spread[diagonal[block + 1]] = sum(upper[place] for place in diagonal[block : block + 3])
+    grown = isotropic_covariance(upper, position_m, velocity_mps)
+    assert grown == pytest.approx(isotropic_covariance(spread, position_m, velocity_mps))
+    assert not any(value for place, value in enumerate(grown) if place not in diagonal)
+
+
 def test_what_was_not_moved_keeps_its_covariance() -> None:
     upper = [4.0, 0.0, 0.0, 9.0, 0.0, 16.0]
     assert enlarged_covariance(upper, 0.0, 100.0, 0.0) == upper
     assert enlarged_covariance([0.0] * 6, 10.0, 0.0, 0.0) == pytest.approx([100.0, 0.0, 0.0, 100.0, 0.0, 100.0])
 
 
-@pytest.mark.parametrize("upper", [[1.0] * 7, [1.79e308, 0.0, 0.0, 1.0, 0.0, 1.0]])
+@pytest.mark.parametrize("upper", [[1.0] * 7, [1.79e308, 0.0, 0.0, 1.0, 0.0, 1.0], [1.79e308] * 21])
 def test_a_covariance_that_cannot_grow_is_an_error(upper: list[float]) -> None:
     with pytest.raises(ObligationError):
         enlarged_covariance(upper, 1e153, 0.0, 0.0)
+    with pytest.raises(ObligationError):
+        isotropic_covariance(upper, 1e154, 0.0)
 
 
 def test_a_turn_moves_a_point_by_its_chord() -> None:

@@ -227,7 +227,7 @@ def test_reports_go_into_the_successor_and_the_old_ledger_stays_as_it_was(sent: 
     sent.take(launch_detection(3), RULES)
     sent.restart()
     sent.take(launch_detection(4), RULES)
-    assert sent.row(ORIGIN) == replace(old, successor=successor)
+    assert sent.row(ORIGIN) == replace(old, successor=successor, agreed=0)
     assert [c.report.report_id for c in contents(sent, successor) if c.HasField("report")] == [
         launch_detection(seed).report_id for seed in (1, 2, 3, 4)
     ]

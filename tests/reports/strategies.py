@@ -12,8 +12,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import strategies as st
 from signalfire.v1 import report_pb2
 
-from policy.countries import ASSIGNED, NODE_CODES
 from gateway.reports.kinds import Kind
+from policy.countries import ASSIGNED, NODE_CODES
 from tests.reports.examples import NODE, NOW, SECOND
 
 T = TypeVar("T")

@@ -51,7 +51,7 @@ class FeedItem(IntEnum):
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
     """One ledger as it stands: `size` entries, RFC 6962 `root` (32 bytes), and its successor's line once it has
-    ended.
+    ended. Of an own ledger that has, `agreed` entries were confirmed; its successor goes on with those above.
     """
 
     id: LedgerId
@@ -60,6 +60,7 @@ class LedgerRow:
     size: int
     root: bytes
     successor: Origin | None = None
+    agreed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,16 @@ class AbsentRow:
     ledger: LedgerId
     index: int
     leaf_hash: bytes
+    note: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeptBackRow:
+    """An entry of an own ledger that its recipient is given as its hash alone, and the signed note that says why."""
+
+    ledger: LedgerId
+    index: int
+    reason: str
     note: bytes
 
 
@@ -231,6 +242,9 @@ class Commit:
     ledgers: list[LedgerRow] = field(default_factory=list)
     appends: list[Append] = field(default_factory=list)
     ended: list[tuple[LedgerId, Origin]] = field(default_factory=list)
+    agreed: list[tuple[LedgerId, int]] = field(default_factory=list)
+    """(ledger, size): how many entries of an own ledger that ends were confirmed."""
+    kept_back: list[KeptBackRow] = field(default_factory=list)
     cosignatures: list[CosignatureRow] = field(default_factory=list)
     unopenable: list[UnopenableRow] = field(default_factory=list)
     reports: list[ReportRow] = field(default_factory=list)
@@ -239,6 +253,8 @@ class Commit:
     """(report id, time): own reports that no longer stand."""
     withdrawn: list[tuple[str, bytes, str, int]] = field(default_factory=list)
     """(originator, report id, partner, time): releases that no longer stand."""
+    not_told: list[tuple[str, bytes, str]] = field(default_factory=list)
+    """(originator, report id, partner): withdrawals that were sealed, and were kept back."""
     moved: list[tuple[LedgerId, int, LedgerId, int]] = field(default_factory=list)
     """(ledger, index, ledger, index): where releases stood that were sealed again, and where they stand now."""
     held: list[HeldRow] = field(default_factory=list)
@@ -317,6 +333,9 @@ class StoreReader(Protocol):
 
     def absent(self, ledger: LedgerId, index: int) -> AbsentRow | None:
         """The record of an entry of which only the hash is kept."""
+
+    def kept_back(self, ledger: LedgerId, first: int, end: int) -> Sequence[KeptBackRow]:
+        """The entries of an own ledger from `first` up to, not including, `end` that are kept back, by index."""
 
     def tile(self, ledger: LedgerId, level: int, index: int) -> bytes | None:
         """A stored tile."""

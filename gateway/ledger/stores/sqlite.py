@@ -42,6 +42,7 @@ from gateway.ledger.stores import (
     FeedItem,
     FeedRow,
     HeldRow,
+    KeptBackRow,
     LedgerId,
     LedgerRow,
     OrderRow,
@@ -60,7 +61,7 @@ Row = tuple[Any, ...]
 APPLICATION_ID = 0x5349_4746
 """SQLite application id, "SIGF": a file of another program is refused, not overwritten."""
 
-FEED_SCAN_ROWS = 4096
+FEED_SCAN_ROWS = 512
 """Rows of the feed looked at in one call: bounds how long a subscription with a narrow filter holds the reader."""
 
 _MIGRATIONS = resources.files("gateway.ledger.stores") / "migrations"
@@ -120,11 +121,11 @@ class SqliteReader:
         return rows[0] if rows else None
 
     def ledgers(self) -> Sequence[LedgerRow]:
-        rows = self._rows("SELECT id, origin, replica, size, root, successor FROM ledger ORDER BY id")
+        rows = self._rows(f"SELECT {_LEDGER} FROM ledger ORDER BY id")
         return [_ledger_row(row) for row in rows]
 
     def ledger(self, origin: Origin) -> LedgerRow | None:
-        row = self._row("SELECT id, origin, replica, size, root, successor FROM ledger WHERE origin = ?", str(origin))
+        row = self._row(f"SELECT {_LEDGER} FROM ledger WHERE origin = ?", str(origin))
         return None if row is None else _ledger_row(row)
 
     def run(self, ledger: LedgerId, first: int, max_bytes: int) -> Run | None:
@@ -179,6 +180,13 @@ class SqliteReader:
     def absent(self, ledger: LedgerId, index: int) -> AbsentRow | None:
         row = self._row("SELECT ledger, idx, leaf_hash, note FROM absent WHERE ledger = ? AND idx = ?", ledger, index)
         return None if row is None else AbsentRow(*row)
+
+    def kept_back(self, ledger: LedgerId, first: int, end: int) -> Sequence[KeptBackRow]:
+        rows = self._rows(
+            "SELECT ledger, idx, reason, note FROM kept_back WHERE ledger = ? AND idx >= ? AND idx < ? ORDER BY idx",
+            ledger, first, end,
+        )  # fmt: skip
+        return [KeptBackRow(*row) for row in rows]
 
     def tile(self, ledger: LedgerId, level: int, index: int) -> bytes | None:
         row = self._row("SELECT hashes FROM tile WHERE ledger = ? AND level = ? AND idx = ?", ledger, level, index)
@@ -454,6 +462,13 @@ class SqliteStore(SqliteReader):
         for ended, successor in commit.ended:
             db.execute("UPDATE ledger SET successor = ? WHERE id = ?", (str(successor), ended))
         db.executemany(
+            "UPDATE ledger SET agreed = ? WHERE id = ?", [(agreed, ledger) for ledger, agreed in commit.agreed]
+        )
+        db.executemany(
+            "INSERT INTO kept_back (ledger, idx, reason, note) VALUES (?, ?, ?, ?)",
+            [(row.ledger, row.index, row.reason, row.note) for row in commit.kept_back],
+        )
+        db.executemany(
             "INSERT INTO cosignature (ledger, kind, size, note, time_ns) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT (ledger, kind, size) DO NOTHING",
             [(row.ledger, row.kind.value, row.size, row.note, row.time_ns) for row in commit.cosignatures],
@@ -500,6 +515,10 @@ class SqliteStore(SqliteReader):
         db.executemany(
             "UPDATE released SET withdrawn_ns = ? WHERE originator = ? AND report_id = ? AND partner = ?",
             [(time_ns, originator, report_id, partner) for originator, report_id, partner, time_ns in commit.withdrawn],
+        )
+        db.executemany(
+            "UPDATE released SET withdrawn_ns = NULL WHERE originator = ? AND report_id = ? AND partner = ?",
+            commit.not_told,
         )
         db.executemany("DELETE FROM held WHERE originator = ? AND report_id = ? AND partner = ?", commit.decided)
         db.executemany(
@@ -558,13 +577,14 @@ class SqliteStore(SqliteReader):
         )
 
 
+_LEDGER = "id, origin, replica, size, root, successor, agreed"
 _RELEASED = "report_id, partner, ledger, idx, traffic_class, precedence, withdrawn_ns, originator, agreement"
 _COPY = "originator, report_id, via, ledger, idx, received_ns, withdrawn_ns, traffic_class, precedence"
 _REPORT = "seq, report_id, digest, event_id, kind, submitted_by, accepted_ns, decision, payload"
 
 
 def _ledger_row(row: Row) -> LedgerRow:
-    id_, origin, replica, size, root, successor = row
+    id_, origin, replica, size, root, successor, agreed = row
     return LedgerRow(
         LedgerId(id_),
         Origin.parse(origin),
@@ -572,6 +592,7 @@ def _ledger_row(row: Row) -> LedgerRow:
         size,
         root,
         None if successor is None else Origin.parse(successor),
+        agreed,
     )
 
 

@@ -99,6 +99,13 @@ def test_reports_of_others_are_reckoned_with_only_where_a_rule_names_them() -> N
     assert list(found.counterexample.report.marking.onward_release) == ["KOR"]
 
 
+def test_a_withhold_rule_that_names_no_originator_keeps_back_reports_of_others_too() -> None:
+    onward = track_rule(originators="[USA]")
+    keep = WITHHOLD | {"kinds": "[Track]", "when": f"'{PRK}'"}
+    assert verdict(onward, keep, invariants=never(PRK)).status is Status.PROVED
+    assert verdict(onward, keep | {"originators": "[JPN]"}, invariants=never(PRK)).status is Status.REFUTED
+
+
 def test_what_is_held_for_release_is_as_good_as_released() -> None:
     example(verdict(track_rule(hold_s="3600"), invariants=never("true")))
 

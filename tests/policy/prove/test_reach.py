@@ -46,6 +46,13 @@ def test_a_lower_ceiling_or_an_agreement_in_front_leaves_something_to_decide() -
     assert shadowed(bundle(track_rule(agreement="treaty", name="agreed"), track_rule())) == ()
 
 
+def test_a_withhold_rule_that_keeps_back_reports_of_others_alone_decides() -> None:
+    foreign = KEEP | {"when": "report.originator_node == 'USA'"}
+    onward = track_rule(originators="[USA]")
+    assert shadowed(bundle(onward | {"when": "report.track.quality > 5u"}, foreign | {"posture": "[ROUTINE]"})) == ()
+    assert shadowed(bundle(track_rule(), foreign)) == (Shadowed("KOR", "keep-back", ()),)
+
+
 def test_a_withhold_rule_behind_a_wider_one_is_found() -> None:
     first = KEEP | {"when": "report.track.quality < 9u"}
     second = KEEP | {"name": "second", "when": "report.track.quality < 5u"}
