@@ -88,7 +88,12 @@ def test(directory: Path, report: Path | None, require_coverage: bool) -> None:
 def _say_what_lacks(results: Results) -> None:
     failed = sum(not result.passed for result in results.results)
     uncovered = sum(bool(rule.missing) for rule in results.coverage)
-    click.echo(f"{failed} cases fail, {uncovered} rules are not covered", err=True)
+    lacking = []
+    if failed:
+        lacking.append("1 case fails" if failed == 1 else f"{failed} cases fail")
+    if uncovered:
+        lacking.append("1 rule is not covered" if uncovered == 1 else f"{uncovered} rules are not covered")
+    click.echo(", ".join(lacking), err=True)
 
 
 def _explained(bundle: language.Bundle, case: Case) -> Explanation:

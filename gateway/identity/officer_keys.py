@@ -64,6 +64,13 @@ def create_officer_key(directory: Path, node: str, name: str) -> OfficerKey:
 
 def read_officer_key(path: Path) -> OfficerKey:
     """The key in a `.key` file, with the `.vkey` beside it. Raises `SecretFileError`."""
+    if path.suffix == ".vkey":
+        raise SecretFileError(
+            Refusal.WRONG_KIND,
+            "this is the public half of a key, with which nobody can sign",
+            where=str(path),
+            mend=f"Give the private half, {path.with_suffix('.key').name}.",
+        )
     (seed,) = read_secret(path, SecretKind.OFFICER).values()
     public = path.with_suffix(".vkey")
     try:

@@ -6,9 +6,9 @@ reason. The ledger stays whole; the content stays here. Rules, in order:
 
 1. What was kept back once is kept back for ever, and served with the reason that was signed then.
 2. Of a ledger that has ended, everything above what was confirmed is kept back: it goes on in the successor.
-3. Of a suspended partner everything is kept back, openings of epochs and withdrawals among them.
-4. While no policy is in force, or none is believed, nothing is known of suspensions and agreements: nothing is kept
+3. While no policy is in force, or none is believed, nothing is known of suspensions and agreements: nothing is kept
    back, and nothing goes.
+4. Of a suspended partner everything is kept back, openings of epochs and withdrawals among them.
 5. What is sealed in an epoch whose opening was kept back is kept back as well: it could not be opened.
 6. A release that cites an agreement is kept back where the policy no longer has that agreement, or its days are over.
    Whether they are, a clock that is not trusted cannot say: nothing is kept back for it then, and nothing goes.
@@ -72,13 +72,13 @@ def judge(
     new: dict[int, str] = {}
     if row.successor is not None:
         new |= {index: f"it goes on in {row.successor}" for index in left if index >= (row.agreed or 0)}
-    if row.origin.recipient in rulebook.suspended:
-        new |= {index: SUSPENDED for index in left if index not in new}
     left = [index for index in left if index not in new]
     if not left:
         return Verdict(on_record, new)
     if rulebook.policy is None:
         return Verdict(on_record, new, NO_POLICY)
+    if row.origin.recipient in rulebook.suspended:
+        return Verdict(on_record, new | dict.fromkeys(left, SUSPENDED))
     new |= dict.fromkeys(_closed(reader, row, run, left, settled | new.keys()), NOT_OPENED)
     doubt = ""
     for release in reader.released_between(row.id, run.first, run.first + run.count):

@@ -64,7 +64,6 @@ def loosens(
     return comparison.loosens(old, new, partners, settings)
 
 
-
 def shadowed(bundle: Bundle, settings: ProofSettings = DEFAULT_SETTINGS) -> tuple[Shadowed, ...]:
     """Rules that decide nothing: proved for every valid report."""
     from policy.prove import reach

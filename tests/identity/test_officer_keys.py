@@ -63,3 +63,11 @@ def test_the_command_prints_the_line_for_the_roster(tmp_path: Path) -> None:
     result = CliRunner().invoke(pki, ["officer-key", "alice", "--node", "JPN", "--out", str(tmp_path / "keys")])
     assert result.exit_code == 0, result.output
     assert (tmp_path / "keys" / "alice.vkey").read_text().strip() in result.output
+
+
+def test_the_public_half_does_not_sign_and_the_message_names_the_private_one(tmp_path: Path) -> None:
+    key = create_officer_key(tmp_path, "JPN", "alice")
+    assert key.name == "alice"
+    with pytest.raises(SecretFileError) as caught:
+        read_officer_key(tmp_path / "alice.vkey")
+    assert "Give the private half, alice.key." in str(caught.value)

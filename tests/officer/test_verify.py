@@ -241,8 +241,8 @@ TAMPERINGS: Sequence[tuple[str, str, str]] = [
     (f"UPDATE released SET precedence = 1 WHERE {STANDING_ID}", "releases", "otherwise than"),
     (f"UPDATE released SET withdrawn_ns = 1 WHERE {STANDING_ID}", "releases", "whether it was withdrawn"),
     (f"UPDATE released SET withdrawn_ns = NULL WHERE {WITHDRAWN_ID}", "releases", "whether it was withdrawn"),
-    (f"INSERT INTO released SELECT '', {STRANGER}, partner, ledger, idx, traffic_class, precedence, '', NULL FROM released"
-     f" WHERE {STANDING_ID} AND partner = 'KOR'", "releases", "527 are on record"),
+    (f"INSERT INTO released SELECT '', {STRANGER}, partner, ledger, idx, traffic_class, precedence, '', NULL"
+     f" FROM released WHERE {STANDING_ID} AND partner = 'KOR'", "releases", "527 are on record"),
     (f"UPDATE feed SET idx = 999 WHERE {OVERTAKEN_ID} AND item = 1", "feed", "does not hold what it says"),
     (f"UPDATE feed SET ledger = 77 WHERE {OVERTAKEN_ID} AND item = 1", "feed", "does not hold what it says"),
     (f"UPDATE feed SET originator = 'USA' WHERE {OVERTAKEN_ID} AND item = 1", "feed", "does not hold what it says"),

@@ -261,20 +261,22 @@ def test_what_rests_on_no_agreement_goes_whatever_the_clock_is(sites: tuple[Site
 def test_while_no_policy_is_in_force_nothing_goes_and_nothing_is_given_up(sites: tuple[Site, Site]) -> None:
     jpn, kor = sites
     jpn.take(launch_detection(1), ALLOWED)
-    jpn.rulebook = Rulebook.none(("KOR",))
-    assert verdict_on(jpn, jpn.run(TO_KOR)) == Verdict([], doubt=keeping.NO_POLICY)
-    assert serve(jpn, TO_KOR, 0) is None
+    # Every partner counts as suspended while the orders on record are not believed.
+    for suspended in (frozenset(), frozenset({"KOR"})):
+        jpn.rulebook = replace(Rulebook.none(("KOR",)), suspended=suspended)
+        assert verdict_on(jpn, jpn.run(TO_KOR)) == Verdict([], doubt=keeping.NO_POLICY)
+        assert serve(jpn, TO_KOR, 0) is None
     assert (kept(jpn), events(jpn)) == ([], [])
     jpn.rulebook = ALLOWED
     assert send(jpn, kor) == []
     assert kor.store.received("JPN", identifier(launch_detection(1))) is not None
 
 
-def test_a_suspension_that_is_certain_keeps_back_in_doubt_as_well(sites: tuple[Site, Site]) -> None:
+def test_a_suspension_keeps_back_whatever_the_clock_is(sites: tuple[Site, Site]) -> None:
     jpn, _ = sites
     jpn.take(launch_detection(1), WITH_TREATY)
     jpn.clock_trusted = False
-    jpn.rulebook = replace(Rulebook.none(("KOR",)), suspended=frozenset({"KOR"}))
+    jpn.rulebook = replace(WITH_TREATY, suspended=frozenset({"KOR"}))
     assert verdict_on(jpn, jpn.run(TO_KOR)) == Verdict([], dict.fromkeys((0, 1), keeping.SUSPENDED))
 
 

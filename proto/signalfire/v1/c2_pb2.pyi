@@ -569,7 +569,7 @@ class PartnerStatus(_message.Message):
     clock_offset_ms: _builtins.float
     """The partner's clock less ours at the last heartbeat, milliseconds, half the round trip taken off."""
     problem: _builtins.str
-    """Why the link is down, where it is."""
+    """Why the link is down, or why nothing is sent, where that is so."""
     @_builtins.property
     def last_heartbeat_time(self) -> _timestamp_pb2.Timestamp:
         """Time of the last heartbeat that the partner signed and that verified, UTC."""
