@@ -3,15 +3,27 @@
     bundle = policy.load("policies/jpn")                          # or PolicyError, with every problem in it
     when = policy.Circumstances(now, posture)                      # and what else a decision depends on
     decision = bundle.decide(report, "KOR", when)                  # a value: released, held or withheld, and why
-    decision = bundle.narrow(report, decision, was_released)       # a recall of what the partner never had is withheld
-    copy = bundle.transform(report, decision, was_released)        # only the named fields, as coarse as obliged
+    decision, copy = bundle.carry_out(report, decision, was_released)   # the copy, as coarse as obliged; or None
 
 Nothing is released unless a rule releases it; a withhold rule beats every release rule; an error in any applicable
 rule withholds; of a released report only the named fields go. The language is taught in docs/policy.md.
 
-The modules, each one idea: ``yaml_source`` (strict YAML), ``document`` (the keys), ``vocabulary`` (the words),
-``fields`` (paths and built-in sets), ``cel``, ``checked``, ``strict``, ``condition_rules`` and ``condition_words``
-(conditions), ``compile`` (files to rules), ``decide``, ``transform``, and ``bundle``, the only one that does I/O.
+The modules, each one idea, from the text up:
+
+==============  ================================================================================================
+a file's text   ``yaml_source`` (strict YAML), ``document`` (the keys), ``vocabulary`` and ``countries`` (the words)
+fields          ``fields`` (paths and built-in sets), ``values`` (what stands at a path)
+conditions      ``cel``, ``checked`` (the typed tree), ``strict`` (no error is absorbed), ``condition_rules``,
+                ``condition_words``, ``parts`` (which part failed), ``areas`` and ``geojson``
+obligations     ``obligations``, ``coarsen``, ``grid``, ``uncertainty``
+the decision    ``compile`` (files to rules), ``decide``, ``transform``, ``invariants``, and ``bundle``, which puts them
+                together and is the only module that does I/O
+proofs          the room ``prove``: invariants, and what a new bundle loosens, for every valid report
+approval        the room ``approve``: officers' signed orders; ``invariants_kept``
+tools           ``cases`` and ``testing``, ``explain``, ``recorded`` (on recorded traffic), ``format``, ``schema``,
+                ``specimen`` and ``valid`` (reports that could come)
+==============  ================================================================================================
+
 ``errors`` holds the error family, ``limits`` the limits. Nothing here imports the gateway.
 """
 
