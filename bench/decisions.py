@@ -1,8 +1,9 @@
 """What a decision costs beside one bare CEL evaluation of the condition that matched, and how long policies load.
 
-Run from the top of the repository: ``PYTHONPATH=.:proto python bench/decisions.py``. The two that are compared are timed in
-turns, in one run, so that a busy machine slows both; the ratio is the median over the rounds. The bare evaluation is what
-nobody can do without: the report bound to a CEL activation, and one condition evaluated on it through the same library.
+Run from the top of the repository: ``PYTHONPATH=.:proto python bench/decisions.py``. The two that are compared are
+timed in turns, in one run, so that a busy machine slows both; the ratio is the median over the rounds. The bare
+evaluation is what nobody can do without: the report bound to a CEL activation, and one condition evaluated on it
+through the same library.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ CALLS = 500
 
 def rule(number: int, kind: str) -> str:
     """One rule of a policy as officers write them: some withhold by caveat or place, most release in part."""
-    lines = [f"  - name: rule-{number}", "    reason: a benchmark", f"    kinds: [{kind}]", "    traffic_classes: [LIVE]"]
+    lines = [f"  - name: rule-{number}", "    reason: a benchmark"]
+    lines += [f"    kinds: [{kind}]", "    traffic_classes: [LIVE]"]
     match number % 3:
         case 0:
             lines += ["    effect: withhold", f"    when: '\"CAVEAT-{number}\" in report.marking.caveats'"]
@@ -46,7 +48,9 @@ def rule(number: int, kind: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-MATCHING = 'report.threat.launch_country == "PRK" && report.marking.classification <= Classification.CLASSIFICATION_SECRET'
+MATCHING = (
+    'report.threat.launch_country == "PRK" && report.marking.classification <= Classification.CLASSIFICATION_SECRET'
+)
 LAST = f"""\
   - name: the-rule-that-releases
     effect: release

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import z3
+from hypothesis import reject
 from signalfire.v1 import report_pb2
 
 from policy.cel import Condition, Vocabulary
@@ -92,5 +93,7 @@ def _possible(constraints: list[z3.BoolRef], formula: z3.BoolRef) -> bool:
     question = Question(SETTINGS)
     question.add(*constraints, formula)
     answer = question.ask()
-    assert answer is not Answer.UNKNOWN
+    if answer is Answer.UNKNOWN:
+        # The solver ran out of time, as it may on a busy machine: nothing is learnt from this example.
+        reject()
     return answer is Answer.SOME
