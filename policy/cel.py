@@ -67,8 +67,8 @@ _TOO_DEEP: Final = Fault(
 _LIBRARY_ERRORS: Final = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError)
 """What the library raises: pybind11's translations of C++ exceptions and of failed casts."""
 
-Facts = NewType("Facts", cel.Activation)
-"""What a condition is evaluated on."""
+Facts = NewType("Facts", Mapping[str, object])
+"""What a condition is evaluated on: the variables of the language, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Condition:
     def holds(self, facts: Facts) -> bool:
         """Whether the condition is true of these facts. Raises EvaluationError where it is neither true nor false."""
         try:
-            result = self._expression.eval(facts).value()
+            result = self._expression.eval(data=facts).value()
         except _LIBRARY_ERRORS as error:
             raise EvaluationError(_plain_words(str(error))) from error
         if isinstance(result, bool):
@@ -109,7 +109,7 @@ class Fused:
         them says is then for ``Condition.holds``.
         """
         try:
-            values = self._expression.eval(facts).plain_value()
+            values = self._expression.eval(data=facts).plain_value()
         except _LIBRARY_ERRORS:
             return None
         if not isinstance(values, list) or not {bool}.issuperset(map(type, values)):
@@ -151,7 +151,7 @@ class Language:
     def facts(self, report: report_pb2.Report, partner: str, now: datetime, posture: str) -> Facts:
         """Binds the four variables, once for all the conditions of a decision. ``now`` carries its time zone."""
         bound = {"report": report, "partner": partner, "now": now, "posture": posture}
-        return Facts(self._environment.Activation(bound))
+        return Facts(bound)
 
     def compile(self, text: str, kinds: Iterable[Kind], limits: Limits = DEFAULT_LIMITS) -> Condition:
         """Compiles a condition of a rule for these kinds of report. Raises ConditionError with every fault found."""
