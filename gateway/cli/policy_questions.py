@@ -191,7 +191,7 @@ def diff(
     \b
     Exit code 0: nothing changes on the recorded reports, and NEW is proved to loosen nothing; 1: not so.
     Examples: signalfire policy diff jpn-policy jpn-policy-new --traffic reports.jsonl
-              signalfire policy diff jpn-policy jpn-policy-new --store jpn/store.db --keys jpn/secrets --partner KOR
+              signalfire policy diff jpn-policy jpn-policy-new --store jpn/store.db --keys jpn/keys --partner KOR
     """
     if (store is None) is not (keys is None) or (store is not None and traffic is not None):
         raise click.UsageError("Give --traffic, or --store with --keys, or neither.")

@@ -32,6 +32,7 @@ from gateway.ledger.origin import Origin
 from gateway.ledger.stores import LedgerRow
 from gateway.ledger.stores.sqlite import SqliteReader
 from gateway.node import Node
+from gateway.release.sequencer import LATEST_TIME
 from gateway.reports.kinds import Kind
 from policy import Bundle
 from policy.approve.proofs import Proofs
@@ -460,10 +461,11 @@ async def first_decision(opened: grpc.aio.Channel) -> officer_pb2.WatchDecisions
 
 
 def holdings(place: Deployed) -> dict[str, list[tuple[Any, ...]]]:
-    """Every row of every table of a store, but for the further signatures that come by themselves."""
+    """Every row of every table of a store, but for the further signatures that come by themselves, and the time."""
     # Through the one library of the process: a second SQLite in it would break the locks of the first.
     with contextlib.closing(apsw.Connection(str(place.store), flags=apsw.SQLITE_OPEN_READONLY)) as db:
         tables = [str(name) for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        return {
+        held = {
             table: sorted(db.execute(f"SELECT * FROM {table}"), key=repr) for table in tables if table != "cosignature"
         }
+        return held | {"meta": [row for row in held["meta"] if row[0] != LATEST_TIME]}
