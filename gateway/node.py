@@ -53,6 +53,9 @@ log = logging.getLogger(__name__)
 REFRESH_S = 1.0
 """Seconds between looks at the files that may change under a running gateway."""
 
+SUSPENDED = "suspended by our officers"
+"""What is told as the problem of a partner to whom nothing is released, by order."""
+
 STOP_GRACE_S = 1.0
 """Seconds that the open calls of C2 systems and officers are given to end when the gateway stops."""
 
@@ -395,6 +398,7 @@ class Node:
         """The state of this gateway, as GetStatus tells it."""
         reader = self._read()
         problem = self._sequencer.problem
+        suspended = self._sequencer.rulebook.suspended
         response = c2_pb2.GetStatusResponse(
             node=self.config.node,
             version=gateway.__version__,
@@ -412,7 +416,7 @@ class Node:
                 node=node,
                 following=link.heartbeat_at is not None,
                 followed=any(link.followed.values()),
-                problem=link.problem,
+                problem="; ".join(filter(None, (SUSPENDED if node in suspended else "", link.problem))),
             )
             if link.heartbeat_ns is not None:
                 partner.last_heartbeat_time.FromNanoseconds(link.heartbeat_ns)

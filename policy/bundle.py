@@ -130,6 +130,9 @@ def read_files(directory: Path, limits: Limits = DEFAULT_LIMITS) -> dict[str, by
         try:
             with path.open("rb") as file:
                 files[name] = file.read(limits.file_bytes + 1)
+        except IsADirectoryError:
+            remedy = f"A bundle's own directory holds {POLICY_FILE}: give that one, or take this out."
+            problems.append(Problem(name, 0, "This is a directory, and not a file of a bundle.", remedy))
         except OSError as error:
             problems.append(Problem(name, 0, f"The file cannot be read: {error.strerror}.", "Mend its permissions."))
     if problems:

@@ -35,7 +35,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor
 from google.protobuf.message import DecodeError
 from signalfire.v1 import report_pb2
 
-from policy import checked, condition_rules, strict
+from policy import checked, condition_rules, condition_slips, strict
 from policy.areas import Area
 from policy.errors import ConditionError, EvaluationError, Fault, did_you_mean
 from policy.limits import DEFAULT_LIMITS, Limits
@@ -121,11 +121,13 @@ class Fused:
 class Vocabulary:
     """What the conditions of a bundle may name beside the report: lists of country codes, and areas.
 
-    Names are CEL identifiers.
+    Names are CEL identifiers. Where ``is_whole`` is false, not all of them could be read: a condition that names
+    another one is refused without a fault of its own, for the fault is where it should have been read.
     """
 
     countries: Mapping[str, tuple[str, ...]]
     areas: Mapping[str, Area]
+    is_whole: bool = True
 
 
 class Language:
@@ -185,7 +187,7 @@ class Language:
         size = len(text.encode())
         if size > limits.condition_bytes:
             what = f"The condition has {size:,} bytes; the limit is {limits.condition_bytes:,}."
-            raise ConditionError([Fault(what, "Split it over several rules, or raise the limit condition_bytes.")])
+            raise ConditionError([Fault(what, "Shorten it, or split it over several rules.")])
         if not text.strip():
             remedy = 'Write one, or take the key "when" out: then the rule always matches.'
             raise ConditionError([Fault("The condition is empty.", remedy)])
@@ -254,6 +256,8 @@ def _plain_words(message: str) -> str:
 _REPORTED = re.compile(r"^(?:[A-Z_]+: )?ERROR: <input>:(-?\d+):(-?\d+): (.*)$", re.MULTILINE)
 _NO_FIELD = re.compile(r"undefined field '(.+)' not found in struct '(.+)'")
 _UNDECLARED = re.compile(r"undeclared reference to '(.+?)'")
+_FOREIGN = re.compile(r"^Syntax error|undeclared reference to '(?i:and|or|not)'")
+_OWN_VOCABULARY = re.compile(r"undeclared reference to '(?:countries|areas)[.']")
 _NO_OVERLOAD = re.compile(r"found no matching overload for '(.+)' applied to '(?:[\w.()]+\.)?\((.*)\)'")
 
 
@@ -261,9 +265,14 @@ def _compile_faults(text: str, message: str, vocabulary: Vocabulary) -> list[Fau
     found = [(int(line), int(column), words) for line, column, words in _REPORTED.findall(message)]
     if not found:
         return [Fault(_sentence(_plain_words(message)), "Simplify the condition.", 1)]
+    if any(_FOREIGN.search(words) for _, _, words in found):
+        foreign = list(condition_slips.foreign_operators(text))
+        if foreign:
+            return foreign
     faults = (
         _compile_fault(text, max(line, 1), max(column, 0), _plain_words(words), vocabulary)
         for line, column, words in found
+        if vocabulary.is_whole or not _OWN_VOCABULARY.search(words)
     )
     return list(dict.fromkeys(faults))
 
@@ -281,8 +290,10 @@ def _compile_fault(text: str, line: int, column: int, words: str, vocabulary: Vo
             return Fault(*named, line, column)
         if name in _CONSTANTS:
             return Fault(f'"{name}" stands alone.', f'Write "{_CONSTANTS[name]}".', line, column)
-        if name in report_pb2.Report.DESCRIPTOR.fields_by_name:
+        if name.partition(".")[0] in report_pb2.Report.DESCRIPTOR.fields_by_name:
             return Fault(f'"{name}" stands alone.', f'Write "report.{name}".', line, column)
+        if (meant := condition_slips.meant_by(name)) is not None:
+            return Fault(f'There is no "{name}" here.', meant, line, column)
         return Fault(
             f'There is no "{name}" here.', did_you_mean(name, [*_VARIABLES, *_ENUMS, *_FUNCTIONS]), line, column
         )
@@ -298,6 +309,8 @@ def _compile_fault(text: str, line: int, column: int, words: str, vocabulary: Vo
             what = f"inside() does not go with {' and '.join(operands)}."
             remedy = "Write a position and an area, e.g. inside(report.track.position, areas.<name>)."
             return Fault(what, remedy, line, column)
+        if (beside := condition_slips.enum_beside_text(row, column)) is not None:
+            return Fault(*beside, line, column)
         return Fault(
             f'"{operator}" does not go with {" and ".join(operands)}.', _overload_remedy(operands), line, column
         )

@@ -39,6 +39,7 @@ from policy.document import (
     ReleaseRule,
     Rule,
     WrittenRule,
+    sections_understood,
 )
 from policy.errors import AreaError, ConditionError, PolicyError, Problem, did_you_mean
 from policy.fields import BUILT_IN, LEAVES, MESSAGES, fault_of_path, fields_of_kind
@@ -137,12 +138,14 @@ class _Compiler:
         """Reads ``policy.yaml`` and what it names; afterwards conditions can be compiled."""
         root = self.read(POLICY_FILE, files[POLICY_FILE]) if POLICY_FILE in files else None
         if root is None:
-            return cel.Vocabulary({}, {})
+            self.language = cel.Language(cel.Vocabulary({}, {}, is_whole=False))
+            return self.language.vocabulary
+        is_whole = not self.reader.problems_of(POLICY_FILE) and sections_understood(root)
         self.shared = self.reader.policy(POLICY_FILE, root)
         self.check_field_sets(self.shared, root)
         named = {area.geojson for area in self.shared.areas.values() if area is not None}
         for name in sorted(files):
-            if _AREA_FILE.fullmatch(name) and name not in named and None not in self.shared.areas.values():
+            if is_whole and _AREA_FILE.fullmatch(name) and name not in named and None not in self.shared.areas.values():
                 self.report(name, 0, "No area of policy.yaml names this file.", "Name it, or take it out.")
         found = {
             name: self.area(name, written, files, line_of(root, ("areas", name)))
@@ -153,8 +156,11 @@ class _Compiler:
         vocabulary = cel.Vocabulary(
             {name: listed or () for name, listed in self.shared.countries.items()},
             {name: area or areas.circle(name, (0.0, 0.0), 1.0) for name, area in found.items()},
+            is_whole,
         )
         self.language = cel.Language(vocabulary)
+        if not is_whole:
+            self.shared = None
         return vocabulary
 
     def area(self, name: str, written: AreaDocument | None, files: Mapping[str, bytes], line: int) -> Area | None:
@@ -173,8 +179,8 @@ class _Compiler:
             place, line = written.geojson, 0
             content = files[place]
             if len(content) > self.limits.file_bytes:
-                what = f"The file has {len(content):,} bytes; the limit is {self.limits.file_bytes:,}."
-                self.report(place, 0, what, "Simplify the polygon, or raise the limit file_bytes.")
+                what = f"The file has more than {self.limits.file_bytes:,} bytes."
+                self.report(place, 0, what, "Simplify the polygon, or split it into several areas.")
                 return None
             return areas.from_geojson(name, content)
         except AreaError as error:
@@ -182,7 +188,7 @@ class _Compiler:
             return None
 
     def invariants(self, files: Mapping[str, bytes]) -> tuple[Invariant, ...]:
-        if INVARIANTS_FILE not in files:
+        if INVARIANTS_FILE not in files or not self.language.vocabulary.is_whole:
             return ()
         partners = [
             name.removeprefix(f"{PARTNERS}/").removesuffix(".yaml") for name in files if _PARTNER_FILE.fullmatch(name)

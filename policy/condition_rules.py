@@ -320,7 +320,11 @@ def _unknowns(tree: Expr) -> Iterator[Found]:
             told.add(use.field)
             word = _unknown_word(use.select)
             what = f'"{use.select.field}" can be UNKNOWN, which would satisfy this by accident.'
-            remedy = f"Say what holds then: add e.g. {_words(use.select)} != {word} && ..., or ask with == or in."
+            read = _words(use.select)
+            remedy = (
+                f"To leave UNKNOWN out, add {read} != {word} && (...), or ask with == or in; to count it in, add"
+                f" {read} == {word} || ... (in a withhold rule, or under never: to keep it back)."
+            )
             yield use.select.offset, what, remedy
 
 

@@ -19,7 +19,7 @@ from typing import Final
 
 from policy.checked import Call, Comprehension, Const, Expr, Ident, ListOf, Select, children
 from policy.countries import NODE_CODES
-from policy.errors import did_you_mean
+from policy.errors import did_you_mean, did_you_mean_country
 from policy.vocabulary import Posture
 
 UNKNOWN: Final = "UNKNOWN"
@@ -88,12 +88,13 @@ def _impossible(held: str, constant: Expr) -> Iterator[Found]:
             yield constant.offset, f'"{word}" is not a posture.', did_you_mean(word.upper(), Posture)
     elif held == "partner":
         if word not in NODE_CODES:
-            yield constant.offset, f'"{word}" is not {_CODE}.', did_you_mean(word.upper(), NODE_CODES)
+            yield constant.offset, f'"{word}" is not {_CODE}.', did_you_mean_country(word)
     elif not _TEXT_FIELDS[held](word):
         if held == "caveats":
             yield constant.offset, f'"{word}" is not a caveat.', "Caveats are of A-Z, 0-9, space, _ and -."
         else:
-            yield constant.offset, f'"{word}" is not {_CODE}.', did_you_mean(word.upper(), [*NODE_CODES, UNKNOWN])
+            also = (UNKNOWN,) if held == "launch_country" else ()
+            yield constant.offset, f'"{word}" is not {_CODE}.', did_you_mean_country(word, also)
 
 
 _LISTS_THAT_GROW: Final = frozenset({"list(string)", "list(bytes)"})

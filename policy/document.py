@@ -25,7 +25,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from policy.countries import NODE_CODES
-from policy.errors import Problem, did_you_mean
+from policy.errors import Problem, did_you_mean, did_you_mean_country, nearest
 from policy.obligations import (
     LEAST_METRES,
     LEAST_SPEED_STEP_MPS,
@@ -85,16 +85,21 @@ def _each_once(values: tuple[_T, ...]) -> tuple[_T, ...]:
     return values
 
 
-def _node_code(value: str) -> str:
-    if value not in NODE_CODES:
-        remedy = did_you_mean(value.upper(), NODE_CODES)
-        raise PydanticCustomError(
-            "word", "{value} is not a node's code (ISO 3166-1 alpha-3).", {"value": f'"{value}"', "remedy": remedy}
-        )
-    return value
+def _code(whose: str) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if value not in NODE_CODES:
+            raise PydanticCustomError(
+                "word",
+                "{value} is not {whose} code (ISO 3166-1 alpha-3).",
+                {"value": f'"{value}"', "whose": whose, "remedy": did_you_mean_country(value)},
+            )
+        return value
+
+    return check
 
 
-NodeCode = Annotated[str, AfterValidator(_node_code)]
+NodeCode = Annotated[str, AfterValidator(_code("a node's"))]
+CountryCode = Annotated[str, AfterValidator(_code("a country's"))]
 Name = Annotated[
     str,
     AfterValidator(_text(r"[a-z0-9][a-z0-9-]{0,63}", "a name: 1 to 64 characters of a-z, 0-9 and -, no - in front")),
@@ -281,7 +286,7 @@ class _FieldSetKeys(_Document):
 
 
 class _CountriesKeys(_Document):
-    countries: _ListOf[NodeCode]
+    countries: _ListOf[CountryCode]
 
 
 class _EquivalencesKeys(_Document):
@@ -347,6 +352,10 @@ class DocumentReader:
         """Adds a problem."""
         self.problems.append(Problem(file, line, what, remedy))
 
+    def problems_of(self, file: str) -> list[Problem]:
+        """What is wrong with one file, as far as is known by now."""
+        return [problem for problem in self.problems if problem.file == file]
+
     def policy(self, file: str, node: Node) -> PolicyDocument:
         """Reads ``policy.yaml``."""
         raw = plain(node)
@@ -407,6 +416,12 @@ class DocumentReader:
         withholds = entries.get("effect") == "withhold" or ("effect" not in entries and "fields" not in entries)
         name = entries.get("name")
         where = f'the rule "{name}"' if isinstance(name, str) else "the rule"
+        effect = entries.get("effect", Effect.RELEASE)
+        if isinstance(effect, str) and effect not in list(Effect):
+            # Which keys it needs depends on the effect: told as missing, they would make one of the other.
+            what = f'"{effect}" is not an effect.'
+            self.report(file, line_of(node, ("effect",)), what, did_you_mean(effect, Effect))
+            return WrittenRule(None, raw, node)
         model: type[Rule] = WithholdRule if withholds else ReleaseRule
         rule = self._model(model, file, node, raw, where)
         if isinstance(rule, ReleaseRule) and not self._obliges_something(file, node, rule):
@@ -453,12 +468,30 @@ class DocumentReader:
         except ValidationError as error:
             details = error.errors(include_url=False)
             inner = {detail["loc"][:-1] for detail in details}
+            misspelt = {
+                (*detail["loc"][:-1], nearest(str(detail["loc"][-1]), _keys_of(model)))
+                for detail in details
+                if detail["type"] == "extra_forbidden"
+            }
             for detail in details:
+                if detail["type"] == "missing" and detail["loc"] in misspelt:
+                    continue  # it stands there under another spelling, which is told
                 if detail["type"] == "too_short" and detail["loc"] in inner:
                     continue  # an entry was refused, and so is not counted
                 what, remedy = _in_words(detail, model, where)
                 self.report(file, line_of(node, detail["loc"]), what, remedy)
             return None
+
+
+def sections_understood(node: Node) -> bool:
+    """Whether every section of ``policy.yaml`` is one that is known and holds names: else nobody can say that what
+    another file refers to does not exist."""
+    sections = ("agreements", "countries", "areas", "field_sets", "equivalences")
+    return (
+        isinstance(node, Mapping)
+        and node.entries.keys() <= set(_keys_of(_PolicyKeys))
+        and all(isinstance(node.entries[key], Mapping) for key in sections if key in node.entries)
+    )
 
 
 def _wrapped(key: str, inside: Node) -> tuple[Node, object]:

@@ -17,6 +17,8 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from policy.countries import ASSIGNED
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
@@ -85,12 +87,35 @@ class NotReleasedError(ReleasePolicyError):
     """A copy was asked for under a decision that releases nothing."""
 
 
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that is most like this one; None where none is like it."""
+    return next(iter(difflib.get_close_matches(word, sorted(set(known)), n=1, cutoff=0.6)), None)
+
+
+def did_you_mean_country(word: str, also: Iterable[str] = ()) -> str:
+    """A sentence that names the countries that were likely meant, ``also`` among them.
+
+    Only officially assigned codes are named: a user-assigned one is never what a slip of the pen meant.
+    """
+    given, known = word.strip().upper(), [*ASSIGNED, *also]
+    near: list[str] = []
+    if given in known:
+        near = [given]
+    elif len(given) == 3:
+        near = sorted(code for code in ASSIGNED if sorted(code) == sorted(given))
+        near = near or sorted(code for code in ASSIGNED if sum(map(str.__eq__, code, given)) == 2)
+    elif len(given) > 3 and (found := nearest(given, known)) is not None:
+        near = [found]
+    if 1 <= len(near) <= 3:
+        return "Did you mean " + " or ".join(f'"{code}"' for code in near) + "?"
+    return "Use the ISO 3166-1 alpha-3 code, such as KOR."
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A sentence that names the nearest of the known words, or else all of them (twelve at most)."""
     candidates = sorted(set(known))
-    near = difflib.get_close_matches(word, candidates, n=1, cutoff=0.6)
-    if near:
-        return f'Did you mean "{near[0]}"?'
+    if (near := nearest(word, candidates)) is not None:
+        return f'Did you mean "{near}"?'
     shown = ", ".join(candidates[:12])
     more = f" and {len(candidates) - 12} more" if len(candidates) > 12 else ""
     return f"Known are: {shown}{more}." if candidates else "None is defined."

@@ -61,6 +61,7 @@ _FREE: Final[Schema] = {"type": "string", "minLength": 1}
 
 _VALUES: Final[tuple[tuple[object, Schema], ...]] = (
     (document.NodeCode, _text("[A-Z]{3}", "A node: ISO 3166-1 alpha-3.")),
+    (document.CountryCode, _text("[A-Z]{3}", "A node: ISO 3166-1 alpha-3.")),
     (document.Name, _text(_NAME, "A name: a-z, 0-9 and -.")),
     (document.Prose, {"type": "string", "minLength": 1, "maxLength": 500, "pattern": r"\S"}),
     (document.Moment, _text(r"\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}:\d{2}Z)?", "A day, from 00:00 UTC, or a moment.")),

@@ -195,9 +195,12 @@ def _decode(content: bytes, reader: _Reader) -> str:
     if len(content) > reader.limits.file_bytes:
         reader.report(
             0,
-            f"The file has {len(content):,} bytes; the limit is {reader.limits.file_bytes:,}.",
-            "Share what repeats in a field set, or raise the limit file_bytes.",
+            f"The file has more than {reader.limits.file_bytes:,} bytes.",
+            "Shorten it: share what repeats in a field set or a list, or split it.",
         )
+        raise _UnreadableError
+    if content.startswith("\ufeff".encode()):
+        reader.report(1, "The file begins with a byte order mark (BOM).", "Save it as UTF-8 without BOM.")
         raise _UnreadableError
     try:
         text = content.decode("utf-8")

@@ -23,6 +23,7 @@ from gateway.cli.signing import (
     FILE,
     Place,
     new_order,
+    partner_code,
     refusals,
     show_order_command,
     sign_command,
@@ -31,8 +32,8 @@ from gateway.cli.terminal import console
 from gateway.client import Client
 from gateway.identity.officer_keys import read_officer_key
 from gateway.release.governance import orders_in
-from policy import read_files
-from policy.approve import Roster, SignedOrder, Suspend, decode, effect
+from policy import digest_of, read_files
+from policy.approve import Activate, Roster, SignedOrder, Suspend, decode, effect
 
 _SUSPENSION_VALID: Final = timedelta(hours=1)
 """For which a suspension that is signed and brought in one step is good."""
@@ -55,7 +56,19 @@ def activate_command(connect: Callable[[], Client], directory: Path, order: Path
     """
     with refusals():
         signed = _only(order)
-        asyncio.run(_enact(connect(), signed, read_files(directory)))
+        files = read_files(directory)
+        match decode(signed.order).action:
+            case Activate(digest) if digest != (found := digest_of(files)):
+                raise click.ClickException(
+                    f"{order}: is of the policy {digest.hex()}, and {directory} holds {found.hex()}. Bring the"
+                    " directory as it was signed, or have this one signed"
+                )
+            case Activate():
+                asyncio.run(_enact(connect(), signed, files))
+            case _:
+                raise click.ClickException(
+                    f"{order}: this order activates no policy: use `signalfire policy enact {order}`"
+                )
 
 
 @click.command("enact")
@@ -69,11 +82,17 @@ def enact_command(connect: Callable[[], Client], order: Path) -> None:
     Example: signalfire policy enact jpn-7.order --credentials jpn/officer --gateway 127.0.0.1:7101
     """
     with refusals():
-        asyncio.run(_enact(connect(), _only(order), {}))
+        signed = _only(order)
+        if isinstance(decode(signed.order).action, Activate):
+            raise click.ClickException(
+                f"{order}: this order activates a policy: use `signalfire policy activate DIR {order}`, with the"
+                " policy's directory"
+            )
+        asyncio.run(_enact(connect(), signed, {}))
 
 
 @click.command("suspend")
-@click.argument("partner")
+@click.argument("partner", callback=partner_code)
 @click.option("--reason", required=True, help="Why, in your words.")
 @click.option("--key", type=FILE, required=True, help="Your key, as `signalfire pki officer-key` made it.")
 @gateway_options

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import grpc
 from cryptography import x509
 
 from gateway.client import Client, Credentials
@@ -26,6 +27,14 @@ def gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def gateway_options_if_any(command: Callable[..., Any]) -> Callable[..., Any]:
     """The same for a command that can do without a gateway: `connect` is None where none is named."""
     return _options(command, required=False)
+
+
+def unreached(error: ConnectionError) -> str:
+    """What is told of a call that failed: where nothing answered, also where to look."""
+    cause = error.__cause__
+    if isinstance(cause, grpc.aio.AioRpcError) and "failed to connect" in (cause.details() or ""):
+        return f"{error}\nIs the gateway running, and is the address right?"
+    return str(error)
 
 
 def _options(command: Callable[..., Any], *, required: bool) -> Callable[..., Any]:

@@ -17,7 +17,8 @@ from policy import prove as proofs
 from policy import yaml_source
 from policy.cases import Case, read_cases
 from policy.compile import AREAS
-from policy.errors import PolicyError, Problem
+from policy.countries import NODE_CODES
+from policy.errors import PolicyError, Problem, did_you_mean_country
 from policy.format import formatted
 from policy.schema import schemas
 
@@ -62,7 +63,7 @@ def check(directory: Path) -> None:
         found += error.problems
     for shadow in proofs.shadowed(bundle):
         file = f"partners/{shadow.partner}.yaml"
-        because = f"{', '.join(shadow.by)} always decides before it" if shadow.by else "it matches no valid report"
+        because = _why_never(shadow.by)
         what = f'The rule "{shadow.rule}" never decides: {because}.'
         line = _line_of_rule(file, bundle.files[file], shadow.rule)
         found.append(Problem(file, line, what, "Take it out, or mend its condition."))
@@ -78,6 +79,15 @@ def check(directory: Path) -> None:
     )
     click.echo(f"{directory}: the policy of {bundle.node} is in order: {', '.join(counts)}")
     click.echo(f"digest {bundle.digest.hex()}")
+
+
+def _why_never(by: tuple[str, ...]) -> str:
+    if not by:
+        return "it matches no valid report"
+    if len(by) == 1:
+        return f'"{by[0]}" always decides before it'
+    named = [f'"{name}"' for name in by]
+    return f"between them {', '.join(named[:-1])} and {named[-1]} decide everything that it would"
 
 
 def _count(number: int, word: str) -> str:
@@ -160,8 +170,8 @@ def init(directory: Path, node: str, partner: str) -> None:
     Example: signalfire policy init jpn-policy --node JPN --partner KOR
     """
     for code in (node, partner):
-        if len(code) != 3 or not (code.isascii() and code.isalpha() and code.isupper()):
-            raise click.UsageError(f"{code} is not a node's code: three capitals (ISO 3166-1 alpha-3).")
+        if code not in NODE_CODES:
+            raise click.UsageError(f'"{code}" is not a node\'s code. {did_you_mean_country(code)}')
     if node == partner:
         raise click.UsageError("A node is not its own partner: give two codes.")
     files = {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,12 +15,13 @@ import click
 from google.protobuf import json_format
 from signalfire.v1 import officer_pb2
 
-from gateway.cli.connecting import gateway_options_if_any
+from gateway.cli.connecting import gateway_options_if_any, unreached
+from gateway.cli.signable import read_bundle, require_still_good, require_tested_and_proved
 from gateway.client import Client, ClientError
 from gateway.identity.errors import IdentityError
 from gateway.identity.officer_keys import OfficerKey, read_officer_key
 from gateway.release.governance import orders_in, read_roster
-from policy import Posture, compile_bundle, read_files
+from policy import Posture
 from policy.approve import (
     Activate,
     DeclarePosture,
@@ -32,6 +34,7 @@ from policy.approve import (
     Suspend,
     decode,
     describe,
+    effect,
     encode,
     missing,
     sign,
@@ -42,6 +45,16 @@ from policy.errors import PolicyError
 
 DIRECTORY: Final = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+_CODE: Final = re.compile("[A-Z]{3}")
+
+
+def partner_code(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """A partner's code as it is written, as a callback of click. Raises BadParameter."""
+    if value is None or _CODE.fullmatch(value):
+        return value
+    capitals = value.upper()
+    mended = f"write {capitals}" if _CODE.fullmatch(capitals) else "use the ISO 3166-1 alpha-3 code, such as KOR"
+    raise click.BadParameter(f"{value} is no partner's code: {mended}.", ctx, param)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +78,9 @@ class Place:
 
 @click.command("sign")
 @click.argument("directory", type=DIRECTORY, required=False)
-@click.option("--suspend", "suspended", metavar="CODE", help="Suspend this partner: nothing is released to it.")
+@click.option("--suspend", "suspended", metavar="CODE", callback=partner_code, help="Suspend this partner.")
 @click.option("--reason", help="Why, in your words. With --suspend.")
-@click.option("--resume", "resumed", metavar="CODE", help="End the suspension of this partner.")
+@click.option("--resume", "resumed", metavar="CODE", callback=partner_code, help="End the suspension of this partner.")
 @click.option("--posture", type=click.Choice([*Posture]), help="Declare this posture.")
 @click.option("--until", metavar="TIME", help="When the policy's own posture holds again, e.g. 2026-03-01T12:00:00Z.")
 @click.option("--roster", "roster_file", type=FILE, help="Replace the roster of officers by this one.")
@@ -82,6 +95,7 @@ class Place:
     show_default=True,
     help="How long the order can be put in force.",
 )
+@click.option("--although-cases-fail", is_flag=True, help="Sign the policy in DIRECTORY even if its cases fail.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Where to write the order.")
 @gateway_options_if_any
 def sign_command(
@@ -98,6 +112,7 @@ def sign_command(
     first: Path | None,
     after: Path | None,
     hours: float,
+    although_cases_fail: bool,
     out: Path | None,
 ) -> None:
     """Write an order and sign it, or add a signature to one.
@@ -106,8 +121,11 @@ def sign_command(
     or replaces the roster. It is written for its place in the node's sequence, which the gateway tells (--gateway with
     --credentials, or --after with a saved status); a node's first order needs its roster alone (--first).
 
-    The second officer gives --order, and DIRECTORY to make sure that it is this policy that the order activates. Read
-    what is printed before you pass it on: it is what you have signed.
+    The cases of the policy are run and its invariants proved first: it is not signed where any fails.
+
+    The second officer gives --order, and DIRECTORY to make sure that it is this policy that the order activates. With
+    --gateway and --credentials (or --after, --first) the signatures are checked, and those that are missing counted.
+    Read what is printed before you pass it on: it is what you have signed.
 
     \b
     Examples:
@@ -120,13 +138,30 @@ def sign_command(
         if order_file is not None:
             if any((suspended, resumed, posture, roster_file)):
                 raise click.UsageError("--order signs the order as it is; it takes no other action")
-            orders = _countersigned(order_file, directory, own)
-            _write(out or order_file, orders, None if first is None else read_roster(first, own.node))
+            if out is not None and out.resolve() != order_file.resolve():
+                _require_absent(out)
+            known = any(each is not None for each in (connect, first, after))
+            roster = _place(connect, first, after, own.node).roster if known else None
+            orders = _countersigned(order_file, directory, own, although_cases_fail=although_cases_fail)
+            _write(out or order_file, orders, roster)
             return
-        action = _action(directory, suspended, reason, resumed, posture, until, roster_file, own.node)
+        if out is not None:
+            _require_absent(out)
+        action = _action(
+            directory,
+            suspended,
+            reason,
+            resumed,
+            posture,
+            until,
+            roster_file,
+            own.node,
+            although_cases_fail=although_cases_fail,
+        )
         place = _place(connect, first, after, own.node)
-        signed = new_order(place, action, own, timedelta(hours=hours))
-        _write(out or Path(f"{place.node.lower()}-{place.sequence}.order"), [signed], place.roster)
+        path = out or Path(f"{place.node.lower()}-{place.sequence}.order")
+        _require_absent(path)
+        _write(path, [new_order(place, action, own, timedelta(hours=hours))], place.roster)
 
 
 @click.command("show-order")
@@ -155,16 +190,8 @@ def new_order(place: Place, action: Action, key: OfficerKey, valid: timedelta) -
     signed = SignedOrder(encode(order))
     # What the gateway would call malformed is refused before it is signed.
     decode(signed.order)
+    require_still_good(order, now)
     return sign(signed, key.name, key.node, key.seed)
-
-
-def read_bundle(directory: Path, node: str) -> Mapping[str, bytes]:
-    """The files of the policy in a directory, which compiles and is that of `node`. Raises PolicyError."""
-    files = read_files(directory)
-    bundle = compile_bundle(files)
-    if bundle.node != node:
-        raise click.ClickException(f"{directory}: the policy is that of {bundle.node}, and the order is for {node}")
-    return files
 
 
 @contextmanager
@@ -172,8 +199,10 @@ def refusals() -> Iterator[None]:
     """Turns what can go wrong into messages with exit code 1."""
     try:
         yield
-    except (IdentityError, PolicyError, OrderRefused, ClientError, ConnectionError) as error:
+    except (IdentityError, PolicyError, OrderRefused, ClientError) as error:
         raise click.ClickException(str(error)) from error
+    except ConnectionError as error:
+        raise click.ClickException(unreached(error)) from error
     except OSError as failed:
         raise click.ClickException(f"{failed.filename or 'file'}: {failed.strerror or failed}") from failed
 
@@ -187,6 +216,8 @@ def _action(
     until: str | None,
     roster_file: Path | None,
     node: str,
+    *,
+    although_cases_fail: bool,
 ) -> Action:
     if sum(each is not None for each in (directory, suspended, resumed, posture, roster_file)) != 1:
         raise click.UsageError("an order does one thing: give DIRECTORY, --suspend, --resume, --posture or --roster")
@@ -194,8 +225,12 @@ def _action(
         raise click.UsageError("--suspend and --reason go together")
     if until is not None and posture is None:
         raise click.UsageError("--until goes with --posture")
+    if although_cases_fail and directory is None:
+        raise click.UsageError("--although-cases-fail goes with DIRECTORY")
     if directory is not None:
-        return Activate(compile_bundle(read_bundle(directory, node)).digest)
+        bundle = read_bundle(directory, node)
+        require_tested_and_proved(directory, bundle, although_cases_fail=although_cases_fail)
+        return Activate(bundle.digest)
     if suspended is not None:
         return Suspend(suspended, reason or "")
     if resumed is not None:
@@ -237,7 +272,9 @@ def _saved(path: Path) -> officer_pb2.GetPolicyStatusResponse:
         raise click.ClickException(f"{path}: is not the output of `signalfire policy status --json`") from error
 
 
-def _countersigned(path: Path, directory: Path | None, key: OfficerKey) -> list[SignedOrder]:
+def _countersigned(
+    path: Path, directory: Path | None, key: OfficerKey, *, although_cases_fail: bool
+) -> list[SignedOrder]:
     """The orders in the file, the last of them with one more signature."""
     *before, signed = orders_in(path)
     order = decode(signed.order)
@@ -245,13 +282,34 @@ def _countersigned(path: Path, directory: Path | None, key: OfficerKey) -> list[
         raise click.ClickException(f"{path}: is an order for {order.node}, and the key is of an officer of {key.node}")
     if any(signature.officer == key.name for signature in signed.signatures):
         raise click.ClickException(f"{path}: {key.name} has signed it already; it takes another officer")
+    require_still_good(order, datetime.now(UTC))
     if directory is not None:
-        found = compile_bundle(read_bundle(directory, order.node)).digest
-        if order.action != Activate(found):
-            raise click.ClickException(f"{path}: does not activate {directory}, whose digest is {found.hex()}")
+        bundle = read_bundle(directory, order.node)
+        if order.action != Activate(bundle.digest):
+            raise click.ClickException(_another(path, order, directory, bundle.digest))
+        require_tested_and_proved(directory, bundle, although_cases_fail=although_cases_fail)
     elif isinstance(order.action, Activate):
         click.echo("You sign a policy that was not compared with any directory; give it to be sure.", err=True)
     return [*before, sign(signed, key.name, key.node, key.seed)]
+
+
+def _another(path: Path, order: Order, directory: Path, found: bytes) -> str:
+    """Says that an order does not activate what is in the directory, and what to do."""
+    match order.action:
+        case Activate(digest):
+            return (
+                f"{path}: does not activate {directory}: the order is of the policy {digest.hex()}, and the directory"
+                f" holds {found.hex()}. Get the directory as it was signed, or have a new order written for this one"
+            )
+        case _:
+            return f"{path}: does not activate {directory}: it {effect(order)}. To sign that, leave the directory out"
+
+
+def _require_absent(path: Path) -> None:
+    if path.exists():
+        raise click.ClickException(
+            f"{path}: is there already. Add your signature to it with --order {path}, or name another file with --out"
+        )
 
 
 def _write(path: Path, orders: list[SignedOrder], roster: Roster | None) -> None:

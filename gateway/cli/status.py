@@ -11,7 +11,7 @@ from google.protobuf import json_format
 from rich.table import Table
 from signalfire.v1 import c2_pb2
 
-from gateway.cli.connecting import PARTLY, gateway_options
+from gateway.cli.connecting import PARTLY, gateway_options, unreached
 from gateway.cli.terminal import console
 from gateway.client import Client, ClientError
 from gateway.ledger.origin import Origin
@@ -34,8 +34,10 @@ def status(connect: Callable[[], Client], as_json: bool) -> None:
 
     try:
         found = asyncio.run(connect().status())
-    except (ClientError, ConnectionError) as error:
+    except ClientError as error:
         raise click.ClickException(str(error)) from error
+    except ConnectionError as error:
+        raise click.ClickException(unreached(error)) from error
     if as_json:
         click.echo(
             json_format.MessageToJson(

@@ -71,7 +71,9 @@ def missing(signed: SignedOrder, roster: Roster | None) -> list[str]:
             lines.append(f"Signed by {signature.officer}.")
     if not signed.signatures:
         lines.append("Signed by nobody.")
-    return lines if roster is None else [*lines, _takes(signed, roster, len(valid))]
+    if roster is None:
+        return [*lines, "How many are missing cannot be told without the roster."]
+    return [*lines, _takes(signed, roster, len(valid))]
 
 
 def _takes(signed: SignedOrder, roster: Roster, count: int) -> str:

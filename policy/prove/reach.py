@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 
 import z3
 
@@ -37,18 +38,27 @@ def _of_partner(bundle: Bundle, partner: str, settings_: ProofSettings) -> list[
             if rule.rule.name in decides:
                 continue
             matches, earlier = _alone(rule), _before(deciding.rules, place)
-            rivals = [(other.name, blocks) for other, blocks in earlier]
-            if _possible(subject, every([matches, no(some(blocks for _, blocks in rivals))]), settings_):
+            rivals = {other.name: blocks for other, blocks in earlier}
+            if _possible(subject, every([matches, no(some(rivals.values()))]), settings_):
                 decides.add(rule.rule.name)
             elif _possible(subject, matches, settings_):
-                hidden_by[rule.rule.name] |= {
-                    name for name, blocks in rivals if _possible(subject, every([matches, blocks]), settings_)
-                }
+                hidden_by[rule.rule.name] |= set(_needed(subject, matches, rivals, settings_))
     return [
         Shadowed(partner, rule.name, tuple(sorted(hidden_by[rule.name])))
         for rule in policy.rules
         if rule.name not in decides
     ]
+
+
+def _needed(
+    subject: Subject, matches: z3.BoolRef, rivals: dict[str, z3.BoolRef], settings_: ProofSettings
+) -> Iterable[str]:
+    """Of the rivals that together hide a rule, as few as still do: none of them can be left out."""
+    for name in list(rivals):
+        others = {other: blocks for other, blocks in rivals.items() if other != name}
+        if not _possible(subject, every([matches, no(some(others.values()))]), settings_):
+            rivals = others
+    return rivals
 
 
 def _alone(rule: Rule) -> z3.BoolRef:

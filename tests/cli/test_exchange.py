@@ -210,3 +210,11 @@ def test_credentials_that_are_not_there_are_named(world: World, tmp_path: Path) 
     result = run("status", "--credentials", str(tmp_path), "--gateway", place.national)
     assert result.exit_code == 1
     assert str(tmp_path / "c2.crt.pem") in result.stderr
+
+
+def test_a_gateway_that_does_not_answer_is_told_with_where_to_look(world: World) -> None:
+    credentials = world.options("JPN", "officer")[:2]
+    for command in (("status",), ("policy", "status")):
+        told = run(*command, *credentials, "--gateway", "127.0.0.1:1")
+        assert told.exit_code == 1
+        assert "Is the gateway running, and is the address right?" in told.stderr

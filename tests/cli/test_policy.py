@@ -73,7 +73,7 @@ def test_init_never_overwrites(bundle: Path) -> None:
     assert all(path.read_bytes() == text for path, text in before.items() if path.exists())
 
 
-@pytest.mark.parametrize("codes", [("jpn", "KOR"), ("JPN", "KO"), ("JPN", "JPN")])
+@pytest.mark.parametrize("codes", [("jpn", "KOR"), ("JPN", "KO"), ("JPN", "KRO"), ("JPN", "JPN")])
 def test_init_takes_two_codes_of_nodes(tmp_path: Path, codes: tuple[str, str]) -> None:
     assert run("init", tmp_path / "x", "--node", codes[0], "--partner", codes[1]).exit_code == 2
     assert not (tmp_path / "x").exists()

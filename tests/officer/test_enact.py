@@ -110,6 +110,8 @@ async def test_one_officer_suspends_a_partner_from_the_next_decision_on_and_two_
     decision = await decided(world)
     assert (decision.outcome, decision.rule) == (ledger_pb2.OUTCOME_WITHHELD, BuiltIn.SUSPENDED)
     assert world.metric("JPN", "signalfire_suspended_partners") == 1
+    (partner,) = world.nodes["JPN"].status().partners
+    assert partner.problem.startswith("suspended by our officers")
     assert (await jpn.officer().policy_status()).suspended[0].reason == "A leak"
     assert await bring(jpn, Resume("KOR"), "carol") == {"too_few_signatures"}
     assert (await decided(world)).rule == BuiltIn.SUSPENDED
@@ -418,16 +420,16 @@ async def test_two_officers_sign_and_activate_a_policy_from_the_command_line(
 ) -> None:
     (jpn.policy / "partners" / "KOR.yaml").write_text("partner: KOR\nrules: []\n", "utf-8")
     order, keys = str(tmp_path / "next.order"), [str(jpn.officer_key(name)) for name in OFFICERS]
-    code, said = await run(
-        "sign", str(jpn.policy), "--key", keys[0], "--out", order, *connecting(jpn)
-    )  # fmt: skip
+    policy = (str(jpn.policy), "--although-cases-fail")
+    code, said = await run("sign", *policy, "--key", keys[0], "--out", order, *connecting(jpn))
     assert code == 0, said
     assert "Signed by alice." in said
     assert "1 of 2 signatures" in said
     code, said = await run("sign", str(jpn.policy), "--order", order, "--key", keys[0])
     assert (code, "alice has signed it already" in said) == (1, True)
-    code, said = await run("sign", str(jpn.policy), "--order", order, "--key", keys[1], "--first", str(jpn.roster))
+    code, said = await run("sign", *policy, "--order", order, "--key", keys[1], *connecting(jpn))
     assert code == 0, said
+    assert "Signed by alice.\nSigned by bob." in said
     assert "2 of 2 signatures" in said
     code, said = await run("show-order", order, "--roster", str(jpn.roster))
     assert code == 0

@@ -51,5 +51,5 @@ def test_loops_within_loops_end_in_an_error_and_not_in_a_long_wait() -> None:
     report = reports.track()
     for _ in range(64):
         report.references.add(originator_node="JPN", report_id=reports.report_id(1), relation=1)
-    with pytest.raises(EvaluationError, match="[Ii]teration"):
+    with pytest.raises(EvaluationError, match=r"[Ii]teration"):
         condition.holds(cel.EMPTY.facts(report, "KOR", reports.NOW, "ROUTINE"))

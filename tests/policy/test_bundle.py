@@ -81,7 +81,7 @@ def test_of_a_huge_file_no_more_is_read_than_shows_that_it_is(tmp_path: Path) ->
     write(tmp_path, {"policy.yaml": b"#" * 1_000})
     limits = Limits(file_bytes=100)
     assert len(read_files(tmp_path, limits)["policy.yaml"]) == 101
-    with pytest.raises(PolicyError, match="the limit is 100"):
+    with pytest.raises(PolicyError, match="more than 100 bytes"):
         load(tmp_path, limits)
 
 
@@ -93,3 +93,9 @@ def test_a_bundle_that_is_too_large_as_a_whole_is_refused_and_not_compiled(tmp_p
         compile_bundle(FILES, Limits(bundle_bytes=size - 1))
     with pytest.raises(PolicyError, match=said):
         read_files(write(tmp_path, FILES), Limits(bundle_bytes=size - 1))
+
+
+def test_a_directory_of_bundles_is_told_as_such(tmp_path: Path) -> None:
+    write(tmp_path, {f"jpn/{name}": content for name, content in FILES.items()})
+    with pytest.raises(PolicyError, match=r"This is a directory.* give that one"):
+        load(tmp_path)

@@ -464,3 +464,53 @@ def test_a_comment_of_cel_is_refused_for_yaml_may_fold_the_next_line_into_it(tex
     with pytest.raises(ConditionError) as caught:
         cel.EMPTY.compile(text, (Kind.TRACK,))
     assert [fault.what for fault in caught.value.faults] == ["A comment stands in the condition."]
+
+
+def test_unknown_can_be_left_out_or_counted_in_and_both_are_told() -> None:
+    remedy = fault(f'{COUNTRY} != "PRK"').remedy
+    assert f'{COUNTRY} != "UNKNOWN" && (...)' in remedy
+    assert f'{COUNTRY} == "UNKNOWN" || ... (in a withhold rule, or under never: to keep it back)' in remedy
+
+
+@pytest.mark.parametrize(
+    ("word", "remedy"),
+    [
+        ("PKR", 'Did you mean "PRK"?'),
+        ("KRO", 'Did you mean "KOR"?'),
+        ("kor", 'Did you mean "KOR"?'),
+        ("UNKNWN", 'Did you mean "UNKNOWN"?'),
+        ("ZQJ", "Use the ISO 3166-1 alpha-3 code, such as KOR."),
+    ],
+)
+def test_a_misspelt_country_is_told_the_one_that_was_meant_if_any(word: str, remedy: str) -> None:
+    assert fault(f'{COUNTRY} == "{word}" && {COUNTRY} == "UNKNOWN"').remedy == remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "written", "instead"),
+    [
+        ('posture == "ROUTINE" and true', "and", "&&"),
+        ('posture == "this or that" or true', "or", "||"),
+        ('not (posture == "ROUTINE")', "not", "!"),
+        ('posture = "ROUTINE"', "=", "=="),
+        (f'{COUNTRY} not in ["PRK"]', "not in", "!(... in ...)"),
+    ],
+)
+def test_an_operator_of_another_language_is_told_with_that_of_cel(text: str, written: str, instead: str) -> None:
+    found = fault(text)
+    assert (found.what, found.remedy) == (f'"{written}" is no operator here.', f'Write "{instead}".')
+    assert text[found.column - 1 :].startswith(written)
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("report.launch_detection.certainty == POSSIBLE", 'Write "Certainty.CERTAINTY_POSSIBLE".'),
+        ('report.precedence == "FLASH"', "Write Precedence.PRECEDENCE_FLASH, without quotes."),
+        ('"FLASH" == report.precedence', "Write Precedence.PRECEDENCE_FLASH, without quotes."),
+        ('report.precedence in ["FLASH"]', "Write Precedence.PRECEDENCE_FLASH, without quotes."),
+        (f"{COUNTRY} == PRK", 'Write the text "PRK" with its quotes.'),
+    ],
+)
+def test_a_constant_is_told_by_its_last_part(text: str, remedy: str) -> None:
+    assert fault(text, Kind.LAUNCH_DETECTION).remedy == remedy

@@ -141,11 +141,12 @@ def test_a_file_that_is_not_utf_8_is_refused_at_the_line() -> None:
 def test_a_huge_file_is_refused_before_it_is_parsed() -> None:
     found = problems_of({"policy.yaml": POLICY + "#" * (256 * 1024)})
     assert [problem.line for problem in found] == [0]
-    assert "the limit is 262,144" in found[0].what
+    assert "more than 262,144 bytes" in found[0].what
+    assert "limit" not in found[0].remedy
 
 
 def test_the_size_limit_is_a_setting() -> None:
-    with pytest.raises(PolicyError, match="the limit is 10"):
+    with pytest.raises(PolicyError, match="more than 10 bytes"):
         compile_bundle({"policy.yaml": POLICY.encode()}, Limits(file_bytes=10))
 
 
@@ -298,7 +299,7 @@ def test_a_rule_cites_an_agreement_only_for_kinds_that_it_covers() -> None:
 @pytest.mark.parametrize(
     ("shared", "what"),
     [
-        ("countries: {near: [Korea]}", '"Korea" is not a node\'s code'),
+        ("countries: {near: [Korea]}", '"Korea" is not a country\'s code'),
         ("countries: {Near-by: [KOR]}", "is not a name for conditions"),
         ("areas: {sea: {}}", 'The area "sea" has no form, or more than one.'),
         ("areas: {sea: {circle: {centre: [38], radius_m: 5}}}", "has too few numbers"),
@@ -313,3 +314,33 @@ def test_a_rule_cites_an_agreement_only_for_kinds_that_it_covers() -> None:
 def test_a_shared_definition_that_cannot_be_meant_is_refused(shared: str, what: str) -> None:
     found = problems_of({"policy.yaml": POLICY + shared + "\n"})
     assert any(what in problem.what for problem in found), [str(problem) for problem in found]
+
+
+def test_of_a_misspelt_effect_no_keys_are_told_that_would_make_a_release_of_it() -> None:
+    problem = problem_of(partner_file(WITHHOLD | {"effect": "withold"}))
+    assert (problem.what, problem.remedy) == ('"withold" is not an effect.', 'Did you mean "withhold"?')
+
+
+def test_a_misspelt_key_is_not_told_as_missing_too() -> None:
+    problem = problem_of(partner_file(without(RULE, "ceiling") | {"ceilng": "SECRET"}))
+    assert problem.remedy == 'Did you mean "ceiling"?'
+
+
+def test_a_byte_order_mark_is_told_with_how_to_save_the_file() -> None:
+    (problem,) = problems_of({"policy.yaml": "\ufeff" + POLICY})
+    assert problem.remedy == "Save it as UTF-8 without BOM."
+
+
+@pytest.mark.parametrize(
+    "policy", [POLICY + "countris:\n  watched: [PRK]\n", POLICY + "countries: [PRK]\n", "a: b: c\n"]
+)
+def test_what_a_broken_policy_may_have_defined_is_not_told_as_undefined(policy: str) -> None:
+    rule = RULE | {"when": "report.threat.launch_country in countries.watched", "agreement": "other"}
+    found = problems_of({"policy.yaml": policy, "partners/KOR.yaml": partner_file(rule)})
+    assert {problem.file for problem in found} == {"policy.yaml"}
+
+
+def test_a_country_list_has_codes_of_countries() -> None:
+    (problem,) = problems_of({"policy.yaml": POLICY + "countries:\n  watched: [PKR]\n"})
+    assert problem.what.endswith('"PKR" is not a country\'s code (ISO 3166-1 alpha-3).')
+    assert problem.remedy == 'Did you mean "PRK"?'

@@ -57,3 +57,10 @@ def test_a_withhold_rule_behind_a_wider_one_is_found() -> None:
     first = KEEP | {"when": "report.track.quality < 9u"}
     second = KEEP | {"name": "second", "when": "report.track.quality < 5u"}
     assert shadowed(bundle(track_rule(), first, second)) == (Shadowed("KOR", "second", ("keep-back",)),)
+
+
+def test_a_rule_that_is_not_needed_to_hide_another_is_not_blamed() -> None:
+    innocent = KEEP | {"name": "innocent", "when": "report.track.quality < 3u"}
+    needed = KEEP | {"when": "report.track.quality < 9u"}
+    hidden = KEEP | {"name": "hidden", "when": "report.track.quality < 5u"}
+    assert shadowed(bundle(track_rule(), innocent, needed, hidden)) == (Shadowed("KOR", "hidden", ("keep-back",)),)
