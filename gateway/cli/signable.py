@@ -69,6 +69,8 @@ def _failing(directory: Path, bundle: Bundle) -> list[str]:
         cases = read_cases(bundle)
     except PolicyError as error:
         return [f"{directory}/{problem}" for problem in error.problems]
+    if not cases:
+        click.echo(f"{directory} has no cases: what it does was tried on nothing.", err=True)
     return [
         f"fails {directory}/{result.case}: {'; '.join(result.failures)}"
         for result in run(bundle, cases).results

@@ -96,9 +96,8 @@ def share(plan: Plan, shared: Shared, partner: str) -> tuple[ledger_pb2.Decision
             )
         )  # fmt: skip
     if decision.hold_until is not None:
-        due_ns = int(decision.hold_until.timestamp() * 1e9)
-        record.hold_until.FromNanoseconds(due_ns)
-        plan.hold(shared.subject, partner, due_ns)
+        record.hold_until.FromDatetime(decision.hold_until)
+        plan.hold(shared.subject, partner, record.hold_until.ToNanoseconds())
     return record, Decided(partner, decision.outcome, bool(decision.error))
 
 

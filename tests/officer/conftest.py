@@ -1,33 +1,7 @@
-"""Nodes that are closed when their test ends."""
+"""Nodes that are closed when their test ends: those of the tests of the one way of a report."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from tests.release.conftest import jpn, kor, make_site
 
-import pytest
-
-from tests.release.world import MakeSite, Site
-
-
-@pytest.fixture
-def make_site(tmp_path: Path) -> Iterator[MakeSite]:
-    sites: list[Site] = []
-
-    def make(node: str = "JPN", name: str = "") -> Site:
-        sites.append(Site(node, tmp_path / f"{name or node}.sqlite"))
-        return sites[-1]
-
-    yield make
-    for site in sites:
-        site.close()
-
-
-@pytest.fixture
-def jpn(make_site: MakeSite) -> Site:
-    return make_site("JPN")
-
-
-@pytest.fixture
-def kor(make_site: MakeSite) -> Site:
-    return make_site("KOR")
+__all__ = ["jpn", "kor", "make_site"]
