@@ -495,6 +495,7 @@ class GetStatusResponse(_message.Message):
     REPORTS_ACCEPTED_FIELD_NUMBER: _builtins.int
     PARTNERS_FIELD_NUMBER: _builtins.int
     LEDGERS_FIELD_NUMBER: _builtins.int
+    ALARMS_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """This node: ISO 3166-1 alpha-3."""
     version: _builtins.str
@@ -525,6 +526,10 @@ class GetStatusResponse(_message.Message):
     def ledgers(self) -> _containers.RepeatedCompositeFieldContainer[Global___LedgerStatus]:
         """One for each ledger that this node keeps, its own and replicas."""
 
+    @_builtins.property
+    def alarms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What somebody has to look at now, in words: receipts overdue, roots that differ, partners that are silent."""
+
     def __init__(
         self,
         *,
@@ -539,10 +544,11 @@ class GetStatusResponse(_message.Message):
         reports_accepted: _builtins.int = ...,
         partners: _abc.Iterable[Global___PartnerStatus] | None = ...,
         ledgers: _abc.Iterable[Global___LedgerStatus] | None = ...,
+        alarms: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepting", b"accepting", "ledgers", b"ledgers", "node", b"node", "partners", b"partners", "policy_digest", b"policy_digest", "posture", b"posture", "reason", b"reason", "reports_accepted", b"reports_accepted", "start_time", b"start_time", "time", b"time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepting", b"accepting", "alarms", b"alarms", "ledgers", b"ledgers", "node", b"node", "partners", b"partners", "policy_digest", b"policy_digest", "posture", b"posture", "reason", b"reason", "reports_accepted", b"reports_accepted", "start_time", b"start_time", "time", b"time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1csignalfire/v1/exchange.proto\x12\rsignalfire.v1\")\n\x05Hello\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\r\n\x05nonce\x18\x02 \x01(\x0c\";\n\tChallenge\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12\x0c\n\x04note\x18\x03 \x01(\x0c\"\x15\n\x05Proof\x12\x0c\n\x04note\x18\x01 \x01(\x0c\"F\n\x04Open\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0c\n\x04root\x18\x03 \x01(\x0c\x12\x12\n\ncheckpoint\x18\x04 \x01(\x0c\"\xe9\x01\n\rFollowRequest\x12%\n\x05hello\x18\x01 \x01(\x0b\x32\x14.signalfire.v1.HelloH\x00\x12%\n\x05proof\x18\x02 \x01(\x0b\x32\x14.signalfire.v1.ProofH\x00\x12#\n\x04open\x18\x03 \x01(\x0b\x32\x13.signalfire.v1.OpenH\x00\x12)\n\x07receipt\x18\x04 \x01(\x0b\x32\x16.signalfire.v1.ReceiptH\x00\x12/\n\nunopenable\x18\x05 \x01(\x0b\x32\x19.signalfire.v1.UnopenableH\x00\x42\t\n\x07message\"\x17\n\x07Receipt\x12\x0c\n\x04note\x18\x01 \x01(\x0c\"\x1a\n\nUnopenable\x12\x0c\n\x04note\x18\x01 \x01(\x0c\"\xf4\x01\n\x0e\x46ollowResponse\x12-\n\tchallenge\x18\x01 \x01(\x0b\x32\x18.signalfire.v1.ChallengeH\x00\x12\'\n\x06opened\x18\x02 \x01(\x0b\x32\x15.signalfire.v1.OpenedH\x00\x12%\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32\x14.signalfire.v1.BatchH\x00\x12\x31\n\x0b\x63osignature\x18\x04 \x01(\x0b\x32\x1a.signalfire.v1.CosignatureH\x00\x12%\n\x05\x65nded\x18\x05 \x01(\x0b\x32\x14.signalfire.v1.EndedH\x00\x42\t\n\x07message\"\x16\n\x06Opened\x12\x0c\n\x04size\x18\x01 \x01(\x04\"v\n\x05\x42\x61tch\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x0f\n\x07\x65ntries\x18\x03 \x01(\x0c\x12*\n\x06\x61\x62sent\x18\x04 \x03(\x0b\x32\x1a.signalfire.v1.AbsentEntry\x12\x12\n\ncheckpoint\x18\x05 \x01(\x0c\"=\n\x0b\x41\x62sentEntry\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x11\n\tleaf_hash\x18\x02 \x01(\x0c\x12\x0c\n\x04note\x18\x03 \x01(\x0c\"\x1b\n\x0b\x43osignature\x12\x0c\n\x04note\x18\x01 \x01(\x0c\"\x1a\n\x05\x45nded\x12\x11\n\tsuccessor\x18\x01 \x01(\t\"\x90\x01\n\x10HeartbeatRequest\x12%\n\x05hello\x18\x01 \x01(\x0b\x32\x14.signalfire.v1.HelloH\x00\x12%\n\x05proof\x18\x02 \x01(\x0b\x32\x14.signalfire.v1.ProofH\x00\x12#\n\x04\x65\x63ho\x18\x03 \x01(\x0b\x32\x13.signalfire.v1.EchoH\x00\x42\t\n\x07message\"t\n\x11HeartbeatResponse\x12-\n\tchallenge\x18\x01 \x01(\x0b\x32\x18.signalfire.v1.ChallengeH\x00\x12%\n\x05pulse\x18\x02 \x01(\x0b\x32\x14.signalfire.v1.PulseH\x00\x42\t\n\x07message\",\n\x05Pulse\x12\x0c\n\x04note\x18\x01 \x01(\x0c\x12\x15\n\rround_trip_ns\x18\x02 \x01(\x04\"(\n\x04\x45\x63ho\x12\x0f\n\x07\x63ounter\x18\x01 \x01(\x04\x12\x0f\n\x07time_ns\x18\x02 \x01(\x03\x32\xb0\x01\n\x0f\x45xchangeService\x12I\n\x06\x46ollow\x12\x1c.signalfire.v1.FollowRequest\x1a\x1d.signalfire.v1.FollowResponse(\x01\x30\x01\x12R\n\tHeartbeat\x12\x1f.signalfire.v1.HeartbeatRequest\x1a .signalfire.v1.HeartbeatResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1csignalfire/v1/exchange.proto\x12\rsignalfire.v1\"B\n\x05Hello\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12\x17\n\x0f\x62undle_sequence\x18\x03 \x01(\x04\"d\n\tChallenge\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12\x0c\n\x04note\x18\x03 \x01(\x0c\x12\x17\n\x0f\x62undle_sequence\x18\x04 \x01(\x04\x12\x0e\n\x06\x62undle\x18\x05 \x01(\x0c\"%\n\x05Proof\x12\x0c\n\x04note\x18\x01 \x01(\x0c\x12\x0e\n\x06\x62undle\x18\x02 \x01(\x0c\"F\n\x04Open\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0c\n\x04root\x18\x03 \x01(\x0c\x12\x12\n\ncheckpoint\x18\x04 \x01(\x0c\"\xe9\x01\n\rFollowRequest\x12%\n\x05hello\x18\x01 \x01(\x0b\x32\x14.signalfire.v1.HelloH\x00\x12%\n\x05proof\x18\x02 \x01(\x0b\x32\x14.signalfire.v1.ProofH\x00\x12#\n\x04open\x18\x03 \x01(\x0b\x32\x13.signalfire.v1.OpenH\x00\x12)\n\x07receipt\x18\x04 \x01(\x0b\x32\x16.signalfire.v1.ReceiptH\x00\x12/\n\nunopenable\x18\x05 \x01(\x0b\x32\x19.signalfire.v1.UnopenableH\x00\x42\t\n\x07message\"\x17\n\x07Receipt\x12\x0c\n\x04note\x18\x01 \x01(\x0c\"\x1a\n\nUnopenable\x12\x0c\n\x04note\x18\x01 \x01(\x0c\"\xf4\x01\n\x0e\x46ollowResponse\x12-\n\tchallenge\x18\x01 \x01(\x0b\x32\x18.signalfire.v1.ChallengeH\x00\x12\'\n\x06opened\x18\x02 \x01(\x0b\x32\x15.signalfire.v1.OpenedH\x00\x12%\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32\x14.signalfire.v1.BatchH\x00\x12\x31\n\x0b\x63osignature\x18\x04 \x01(\x0b\x32\x1a.signalfire.v1.CosignatureH\x00\x12%\n\x05\x65nded\x18\x05 \x01(\x0b\x32\x14.signalfire.v1.EndedH\x00\x42\t\n\x07message\"\x16\n\x06Opened\x12\x0c\n\x04size\x18\x01 \x01(\x04\"v\n\x05\x42\x61tch\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x0f\n\x07\x65ntries\x18\x03 \x01(\x0c\x12*\n\x06\x61\x62sent\x18\x04 \x03(\x0b\x32\x1a.signalfire.v1.AbsentEntry\x12\x12\n\ncheckpoint\x18\x05 \x01(\x0c\"=\n\x0b\x41\x62sentEntry\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x11\n\tleaf_hash\x18\x02 \x01(\x0c\x12\x0c\n\x04note\x18\x03 \x01(\x0c\"\x1b\n\x0b\x43osignature\x12\x0c\n\x04note\x18\x01 \x01(\x0c\"\x1a\n\x05\x45nded\x12\x11\n\tsuccessor\x18\x01 \x01(\t\"\x90\x01\n\x10HeartbeatRequest\x12%\n\x05hello\x18\x01 \x01(\x0b\x32\x14.signalfire.v1.HelloH\x00\x12%\n\x05proof\x18\x02 \x01(\x0b\x32\x14.signalfire.v1.ProofH\x00\x12#\n\x04\x65\x63ho\x18\x03 \x01(\x0b\x32\x13.signalfire.v1.EchoH\x00\x42\t\n\x07message\"t\n\x11HeartbeatResponse\x12-\n\tchallenge\x18\x01 \x01(\x0b\x32\x18.signalfire.v1.ChallengeH\x00\x12%\n\x05pulse\x18\x02 \x01(\x0b\x32\x14.signalfire.v1.PulseH\x00\x42\t\n\x07message\"<\n\x05Pulse\x12\x0c\n\x04note\x18\x01 \x01(\x0c\x12\x15\n\rround_trip_ns\x18\x02 \x01(\x04\x12\x0e\n\x06\x62undle\x18\x03 \x01(\x0c\"A\n\x04\x45\x63ho\x12\x0f\n\x07\x63ounter\x18\x01 \x01(\x04\x12\x0f\n\x07time_ns\x18\x02 \x01(\x03\x12\x17\n\x0f\x62undle_sequence\x18\x03 \x01(\x04\"\x85\x02\n\x0eInspectRequest\x12%\n\x05hello\x18\x01 \x01(\x0b\x32\x14.signalfire.v1.HelloH\x00\x12%\n\x05proof\x18\x02 \x01(\x0b\x32\x14.signalfire.v1.ProofH\x00\x12.\n\nlist_heads\x18\x03 \x01(\x0b\x32\x18.signalfire.v1.ListHeadsH\x00\x12\x30\n\x0bread_hashes\x18\x04 \x01(\x0b\x32\x19.signalfire.v1.ReadHashesH\x00\x12\x38\n\x0fread_checkpoint\x18\x05 \x01(\x0b\x32\x1d.signalfire.v1.ReadCheckpointH\x00\x42\t\n\x07message\"\x0b\n\tListHeads\"I\n\nReadHashes\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\r\n\x05level\x18\x02 \x01(\r\x12\r\n\x05\x66irst\x18\x03 \x01(\x04\x12\r\n\x05\x63ount\x18\x04 \x01(\r\".\n\x0eReadCheckpoint\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\"\xd5\x01\n\x0fInspectResponse\x12-\n\tchallenge\x18\x01 \x01(\x0b\x32\x18.signalfire.v1.ChallengeH\x00\x12%\n\x05heads\x18\x02 \x01(\x0b\x32\x14.signalfire.v1.HeadsH\x00\x12\'\n\x06hashes\x18\x03 \x01(\x0b\x32\x15.signalfire.v1.HashesH\x00\x12\x38\n\x0fheld_checkpoint\x18\x04 \x01(\x0b\x32\x1d.signalfire.v1.HeldCheckpointH\x00\x42\t\n\x07message\"3\n\x05Heads\x12*\n\x07ledgers\x18\x01 \x03(\x0b\x32\x19.signalfire.v1.HeldLedger\"p\n\nHeldLedger\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0c\n\x04root\x18\x03 \x01(\x0c\x12\x12\n\ncheckpoint\x18\x04 \x01(\x0c\x12\x0f\n\x07receipt\x18\x05 \x01(\x0c\x12\x11\n\tsuccessor\x18\x06 \x01(\t\"\x18\n\x06Hashes\x12\x0e\n\x06hashes\x18\x01 \x01(\x0c\"5\n\x0eHeldCheckpoint\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\x12\x0f\n\x07receipt\x18\x02 \x01(\x0c\x32\xfe\x01\n\x0f\x45xchangeService\x12I\n\x06\x46ollow\x12\x1c.signalfire.v1.FollowRequest\x1a\x1d.signalfire.v1.FollowResponse(\x01\x30\x01\x12R\n\tHeartbeat\x12\x1f.signalfire.v1.HeartbeatRequest\x1a .signalfire.v1.HeartbeatResponse(\x01\x30\x01\x12L\n\x07Inspect\x12\x1d.signalfire.v1.InspectRequest\x1a\x1e.signalfire.v1.InspectResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,39 +32,57 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'signalfire.v1.exchange_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_HELLO']._serialized_start=47
-  _globals['_HELLO']._serialized_end=88
-  _globals['_CHALLENGE']._serialized_start=90
-  _globals['_CHALLENGE']._serialized_end=149
-  _globals['_PROOF']._serialized_start=151
-  _globals['_PROOF']._serialized_end=172
-  _globals['_OPEN']._serialized_start=174
-  _globals['_OPEN']._serialized_end=244
-  _globals['_FOLLOWREQUEST']._serialized_start=247
-  _globals['_FOLLOWREQUEST']._serialized_end=480
-  _globals['_RECEIPT']._serialized_start=482
-  _globals['_RECEIPT']._serialized_end=505
-  _globals['_UNOPENABLE']._serialized_start=507
-  _globals['_UNOPENABLE']._serialized_end=533
-  _globals['_FOLLOWRESPONSE']._serialized_start=536
-  _globals['_FOLLOWRESPONSE']._serialized_end=780
-  _globals['_OPENED']._serialized_start=782
-  _globals['_OPENED']._serialized_end=804
-  _globals['_BATCH']._serialized_start=806
-  _globals['_BATCH']._serialized_end=924
-  _globals['_ABSENTENTRY']._serialized_start=926
-  _globals['_ABSENTENTRY']._serialized_end=987
-  _globals['_COSIGNATURE']._serialized_start=989
-  _globals['_COSIGNATURE']._serialized_end=1016
-  _globals['_ENDED']._serialized_start=1018
-  _globals['_ENDED']._serialized_end=1044
-  _globals['_HEARTBEATREQUEST']._serialized_start=1047
-  _globals['_HEARTBEATREQUEST']._serialized_end=1191
-  _globals['_HEARTBEATRESPONSE']._serialized_start=1193
-  _globals['_HEARTBEATRESPONSE']._serialized_end=1309
-  _globals['_PULSE']._serialized_start=1311
-  _globals['_PULSE']._serialized_end=1355
-  _globals['_ECHO']._serialized_start=1357
-  _globals['_ECHO']._serialized_end=1397
-  _globals['_EXCHANGESERVICE']._serialized_start=1400
-  _globals['_EXCHANGESERVICE']._serialized_end=1576
+  _globals['_HELLO']._serialized_end=113
+  _globals['_CHALLENGE']._serialized_start=115
+  _globals['_CHALLENGE']._serialized_end=215
+  _globals['_PROOF']._serialized_start=217
+  _globals['_PROOF']._serialized_end=254
+  _globals['_OPEN']._serialized_start=256
+  _globals['_OPEN']._serialized_end=326
+  _globals['_FOLLOWREQUEST']._serialized_start=329
+  _globals['_FOLLOWREQUEST']._serialized_end=562
+  _globals['_RECEIPT']._serialized_start=564
+  _globals['_RECEIPT']._serialized_end=587
+  _globals['_UNOPENABLE']._serialized_start=589
+  _globals['_UNOPENABLE']._serialized_end=615
+  _globals['_FOLLOWRESPONSE']._serialized_start=618
+  _globals['_FOLLOWRESPONSE']._serialized_end=862
+  _globals['_OPENED']._serialized_start=864
+  _globals['_OPENED']._serialized_end=886
+  _globals['_BATCH']._serialized_start=888
+  _globals['_BATCH']._serialized_end=1006
+  _globals['_ABSENTENTRY']._serialized_start=1008
+  _globals['_ABSENTENTRY']._serialized_end=1069
+  _globals['_COSIGNATURE']._serialized_start=1071
+  _globals['_COSIGNATURE']._serialized_end=1098
+  _globals['_ENDED']._serialized_start=1100
+  _globals['_ENDED']._serialized_end=1126
+  _globals['_HEARTBEATREQUEST']._serialized_start=1129
+  _globals['_HEARTBEATREQUEST']._serialized_end=1273
+  _globals['_HEARTBEATRESPONSE']._serialized_start=1275
+  _globals['_HEARTBEATRESPONSE']._serialized_end=1391
+  _globals['_PULSE']._serialized_start=1393
+  _globals['_PULSE']._serialized_end=1453
+  _globals['_ECHO']._serialized_start=1455
+  _globals['_ECHO']._serialized_end=1520
+  _globals['_INSPECTREQUEST']._serialized_start=1523
+  _globals['_INSPECTREQUEST']._serialized_end=1784
+  _globals['_LISTHEADS']._serialized_start=1786
+  _globals['_LISTHEADS']._serialized_end=1797
+  _globals['_READHASHES']._serialized_start=1799
+  _globals['_READHASHES']._serialized_end=1872
+  _globals['_READCHECKPOINT']._serialized_start=1874
+  _globals['_READCHECKPOINT']._serialized_end=1920
+  _globals['_INSPECTRESPONSE']._serialized_start=1923
+  _globals['_INSPECTRESPONSE']._serialized_end=2136
+  _globals['_HEADS']._serialized_start=2138
+  _globals['_HEADS']._serialized_end=2189
+  _globals['_HELDLEDGER']._serialized_start=2191
+  _globals['_HELDLEDGER']._serialized_end=2303
+  _globals['_HASHES']._serialized_start=2305
+  _globals['_HASHES']._serialized_end=2329
+  _globals['_HELDCHECKPOINT']._serialized_start=2331
+  _globals['_HELDCHECKPOINT']._serialized_end=2384
+  _globals['_EXCHANGESERVICE']._serialized_start=2387
+  _globals['_EXCHANGESERVICE']._serialized_end=2641
 # @@protoc_insertion_point(module_scope)

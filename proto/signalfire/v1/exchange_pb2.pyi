@@ -29,19 +29,23 @@ class Hello(_message.Message):
 
     SPIFFE_ID_FIELD_NUMBER: _builtins.int
     NONCE_FIELD_NUMBER: _builtins.int
+    BUNDLE_SEQUENCE_FIELD_NUMBER: _builtins.int
     spiffe_id: _builtins.str
     """SPIFFE ID of the client, as in its certificate."""
     nonce: _builtins.bytes
     """Random, 32 bytes."""
+    bundle_sequence: _builtins.int
+    """Sequence of the server's trust bundle that the client believes; 0 where it has none."""
     def __init__(
         self,
         *,
         spiffe_id: _builtins.str = ...,
         nonce: _builtins.bytes = ...,
+        bundle_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["nonce", b"nonce", "spiffe_id", b"spiffe_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_sequence", b"bundle_sequence", "nonce", b"nonce", "spiffe_id", b"spiffe_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -56,22 +60,30 @@ class Challenge(_message.Message):
     SPIFFE_ID_FIELD_NUMBER: _builtins.int
     NONCE_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    BUNDLE_SEQUENCE_FIELD_NUMBER: _builtins.int
+    BUNDLE_FIELD_NUMBER: _builtins.int
     spiffe_id: _builtins.str
     """SPIFFE ID of the server, as in its certificate."""
     nonce: _builtins.bytes
     """Random, 32 bytes."""
     note: _builtins.bytes
     """Signed note by the server's log key over both IDs and both nonces (docs/protocol.md)."""
+    bundle_sequence: _builtins.int
+    """Sequence of the client's trust bundle that the server believes; 0 where it has none."""
+    bundle: _builtins.bytes
+    """The server's trust bundle, signed by its root, where that is newer than what the client believes."""
     def __init__(
         self,
         *,
         spiffe_id: _builtins.str = ...,
         nonce: _builtins.bytes = ...,
         note: _builtins.bytes = ...,
+        bundle_sequence: _builtins.int = ...,
+        bundle: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["nonce", b"nonce", "note", b"note", "spiffe_id", b"spiffe_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "bundle_sequence", b"bundle_sequence", "nonce", b"nonce", "note", b"note", "spiffe_id", b"spiffe_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -84,16 +96,20 @@ class Proof(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NOTE_FIELD_NUMBER: _builtins.int
+    BUNDLE_FIELD_NUMBER: _builtins.int
     note: _builtins.bytes
     """Signed note by the client's log key over both IDs and both nonces (docs/protocol.md)."""
+    bundle: _builtins.bytes
+    """The client's trust bundle, signed by its root, where that is newer than what the server believes."""
     def __init__(
         self,
         *,
         note: _builtins.bytes = ...,
+        bundle: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["note", b"note"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "note", b"note"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -254,7 +270,7 @@ class FollowResponse(_message.Message):
 
     @_builtins.property
     def cosignature(self) -> Global___Cosignature:
-        """The post-quantum line of a checkpoint."""
+        """A further signature of the origin on a checkpoint."""
 
     @_builtins.property
     def ended(self) -> Global___Ended:
@@ -375,13 +391,15 @@ Global___AbsentEntry: _TypeAlias = AbsentEntry  # noqa: Y015
 
 @_typing.final
 class Cosignature(_message.Message):
-    """The post-quantum line of a checkpoint that went before."""
+    """A further signature of the origin on a checkpoint that went before."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     NOTE_FIELD_NUMBER: _builtins.int
     note: _builtins.bytes
-    """The checkpoint's text and one C2SP ML-DSA-44 cosignature line by the origin, as a signed note."""
+    """The checkpoint's text and one line by the origin, as a signed note: a C2SP ML-DSA-44 cosignature, or the Ed25519
+    signature of the log key that took over from the one which signed that checkpoint.
+    """
     def __init__(
         self,
         *,
@@ -495,19 +513,23 @@ class Pulse(_message.Message):
 
     NOTE_FIELD_NUMBER: _builtins.int
     ROUND_TRIP_NS_FIELD_NUMBER: _builtins.int
+    BUNDLE_FIELD_NUMBER: _builtins.int
     note: _builtins.bytes
     """Signed note by the origin's log key: recipient, time, counter and the heads of all lanes (docs/protocol.md)."""
     round_trip_ns: _builtins.int
     """Round-trip time that the origin measured from the echo before, nanoseconds; 0 when it has none yet."""
+    bundle: _builtins.bytes
+    """The origin's trust bundle, signed by its root, where that is newer than what the follower believes."""
     def __init__(
         self,
         *,
         note: _builtins.bytes = ...,
         round_trip_ns: _builtins.int = ...,
+        bundle: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["note", b"note", "round_trip_ns", b"round_trip_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "note", b"note", "round_trip_ns", b"round_trip_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -521,20 +543,309 @@ class Echo(_message.Message):
 
     COUNTER_FIELD_NUMBER: _builtins.int
     TIME_NS_FIELD_NUMBER: _builtins.int
+    BUNDLE_SEQUENCE_FIELD_NUMBER: _builtins.int
     counter: _builtins.int
     """Counter of the heartbeat that is answered."""
     time_ns: _builtins.int
     """Time at the client, UTC, nanoseconds since 1970."""
+    bundle_sequence: _builtins.int
+    """Sequence of the origin's trust bundle that the client believes; 0 where it has none."""
     def __init__(
         self,
         *,
         counter: _builtins.int = ...,
         time_ns: _builtins.int = ...,
+        bundle_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "time_ns", b"time_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_sequence", b"bundle_sequence", "counter", b"counter", "time_ns", b"time_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Echo: _TypeAlias = Echo  # noqa: Y015
+
+@_typing.final
+class InspectRequest(_message.Message):
+    """What is asked when ledgers are compared."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HELLO_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
+    LIST_HEADS_FIELD_NUMBER: _builtins.int
+    READ_HASHES_FIELD_NUMBER: _builtins.int
+    READ_CHECKPOINT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def hello(self) -> Global___Hello:
+        """First."""
+
+    @_builtins.property
+    def proof(self) -> Global___Proof:
+        """Second."""
+
+    @_builtins.property
+    def list_heads(self) -> Global___ListHeads:
+        """Which ledgers there are."""
+
+    @_builtins.property
+    def read_hashes(self) -> Global___ReadHashes:
+        """Hashes of one tree."""
+
+    @_builtins.property
+    def read_checkpoint(self) -> Global___ReadCheckpoint:
+        """A checkpoint of exactly one size."""
+
+    def __init__(
+        self,
+        *,
+        hello: Global___Hello | None = ...,
+        proof: Global___Proof | None = ...,
+        list_heads: Global___ListHeads | None = ...,
+        read_hashes: Global___ReadHashes | None = ...,
+        read_checkpoint: Global___ReadCheckpoint | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "list_heads", b"list_heads", "message", b"message", "proof", b"proof", "read_checkpoint", b"read_checkpoint", "read_hashes", b"read_hashes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "list_heads", b"list_heads", "message", b"message", "proof", b"proof", "read_checkpoint", b"read_checkpoint", "read_hashes", b"read_hashes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "proof", "list_heads", "read_hashes", "read_checkpoint"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___InspectRequest: _TypeAlias = InspectRequest  # noqa: Y015
+
+@_typing.final
+class ListHeads(_message.Message):
+    """Asks for every ledger between the two nodes, whichever of them keeps it, and for their witness ledgers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHeads: _TypeAlias = ListHeads  # noqa: Y015
+
+@_typing.final
+class ReadHashes(_message.Message):
+    """Asks for roots of perfect subtrees: `count` of those of 2^`level` leaves, from the `first` on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    origin: _builtins.str
+    """Origin line."""
+    level: _builtins.int
+    """0 for leaf hashes; at most 63."""
+    first: _builtins.int
+    """Number of the first subtree."""
+    count: _builtins.int
+    """1 to 256."""
+    def __init__(
+        self,
+        *,
+        origin: _builtins.str = ...,
+        level: _builtins.int = ...,
+        first: _builtins.int = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "first", b"first", "level", b"level", "origin", b"origin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadHashes: _TypeAlias = ReadHashes  # noqa: Y015
+
+@_typing.final
+class ReadCheckpoint(_message.Message):
+    """Asks for what is held about one size of a ledger."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    origin: _builtins.str
+    """Origin line."""
+    size: _builtins.int
+    """Size."""
+    def __init__(
+        self,
+        *,
+        origin: _builtins.str = ...,
+        size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["origin", b"origin", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadCheckpoint: _TypeAlias = ReadCheckpoint  # noqa: Y015
+
+@_typing.final
+class InspectResponse(_message.Message):
+    """The answer to one question."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHALLENGE_FIELD_NUMBER: _builtins.int
+    HEADS_FIELD_NUMBER: _builtins.int
+    HASHES_FIELD_NUMBER: _builtins.int
+    HELD_CHECKPOINT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def challenge(self) -> Global___Challenge:
+        """First."""
+
+    @_builtins.property
+    def heads(self) -> Global___Heads:
+        """To ListHeads."""
+
+    @_builtins.property
+    def hashes(self) -> Global___Hashes:
+        """To ReadHashes."""
+
+    @_builtins.property
+    def held_checkpoint(self) -> Global___HeldCheckpoint:
+        """To ReadCheckpoint."""
+
+    def __init__(
+        self,
+        *,
+        challenge: Global___Challenge | None = ...,
+        heads: Global___Heads | None = ...,
+        hashes: Global___Hashes | None = ...,
+        held_checkpoint: Global___HeldCheckpoint | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["challenge", b"challenge", "hashes", b"hashes", "heads", b"heads", "held_checkpoint", b"held_checkpoint", "message", b"message"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["challenge", b"challenge", "hashes", b"hashes", "heads", b"heads", "held_checkpoint", b"held_checkpoint", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["challenge", "heads", "hashes", "held_checkpoint"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___InspectResponse: _TypeAlias = InspectResponse  # noqa: Y015
+
+@_typing.final
+class Heads(_message.Message):
+    """The ledgers between two nodes, as one of them holds them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEDGERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ledgers(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldLedger]:
+        """By origin line."""
+
+    def __init__(
+        self,
+        *,
+        ledgers: _abc.Iterable[Global___HeldLedger] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ledgers", b"ledgers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Heads: _TypeAlias = Heads  # noqa: Y015
+
+@_typing.final
+class HeldLedger(_message.Message):
+    """One ledger as it is held."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    ROOT_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    SUCCESSOR_FIELD_NUMBER: _builtins.int
+    origin: _builtins.str
+    """Origin line."""
+    size: _builtins.int
+    """Entries."""
+    root: _builtins.bytes
+    """RFC 6962 root, 32 bytes."""
+    checkpoint: _builtins.bytes
+    """The owner's signed checkpoint of that size: a signed note. Empty for size 0."""
+    receipt: _builtins.bytes
+    """The receipt of the largest size: a signed note. Empty where there is none."""
+    successor: _builtins.str
+    """Origin line of the next generation, where this one has ended."""
+    def __init__(
+        self,
+        *,
+        origin: _builtins.str = ...,
+        size: _builtins.int = ...,
+        root: _builtins.bytes = ...,
+        checkpoint: _builtins.bytes = ...,
+        receipt: _builtins.bytes = ...,
+        successor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "origin", b"origin", "receipt", b"receipt", "root", b"root", "size", b"size", "successor", b"successor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldLedger: _TypeAlias = HeldLedger  # noqa: Y015
+
+@_typing.final
+class Hashes(_message.Message):
+    """Hashes of one tree."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HASHES_FIELD_NUMBER: _builtins.int
+    hashes: _builtins.bytes
+    """32 bytes each, joined: as many as were asked for and are there."""
+    def __init__(
+        self,
+        *,
+        hashes: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hashes", b"hashes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Hashes: _TypeAlias = Hashes  # noqa: Y015
+
+@_typing.final
+class HeldCheckpoint(_message.Message):
+    """What is held about one size of a ledger."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    checkpoint: _builtins.bytes
+    """The owner's signed checkpoint: a signed note. Empty where none of that size is held."""
+    receipt: _builtins.bytes
+    """The recipient's receipt for that size. Empty where none is held."""
+    def __init__(
+        self,
+        *,
+        checkpoint: _builtins.bytes = ...,
+        receipt: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "receipt", b"receipt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldCheckpoint: _TypeAlias = HeldCheckpoint  # noqa: Y015

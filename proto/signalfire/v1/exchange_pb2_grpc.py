@@ -45,6 +45,11 @@ class ExchangeServiceStub:
                 request_serializer=signalfire_dot_v1_dot_exchange__pb2.HeartbeatRequest.SerializeToString,
                 response_deserializer=signalfire_dot_v1_dot_exchange__pb2.HeartbeatResponse.FromString,
                 _registered_method=True)
+        self.Inspect = channel.stream_stream(
+                '/signalfire.v1.ExchangeService/Inspect',
+                request_serializer=signalfire_dot_v1_dot_exchange__pb2.InspectRequest.SerializeToString,
+                response_deserializer=signalfire_dot_v1_dot_exchange__pb2.InspectResponse.FromString,
+                _registered_method=True)
 
 
 class ExchangeServiceServicer:
@@ -67,6 +72,14 @@ class ExchangeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Inspect(self, request_iterator, context):
+        """Compares ledgers: what the server holds of those between the two nodes, by size, root and hash. Client: Hello, then
+        Proof, then questions one after another. Server: Challenge, then an answer to each. No entry travels.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExchangeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -79,6 +92,11 @@ def add_ExchangeServiceServicer_to_server(servicer, server):
                     servicer.Heartbeat,
                     request_deserializer=signalfire_dot_v1_dot_exchange__pb2.HeartbeatRequest.FromString,
                     response_serializer=signalfire_dot_v1_dot_exchange__pb2.HeartbeatResponse.SerializeToString,
+            ),
+            'Inspect': grpc.stream_stream_rpc_method_handler(
+                    servicer.Inspect,
+                    request_deserializer=signalfire_dot_v1_dot_exchange__pb2.InspectRequest.FromString,
+                    response_serializer=signalfire_dot_v1_dot_exchange__pb2.InspectResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -136,6 +154,33 @@ class ExchangeService:
             '/signalfire.v1.ExchangeService/Heartbeat',
             signalfire_dot_v1_dot_exchange__pb2.HeartbeatRequest.SerializeToString,
             signalfire_dot_v1_dot_exchange__pb2.HeartbeatResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Inspect(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/signalfire.v1.ExchangeService/Inspect',
+            signalfire_dot_v1_dot_exchange__pb2.InspectRequest.SerializeToString,
+            signalfire_dot_v1_dot_exchange__pb2.InspectResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,10 @@ class ExchangeServiceStub:
     """Receives the origin's signed heartbeats and returns echoes, from which the clock offset is measured. Client:
     Hello, then Proof, then an Echo for each heartbeat. Server: Challenge, then Heartbeats.
     """
+    Inspect: _grpc.StreamStreamMultiCallable[_exchange_pb2.InspectRequest, _exchange_pb2.InspectResponse]
+    """Compares ledgers: what the server holds of those between the two nodes, by size, root and hash. Client: Hello, then
+    Proof, then questions one after another. Server: Challenge, then an answer to each. No entry travels.
+    """
 
 @_typing.type_check_only
 class ExchangeServiceAsyncStub(ExchangeServiceStub):
@@ -57,6 +61,10 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
     Heartbeat: _aio.StreamStreamMultiCallable[_exchange_pb2.HeartbeatRequest, _exchange_pb2.HeartbeatResponse]  # type: ignore[assignment]
     """Receives the origin's signed heartbeats and returns echoes, from which the clock offset is measured. Client:
     Hello, then Proof, then an Echo for each heartbeat. Server: Challenge, then Heartbeats.
+    """
+    Inspect: _aio.StreamStreamMultiCallable[_exchange_pb2.InspectRequest, _exchange_pb2.InspectResponse]  # type: ignore[assignment]
+    """Compares ledgers: what the server holds of those between the two nodes, by size, root and hash. Client: Hello, then
+    Proof, then questions one after another. Server: Challenge, then an answer to each. No entry travels.
     """
 
 class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -80,6 +88,16 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_exchange_pb2.HeartbeatResponse], _abc.AsyncIterator[_exchange_pb2.HeartbeatResponse]]:
         """Receives the origin's signed heartbeats and returns echoes, from which the clock offset is measured. Client:
         Hello, then Proof, then an Echo for each heartbeat. Server: Challenge, then Heartbeats.
+        """
+
+    @_abc_1.abstractmethod
+    def Inspect(
+        self,
+        request_iterator: _MaybeAsyncIterator[_exchange_pb2.InspectRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_exchange_pb2.InspectResponse], _abc.AsyncIterator[_exchange_pb2.InspectResponse]]:
+        """Compares ledgers: what the server holds of those between the two nodes, by size, root and hash. Client: Hello, then
+        Proof, then questions one after another. Server: Challenge, then an answer to each. No entry travels.
         """
 
 def add_ExchangeServiceServicer_to_server(servicer: ExchangeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -26,43 +26,49 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from signalfire.v1 import report_pb2 as signalfire_dot_v1_dot_report__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asignalfire/v1/ledger.proto\x12\rsignalfire.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1asignalfire/v1/report.proto\"\xeb\x02\n\x0c\x45ntryContent\x12\'\n\x06report\x18\x01 \x01(\x0b\x32\x15.signalfire.v1.ReportH\x00\x12/\n\nwithdrawal\x18\x02 \x01(\x0b\x32\x19.signalfire.v1.WithdrawalH\x00\x12/\n\nsuccession\x18\x03 \x01(\x0b\x32\x19.signalfire.v1.SuccessionH\x00\x12%\n\x05\x63over\x18\x04 \x01(\x0b\x32\x14.signalfire.v1.CoverH\x00\x12\x38\n\x0f\x64\x65\x63ision_record\x18\x05 \x01(\x0b\x32\x1d.signalfire.v1.DecisionRecordH\x00\x12.\n\nnode_event\x18\x06 \x01(\x0b\x32\x18.signalfire.v1.NodeEventH\x00\x12\x34\n\ronward_report\x18\x07 \x01(\x0b\x32\x1b.signalfire.v1.OnwardReportH\x00\x42\t\n\x07\x63ontent\"3\n\rSealedPayload\x12\"\n\x05parts\x18\x01 \x03(\x0b\x32\x13.signalfire.v1.Part\"a\n\x04Part\x12\'\n\x05group\x18\x01 \x01(\x0e\x32\x18.signalfire.v1.PartGroup\x12\x0c\n\x04salt\x18\x02 \x01(\x0c\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\x0c\x12\x11\n\tleaf_hash\x18\x04 \x01(\x0c\"\xc5\x01\n\nWithdrawal\x12\x11\n\treport_id\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\rtraffic_class\x18\x03 \x01(\x0e\x32\x1b.signalfire.v1.TrafficClass\x12-\n\nprecedence\x18\x04 \x01(\x0e\x32\x19.signalfire.v1.Precedence\x12\x17\n\x0foriginator_node\x18\x05 \x01(\t\"`\n\x0cOnwardReport\x12%\n\x06report\x18\x01 \x01(\x0b\x32\x15.signalfire.v1.Report\x12)\n\x05proof\x18\x02 \x01(\x0b\x32\x1a.signalfire.v1.OriginProof\"\x8e\x01\n\x0bOriginProof\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x04\x12\r\n\x05\x65ntry\x18\x03 \x01(\x0c\x12\x0c\n\x04path\x18\x04 \x03(\x0c\x12\x12\n\ncheckpoint\x18\x05 \x01(\x0c\x12/\n\tdisclosed\x18\x06 \x01(\x0b\x32\x1c.signalfire.v1.SealedPayload\"g\n\nSuccession\x12/\n\x06reason\x18\x01 \x01(\x0e\x32\x1f.signalfire.v1.SuccessionReason\x12\x13\n\x0b\x61greed_size\x18\x02 \x01(\x04\x12\x13\n\x0b\x61greed_root\x18\x03 \x01(\x0c\"\x07\n\x05\x43over\"D\n\x0c\x45pochOpening\x12\r\n\x05suite\x18\x01 \x01(\r\x12%\n\x05wraps\x18\x02 \x03(\x0b\x32\x16.signalfire.v1.KeyWrap\";\n\x07KeyWrap\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\x0c\x12\x12\n\nciphertext\x18\x03 \x01(\x0c\"\x9d\x03\n\x0e\x44\x65\x63isionRecord\x12\x11\n\treport_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x03 \x01(\t\x12\x32\n\rtraffic_class\x18\x04 \x01(\x0e\x32\x1b.signalfire.v1.TrafficClass\x12-\n\nprecedence\x18\x05 \x01(\x0e\x32\x19.signalfire.v1.Precedence\x12\x15\n\rreport_digest\x18\x06 \x01(\x0c\x12\x14\n\x0csubmitted_by\x18\x07 \x01(\t\x12(\n\x04time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rpolicy_digest\x18\t \x01(\x0c\x12\x0f\n\x07posture\x18\n \x01(\t\x12*\n\tdecisions\x18\x0b \x03(\x0b\x32\x17.signalfire.v1.Decision\x12\x17\n\x0foriginator_node\x18\x0c \x01(\t\x12\x31\n\raccepted_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x88\x02\n\x08\x44\x65\x63ision\x12\x0f\n\x07partner\x18\x01 \x01(\t\x12\'\n\x07outcome\x18\x02 \x01(\x0e\x32\x16.signalfire.v1.Outcome\x12\x0c\n\x04rule\x18\x03 \x01(\t\x12\x11\n\tagreement\x18\x04 \x01(\t\x12\x0e\n\x06\x66ields\x18\x05 \x03(\t\x12\x0f\n\x07\x63hanged\x18\x06 \x03(\t\x12\x0e\n\x06ledger\x18\x07 \x01(\t\x12\x12\n\x05index\x18\x08 \x01(\x04H\x00\x88\x01\x01\x12.\n\nhold_until\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65rror\x18\n \x01(\t\x12\x13\n\x0bwithdrawals\x18\x0b \x01(\rB\x08\n\x06_index\"e\n\tNodeEvent\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x10\n\x08\x65vidence\x18\x04 \x03(\x0c*\x83\x03\n\tPartGroup\x12\x1a\n\x16PART_GROUP_UNSPECIFIED\x10\x00\x12\x17\n\x13PART_GROUP_ENVELOPE\x10\x01\x12\x15\n\x11PART_GROUP_THREAT\x10\x02\x12\x15\n\x11PART_GROUP_SOURCE\x10\x03\x12\x19\n\x15PART_GROUP_KINEMATICS\x10\x04\x12\x16\n\x12PART_GROUP_SUBJECT\x10\x05\x12\x17\n\x13PART_GROUP_DECISION\x10\x06\x12\x17\n\x13PART_GROUP_IDENTITY\x10\x07\x12\x15\n\x11PART_GROUP_ONWARD\x10\x08\x12\x16\n\x12PART_GROUP_MARKING\x10\t\x12\x1c\n\x18PART_GROUP_RELEASABILITY\x10\n\x12\x14\n\x10PART_GROUP_TIMES\x10\x0b\x12\x19\n\x15PART_GROUP_REFERENCES\x10\x0c\x12\x19\n\x15PART_GROUP_ASSESSMENT\x10\r\x12\x15\n\x11PART_GROUP_SENSOR\x10\x0e*\x91\x01\n\x10SuccessionReason\x12!\n\x1dSUCCESSION_REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16SUCCESSION_REASON_FORK\x10\x01\x12\x1f\n\x1bSUCCESSION_REASON_LOST_TAIL\x10\x02\x12\x1d\n\x19SUCCESSION_REASON_RESTORE\x10\x03*`\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n\x10OUTCOME_RELEASED\x10\x01\x12\x14\n\x10OUTCOME_WITHHELD\x10\x02\x12\x10\n\x0cOUTCOME_HELD\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asignalfire/v1/ledger.proto\x12\rsignalfire.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1asignalfire/v1/report.proto\"\xa3\x03\n\x0c\x45ntryContent\x12\'\n\x06report\x18\x01 \x01(\x0b\x32\x15.signalfire.v1.ReportH\x00\x12/\n\nwithdrawal\x18\x02 \x01(\x0b\x32\x19.signalfire.v1.WithdrawalH\x00\x12/\n\nsuccession\x18\x03 \x01(\x0b\x32\x19.signalfire.v1.SuccessionH\x00\x12%\n\x05\x63over\x18\x04 \x01(\x0b\x32\x14.signalfire.v1.CoverH\x00\x12\x38\n\x0f\x64\x65\x63ision_record\x18\x05 \x01(\x0b\x32\x1d.signalfire.v1.DecisionRecordH\x00\x12.\n\nnode_event\x18\x06 \x01(\x0b\x32\x18.signalfire.v1.NodeEventH\x00\x12\x34\n\ronward_report\x18\x07 \x01(\x0b\x32\x1b.signalfire.v1.OnwardReportH\x00\x12\x36\n\x0ewitness_record\x18\x08 \x01(\x0b\x32\x1c.signalfire.v1.WitnessRecordH\x00\x42\t\n\x07\x63ontent\"3\n\rSealedPayload\x12\"\n\x05parts\x18\x01 \x03(\x0b\x32\x13.signalfire.v1.Part\"a\n\x04Part\x12\'\n\x05group\x18\x01 \x01(\x0e\x32\x18.signalfire.v1.PartGroup\x12\x0c\n\x04salt\x18\x02 \x01(\x0c\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\x0c\x12\x11\n\tleaf_hash\x18\x04 \x01(\x0c\"\xc5\x01\n\nWithdrawal\x12\x11\n\treport_id\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\rtraffic_class\x18\x03 \x01(\x0e\x32\x1b.signalfire.v1.TrafficClass\x12-\n\nprecedence\x18\x04 \x01(\x0e\x32\x19.signalfire.v1.Precedence\x12\x17\n\x0foriginator_node\x18\x05 \x01(\t\"`\n\x0cOnwardReport\x12%\n\x06report\x18\x01 \x01(\x0b\x32\x15.signalfire.v1.Report\x12)\n\x05proof\x18\x02 \x01(\x0b\x32\x1a.signalfire.v1.OriginProof\"\x8e\x01\n\x0bOriginProof\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x04\x12\r\n\x05\x65ntry\x18\x03 \x01(\x0c\x12\x0c\n\x04path\x18\x04 \x03(\x0c\x12\x12\n\ncheckpoint\x18\x05 \x01(\x0c\x12/\n\tdisclosed\x18\x06 \x01(\x0b\x32\x1c.signalfire.v1.SealedPayload\"c\n\rWitnessRecord\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x05heads\x18\x02 \x03(\x0b\x32\x19.signalfire.v1.LedgerHead\"8\n\nLedgerHead\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0c\n\x04root\x18\x03 \x01(\x0c\"N\n\x0cReleaseProof\x12\r\n\x05\x65ntry\x18\x01 \x01(\x0c\x12/\n\tdisclosed\x18\x02 \x01(\x0b\x32\x1c.signalfire.v1.SealedPayload\"g\n\nSuccession\x12/\n\x06reason\x18\x01 \x01(\x0e\x32\x1f.signalfire.v1.SuccessionReason\x12\x13\n\x0b\x61greed_size\x18\x02 \x01(\x04\x12\x13\n\x0b\x61greed_root\x18\x03 \x01(\x0c\"\x07\n\x05\x43over\"D\n\x0c\x45pochOpening\x12\r\n\x05suite\x18\x01 \x01(\r\x12%\n\x05wraps\x18\x02 \x03(\x0b\x32\x16.signalfire.v1.KeyWrap\";\n\x07KeyWrap\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\x0c\x12\x12\n\nciphertext\x18\x03 \x01(\x0c\"\x9d\x03\n\x0e\x44\x65\x63isionRecord\x12\x11\n\treport_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x03 \x01(\t\x12\x32\n\rtraffic_class\x18\x04 \x01(\x0e\x32\x1b.signalfire.v1.TrafficClass\x12-\n\nprecedence\x18\x05 \x01(\x0e\x32\x19.signalfire.v1.Precedence\x12\x15\n\rreport_digest\x18\x06 \x01(\x0c\x12\x14\n\x0csubmitted_by\x18\x07 \x01(\t\x12(\n\x04time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rpolicy_digest\x18\t \x01(\x0c\x12\x0f\n\x07posture\x18\n \x01(\t\x12*\n\tdecisions\x18\x0b \x03(\x0b\x32\x17.signalfire.v1.Decision\x12\x17\n\x0foriginator_node\x18\x0c \x01(\t\x12\x31\n\raccepted_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x88\x02\n\x08\x44\x65\x63ision\x12\x0f\n\x07partner\x18\x01 \x01(\t\x12\'\n\x07outcome\x18\x02 \x01(\x0e\x32\x16.signalfire.v1.Outcome\x12\x0c\n\x04rule\x18\x03 \x01(\t\x12\x11\n\tagreement\x18\x04 \x01(\t\x12\x0e\n\x06\x66ields\x18\x05 \x03(\t\x12\x0f\n\x07\x63hanged\x18\x06 \x03(\t\x12\x0e\n\x06ledger\x18\x07 \x01(\t\x12\x12\n\x05index\x18\x08 \x01(\x04H\x00\x88\x01\x01\x12.\n\nhold_until\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65rror\x18\n \x01(\t\x12\x13\n\x0bwithdrawals\x18\x0b \x01(\rB\x08\n\x06_index\"e\n\tNodeEvent\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x10\n\x08\x65vidence\x18\x04 \x03(\x0c*\xb1\x03\n\tPartGroup\x12\x1a\n\x16PART_GROUP_UNSPECIFIED\x10\x00\x12\x17\n\x13PART_GROUP_ENVELOPE\x10\x01\x12\x15\n\x11PART_GROUP_THREAT\x10\x02\x12\x15\n\x11PART_GROUP_SOURCE\x10\x03\x12\x19\n\x15PART_GROUP_KINEMATICS\x10\x04\x12\x16\n\x12PART_GROUP_SUBJECT\x10\x05\x12\x17\n\x13PART_GROUP_DECISION\x10\x06\x12\x17\n\x13PART_GROUP_IDENTITY\x10\x07\x12\x15\n\x11PART_GROUP_ONWARD\x10\x08\x12\x16\n\x12PART_GROUP_MARKING\x10\t\x12\x1c\n\x18PART_GROUP_RELEASABILITY\x10\n\x12\x14\n\x10PART_GROUP_TIMES\x10\x0b\x12\x19\n\x15PART_GROUP_REFERENCES\x10\x0c\x12\x19\n\x15PART_GROUP_ASSESSMENT\x10\r\x12\x15\n\x11PART_GROUP_SENSOR\x10\x0e\x12\x14\n\x10PART_GROUP_HEADS\x10\x0f\x12\x16\n\x12PART_GROUP_PADDING\x10\x10*\x91\x01\n\x10SuccessionReason\x12!\n\x1dSUCCESSION_REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16SUCCESSION_REASON_FORK\x10\x01\x12\x1f\n\x1bSUCCESSION_REASON_LOST_TAIL\x10\x02\x12\x1d\n\x19SUCCESSION_REASON_RESTORE\x10\x03*`\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n\x10OUTCOME_RELEASED\x10\x01\x12\x14\n\x10OUTCOME_WITHHELD\x10\x02\x12\x10\n\x0cOUTCOME_HELD\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'signalfire.v1.ledger_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PARTGROUP']._serialized_start=2099
-  _globals['_PARTGROUP']._serialized_end=2486
-  _globals['_SUCCESSIONREASON']._serialized_start=2489
-  _globals['_SUCCESSIONREASON']._serialized_end=2634
-  _globals['_OUTCOME']._serialized_start=2636
-  _globals['_OUTCOME']._serialized_end=2732
+  _globals['_PARTGROUP']._serialized_start=2394
+  _globals['_PARTGROUP']._serialized_end=2827
+  _globals['_SUCCESSIONREASON']._serialized_start=2830
+  _globals['_SUCCESSIONREASON']._serialized_end=2975
+  _globals['_OUTCOME']._serialized_start=2977
+  _globals['_OUTCOME']._serialized_end=3073
   _globals['_ENTRYCONTENT']._serialized_start=107
-  _globals['_ENTRYCONTENT']._serialized_end=470
-  _globals['_SEALEDPAYLOAD']._serialized_start=472
-  _globals['_SEALEDPAYLOAD']._serialized_end=523
-  _globals['_PART']._serialized_start=525
-  _globals['_PART']._serialized_end=622
-  _globals['_WITHDRAWAL']._serialized_start=625
-  _globals['_WITHDRAWAL']._serialized_end=822
-  _globals['_ONWARDREPORT']._serialized_start=824
-  _globals['_ONWARDREPORT']._serialized_end=920
-  _globals['_ORIGINPROOF']._serialized_start=923
-  _globals['_ORIGINPROOF']._serialized_end=1065
-  _globals['_SUCCESSION']._serialized_start=1067
-  _globals['_SUCCESSION']._serialized_end=1170
-  _globals['_COVER']._serialized_start=1172
-  _globals['_COVER']._serialized_end=1179
-  _globals['_EPOCHOPENING']._serialized_start=1181
-  _globals['_EPOCHOPENING']._serialized_end=1249
-  _globals['_KEYWRAP']._serialized_start=1251
-  _globals['_KEYWRAP']._serialized_end=1310
-  _globals['_DECISIONRECORD']._serialized_start=1313
-  _globals['_DECISIONRECORD']._serialized_end=1726
-  _globals['_DECISION']._serialized_start=1729
-  _globals['_DECISION']._serialized_end=1993
-  _globals['_NODEEVENT']._serialized_start=1995
-  _globals['_NODEEVENT']._serialized_end=2096
+  _globals['_ENTRYCONTENT']._serialized_end=526
+  _globals['_SEALEDPAYLOAD']._serialized_start=528
+  _globals['_SEALEDPAYLOAD']._serialized_end=579
+  _globals['_PART']._serialized_start=581
+  _globals['_PART']._serialized_end=678
+  _globals['_WITHDRAWAL']._serialized_start=681
+  _globals['_WITHDRAWAL']._serialized_end=878
+  _globals['_ONWARDREPORT']._serialized_start=880
+  _globals['_ONWARDREPORT']._serialized_end=976
+  _globals['_ORIGINPROOF']._serialized_start=979
+  _globals['_ORIGINPROOF']._serialized_end=1121
+  _globals['_WITNESSRECORD']._serialized_start=1123
+  _globals['_WITNESSRECORD']._serialized_end=1222
+  _globals['_LEDGERHEAD']._serialized_start=1224
+  _globals['_LEDGERHEAD']._serialized_end=1280
+  _globals['_RELEASEPROOF']._serialized_start=1282
+  _globals['_RELEASEPROOF']._serialized_end=1360
+  _globals['_SUCCESSION']._serialized_start=1362
+  _globals['_SUCCESSION']._serialized_end=1465
+  _globals['_COVER']._serialized_start=1467
+  _globals['_COVER']._serialized_end=1474
+  _globals['_EPOCHOPENING']._serialized_start=1476
+  _globals['_EPOCHOPENING']._serialized_end=1544
+  _globals['_KEYWRAP']._serialized_start=1546
+  _globals['_KEYWRAP']._serialized_end=1605
+  _globals['_DECISIONRECORD']._serialized_start=1608
+  _globals['_DECISIONRECORD']._serialized_end=2021
+  _globals['_DECISION']._serialized_start=2024
+  _globals['_DECISION']._serialized_end=2288
+  _globals['_NODEEVENT']._serialized_start=2290
+  _globals['_NODEEVENT']._serialized_end=2391
 # @@protoc_insertion_point(module_scope)

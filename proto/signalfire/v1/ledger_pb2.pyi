@@ -59,6 +59,10 @@ class _PartGroupEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PartGroup.V
     """What the originator judges: classes, counts, states, reasons."""
     PART_GROUP_SENSOR: _PartGroup.ValueType  # 14
     """Kind of sensor that a report rests on."""
+    PART_GROUP_HEADS: _PartGroup.ValueType  # 15
+    """Heads in a witness record: of the ledgers for one recipient, or of the node's own."""
+    PART_GROUP_PADDING: _PartGroup.ValueType  # 16
+    """Nothing, in a witness record: it hides how many parts hold heads."""
 
 class PartGroup(_PartGroup, metaclass=_PartGroupEnumTypeWrapper):
     """Group of fields that a part holds; the number is bound by the commitment. Every field of a report that holds a value
@@ -95,6 +99,10 @@ PART_GROUP_ASSESSMENT: PartGroup.ValueType  # 13
 """What the originator judges: classes, counts, states, reasons."""
 PART_GROUP_SENSOR: PartGroup.ValueType  # 14
 """Kind of sensor that a report rests on."""
+PART_GROUP_HEADS: PartGroup.ValueType  # 15
+"""Heads in a witness record: of the ledgers for one recipient, or of the node's own."""
+PART_GROUP_PADDING: PartGroup.ValueType  # 16
+"""Nothing, in a witness record: it hides how many parts hold heads."""
 Global___PartGroup: _TypeAlias = PartGroup  # noqa: Y015
 
 class _SuccessionReason:
@@ -168,6 +176,7 @@ class EntryContent(_message.Message):
     DECISION_RECORD_FIELD_NUMBER: _builtins.int
     NODE_EVENT_FIELD_NUMBER: _builtins.int
     ONWARD_REPORT_FIELD_NUMBER: _builtins.int
+    WITNESS_RECORD_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def report(self) -> _report_pb2.Report:
         """A report, as released: only the fields that the origin's policy named."""
@@ -196,6 +205,10 @@ class EntryContent(_message.Message):
     def onward_report(self) -> Global___OnwardReport:
         """A report of another node, passed on with its originator's proof."""
 
+    @_builtins.property
+    def witness_record(self) -> Global___WitnessRecord:
+        """The heads of the node's ledgers at one moment (in the node's own witness ledger alone)."""
+
     def __init__(
         self,
         *,
@@ -206,12 +219,13 @@ class EntryContent(_message.Message):
         decision_record: Global___DecisionRecord | None = ...,
         node_event: Global___NodeEvent | None = ...,
         onward_report: Global___OnwardReport | None = ...,
+        witness_record: Global___WitnessRecord | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "cover", b"cover", "decision_record", b"decision_record", "node_event", b"node_event", "onward_report", b"onward_report", "report", b"report", "succession", b"succession", "withdrawal", b"withdrawal"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "cover", b"cover", "decision_record", b"decision_record", "node_event", b"node_event", "onward_report", b"onward_report", "report", b"report", "succession", b"succession", "withdrawal", b"withdrawal", "witness_record", b"witness_record"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "cover", b"cover", "decision_record", b"decision_record", "node_event", b"node_event", "onward_report", b"onward_report", "report", b"report", "succession", b"succession", "withdrawal", b"withdrawal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "cover", b"cover", "decision_record", b"decision_record", "node_event", b"node_event", "onward_report", b"onward_report", "report", b"report", "succession", b"succession", "withdrawal", b"withdrawal", "witness_record", b"witness_record"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["report", "withdrawal", "succession", "cover", "decision_record", "node_event", "onward_report"]  # noqa: Y015
+    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["report", "withdrawal", "succession", "cover", "decision_record", "node_event", "onward_report", "witness_record"]  # noqa: Y015
     _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_content) -> _WhichOneofReturnType_content | None: ...
 
@@ -403,6 +417,97 @@ class OriginProof(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OriginProof: _TypeAlias = OriginProof  # noqa: Y015
+
+@_typing.final
+class WitnessRecord(_message.Message):
+    """The heads of the ledgers that a node keeps, as one entry of its witness ledger commits to them: a part for each
+    recipient, and one for the node's own ledgers, so that each can be shown alone. Nobody but the node can open it;
+    every partner cosigns that it was committed to.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_FIELD_NUMBER: _builtins.int
+    HEADS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When, UTC. The same in every part."""
+
+    @_builtins.property
+    def heads(self) -> _containers.RepeatedCompositeFieldContainer[Global___LedgerHead]:
+        """One for each ledger, by origin line."""
+
+    def __init__(
+        self,
+        *,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        heads: _abc.Iterable[Global___LedgerHead] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heads", b"heads", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WitnessRecord: _TypeAlias = WitnessRecord  # noqa: Y015
+
+@_typing.final
+class LedgerHead(_message.Message):
+    """Size and root of one ledger."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    ROOT_FIELD_NUMBER: _builtins.int
+    origin: _builtins.str
+    """Origin line."""
+    size: _builtins.int
+    """Entries."""
+    root: _builtins.bytes
+    """RFC 6962 root, 32 bytes."""
+    def __init__(
+        self,
+        *,
+        origin: _builtins.str = ...,
+        size: _builtins.int = ...,
+        root: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["origin", b"origin", "root", b"root", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LedgerHead: _TypeAlias = LedgerHead  # noqa: Y015
+
+@_typing.final
+class ReleaseProof(_message.Message):
+    """What proves one release beside an inclusion proof: the `extra` data of a C2SP tlog-proof file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    DISCLOSED_FIELD_NUMBER: _builtins.int
+    entry: _builtins.bytes
+    """The entry as it stands in the ledger, still sealed. Required."""
+    @_builtins.property
+    def disclosed(self) -> Global___SealedPayload:
+        """The entry's payload: every part that is shown with its salt, and every other as its leaf hash. Required."""
+
+    def __init__(
+        self,
+        *,
+        entry: _builtins.bytes = ...,
+        disclosed: Global___SealedPayload | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["disclosed", b"disclosed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disclosed", b"disclosed", "entry", b"entry"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseProof: _TypeAlias = ReleaseProof  # noqa: Y015
 
 @_typing.final
 class Succession(_message.Message):

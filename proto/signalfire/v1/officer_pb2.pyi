@@ -8,7 +8,9 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from signalfire.v1 import ledger_pb2 as _ledger_pb2
+from signalfire.v1 import report_pb2 as _report_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -20,23 +22,69 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _KeyState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _KeyStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    KEY_STATE_UNSPECIFIED: _KeyState.ValueType  # 0
+    """Not set: never valid."""
+    KEY_STATE_NEW: _KeyState.ValueType  # 1
+    """Made, and not in the node's trust bundle yet."""
+    KEY_STATE_ANNOUNCED: _KeyState.ValueType  # 2
+    """In the node's trust bundle, and not known to every partner yet."""
+    KEY_STATE_CURRENT: _KeyState.ValueType  # 3
+    """In use."""
+    KEY_STATE_RETIRED: _KeyState.ValueType  # 4
+    """Out of use: it opens, or verifies, what is old."""
+
+class KeyState(_KeyState, metaclass=_KeyStateEnumTypeWrapper):
+    """Where a key stands in its rotation."""
+
+KEY_STATE_UNSPECIFIED: KeyState.ValueType  # 0
+"""Not set: never valid."""
+KEY_STATE_NEW: KeyState.ValueType  # 1
+"""Made, and not in the node's trust bundle yet."""
+KEY_STATE_ANNOUNCED: KeyState.ValueType  # 2
+"""In the node's trust bundle, and not known to every partner yet."""
+KEY_STATE_CURRENT: KeyState.ValueType  # 3
+"""In use."""
+KEY_STATE_RETIRED: KeyState.ValueType  # 4
+"""Out of use: it opens, or verifies, what is old."""
+Global___KeyState: _TypeAlias = KeyState  # noqa: Y015
+
 @_typing.final
 class WatchDecisionsRequest(_message.Message):
-    """Where to begin."""
+    """Where to begin, and what is wanted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     FROM_INDEX_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    LIVE_ONLY_FIELD_NUMBER: _builtins.int
     from_index: _builtins.int
     """Index in the decisions ledger of the first record wanted."""
+    generation: _builtins.int
+    """Generation of the decisions ledger that `from_index` is of; 0 for the first."""
+    live_only: _builtins.bool
+    """Begin with what is recorded from now on; `from_index` and `generation` are then not heeded."""
+    @_builtins.property
+    def filter(self) -> Global___DecisionFilter:
+        """What is wanted; not set: everything."""
+
     def __init__(
         self,
         *,
         from_index: _builtins.int = ...,
+        generation: _builtins.int = ...,
+        filter: Global___DecisionFilter | None = ...,
+        live_only: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_index", b"from_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "from_index", b"from_index", "generation", b"generation", "live_only", b"live_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -44,6 +92,30 @@ Global___WatchDecisionsRequest: _TypeAlias = WatchDecisionsRequest  # noqa: Y015
 
 @_typing.final
 class WatchDecisionsResponse(_message.Message):
+    """One record."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entry(self) -> Global___RecordedEntry:
+        """The record."""
+
+    def __init__(
+        self,
+        *,
+        entry: Global___RecordedEntry | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchDecisionsResponse: _TypeAlias = WatchDecisionsResponse  # noqa: Y015
+
+@_typing.final
+class RecordedEntry(_message.Message):
     """One entry of the decisions ledger."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -58,7 +130,7 @@ class WatchDecisionsResponse(_message.Message):
     """Index in it."""
     @_builtins.property
     def decision_record(self) -> _ledger_pb2.DecisionRecord:
-        """The decisions on one report."""
+        """The decisions on one report: all of them, or those that a filter wants."""
 
     @_builtins.property
     def node_event(self) -> _ledger_pb2.NodeEvent:
@@ -80,7 +152,672 @@ class WatchDecisionsResponse(_message.Message):
     _WhichOneofArgType_record: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_record) -> _WhichOneofReturnType_record | None: ...
 
-Global___WatchDecisionsResponse: _TypeAlias = WatchDecisionsResponse  # noqa: Y015
+Global___RecordedEntry: _TypeAlias = RecordedEntry  # noqa: Y015
+
+@_typing.final
+class DecisionFilter(_message.Message):
+    """Which decisions are wanted. What is not set does not narrow; of a list any one suffices; all that is set must hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    PARTNERS_FIELD_NUMBER: _builtins.int
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    TRAFFIC_CLASSES_FIELD_NUMBER: _builtins.int
+    PRECEDENCES_FIELD_NUMBER: _builtins.int
+    AGREEMENTS_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    REPORT_ID_FIELD_NUMBER: _builtins.int
+    ORIGINATOR_NODE_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    EVENT_KINDS_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    """About this event."""
+    report_id: _builtins.str
+    """About this report: a UUID."""
+    originator_node: _builtins.str
+    """About reports of this originator: ISO 3166-1 alpha-3."""
+    events: _builtins.bool
+    """Events of the node (starts, orders, evidence, who looked at what) instead of decisions. Of the above only the times
+    then count.
+    """
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """Decided at or after, UTC."""
+
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """Decided before, UTC."""
+
+    @_builtins.property
+    def partners(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For these partners: ISO 3166-1 alpha-3."""
+
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedScalarFieldContainer[_ledger_pb2.Outcome.ValueType]:
+        """With these outcomes."""
+
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """By these rules or built-in reasons."""
+
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """About reports of these kinds, e.g. "LaunchDetection"."""
+
+    @_builtins.property
+    def traffic_classes(self) -> _containers.RepeatedScalarFieldContainer[_report_pb2.TrafficClass.ValueType]:
+        """About reports of these traffic classes."""
+
+    @_builtins.property
+    def precedences(self) -> _containers.RepeatedScalarFieldContainer[_report_pb2.Precedence.ValueType]:
+        """About reports of these precedences."""
+
+    @_builtins.property
+    def agreements(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Citing these agreements."""
+
+    @_builtins.property
+    def event_kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Events of these kinds alone."""
+
+    def __init__(
+        self,
+        *,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+        partners: _abc.Iterable[_builtins.str] | None = ...,
+        outcomes: _abc.Iterable[_ledger_pb2.Outcome.ValueType] | None = ...,
+        rules: _abc.Iterable[_builtins.str] | None = ...,
+        kinds: _abc.Iterable[_builtins.str] | None = ...,
+        traffic_classes: _abc.Iterable[_report_pb2.TrafficClass.ValueType] | None = ...,
+        precedences: _abc.Iterable[_report_pb2.Precedence.ValueType] | None = ...,
+        agreements: _abc.Iterable[_builtins.str] | None = ...,
+        event_id: _builtins.str = ...,
+        report_id: _builtins.str = ...,
+        originator_node: _builtins.str = ...,
+        events: _builtins.bool = ...,
+        event_kinds: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreements", b"agreements", "event_id", b"event_id", "event_kinds", b"event_kinds", "events", b"events", "kinds", b"kinds", "originator_node", b"originator_node", "outcomes", b"outcomes", "partners", b"partners", "precedences", b"precedences", "report_id", b"report_id", "rules", b"rules", "since", b"since", "traffic_classes", b"traffic_classes", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecisionFilter: _TypeAlias = DecisionFilter  # noqa: Y015
+
+@_typing.final
+class SearchDecisionsRequest(_message.Message):
+    """Asks for one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    OLDEST_FIRST_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Most entries of the page: 1 to 1000; 0 for 100."""
+    page_token: _builtins.bytes
+    """From the page before; empty for the first. It belongs to the filter and order that it was given for."""
+    oldest_first: _builtins.bool
+    """Oldest first; otherwise the newest first."""
+    @_builtins.property
+    def filter(self) -> Global___DecisionFilter:
+        """What is wanted."""
+
+    def __init__(
+        self,
+        *,
+        filter: Global___DecisionFilter | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.bytes = ...,
+        oldest_first: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "oldest_first", b"oldest_first", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchDecisionsRequest: _TypeAlias = SearchDecisionsRequest  # noqa: Y015
+
+@_typing.final
+class SearchDecisionsResponse(_message.Message):
+    """One page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.bytes
+    """For the next page; empty where this was the last."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordedEntry]:
+        """What was found. Each record holds the decisions alone that the filter wants."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___RecordedEntry] | None = ...,
+        next_page_token: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchDecisionsResponse: _TypeAlias = SearchDecisionsResponse  # noqa: Y015
+
+@_typing.final
+class ExportDecisionsRequest(_message.Message):
+    """Asks for all that a filter wants."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def filter(self) -> Global___DecisionFilter:
+        """What is wanted."""
+
+    def __init__(
+        self,
+        *,
+        filter: Global___DecisionFilter | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportDecisionsRequest: _TypeAlias = ExportDecisionsRequest  # noqa: Y015
+
+@_typing.final
+class ExportDecisionsResponse(_message.Message):
+    """A part of what was found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordedEntry]:
+        """In the order in which it was decided."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___RecordedEntry] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportDecisionsResponse: _TypeAlias = ExportDecisionsResponse  # noqa: Y015
+
+@_typing.final
+class ExplainDecisionRequest(_message.Message):
+    """Names a report."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_ID_FIELD_NUMBER: _builtins.int
+    ORIGINATOR_NODE_FIELD_NUMBER: _builtins.int
+    PARTNER_FIELD_NUMBER: _builtins.int
+    report_id: _builtins.str
+    """The report: a UUID. Required."""
+    originator_node: _builtins.str
+    """Node that originated it: ISO 3166-1 alpha-3; empty: this node."""
+    partner: _builtins.str
+    """For this partner alone; empty: for all."""
+    def __init__(
+        self,
+        *,
+        report_id: _builtins.str = ...,
+        originator_node: _builtins.str = ...,
+        partner: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["originator_node", b"originator_node", "partner", b"partner", "report_id", b"report_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainDecisionRequest: _TypeAlias = ExplainDecisionRequest  # noqa: Y015
+
+@_typing.final
+class ExplainDecisionResponse(_message.Message):
+    """Everything that is on record about one report."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: _builtins.int
+    REPORT_FIELD_NUMBER: _builtins.int
+    PARTNERS_FIELD_NUMBER: _builtins.int
+    POLICIES_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordedEntry]:
+        """Every record about it, the earliest first."""
+
+    @_builtins.property
+    def report(self) -> _report_pb2.Report:
+        """The report as it was accepted. Not set where its content was pruned."""
+
+    @_builtins.property
+    def partners(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartnerView]:
+        """What each partner has of it."""
+
+    @_builtins.property
+    def policies(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyOfRecord]:
+        """The policies by which it was decided."""
+
+    @_builtins.property
+    def withdrawn_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when it no longer stands, UTC, where that is so."""
+
+    def __init__(
+        self,
+        *,
+        records: _abc.Iterable[Global___RecordedEntry] | None = ...,
+        report: _report_pb2.Report | None = ...,
+        partners: _abc.Iterable[Global___PartnerView] | None = ...,
+        policies: _abc.Iterable[Global___PolicyOfRecord] | None = ...,
+        withdrawn_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report", "withdrawn_time", b"withdrawn_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["partners", b"partners", "policies", b"policies", "records", b"records", "report", b"report", "withdrawn_time", b"withdrawn_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainDecisionResponse: _TypeAlias = ExplainDecisionResponse  # noqa: Y015
+
+@_typing.final
+class PartnerView(_message.Message):
+    """What one partner has of a report."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTNER_FIELD_NUMBER: _builtins.int
+    COPY_FIELD_NUMBER: _builtins.int
+    LEDGER_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    KEPT_BACK_FIELD_NUMBER: _builtins.int
+    RECEIPT_TIME_FIELD_NUMBER: _builtins.int
+    RECEIPT_SIZE_FIELD_NUMBER: _builtins.int
+    UNOPENABLE_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_TIME_FIELD_NUMBER: _builtins.int
+    partner: _builtins.str
+    """The partner: ISO 3166-1 alpha-3."""
+    ledger: _builtins.str
+    """Ledger (origin line) and index of the release."""
+    index: _builtins.int
+    """Index of the release in that ledger."""
+    kept_back: _builtins.str
+    """Whether it was kept back before it went, and why; empty where it was not."""
+    receipt_size: _builtins.int
+    """Size of the ledger that the receipt is for."""
+    unopenable: _builtins.str
+    """What the partner said against the entry, where it could not use it."""
+    @_builtins.property
+    def copy(self) -> _report_pb2.Report:
+        """The copy that was sealed to it. Not set where nothing was, or its content was pruned."""
+
+    @_builtins.property
+    def receipt_time(self) -> _timestamp_pb2.Timestamp:
+        """When the partner's receipt that covers it came, UTC. Not set where there is none yet."""
+
+    @_builtins.property
+    def withdrawn_time(self) -> _timestamp_pb2.Timestamp:
+        """When the partner was told that it no longer stands, UTC."""
+
+    def __init__(
+        self,
+        *,
+        partner: _builtins.str = ...,
+        copy: _report_pb2.Report | None = ...,
+        ledger: _builtins.str = ...,
+        index: _builtins.int = ...,
+        kept_back: _builtins.str = ...,
+        receipt_time: _timestamp_pb2.Timestamp | None = ...,
+        receipt_size: _builtins.int = ...,
+        unopenable: _builtins.str = ...,
+        withdrawn_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["copy", b"copy", "receipt_time", b"receipt_time", "withdrawn_time", b"withdrawn_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["copy", b"copy", "index", b"index", "kept_back", b"kept_back", "ledger", b"ledger", "partner", b"partner", "receipt_size", b"receipt_size", "receipt_time", b"receipt_time", "unopenable", b"unopenable", "withdrawn_time", b"withdrawn_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PartnerView: _TypeAlias = PartnerView  # noqa: Y015
+
+@_typing.final
+class PolicyOfRecord(_message.Message):
+    """A policy under which something was decided."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: _builtins.int
+    ORDER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    OFFICERS_FIELD_NUMBER: _builtins.int
+    ENACTED_TIME_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    digest: _builtins.bytes
+    """Its digest, 32 bytes."""
+    order_sequence: _builtins.int
+    """Sequence of the order that put it in force; 0 where that is not on record."""
+    @_builtins.property
+    def officers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The officers who signed that order."""
+
+    @_builtins.property
+    def enacted_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was put in force, UTC."""
+
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___RuleText]:
+        """The rules of it that decided, as they stand in its files."""
+
+    def __init__(
+        self,
+        *,
+        digest: _builtins.bytes = ...,
+        order_sequence: _builtins.int = ...,
+        officers: _abc.Iterable[_builtins.str] | None = ...,
+        enacted_time: _timestamp_pb2.Timestamp | None = ...,
+        rules: _abc.Iterable[Global___RuleText] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["enacted_time", b"enacted_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "enacted_time", b"enacted_time", "officers", b"officers", "order_sequence", b"order_sequence", "rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyOfRecord: _TypeAlias = PolicyOfRecord  # noqa: Y015
+
+@_typing.final
+class RuleText(_message.Message):
+    """A rule as it stands in a policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    LINE_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """File of the bundle."""
+    line: _builtins.int
+    """Line in that file, from 1."""
+    rule: _builtins.str
+    """Name."""
+    text: _builtins.str
+    """The lines of the file that are the rule."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        line: _builtins.int = ...,
+        rule: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["line", b"line", "path", b"path", "rule", b"rule", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RuleText: _TypeAlias = RuleText  # noqa: Y015
+
+@_typing.final
+class GetProofRequest(_message.Message):
+    """Names a release."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_ID_FIELD_NUMBER: _builtins.int
+    ORIGINATOR_NODE_FIELD_NUMBER: _builtins.int
+    PARTNER_FIELD_NUMBER: _builtins.int
+    WITHOUT_CONTENT_FIELD_NUMBER: _builtins.int
+    report_id: _builtins.str
+    """The report: a UUID. Required."""
+    originator_node: _builtins.str
+    """Node that originated it: ISO 3166-1 alpha-3; empty: this node."""
+    partner: _builtins.str
+    """The partner that it was released to, or of what was received the node that sent it. Required."""
+    without_content: _builtins.bool
+    """Leave the content out: the proof then shows that the entry is there, and nothing of what it says."""
+    def __init__(
+        self,
+        *,
+        report_id: _builtins.str = ...,
+        originator_node: _builtins.str = ...,
+        partner: _builtins.str = ...,
+        without_content: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["originator_node", b"originator_node", "partner", b"partner", "report_id", b"report_id", "without_content", b"without_content"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetProofRequest: _TypeAlias = GetProofRequest  # noqa: Y015
+
+@_typing.final
+class GetProofResponse(_message.Message):
+    """The proof of one release."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROOF_FIELD_NUMBER: _builtins.int
+    proof: _builtins.bytes
+    """A C2SP tlog-proof file (docs/protocol.md)."""
+    def __init__(
+        self,
+        *,
+        proof: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proof", b"proof"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetProofResponse: _TypeAlias = GetProofResponse  # noqa: Y015
+
+@_typing.final
+class ReconcileRequest(_message.Message):
+    """Names a partner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTNER_FIELD_NUMBER: _builtins.int
+    partner: _builtins.str
+    """The partner: ISO 3166-1 alpha-3. Required."""
+    def __init__(
+        self,
+        *,
+        partner: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["partner", b"partner"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReconcileRequest: _TypeAlias = ReconcileRequest  # noqa: Y015
+
+@_typing.final
+class ReconcileResponse(_message.Message):
+    """How one ledger compares."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEDGER_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    PARTNER_SIZE_FIELD_NUMBER: _builtins.int
+    AGREED_SIZE_FIELD_NUMBER: _builtins.int
+    DIFFERING_FIELD_NUMBER: _builtins.int
+    FINDING_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    ledger: _builtins.str
+    """Origin line."""
+    size: _builtins.int
+    """Entries that this node holds."""
+    partner_size: _builtins.int
+    """Entries that the partner holds."""
+    agreed_size: _builtins.int
+    """Entries up to which both are identical to the byte."""
+    finding: _builtins.str
+    """What follows, in words; empty where one is a prefix of the other and every signature holds."""
+    @_builtins.property
+    def differing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Indices of entries that differ; at most 1000 of them."""
+
+    @_builtins.property
+    def evidence(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Signed notes that contradict each other, where there are such."""
+
+    def __init__(
+        self,
+        *,
+        ledger: _builtins.str = ...,
+        size: _builtins.int = ...,
+        partner_size: _builtins.int = ...,
+        agreed_size: _builtins.int = ...,
+        differing: _abc.Iterable[_builtins.int] | None = ...,
+        finding: _builtins.str = ...,
+        evidence: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreed_size", b"agreed_size", "differing", b"differing", "evidence", b"evidence", "finding", b"finding", "ledger", b"ledger", "partner_size", b"partner_size", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReconcileResponse: _TypeAlias = ReconcileResponse  # noqa: Y015
+
+@_typing.final
+class GetKeyStatusRequest(_message.Message):
+    """Nothing to say."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetKeyStatusRequest: _TypeAlias = GetKeyStatusRequest  # noqa: Y015
+
+@_typing.final
+class GetKeyStatusResponse(_message.Message):
+    """The keys of this node."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUNDLE_SEQUENCE_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    KNOWN_FIELD_NUMBER: _builtins.int
+    bundle_sequence: _builtins.int
+    """Sequence of this node's own trust bundle in use; 0 where it has none."""
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___KeyStatus]:
+        """Every key that it holds."""
+
+    @_builtins.property
+    def known(self) -> _containers.RepeatedCompositeFieldContainer[Global___BundleKnown]:
+        """What partners know of its trust bundle."""
+
+    def __init__(
+        self,
+        *,
+        bundle_sequence: _builtins.int = ...,
+        keys: _abc.Iterable[Global___KeyStatus] | None = ...,
+        known: _abc.Iterable[Global___BundleKnown] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_sequence", b"bundle_sequence", "keys", b"keys", "known", b"known"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetKeyStatusResponse: _TypeAlias = GetKeyStatusResponse  # noqa: Y015
+
+@_typing.final
+class KeyStatus(_message.Message):
+    """One key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    EXPIRES_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """What it is for: log, receipt, pq, sealing, storage or tls."""
+    key_id: _builtins.str
+    """Which it is: lower-case hexadecimal."""
+    state: Global___KeyState.ValueType
+    """Where it stands."""
+    @_builtins.property
+    def expires(self) -> _timestamp_pb2.Timestamp:
+        """When its certificate expires, UTC; of tls alone."""
+
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+        state: Global___KeyState.ValueType = ...,
+        expires: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires", b"expires"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires", b"expires", "key_id", b"key_id", "kind", b"kind", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeyStatus: _TypeAlias = KeyStatus  # noqa: Y015
+
+@_typing.final
+class BundleKnown(_message.Message):
+    """What a partner knows of this node's trust bundle."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTNER_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    partner: _builtins.str
+    """The partner: ISO 3166-1 alpha-3."""
+    sequence: _builtins.int
+    """Sequence of the bundle that it believes; 0 where it has not said."""
+    def __init__(
+        self,
+        *,
+        partner: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["partner", b"partner", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BundleKnown: _TypeAlias = BundleKnown  # noqa: Y015
 
 @_typing.final
 class Order(_message.Message):

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class OfficerServiceStub:
-    """The service for security officers.
+    """The service for security officers. Every call by which decisions, reports or proofs are looked at is itself recorded,
+    as an event `audit-access` of the decisions ledger, before anything is answered.
     """
 
     def __init__(self, channel):
@@ -39,6 +40,36 @@ class OfficerServiceStub:
                 '/signalfire.v1.OfficerService/WatchDecisions',
                 request_serializer=signalfire_dot_v1_dot_officer__pb2.WatchDecisionsRequest.SerializeToString,
                 response_deserializer=signalfire_dot_v1_dot_officer__pb2.WatchDecisionsResponse.FromString,
+                _registered_method=True)
+        self.SearchDecisions = channel.unary_unary(
+                '/signalfire.v1.OfficerService/SearchDecisions',
+                request_serializer=signalfire_dot_v1_dot_officer__pb2.SearchDecisionsRequest.SerializeToString,
+                response_deserializer=signalfire_dot_v1_dot_officer__pb2.SearchDecisionsResponse.FromString,
+                _registered_method=True)
+        self.ExportDecisions = channel.unary_stream(
+                '/signalfire.v1.OfficerService/ExportDecisions',
+                request_serializer=signalfire_dot_v1_dot_officer__pb2.ExportDecisionsRequest.SerializeToString,
+                response_deserializer=signalfire_dot_v1_dot_officer__pb2.ExportDecisionsResponse.FromString,
+                _registered_method=True)
+        self.ExplainDecision = channel.unary_unary(
+                '/signalfire.v1.OfficerService/ExplainDecision',
+                request_serializer=signalfire_dot_v1_dot_officer__pb2.ExplainDecisionRequest.SerializeToString,
+                response_deserializer=signalfire_dot_v1_dot_officer__pb2.ExplainDecisionResponse.FromString,
+                _registered_method=True)
+        self.GetProof = channel.unary_unary(
+                '/signalfire.v1.OfficerService/GetProof',
+                request_serializer=signalfire_dot_v1_dot_officer__pb2.GetProofRequest.SerializeToString,
+                response_deserializer=signalfire_dot_v1_dot_officer__pb2.GetProofResponse.FromString,
+                _registered_method=True)
+        self.Reconcile = channel.unary_stream(
+                '/signalfire.v1.OfficerService/Reconcile',
+                request_serializer=signalfire_dot_v1_dot_officer__pb2.ReconcileRequest.SerializeToString,
+                response_deserializer=signalfire_dot_v1_dot_officer__pb2.ReconcileResponse.FromString,
+                _registered_method=True)
+        self.GetKeyStatus = channel.unary_unary(
+                '/signalfire.v1.OfficerService/GetKeyStatus',
+                request_serializer=signalfire_dot_v1_dot_officer__pb2.GetKeyStatusRequest.SerializeToString,
+                response_deserializer=signalfire_dot_v1_dot_officer__pb2.GetKeyStatusResponse.FromString,
                 _registered_method=True)
         self.GetPolicyStatus = channel.unary_unary(
                 '/signalfire.v1.OfficerService/GetPolicyStatus',
@@ -53,11 +84,55 @@ class OfficerServiceStub:
 
 
 class OfficerServiceServicer:
-    """The service for security officers.
+    """The service for security officers. Every call by which decisions, reports or proofs are looked at is itself recorded,
+    as an event `audit-access` of the decisions ledger, before anything is answered.
     """
 
     def WatchDecisions(self, request, context):
-        """Receives the decisions of this node: everything from the given index of its decisions ledger, then live.
+        """Receives what the decisions ledger records: everything from the given place on, then live.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchDecisions(self, request, context):
+        """One page of the decisions that a filter wants.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportDecisions(self, request, context):
+        """All decisions that a filter wants, up to the moment of the call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainDecision(self, request, context):
+        """Everything that is on record about one report: what was decided for whom, by which rule in whose policy, what went
+        and what became of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetProof(self, request, context):
+        """The proof of one release, as a C2SP tlog-proof file that is verified offline.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Reconcile(self, request, context):
+        """Compares the ledgers between this node and a partner with what the partner holds, now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetKeyStatus(self, request, context):
+        """The keys of this node, where each stands in its rotation, and which partners know of it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -86,6 +161,36 @@ def add_OfficerServiceServicer_to_server(servicer, server):
                     request_deserializer=signalfire_dot_v1_dot_officer__pb2.WatchDecisionsRequest.FromString,
                     response_serializer=signalfire_dot_v1_dot_officer__pb2.WatchDecisionsResponse.SerializeToString,
             ),
+            'SearchDecisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchDecisions,
+                    request_deserializer=signalfire_dot_v1_dot_officer__pb2.SearchDecisionsRequest.FromString,
+                    response_serializer=signalfire_dot_v1_dot_officer__pb2.SearchDecisionsResponse.SerializeToString,
+            ),
+            'ExportDecisions': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportDecisions,
+                    request_deserializer=signalfire_dot_v1_dot_officer__pb2.ExportDecisionsRequest.FromString,
+                    response_serializer=signalfire_dot_v1_dot_officer__pb2.ExportDecisionsResponse.SerializeToString,
+            ),
+            'ExplainDecision': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainDecision,
+                    request_deserializer=signalfire_dot_v1_dot_officer__pb2.ExplainDecisionRequest.FromString,
+                    response_serializer=signalfire_dot_v1_dot_officer__pb2.ExplainDecisionResponse.SerializeToString,
+            ),
+            'GetProof': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetProof,
+                    request_deserializer=signalfire_dot_v1_dot_officer__pb2.GetProofRequest.FromString,
+                    response_serializer=signalfire_dot_v1_dot_officer__pb2.GetProofResponse.SerializeToString,
+            ),
+            'Reconcile': grpc.unary_stream_rpc_method_handler(
+                    servicer.Reconcile,
+                    request_deserializer=signalfire_dot_v1_dot_officer__pb2.ReconcileRequest.FromString,
+                    response_serializer=signalfire_dot_v1_dot_officer__pb2.ReconcileResponse.SerializeToString,
+            ),
+            'GetKeyStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetKeyStatus,
+                    request_deserializer=signalfire_dot_v1_dot_officer__pb2.GetKeyStatusRequest.FromString,
+                    response_serializer=signalfire_dot_v1_dot_officer__pb2.GetKeyStatusResponse.SerializeToString,
+            ),
             'GetPolicyStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPolicyStatus,
                     request_deserializer=signalfire_dot_v1_dot_officer__pb2.GetPolicyStatusRequest.FromString,
@@ -105,7 +210,8 @@ def add_OfficerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class OfficerService:
-    """The service for security officers.
+    """The service for security officers. Every call by which decisions, reports or proofs are looked at is itself recorded,
+    as an event `audit-access` of the decisions ledger, before anything is answered.
     """
 
     @staticmethod
@@ -125,6 +231,168 @@ class OfficerService:
             '/signalfire.v1.OfficerService/WatchDecisions',
             signalfire_dot_v1_dot_officer__pb2.WatchDecisionsRequest.SerializeToString,
             signalfire_dot_v1_dot_officer__pb2.WatchDecisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchDecisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/signalfire.v1.OfficerService/SearchDecisions',
+            signalfire_dot_v1_dot_officer__pb2.SearchDecisionsRequest.SerializeToString,
+            signalfire_dot_v1_dot_officer__pb2.SearchDecisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportDecisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/signalfire.v1.OfficerService/ExportDecisions',
+            signalfire_dot_v1_dot_officer__pb2.ExportDecisionsRequest.SerializeToString,
+            signalfire_dot_v1_dot_officer__pb2.ExportDecisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainDecision(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/signalfire.v1.OfficerService/ExplainDecision',
+            signalfire_dot_v1_dot_officer__pb2.ExplainDecisionRequest.SerializeToString,
+            signalfire_dot_v1_dot_officer__pb2.ExplainDecisionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetProof(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/signalfire.v1.OfficerService/GetProof',
+            signalfire_dot_v1_dot_officer__pb2.GetProofRequest.SerializeToString,
+            signalfire_dot_v1_dot_officer__pb2.GetProofResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reconcile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/signalfire.v1.OfficerService/Reconcile',
+            signalfire_dot_v1_dot_officer__pb2.ReconcileRequest.SerializeToString,
+            signalfire_dot_v1_dot_officer__pb2.ReconcileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetKeyStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/signalfire.v1.OfficerService/GetKeyStatus',
+            signalfire_dot_v1_dot_officer__pb2.GetKeyStatusRequest.SerializeToString,
+            signalfire_dot_v1_dot_officer__pb2.GetKeyStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

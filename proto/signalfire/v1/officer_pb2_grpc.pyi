@@ -27,14 +27,30 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class OfficerServiceStub:
-    """The service for security officers."""
+    """The service for security officers. Every call by which decisions, reports or proofs are looked at is itself recorded,
+    as an event `audit-access` of the decisions ledger, before anything is answered.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> OfficerServiceAsyncStub: ...
     WatchDecisions: _grpc.UnaryStreamMultiCallable[_officer_pb2.WatchDecisionsRequest, _officer_pb2.WatchDecisionsResponse]
-    """Receives the decisions of this node: everything from the given index of its decisions ledger, then live."""
+    """Receives what the decisions ledger records: everything from the given place on, then live."""
+    SearchDecisions: _grpc.UnaryUnaryMultiCallable[_officer_pb2.SearchDecisionsRequest, _officer_pb2.SearchDecisionsResponse]
+    """One page of the decisions that a filter wants."""
+    ExportDecisions: _grpc.UnaryStreamMultiCallable[_officer_pb2.ExportDecisionsRequest, _officer_pb2.ExportDecisionsResponse]
+    """All decisions that a filter wants, up to the moment of the call."""
+    ExplainDecision: _grpc.UnaryUnaryMultiCallable[_officer_pb2.ExplainDecisionRequest, _officer_pb2.ExplainDecisionResponse]
+    """Everything that is on record about one report: what was decided for whom, by which rule in whose policy, what went
+    and what became of it.
+    """
+    GetProof: _grpc.UnaryUnaryMultiCallable[_officer_pb2.GetProofRequest, _officer_pb2.GetProofResponse]
+    """The proof of one release, as a C2SP tlog-proof file that is verified offline."""
+    Reconcile: _grpc.UnaryStreamMultiCallable[_officer_pb2.ReconcileRequest, _officer_pb2.ReconcileResponse]
+    """Compares the ledgers between this node and a partner with what the partner holds, now."""
+    GetKeyStatus: _grpc.UnaryUnaryMultiCallable[_officer_pb2.GetKeyStatusRequest, _officer_pb2.GetKeyStatusResponse]
+    """The keys of this node, where each stands in its rotation, and which partners know of it."""
     GetPolicyStatus: _grpc.UnaryUnaryMultiCallable[_officer_pb2.GetPolicyStatusRequest, _officer_pb2.GetPolicyStatusResponse]
     """What officers have put in force, and what the next order has to name."""
     Enact: _grpc.UnaryUnaryMultiCallable[_officer_pb2.EnactRequest, _officer_pb2.EnactResponse]
@@ -44,11 +60,27 @@ class OfficerServiceStub:
 
 @_typing.type_check_only
 class OfficerServiceAsyncStub(OfficerServiceStub):
-    """The service for security officers."""
+    """The service for security officers. Every call by which decisions, reports or proofs are looked at is itself recorded,
+    as an event `audit-access` of the decisions ledger, before anything is answered.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     WatchDecisions: _aio.UnaryStreamMultiCallable[_officer_pb2.WatchDecisionsRequest, _officer_pb2.WatchDecisionsResponse]  # type: ignore[assignment]
-    """Receives the decisions of this node: everything from the given index of its decisions ledger, then live."""
+    """Receives what the decisions ledger records: everything from the given place on, then live."""
+    SearchDecisions: _aio.UnaryUnaryMultiCallable[_officer_pb2.SearchDecisionsRequest, _officer_pb2.SearchDecisionsResponse]  # type: ignore[assignment]
+    """One page of the decisions that a filter wants."""
+    ExportDecisions: _aio.UnaryStreamMultiCallable[_officer_pb2.ExportDecisionsRequest, _officer_pb2.ExportDecisionsResponse]  # type: ignore[assignment]
+    """All decisions that a filter wants, up to the moment of the call."""
+    ExplainDecision: _aio.UnaryUnaryMultiCallable[_officer_pb2.ExplainDecisionRequest, _officer_pb2.ExplainDecisionResponse]  # type: ignore[assignment]
+    """Everything that is on record about one report: what was decided for whom, by which rule in whose policy, what went
+    and what became of it.
+    """
+    GetProof: _aio.UnaryUnaryMultiCallable[_officer_pb2.GetProofRequest, _officer_pb2.GetProofResponse]  # type: ignore[assignment]
+    """The proof of one release, as a C2SP tlog-proof file that is verified offline."""
+    Reconcile: _aio.UnaryStreamMultiCallable[_officer_pb2.ReconcileRequest, _officer_pb2.ReconcileResponse]  # type: ignore[assignment]
+    """Compares the ledgers between this node and a partner with what the partner holds, now."""
+    GetKeyStatus: _aio.UnaryUnaryMultiCallable[_officer_pb2.GetKeyStatusRequest, _officer_pb2.GetKeyStatusResponse]  # type: ignore[assignment]
+    """The keys of this node, where each stands in its rotation, and which partners know of it."""
     GetPolicyStatus: _aio.UnaryUnaryMultiCallable[_officer_pb2.GetPolicyStatusRequest, _officer_pb2.GetPolicyStatusResponse]  # type: ignore[assignment]
     """What officers have put in force, and what the next order has to name."""
     Enact: _aio.UnaryUnaryMultiCallable[_officer_pb2.EnactRequest, _officer_pb2.EnactResponse]  # type: ignore[assignment]
@@ -57,7 +89,9 @@ class OfficerServiceAsyncStub(OfficerServiceStub):
     """
 
 class OfficerServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The service for security officers."""
+    """The service for security officers. Every call by which decisions, reports or proofs are looked at is itself recorded,
+    as an event `audit-access` of the decisions ledger, before anything is answered.
+    """
 
     @_abc_1.abstractmethod
     def WatchDecisions(
@@ -65,7 +99,57 @@ class OfficerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _officer_pb2.WatchDecisionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_officer_pb2.WatchDecisionsResponse], _abc.AsyncIterator[_officer_pb2.WatchDecisionsResponse]]:
-        """Receives the decisions of this node: everything from the given index of its decisions ledger, then live."""
+        """Receives what the decisions ledger records: everything from the given place on, then live."""
+
+    @_abc_1.abstractmethod
+    def SearchDecisions(
+        self,
+        request: _officer_pb2.SearchDecisionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_officer_pb2.SearchDecisionsResponse, _abc.Awaitable[_officer_pb2.SearchDecisionsResponse]]:
+        """One page of the decisions that a filter wants."""
+
+    @_abc_1.abstractmethod
+    def ExportDecisions(
+        self,
+        request: _officer_pb2.ExportDecisionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_officer_pb2.ExportDecisionsResponse], _abc.AsyncIterator[_officer_pb2.ExportDecisionsResponse]]:
+        """All decisions that a filter wants, up to the moment of the call."""
+
+    @_abc_1.abstractmethod
+    def ExplainDecision(
+        self,
+        request: _officer_pb2.ExplainDecisionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_officer_pb2.ExplainDecisionResponse, _abc.Awaitable[_officer_pb2.ExplainDecisionResponse]]:
+        """Everything that is on record about one report: what was decided for whom, by which rule in whose policy, what went
+        and what became of it.
+        """
+
+    @_abc_1.abstractmethod
+    def GetProof(
+        self,
+        request: _officer_pb2.GetProofRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_officer_pb2.GetProofResponse, _abc.Awaitable[_officer_pb2.GetProofResponse]]:
+        """The proof of one release, as a C2SP tlog-proof file that is verified offline."""
+
+    @_abc_1.abstractmethod
+    def Reconcile(
+        self,
+        request: _officer_pb2.ReconcileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_officer_pb2.ReconcileResponse], _abc.AsyncIterator[_officer_pb2.ReconcileResponse]]:
+        """Compares the ledgers between this node and a partner with what the partner holds, now."""
+
+    @_abc_1.abstractmethod
+    def GetKeyStatus(
+        self,
+        request: _officer_pb2.GetKeyStatusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_officer_pb2.GetKeyStatusResponse, _abc.Awaitable[_officer_pb2.GetKeyStatusResponse]]:
+        """The keys of this node, where each stands in its rotation, and which partners know of it."""
 
     @_abc_1.abstractmethod
     def GetPolicyStatus(
