@@ -8,7 +8,7 @@ BUF := npx --yes @bufbuild/buf@1.75.0
 PROTOS := $(wildcard proto/signalfire/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt proto proto-check lock clean
+.PHONY: help demo test check fmt proto proto-check lock clean foreign-tools
 
 help:
 	@echo "make demo    three nations share a real launch, on this machine, in about a minute"
@@ -17,6 +17,7 @@ help:
 	@echo "make fmt     format the code"
 	@echo "make proto   generate code from proto/"
 	@echo "make lock    renew requirements.lock from pyproject.toml"
+	@echo "make foreign-tools   install the tools of others that check us, where Debian's packages can be had"
 
 demo: $(STAMP)
 	$(BIN)/signalfire demo
@@ -64,6 +65,16 @@ lock: $(STAMP)
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --group dev --output-file requirements.lock pyproject.toml
+
+# Go, and its module with which exported ledgers are checked. Where it cannot be had the tests that need it skip, and say so.
+foreign-tools:
+	@if command -v go >/dev/null && test -d /usr/share/gocode/src/golang.org/x/mod/sumdb; then exit 0; fi; \
+	if ! command -v apt-get >/dev/null; then echo "apt-get is not here: the checks by Go are skipped"; exit 0; fi; \
+	if test "$$(id -u)" = 0; then as=""; elif sudo -n true 2>/dev/null; then as="sudo -n"; \
+	else echo "not root, and no sudo without a password: the checks by Go are skipped"; exit 0; fi; \
+	{ timeout 60 $$as apt-get update -qq; timeout 240 $$as env DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y -qq --no-install-recommends golang-go golang-golang-x-mod-dev >/dev/null; } \
+	|| echo "golang-go and golang-golang-x-mod-dev could not be installed: the checks by Go are skipped"
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -17,13 +17,20 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from signalfire.v1 import report_pb2
 
+from gateway.alarms import AlarmLimits
 from gateway.c2.grants import Grant, PushGrant, ReadGrant
 from gateway.c2.server import C2Limits
+from gateway.exchange.rotation import SILENT_S
 from gateway.exchange.server import ExchangeLimits
 from gateway.identity.key_names import root_key_name
+from gateway.identity.locked import KeyLock, Unwrapper
+from gateway.identity.unlocking import Command, KeyFile, Passphrase
 from gateway.ledger.errors import NoteError
 from gateway.ledger.note import Ed25519Verifier
+from gateway.officer.access import OfficerLimits
+from gateway.release.letting_go import Retention
 from gateway.release.sequencer import SequencerLimits
+from gateway.release.witness import WitnessLimits
 from gateway.reports.kinds import Kind
 from gateway.reports.limits import ReportLimits
 from policy.approve import OrderLimits
@@ -109,6 +116,42 @@ class PartnerSection(_Section):
     bundle: Path
 
 
+class TrustSection(_Section):
+    """This node's own trust bundle, and its offline root's verifier key."""
+
+    root: Root
+    bundle: Path
+
+
+class UnlockSection(_Section):
+    """How the keys directory is unlocked: exactly one way."""
+
+    passphrase_file: Path | None = None
+    key_file: Path | None = None
+    command: list[str] | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> UnlockSection:
+        if sum(way is not None for way in (self.passphrase_file, self.key_file, self.command)) != 1:
+            raise ValueError("give exactly one of passphrase_file, key_file and command")
+        if self.command is not None and not (self.command and Path(self.command[0]).is_absolute()):
+            raise ValueError("command is a list that begins with the absolute path of a program")
+        return self
+
+    def files(self) -> dict[str, Path]:
+        """The files that are named, by key."""
+        named = {"passphrase_file": self.passphrase_file, "key_file": self.key_file}
+        return {name: path for name, path in named.items() if path is not None}
+
+    def unwrapper(self) -> Unwrapper:
+        """The same as what unwraps the key."""
+        if self.passphrase_file is not None:
+            return Passphrase.of_file(self.passphrase_file)
+        if self.key_file is not None:
+            return KeyFile(self.key_file)
+        return Command(tuple(self.command or ()))
+
+
 class PushSection(_Section):
     """What a C2 system may push."""
 
@@ -190,6 +233,9 @@ _DEFAULT_EXCHANGE: Final = ExchangeLimits()
 _DEFAULT_COMMITS: Final = SequencerLimits()
 _DEFAULT_C2: Final = C2Limits()
 _DEFAULT_ORDERS: Final = OrderLimits()
+_DEFAULT_OFFICERS: Final = OfficerLimits()
+_DEFAULT_WITNESS: Final = WitnessLimits()
+_DEFAULT_ALARMS: Final = AlarmLimits()
 
 
 class ExchangeSection(_Section):
@@ -201,7 +247,9 @@ class ExchangeSection(_Section):
     handshake_s: Annotated[float, Field(gt=0, le=60)] = _DEFAULT_EXCHANGE.handshake_s
     backoff_min_s: Annotated[float, Field(gt=0, le=60)] = _DEFAULT_EXCHANGE.backoff_min_s
     backoff_max_s: Annotated[float, Field(gt=0, le=60)] = _DEFAULT_EXCHANGE.backoff_max_s
-    streams: Annotated[int, Field(ge=5, le=1000)] = _DEFAULT_EXCHANGE.streams
+    streams: Annotated[int, Field(ge=6, le=1000)] = _DEFAULT_EXCHANGE.streams
+    questions_s: Annotated[float, Field(ge=1, le=10_000)] = _DEFAULT_EXCHANGE.questions_s
+    questions: Annotated[int, Field(ge=100, le=1 << 30)] = _DEFAULT_EXCHANGE.questions
 
     @model_validator(mode="after")
     def _silence_spans_heartbeats(self) -> ExchangeSection:
@@ -227,6 +275,14 @@ class C2Section(_Section):
     subscriptions: Annotated[int, Field(ge=1, le=65_536)] = _DEFAULT_C2.subscriptions
 
 
+class OfficerSection(_Section):
+    """Limits of what one officer may have going on at once (`OfficerLimits`)."""
+
+    searches: Annotated[int, Field(ge=1, le=1024)] = _DEFAULT_OFFICERS.searches
+    exports: Annotated[int, Field(ge=1, le=1024)] = _DEFAULT_OFFICERS.exports
+    watches: Annotated[int, Field(ge=1, le=65_536)] = _DEFAULT_OFFICERS.watches
+
+
 class OrderSection(_Section):
     """Limits of officers' orders (`OrderLimits`); times in seconds."""
 
@@ -243,6 +299,38 @@ class OrderSection(_Section):
         )
 
 
+class WitnessSection(_Section):
+    """The beat of the witness ledger, and what partners' ones may cost (`WitnessLimits`)."""
+
+    interval_s: Annotated[float, Field(gt=0, le=_DAY_S)] = _DEFAULT_WITNESS.interval_s
+    bytes_per_s: Annotated[float, Field(ge=1024, le=1 << 30)] = _DEFAULT_WITNESS.bytes_per_s
+    burst_bytes: Annotated[float, Field(ge=1 << 20, le=1 << 50)] = _DEFAULT_WITNESS.burst_bytes
+
+
+class AlarmSection(_Section):
+    """When something becomes an alarm (`AlarmLimits`)."""
+
+    receipt_overdue_s: Annotated[float, Field(gt=0, le=_DAY_S)] = _DEFAULT_ALARMS.receipt_overdue_s
+    partner_silent_s: Annotated[float, Field(gt=0, le=_DAY_S)] = _DEFAULT_ALARMS.partner_silent_s
+
+
+class RetentionSection(_Section):
+    """For how many days contents are kept (`Retention`); absent: for ever."""
+
+    reports_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
+    entries_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
+
+    def days(self) -> Retention:
+        """The same as a value."""
+        return Retention(self.reports_days, self.entries_days)
+
+
+class KeySection(_Section):
+    """When keys that partners have to know are taken into use (`gateway.exchange.rotation`); times in seconds."""
+
+    silent_s: Annotated[float, Field(ge=0, le=366 * _DAY_S)] = SILENT_S
+
+
 class LimitsSection(_Section):
     """Every limit has a default with a reason; a site changes what it must."""
 
@@ -250,7 +338,11 @@ class LimitsSection(_Section):
     exchange: ExchangeSection = ExchangeSection()
     commits: CommitSection = CommitSection()
     c2: C2Section = C2Section()
+    officers: OfficerSection = OfficerSection()
     orders: OrderSection = OrderSection()
+    keys: KeySection = KeySection()
+    witness: WitnessSection = WitnessSection()
+    alarms: AlarmSection = AlarmSection()
 
 
 class Config(_Section):
@@ -258,6 +350,8 @@ class Config(_Section):
 
     node: Node
     keys: Path
+    unlock: UnlockSection | None = None
+    trust: TrustSection | None = None
     store: Path
     roster: Path
     policy: Path | None = None
@@ -267,6 +361,7 @@ class Config(_Section):
     metrics: Listener | None = None
     partners: dict[Node, PartnerSection]
     clients: dict[ClientName, ClientSection]
+    retention: RetentionSection = RetentionSection()
     limits: LimitsSection = LimitsSection()
 
     @model_validator(mode="after")
@@ -276,12 +371,24 @@ class Config(_Section):
         return self
 
     @model_validator(mode="after")
+    def _own_root_is_its_own(self) -> Config:
+        if self.trust is not None:
+            name = Ed25519Verifier.from_vkey(self.trust.root).name
+            if name != root_key_name(self.node):
+                raise ValueError(f'the root in trust is the key "{name}", not "{root_key_name(self.node)}"')
+        return self
+
+    @model_validator(mode="after")
     def _each_root_is_its_partners(self) -> Config:
         for node, partner in self.partners.items():
             name = Ed25519Verifier.from_vkey(partner.root).name
             if name != root_key_name(node):
                 raise ValueError(f'the root of partner {node} is the key "{name}", not "{root_key_name(node)}"')
         return self
+
+    def key_lock(self) -> KeyLock:
+        """The lock of the keys directory, and what opens it: one object for the process, since opening takes time."""
+        return KeyLock(self.keys, None if self.unlock is None else self.unlock.unwrapper())
 
     def grants(self) -> dict[str, Grant]:
         """What each C2 system may do, by SPIFFE ID."""
@@ -295,13 +402,27 @@ class Config(_Section):
         """The limits of a commit."""
         return SequencerLimits(**self.limits.commits.model_dump())
 
+    def officer_limits(self) -> OfficerLimits:
+        """The limits of officers."""
+        return OfficerLimits(**self.limits.officers.model_dump())
+
+    def witness_limits(self) -> WitnessLimits:
+        """The limits of witness ledgers."""
+        return WitnessLimits(**self.limits.witness.model_dump())
+
+    def alarm_limits(self) -> AlarmLimits:
+        """When something becomes an alarm."""
+        return AlarmLimits(**self.limits.alarms.model_dump())
+
     def c2_limits(self) -> C2Limits:
         """The limits of the national side."""
         return C2Limits(**self.limits.c2.model_dump())
 
 
-def load(path: Path) -> Config:
-    """The configuration in `path`, its paths made absolute. Raises ConfigError."""
+def load(path: Path, *, files_needed: bool = True) -> Config:
+    """The configuration in `path`, its paths made absolute. Raises ConfigError, where `files_needed` also for what it
+    names and is not there.
+    """
     name = str(path)
     try:
         raw = path.read_bytes()
@@ -318,6 +439,12 @@ def load(path: Path) -> Config:
     config = config.model_copy(
         update={
             "keys": base / config.keys,
+            "unlock": None
+            if config.unlock is None
+            else config.unlock.model_copy(update={name: base / path for name, path in config.unlock.files().items()}),
+            "trust": None
+            if config.trust is None
+            else config.trust.model_copy(update={"bundle": base / config.trust.bundle}),
             "store": base / config.store,
             "roster": base / config.roster,
             "policy": None if config.policy is None else base / config.policy,
@@ -328,10 +455,14 @@ def load(path: Path) -> Config:
             },
         }
     )
+    if not files_needed:
+        return config
     missing = [
         Problem(name, line_of(document, where), f'There is no "{found}".', "Correct the path, or put it there.")
         for where, found in (
             (("keys",), config.keys),
+            *((("unlock", name), path) for name, path in (config.unlock.files() if config.unlock else {}).items()),
+            (("trust", "bundle"), None if config.trust is None else config.trust.bundle),
             (("roster",), config.roster),
             (("policy",), config.policy),
             (("order",), config.order),

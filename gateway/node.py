@@ -18,25 +18,37 @@ from prometheus_client import start_http_server
 from signalfire.v1 import c2_pb2, exchange_pb2_grpc, officer_pb2_grpc
 
 import gateway
+from gateway.alarms import Alarms
 from gateway.c2.feed import Feed, Runs
 from gateway.c2.server import C2Servicer
 from gateway.clock import Clock, ClockWatch
 from gateway.config import Config
+from gateway.exchange.allowance import Allowance
 from gateway.exchange.follower import PartnerFollower
 from gateway.exchange.heartbeat import Counter
+from gateway.exchange.in_band import InBand, note_record, sequence_record, taken_up
+from gateway.exchange.own_bundle import OwnBundle
 from gateway.exchange.partners import Partners, Pinned
+from gateway.exchange.rotation import Rotation
 from gateway.exchange.server import ExchangeServicer
-from gateway.identity.nation import national_authorities
+from gateway.expiry import ExpiryTold, expiries
+from gateway.identity.keyring import Keyring
+from gateway.identity.national import NationalAuthorities
 from gateway.identity.node_keys import GATEWAY_CERTIFICATE, NodeKeys
-from gateway.identity.peer import Authorities
+from gateway.identity.relocking import plainness
 from gateway.identity.spiffe import Role, SpiffeId
 from gateway.identity.tls import KeyPairFiles, roots_from_files, server_credentials
 from gateway.ledger.errors import LedgerError
+from gateway.ledger.origin import WITNESS
 from gateway.ledger.stores import CosignatureKind, Store, StoreReader
 from gateway.ledger.stores.sqlite import SqliteReader, SqliteStore
+from gateway.officer.access import Access
+from gateway.officer.reading import Reading
 from gateway.officer.server import OfficerServicer
-from gateway.release.errors import Unavailable
+from gateway.reconciliation import Reconciling
+from gateway.release.errors import StepRefused, Unavailable
 from gateway.release.governance import Governance, faults_of_files, read_roster
+from gateway.release.letting_go import let_go
 from gateway.release.opening import Opener
 from gateway.release.pending import take_up_pending
 from gateway.release.postquantum import sign_within_a_second
@@ -44,6 +56,7 @@ from gateway.release.sequencer import LATEST_TIME, Durable, Sequencer
 from gateway.release.signatory import Signatory
 from gateway.release.steps import RecordEvent
 from gateway.release.watch import Watch
+from gateway.release.witnessing import keep_witness
 from gateway.telemetry import Telemetry
 from policy.approve import Prover, State
 from policy.approve.proofs import Proofs
@@ -52,6 +65,9 @@ log = logging.getLogger(__name__)
 
 REFRESH_S = 1.0
 """Seconds between looks at the files that may change under a running gateway."""
+
+EXPIRY_S = 60.0
+"""Seconds between looks at what expires: it is told weeks ahead."""
 
 SUSPENDED = "suspended by our officers"
 """What is told as the problem of a partner to whom nothing is released, by order."""
@@ -97,15 +113,16 @@ class Node:
         self.telemetry = Telemetry()
         self._watch = Watch()
         self._started = self.clock.now()
-        keys = NodeKeys.load(config.keys)
+        lock = config.key_lock()
+        keys = NodeKeys.load(config.keys, lock)
         self._own = SpiffeId.from_certificate(x509.load_pem_x509_certificate(keys.gateway_certificate_pem))
         if self._own.node != config.node or self._own.role is not Role.GATEWAY:
             raise StartError(
                 f"{config.keys / GATEWAY_CERTIFICATE}: is the certificate of {self._own}, and the configuration is that"
                 f" of {config.node}. Issue one with `signalfire pki gateway`, or correct `node`."
             )
-        self._signatory = Signatory.from_keys(config.node, keys)
-        self._pair = KeyPairFiles.of_gateway(config.keys)
+        self._signatory = Signatory.from_ring(config.node, Keyring.load(config.keys, lock))
+        self._pair = KeyPairFiles.of_gateway(config.keys, lock)
         self._governance = Governance(
             partners=config.partners,
             signatory=self._signatory,
@@ -119,10 +136,14 @@ class Node:
             lambda refusal: self.telemetry.refused_orders.labels(reason=refusal.reason.value).inc()
         )
         self._pinned = [Pinned(node, partner.root, partner.bundle) for node, partner in config.partners.items()]
-        self._partners = Partners(
-            self._pinned,
+        self._partners = Partners(self._pinned, self.clock.now, self._recorded_sequence, self._recorded_bundle)
+        self._own_bundle = OwnBundle(
+            self._signatory,
             self.clock.now,
-            self._recorded_sequence,
+            root="" if config.trust is None else config.trust.root,
+            path=None if config.trust is None else config.trust.bundle,
+            last_sequence=self._recorded_sequence,
+            recorded=self._recorded_bundle,
         )
         self._report_limits = config.limits.reports.limits()
         self._sequencer = Sequencer(
@@ -137,7 +158,38 @@ class Node:
             clock_trusted=self._clock_watch.trusted,
         )
         self._governance.attach(self._sequencer)
+        self._in_band = InBand(
+            self._partners,
+            self._sequencer,
+            self._own_bundle,
+            telemetry=self.telemetry,
+            monotonic=self.clock.monotonic,
+        )
+        self._rotation = Rotation(
+            config.keys,
+            lock,
+            signatory=self._signatory,
+            own=self._own_bundle,
+            partners=self._partners,
+            sequencer=self._sequencer,
+            reader=self._read,
+            watch=self._watch,
+            telemetry=self.telemetry,
+            monotonic=self.clock.monotonic,
+            silent_s=config.limits.keys.silent_s,
+        )
+        self._alarms = Alarms(
+            config.node,
+            config.alarm_limits(),
+            self._partners.links,
+            self._sequencer.heads,
+            self._sequencer.current,
+            self._read,
+            self.telemetry,
+            self.clock.monotonic,
+        )
         self._reader: StoreReader | None = None
+        self._reading = Reading(lambda: SqliteReader(config.store), self._signatory)
         self._servers: list[grpc.aio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -170,13 +222,20 @@ class Node:
         return faults_of_files(self.config.node, self.config.roster, self.config.policy, self.config.order)
 
     def remarks(self) -> list[str]:
-        """What is allowed in the roster of the configuration, and should be known. The roster must be in order."""
-        return read_roster(self.config.roster, self.config.node).remarks()
+        """What is allowed in the configuration's keys and roster, and should be known. The roster must be in order."""
+        return [*self._key_remarks(), *read_roster(self.config.roster, self.config.node).remarks()]
+
+    def _key_remarks(self) -> list[str]:
+        keys = self.config.keys
+        national = NationalAuthorities(keys, self.config.node)
+        return [*plainness(keys), *national.remarks(self.clock.now())]
 
     # --- starting
 
     async def start(self) -> None:
         """Opens the store, then the listeners, then dials. Raises StartError, StoreError or IdentityError."""
+        for remark in self._key_remarks():
+            log.warning("%s", remark)
         await self._sequencer.open()
         sequencing = asyncio.create_task(self._sequencer.run(), name="sequencer")
         self._tasks.append(sequencing)
@@ -193,9 +252,13 @@ class Node:
         self._governance.on_change(self._governed)
         await self._governance.take_up_files(self.config.roster, self.config.policy, self.config.order)
         await self._governance.end_posture()
+        self._partners.restore()
+        self._own_bundle.restore()
         await self._take_up_bundles()
+        await self._rotation.look()
         await self._listen(counter, runs)
         opener = Opener(self.config.node, self._signatory.sealing)
+        witness = self.config.witness_limits()
         for node in self._partners:
             follower = PartnerFollower(
                 node,
@@ -209,11 +272,14 @@ class Node:
                 report_limits=self._report_limits,
                 limits=self.config.exchange_limits(),
                 telemetry=self.telemetry,
+                in_band=self._in_band,
                 now_ns=self.clock.now_ns,
                 monotonic=self.clock.monotonic,
+                allowance=Allowance(witness.bytes_per_s, witness.burst_bytes, self.clock.monotonic),
             )
             self._tasks.append(asyncio.create_task(follower.run(), name=f"follow {node}"))
         self._tasks.append(asyncio.create_task(self._look_around(), name="look around"))
+        self._tasks.append(asyncio.create_task(self._look_at_expiry(), name="expiry"))
         self._tasks.append(
             asyncio.create_task(
                 take_up_pending(
@@ -236,6 +302,25 @@ class Node:
                 name="post-quantum",
             )
         )
+        self._tasks.append(
+            asyncio.create_task(
+                keep_witness(
+                    self._sequencer,
+                    frozenset(self._partners),
+                    self.config.witness_limits().interval_s,
+                    self.clock.monotonic,
+                ),
+                name="witness",
+            )
+        )
+        self._tasks.append(
+            asyncio.create_task(
+                let_go(
+                    self._sequencer, self._read, self.config.retention.days(), self.clock.now_ns, self._count_pruned
+                ),
+                name="retention",
+            )
+        )
         if self.config.metrics is not None:
             host, _, port = self.config.metrics.listen.rpartition(":")
             start_http_server(int(port), host.strip("[]"), registry=self.telemetry.registry)
@@ -246,10 +331,7 @@ class Node:
     async def _listen(self, counter: Counter, runs: Runs) -> None:
         opener = Opener(self.config.node, self._signatory.sealing)
 
-        def national() -> Authorities:
-            # Read at each call, as the listener's roots are at each connection: a renewed authority needs no restart.
-            return national_authorities(self.config.keys, self.config.node)
-
+        national = NationalAuthorities(self.config.keys, self.config.node)
         feed = Feed(self.config.node, runs, self._read, self._watch, opener, self._signatory.storage)
         c2 = C2Servicer(
             node=self.config.node,
@@ -266,14 +348,28 @@ class Node:
         )
         officer = OfficerServicer(
             node=self.config.node,
-            authorities=national,
-            sequencer=self._sequencer,
-            reader=self._read,
+            partners=self.config.partners,
+            access=Access(
+                authorities=national,
+                sequencer=self._sequencer,
+                telemetry=self.telemetry,
+                limits=self.config.officer_limits(),
+                now=self.clock.now,
+            ),
+            reading=self._reading,
             watch=self._watch,
-            opener=opener,
             governance=self._governance,
-            telemetry=self.telemetry,
-            now=self.clock.now,
+            now_ns=self.clock.now_ns,
+            reconcile=Reconciling(
+                own=self._own,
+                signatory=self._signatory,
+                partners=self._partners,
+                sequencer=self._sequencer,
+                reader=self._read,
+                key_pair=self._pair,
+                limits=self.config.exchange_limits(),
+            ).compare,
+            key_status=self._rotation.status,
         )
         exchange = ExchangeServicer(
             own=self._own,
@@ -283,6 +379,8 @@ class Node:
             reader=self._read,
             watch=self._watch,
             telemetry=self.telemetry,
+            in_band=self._in_band,
+            own_bundle=self._own_bundle,
             limits=self.config.exchange_limits(),
             counter=counter,
             now=self.clock.now,
@@ -320,22 +418,23 @@ class Node:
     # --- running
 
     def _recorded_sequence(self, node: str) -> int:
-        return int.from_bytes(self._read().meta(f"bundle {node}") or b"")
+        return int.from_bytes(self._read().meta(sequence_record(node)) or b"")
+
+    def _recorded_bundle(self, node: str) -> bytes | None:
+        return self._read().meta(note_record(node))
 
     async def _take_up_bundles(self) -> None:
         """Takes up bundles that have changed, and puts their sequences on record. Raises Unavailable or StoreError."""
         self._partners.refresh()
         for node in self._partners:
             bundle = self._partners.bundle(node)
-            if bundle is None or bundle.sequence <= self._recorded_sequence(node):
+            note = self._partners.note(node)
+            if bundle is None or note is None:
                 continue
-            await self._sequencer.do(
-                RecordEvent(
-                    "bundle-taken-up",
-                    f"trust bundle of {node}, sequence {bundle.sequence}, expires {bundle.expires.isoformat()}",
-                    meta=((f"bundle {node}", bundle.sequence.to_bytes(8)),),
-                )
-            )
+            self.telemetry.bundle_sequence.labels(node=node).set(bundle.sequence)
+            recorded = self._recorded_sequence(node)
+            if bundle.sequence > recorded or (bundle.sequence == recorded and self._recorded_bundle(node) is None):
+                await self._sequencer.do(taken_up(bundle, note, "from its file"))
 
     async def _look_at_clock(self) -> None:
         """Compares the clock with the newest time on record at which it was trusted."""
@@ -356,9 +455,21 @@ class Node:
         for node in self._partners:
             self.telemetry.untold.labels(partner=node).set(counts.get(node, 0))
 
+    def _count_pruned(self, what: str, count: int) -> None:
+        self.telemetry.pruned.labels(what=what).inc(count)
+
     async def serve(self) -> None:
         """Runs until cancelled; ends with an error if a part of the gateway does."""
         await asyncio.gather(*self._tasks)
+
+    async def _look_at_expiry(self) -> None:
+        """Keeps the metric of what expires true."""
+        told = ExpiryTold(self.telemetry.expiry)
+        while True:
+            bundles = {node: self._partners.bundle(node) for node in self._partners}
+            policy = self._sequencer.rulebook.policy
+            told.tell(expiries(self.config.keys, self.config.node, self._own_bundle.bundle, bundles, policy))
+            await asyncio.sleep(EXPIRY_S)
 
     async def _look_around(self) -> None:
         """Takes up bundles that have changed, and keeps the gauges true."""
@@ -366,8 +477,13 @@ class Node:
             try:
                 await self._governance.end_posture()
                 await self._take_up_bundles()
-            except (Unavailable, LedgerError) as error:
-                log.error("bundles could not be put on record and are tried again: %s", error)
+                await self._rotation.look()
+            except (StepRefused, Unavailable, LedgerError) as error:
+                log.error("bundles and keys could not be put on record and are tried again: %s", error)
+            self._look_for_alarms()
+            for node in self._partners:
+                lanes = sum(streams > 0 for streams in self._partners.links[node].followed.values())
+                self.telemetry.followed_lanes.labels(partner=node).set(lanes)
             self.telemetry.waiting.set(self._sequencer.waiting)
             self.telemetry.accepting.set(self._sequencer.problem is None)
             problem = self._clock_watch.problem
@@ -375,6 +491,17 @@ class Node:
                 log.critical("%s; agreements count as lapsed until it is right", problem)
             self.telemetry.clock_trusted(problem is None)
             await asyncio.sleep(REFRESH_S)
+
+    def _look_for_alarms(self) -> None:
+        try:
+            risen, fallen = self._alarms.look()
+        except LedgerError as error:
+            log.error("alarms cannot be looked for: %s", error)
+            return
+        for alarm in risen:
+            log.log(logging.CRITICAL if alarm.critical else logging.ERROR, "alarm: %s", alarm.text)
+        for alarm in fallen:
+            log.info("over: %s", alarm.text)
 
     async def stop(self) -> None:
         """Ends calls, dials and commits, and closes the store."""
@@ -386,6 +513,7 @@ class Node:
         for task in reversed(self._tasks):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+        await self._reading.close()
         # The writer last: whoever closes a store last folds its write-ahead log into the file.
         if self._reader is not None:
             self._reader.close()
@@ -410,6 +538,7 @@ class Node:
         )
         response.time.FromDatetime(self.clock.now())
         response.start_time.FromDatetime(self._started)
+        response.alarms.extend(self._alarms.standing)
         for node in self._partners:
             link = self._partners.links[node]
             partner = response.partners.add(
@@ -423,13 +552,16 @@ class Node:
             if link.clock_offset_s is not None:
                 partner.clock_offset_ms = link.clock_offset_s * 1000
         for row in reader.ledgers():
-            receipt = reader.cosignature(row.id, CosignatureKind.RECEIPT)
+            # The own witness ledger has a receipt of every partner: that which covers least counts.
+            shared = row.origin.lane == WITNESS and not row.replica
+            signers = tuple(self._partners) if shared else (None,)
+            receipts = [reader.cosignature(row.id, CosignatureKind.RECEIPT, signer=signer) for signer in signers]
             pq = reader.cosignature(row.id, CosignatureKind.PQ)
             response.ledgers.add(
                 origin=str(row.origin),
                 size=row.size,
                 root=row.root,
-                receipt_size=0 if receipt is None else receipt.size,
+                receipt_size=min((0 if receipt is None else receipt.size for receipt in receipts), default=0),
                 pq_size=0 if pq is None else pq.size,
                 replica=row.replica,
             )

@@ -26,6 +26,12 @@ class Telemetry:
             ["client"],
             registry=registry,
         )
+        self.audit_calls = Counter(
+            "signalfire_audit_calls_total",
+            "Calls by which officers looked at the record, by call; each is on record as `audit-access`.",
+            ["call"],
+            registry=registry,
+        )
         self.decisions = Counter(
             "signalfire_decisions_total",
             "Decisions, by partner and outcome.",
@@ -48,6 +54,12 @@ class Telemetry:
             "signalfire_kept_back_entries_total",
             "Entries that were served as hashes alone, because they may not go any more.",
             ["partner"],
+            registry=registry,
+        )
+        self.pruned = Counter(
+            "signalfire_pruned_total",
+            "Contents that were let go because of their age: own reports, and entries of ledgers.",
+            ["what"],
             registry=registry,
         )
         self._clock_trusted = Gauge(
@@ -136,6 +148,48 @@ class Telemetry:
             "signalfire_pq_pending_seconds",
             "Age of the oldest own checkpoint that still waits for its post-quantum line, seconds.",
             registry=registry,
+        )
+        self.bundle_sequence = Gauge(
+            "signalfire_bundle_sequence",
+            "Sequence of a node's trust bundle that this node believes; of its own the one that is announced.",
+            ["node"],
+            registry=registry,
+        )
+        self.bundle_known = Gauge(
+            "signalfire_bundle_known",
+            "Sequence of this node's trust bundle that the partner believes, as it last said.",
+            ["partner"],
+            registry=registry,
+        )
+        self.key_switches = Counter(
+            "signalfire_key_switches_total", "Keys that were taken into use, by kind.", ["kind"], registry=registry
+        )
+        self.receipt_overdue = Gauge(
+            "signalfire_receipt_overdue_seconds",
+            "Age of the oldest entry of a lane for which the partner has given no receipt, seconds.",
+            ["partner", "lane"],
+            registry=registry,
+        )
+        self.roots_differ = Gauge(
+            "signalfire_roots_differ",
+            "1 while the partner has contradicted itself, or the two ends of a ledger do not have the same.",
+            ["partner"],
+            registry=registry,
+        )
+        self.partner_silent = Gauge(
+            "signalfire_partner_silent_seconds",
+            "Time since the partner's last verified heartbeat, seconds.",
+            ["partner"],
+            registry=registry,
+        )
+        self.expiry = Gauge(
+            "signalfire_expiry_timestamp_seconds",
+            "When something that this node depends on expires, seconds since 1970.",
+            ["what", "name"],
+            registry=registry,
+        )
+        self.followed_lanes = Gauge(
+            "signalfire_followed_lanes", "Lanes of this node that the partner follows.", ["partner"], registry=registry
         )
         self.subscribers = Gauge("signalfire_subscribers", "Open subscriptions of C2 systems.", registry=registry)
 

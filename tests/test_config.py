@@ -15,7 +15,9 @@ from gateway.config import Config, ConfigError, load
 from gateway.demo.deployment import Deployed
 from gateway.exchange.server import ExchangeLimits
 from gateway.identity import nation
-from gateway.identity.errors import IdentityError
+from gateway.identity.errors import IdentityError, LockError
+from gateway.identity.relocking import lock_directory
+from gateway.identity.unlocking import KeyFile
 from gateway.node import Node, StartError
 from gateway.reports.kinds import Kind
 from policy.errors import Problem
@@ -143,6 +145,8 @@ OUT_OF_RANGE = [
     ("  exchange:\n    ", "  reports: {max_age_s: .inf}\n  exchange:\n    ", "limits.reports.max_age_s"),
     ("  exchange:\n    ", "  commits: {steps: 0}\n  exchange:\n    ", "limits.commits.steps"),
     ("  exchange:\n    ", "  c2: {subscriptions: 0}\n  exchange:\n    ", "limits.c2.subscriptions"),
+    ("limits:\n", "retention: {reports_days: 0}\nlimits:\n", "retention.reports_days"),
+    ("limits:\n", "retention: {entries_days: 0.5}\nlimits:\n", "retention.entries_days"),
 ]
 
 
@@ -207,6 +211,32 @@ def test_files_that_are_not_there_are_named_all_at_once(jpn: Deployed) -> None:
 def test_a_configuration_that_is_not_there_is_said_so(tmp_path: Path) -> None:
     (problem,) = problems(tmp_path / "none.yaml")
     assert "cannot be read" in problem.what
+
+
+@pytest.mark.parametrize(
+    ("unlock", "word"),
+    [
+        ("{}", "exactly one"),
+        ("{key_file: a, passphrase_file: b}", "exactly one"),
+        ("{command: []}", "absolute path"),
+        ("{command: [unwrap]}", "absolute path"),
+        ("{key_file: not-there}", "There is no"),
+        ("{pass_phrase_file: a}", "not a known key"),
+    ],
+)
+def test_keys_are_unlocked_in_exactly_one_way_that_is_there(jpn: Deployed, unlock: str, word: str) -> None:
+    path = edited(jpn, ("keys: keys", f"keys: keys\nunlock: {unlock}"))
+    assert any(word in str(problem) for problem in problems(path))
+
+
+def test_a_node_starts_with_keys_that_are_locked_once_it_is_said_how(jpn: Deployed) -> None:
+    way = KeyFile(jpn.directory / "unlock")
+    way.make()
+    lock_directory(jpn.directory / "keys", way)
+    with pytest.raises(LockError, match="nothing is given to unlock"):
+        Node(load(jpn.config))
+    node = Node(load(edited(jpn, ("keys: keys", "keys: keys\nunlock: {key_file: unlock}"))))
+    assert not any("not encrypted" in remark for remark in node.remarks())
 
 
 def test_a_node_may_not_be_its_own_partner(jpn: Deployed) -> None:

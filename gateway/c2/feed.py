@@ -7,6 +7,8 @@ A cursor names a place in the feed, and the run of the gateway that gave it. It 
    may number other items as they did.
 2. Its number is below the first that the next run gave: what lies beyond was lost with the rest of that run.
 3. Its number is not above the last item.
+4. Nothing after it was let go because of its age (`gateway.release.retention`). A subscription without a cursor begins
+   after what was.
 """
 
 from __future__ import annotations
@@ -26,8 +28,9 @@ from gateway.ledger.origin import Origin
 from gateway.ledger.stores import CosignatureKind, FeedFilter, FeedItem, FeedRow, LedgerId, StoreReader
 from gateway.release.opening import Opener
 from gateway.release.plan import FeedEntry
+from gateway.release.retention import OWN_FLOOR, PARTNERS_FLOOR, floor
 from gateway.release.watch import Watch
-from gateway.seal.storage import StorageKey
+from gateway.seal.storage import StorageKeys
 
 READ_ROWS = 256
 """Rows of the feed read at once while a subscriber catches up."""
@@ -45,6 +48,14 @@ _RUN = struct.Struct(">8sQ")
 
 class CursorError(Exception):
     """A cursor that is none of this gateway's; the text says what to do."""
+
+
+class PrunedError(Exception):
+    """A cursor after which contents were let go because of their age; the text says which is the oldest that holds."""
+
+
+class _ContentGone(Exception):
+    """The content of an item was let go because of its age."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,25 +103,39 @@ class Feed:
     reader: Callable[[], StoreReader]
     watch: Watch
     opener: Opener
-    storage: StorageKey
+    storage: StorageKeys
     _origins: dict[LedgerId, Origin] = field(default_factory=dict)
 
-    def position(self, cursor: str) -> int:
-        """The number that a cursor names; 0 for an empty one. Raises CursorError."""
+    def position(self, cursor: str, *, include_own: bool = True) -> int:
+        """The number that a cursor names; for an empty one the first after which there is something to give. Raises
+        CursorError or PrunedError.
+        """
+        oldest = max(floor(self.reader(), key) for key in (PARTNERS_FLOOR, *([OWN_FLOOR] if include_own else [])))
         if not cursor:
-            return 0
+            return oldest
         match = _CURSOR.fullmatch(cursor)
         if match is None:
             raise CursorError(f"cursor {cursor[:40]!r} is none; send one as it was received, or none to begin anew")
         position = self.runs.position(match[1], int(match[2]))
         if position > self.reader().last_feed():
             raise CursorError("the cursor is ahead of this gateway's store; send none to begin anew")
+        if position < oldest:
+            raise self._pruned(oldest)
         return position
 
+    def _pruned(self, oldest: int) -> PrunedError:
+        return PrunedError(
+            "some of what came after the cursor was pruned, since it is older than this gateway keeps it; the oldest"
+            f" cursor that still holds is {self._cursor(oldest)}. Send that, or none, to go on without what was pruned"
+        )
+
     async def follow(
-        self, position: int, wanted: FeedFilter, grant: ReadGrant
+        self, position: int, wanted: FeedFilter, grant: ReadGrant, *, anew: bool = False
     ) -> AsyncGenerator[c2_pb2.SubscribeResponse, None]:
         """Everything wanted and granted after `position`, without end.
+
+        Of what was there at the call, one who begins `anew` (without a cursor) is given what is kept. For everyone else
+        raises PrunedError where something wanted is not there any more.
 
         What is passed over gives nothing to wait for: after each such item and each read, others have their turn.
         """
@@ -123,8 +148,13 @@ class Feed:
                 rows, searched = self.reader().feed(position, READ_ROWS, wanted)
                 await asyncio.sleep(0)
                 for row in rows:
+                    try:
+                        response = self._response(self._load(row), grant)
+                    except _ContentGone:
+                        if not anew or row.seq > caught_up_at:
+                            raise self._pruned(row.seq) from None
+                        response = None
                     position = row.seq
-                    response = self._response(self._load(row), grant)
                     if response is not None:
                         yield response
                     else:
@@ -155,6 +185,8 @@ class Feed:
         if row.ledger is None:
             report = self.reader().report_at(row.index)
             assert report is not None, "the feed refers to accepted reports only"
+            if report.pruned_ns is not None:
+                raise _ContentGone
             plaintext = self.storage.open(report.payload, report.report_id)
             return FeedEntry(row, report_pb2.Report.FromString(plaintext))
         ledger = row.ledger
@@ -163,7 +195,10 @@ class Feed:
         def fetch(index: int) -> bytes:
             return self.reader().entry(ledger, index) or b""
 
-        content = self.opener.content(origin, row.index, fetch(row.index), fetch)
+        entry = fetch(row.index)
+        if not entry:
+            raise _ContentGone
+        content = self.opener.content(origin, row.index, entry, fetch)
         assert content is not None, "the feed refers to entries with content only"
         if row.item is FeedItem.WITHDRAWAL:
             return FeedEntry(row, content.withdrawal)
@@ -171,14 +206,19 @@ class Feed:
         return FeedEntry(row, content.onward_report.report if passed_on else content.report)
 
     def _may_know(self, row: FeedRow, grant: ReadGrant) -> bool:
-        """Whether a withdrawal is of a report that the grant covers. A report that is not here yet may be one."""
+        """Whether a withdrawal is of a report that the grant covers. A report that is not here yet may be one, and so
+        may one whose content was let go.
+        """
         if row.traffic_class not in grant.traffic_classes:
             return False
         known = self.reader().received(row.originator, row.report_id)
         if known is None or known.feed is None:
             return True
         (withdrawn, *_), _ = self.reader().feed(known.feed - 1, 1, _EVERYTHING)
-        content = self._load(withdrawn).content
+        try:
+            content = self._load(withdrawn).content
+        except _ContentGone:
+            return True
         return isinstance(content, report_pb2.Report) and grant.allows(content)
 
     def _origin(self, ledger: LedgerId) -> Origin:

@@ -27,7 +27,7 @@ from typing import NoReturn
 import grpc
 from signalfire.v1 import c2_pb2, report_pb2
 
-from gateway.c2.feed import CursorError, Feed
+from gateway.c2.feed import CursorError, Feed, PrunedError
 from gateway.c2.grants import Grants, PushGrant
 from gateway.identity.errors import IdentityError
 from gateway.identity.peer import Authorities
@@ -275,9 +275,11 @@ class C2Servicer:
             names = ", ".join(sorted(report_pb2.TrafficClass.Name(value) for value in ungranted))
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"{client} has no grant to read {names}")
         try:
-            position = self._feed.position(request.cursor)
+            position = self._feed.position(request.cursor, include_own=request.include_own)
         except CursorError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except PrunedError as error:
+            await context.abort(grpc.StatusCode.OUT_OF_RANGE, str(error))
         if self._subscriptions.get(client, 0) >= self._limits.subscriptions:
             await context.abort(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -293,12 +295,14 @@ class C2Servicer:
         self._subscriptions[client] = self._subscriptions.get(client, 0) + 1
         self._telemetry.subscribers.inc()
         try:
-            items = self._feed.follow(position, wanted, grant.read)
+            items = self._feed.follow(position, wanted, grant.read, anew=not request.cursor)
             async with aclosing(while_believed(items, self._standing(context).judge)) as believed:
                 async for response in believed:
                     yield response
         except IdentityError as refused:
             await self._refuse(context, refused)
+        except PrunedError as error:
+            await context.abort(grpc.StatusCode.OUT_OF_RANGE, str(error))
         except (LedgerError, SealError) as error:
             log.error("subscription of %s: %s", client, error)
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the feed cannot be read now; resume from your cursor")

@@ -9,8 +9,13 @@ from __future__ import annotations
 import click
 
 import gateway
+from gateway.cli.audit import audit
 from gateway.cli.demo import demo
+from gateway.cli.doctor import doctor
+from gateway.cli.keys import keys
 from gateway.cli.ledger import ledger
+from gateway.cli.ledger_evidence import check_evidence_command, evidence_command
+from gateway.cli.ledger_reconcile import reconcile_command
 from gateway.cli.pki import pki
 from gateway.cli.policy import policy
 from gateway.cli.serve import serve
@@ -32,13 +37,20 @@ def main() -> None:
     Receive reports:     signalfire subscribe --credentials jpn/c2/command --gateway 127.0.0.1:7101 --class LIVE
     Ask how it is:       signalfire status --credentials jpn/c2/command --gateway 127.0.0.1:7101
     Check a store:       signalfire ledger verify --config jpn/gateway.yaml
+    Ask why:             signalfire audit explain REPORT --credentials jpn/officer --gateway 127.0.0.1:7101
     Write a policy:      signalfire policy init jpn-policy --node JPN --partner KOR
 
     Exit codes: 0 success, 1 failure, 2 wrong usage, 3 partly refused or not sound.
     """
 
 
+ledger.add_command(check_evidence_command)
+ledger.add_command(evidence_command)
+ledger.add_command(reconcile_command)
+main.add_command(audit)
 main.add_command(demo)
+main.add_command(doctor)
+main.add_command(keys)
 main.add_command(ledger)
 main.add_command(pki)
 main.add_command(policy)

@@ -18,6 +18,7 @@ from rich.table import Table
 from signalfire.v1 import officer_pb2
 
 from gateway.cli.connecting import gateway_options
+from gateway.cli.protection import key_passphrase, passphrase_option
 from gateway.cli.signing import (
     DIRECTORY,
     FILE,
@@ -30,7 +31,7 @@ from gateway.cli.signing import (
 )
 from gateway.cli.terminal import console
 from gateway.client import Client
-from gateway.identity.officer_keys import read_officer_key
+from gateway.identity.officer_keys import OfficerKey, read_officer_key
 from gateway.release.governance import orders_in
 from policy import digest_of, read_files
 from policy.approve import Activate, Roster, SignedOrder, Suspend, decode, effect
@@ -95,8 +96,11 @@ def enact_command(connect: Callable[[], Client], order: Path) -> None:
 @click.argument("partner", callback=partner_code)
 @click.option("--reason", required=True, help="Why, in your words.")
 @click.option("--key", type=FILE, required=True, help="Your key, as `signalfire pki officer-key` made it.")
+@passphrase_option("your key")
 @gateway_options
-def suspend_command(connect: Callable[[], Client], partner: str, reason: str, key: Path) -> None:
+def suspend_command(
+    connect: Callable[[], Client], partner: str, reason: str, key: Path, passphrase_file: Path | None
+) -> None:
     """Suspend PARTNER now: sign the order and bring it, in one step of one officer.
 
     From the next decision on nothing is released to the partner, and nothing that is not sent yet goes. Resuming takes
@@ -107,7 +111,8 @@ def suspend_command(connect: Callable[[], Client], partner: str, reason: str, ke
       signalfire policy suspend KOR --reason "Leak" --key alice.key --credentials jpn/officer --gateway 127.0.0.1:7101
     """
     with refusals():
-        asyncio.run(_suspend(connect(), partner, reason, key))
+        own = read_officer_key(key, key_passphrase(key, passphrase_file))
+        asyncio.run(_suspend(connect(), partner, reason, own))
 
 
 @click.command("status")
@@ -158,8 +163,7 @@ async def _enact(client: Client, signed: SignedOrder, files: Mapping[str, bytes]
     click.echo(f"Order {order.sequence} is in force: it {effect(order)}.")
 
 
-async def _suspend(client: Client, partner: str, reason: str, key: Path) -> None:
-    own = read_officer_key(key)
+async def _suspend(client: Client, partner: str, reason: str, own: OfficerKey) -> None:
     place = Place.after(await client.policy_status())
     await _enact(client, new_order(place, Suspend(partner, reason), own, _SUSPENSION_VALID), {})
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -11,21 +13,26 @@ from rich.table import Table
 
 from gateway import config as configuration
 from gateway.cli.connecting import PARTLY
+from gateway.cli.ledger_export import export_command, verify_folder
+from gateway.cli.ledger_proofs import check_proof_command, prove
+from gateway.cli.nations import FILE
 from gateway.cli.terminal import console
 from gateway.clock import Clock
-from gateway.exchange.partners import Partners, Pinned
+from gateway.exchange.in_band import note_record, sequence_record
+from gateway.exchange.partners import Partners, Pinned, public_keys
 from gateway.identity.errors import IdentityError
-from gateway.identity.node_keys import NodeKeys
+from gateway.identity.keyring import Keyring
+from gateway.identity.trust_bundle import TrustBundle
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.stores.sqlite import SqliteReader
 from gateway.officer.verify import Verification, verify_store
-from gateway.release.signatory import Signatory
+from gateway.release.signatory import Partner, Signatory
 from gateway.seal.errors import SealError
 
 
 @click.group()
 def ledger() -> None:
-    """Check the ledgers that a gateway keeps.
+    """The ledgers as evidence: check them, show them, prove what stands in them.
 
     \b
     Example: signalfire ledger verify --config jpn/gateway.yaml
@@ -34,23 +41,36 @@ def ledger() -> None:
 
 @ledger.command()
 @click.option(
-    "--config",
-    "path",
-    required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The gateway's configuration: it names the store, the keys and the partners' bundles.",
+    "--config", "path", type=FILE, help="The gateway's configuration: it names the store, the keys and the partners."
 )
+@click.option(
+    "--export",
+    "folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A directory that `ledger export` wrote, to be checked instead of a store.",
+)
+@click.option("--bundle", "bundles", multiple=True, type=FILE, help="Trust bundle of a nation; may be repeated.")
+@click.option("--root", "roots", multiple=True, type=FILE, help="That nation's root.vkey: one a bundle, in order.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def verify(path: Path, as_json: bool) -> None:
+def verify(
+    path: Path | None, folder: Path | None, bundles: Sequence[Path], roots: Sequence[Path], as_json: bool
+) -> None:
     """Rebuild everything that a store holds from its entries, and name whatever is wrong.
 
     Entries, tiles, roots, checkpoints, receipts, post-quantum lines, decisions, releases and what subscribers are given
-    are compared with each other. It only reads, and may be run beside a running gateway.
+    are compared with each other. It only reads, and may be run beside a running gateway. With --export a folder that
+    was exported is checked instead, by the trust bundles of the nations alone.
 
     \b
     Exit code 0: sound; 3: not sound, and every finding is printed; 1: it could not be checked.
-    Example: signalfire ledger verify --config jpn/gateway.yaml
+    Examples: signalfire ledger verify --config jpn/gateway.yaml
+              signalfire ledger verify --export for-kor --bundle jpn.note --root jpn-root.vkey
     """
+    if folder is not None and path is None:
+        verify_folder(folder, bundles, roots, as_json=as_json)
+        return
+    if path is None or folder is not None or bundles or roots:
+        raise click.UsageError("give either --config, or --export with the --bundle and --root of each nation")
     try:
         outcome = verify_configured(configuration.load(path), quiet=as_json)
     except (configuration.ConfigError, IdentityError, LedgerError, SealError, OSError) as error:
@@ -63,20 +83,41 @@ def verify(path: Path, as_json: bool) -> None:
         sys.exit(PARTLY)
 
 
+ledger.add_command(export_command)
+ledger.add_command(prove)
+ledger.add_command(check_proof_command)
+
+
 def verify_configured(config: configuration.Config, *, quiet: bool) -> Verification:
     """Checks the store of a configured gateway. Raises IdentityError, LedgerError, SealError or OSError."""
-    partners = Partners.load(
-        [Pinned(node, partner.root, partner.bundle) for node, partner in config.partners.items()], Clock().now
-    )
-    signatory = Signatory.from_keys(config.node, NodeKeys.load(config.keys))
+    signatory = Signatory.from_ring(config.node, Keyring.load(config.keys, config.key_lock()))
     store = SqliteReader(config.store)
     try:
         with store.snapshot():
+            # Of a partner's bundles the newest counts, and that may have come in band.
+            partners = Partners.load(
+                [Pinned(node, partner.root, partner.bundle) for node, partner in config.partners.items()],
+                Clock().now,
+                lambda node: int.from_bytes(store.meta(sequence_record(node)) or b""),
+                lambda node: store.meta(note_record(node)),
+            )
             return verify_store(
-                store, signatory, partners.keys(), progress=lambda text: None if quiet else click.echo(text, err=True)
+                store,
+                signatory,
+                partners.keys(),
+                progress=lambda text: None if quiet else click.echo(text, err=True),
+                own=_own_keys(config),
             )
     finally:
         store.close()
+
+
+def _own_keys(config: configuration.Config) -> Partner | None:
+    """The keys of the node's own bundle, where it has one; expired or not, it says which keys were retired."""
+    if config.trust is None:
+        return None
+    bundle = TrustBundle.open(config.trust.bundle.read_bytes(), config.trust.root, now=datetime.min.replace(tzinfo=UTC))
+    return public_keys(bundle)
 
 
 def _as_json(outcome: Verification) -> dict[str, object]:
@@ -95,6 +136,8 @@ def _as_json(outcome: Verification) -> dict[str, object]:
                 "pq_size": check.pq_size,
                 "reports": check.reports,
                 "withdrawals": check.withdrawals,
+                "absent": len(check.absent),
+                "pruned": len(check.pruned),
             }
             for check in outcome.ledgers
         ],

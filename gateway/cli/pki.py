@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import click
 from cryptography import x509
 
+from gateway.cli.pki_rotation import COMMANDS as ROTATION
+from gateway.cli.pki_rotation import now_utc, refusals
+from gateway.cli.protection import locking_options, nation_lock, new_passphrase, passphrase_option
 from gateway.identity import describe, nation
+from gateway.identity.admission import write_outgoing
 from gateway.identity.authority import IpAddress
-from gateway.identity.errors import IdentityError, Refusal, SpiffeIdError
+from gateway.identity.errors import SpiffeIdError
+from gateway.identity.locked import Wrapper, is_sealed
 from gateway.identity.node_keys import kind_of
 from gateway.identity.officer_keys import create_officer_key
 from gateway.identity.peer import verify_peer
 from gateway.identity.private_files import MAX_FILE_SIZE
+from gateway.identity.revocation import Issuers
 from gateway.identity.spiffe import Role, SpiffeId, trust_domain_of
 from gateway.identity.trust_bundle import TrustBundle
+from gateway.identity.unlocking import KeyFile, Passphrase
 
 _DIRECTORY = click.Path(file_okay=False, path_type=Path)
 _PRESENT_DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -67,8 +73,11 @@ _leaf_days = click.option(
     type=click.IntRange(1, 825),
     default=nation.LEAF_LIFETIME.days,
     show_default=True,
-    help="How long the certificate is valid. Nothing revokes it before.",
+    help="How long the certificate is valid.",
 )
+
+
+_nation_passphrase = passphrase_option("the nation's private keys")
 
 
 @click.group()
@@ -81,7 +90,7 @@ def pki() -> None:
     \b
     A nation from nothing:
       signalfire pki init JPN --dir jpn-pki
-      signalfire pki gateway a --dir jpn-pki --out jpn-a --address gw.example.jp:7443
+      signalfire pki gateway a --dir jpn-pki --out jpn-a --address gw.example.jp:7443 --lock-with-key-file jpn-a.unlock
       signalfire pki c2 sensor-net --dir jpn-pki --out jpn-sensor-net
       signalfire pki officer sato --dir jpn-pki --out jpn-sato
       signalfire pki bundle --dir jpn-pki
@@ -101,7 +110,9 @@ def pki() -> None:
     show_default=True,
     help="How long the authorities are valid.",
 )
-def init_command(node: str, directory: Path, days: int) -> None:
+@passphrase_option("the nation's private keys")
+@click.option("--unlocked", is_flag=True, help="Leave the private keys without encryption.")
+def init_command(node: str, directory: Path, days: int, passphrase_file: Path | None, unlocked: bool) -> None:
     """Make the root and the three authorities of a nation.
 
     NODE is the nation's ISO 3166-1 alpha-3 code, such as JPN.
@@ -110,12 +121,22 @@ def init_command(node: str, directory: Path, days: int) -> None:
     the others' certificates. Keep the directory off the gateways. Move root.key to offline storage: it is needed
     only to sign trust bundles and to issue.
 
+    The private keys of root and authorities are encrypted with a passphrase, which is asked for, or is the one line of
+    --passphrase-file. Every command that issues or signs needs it again.
+
     \b
     Example:
       signalfire pki init JPN --dir jpn-pki
     """
-    with _refusals():
-        made = nation.create_nation(directory, node, now=_now(), lifetime=timedelta(days=days))
+    with refusals():
+        passphrase = new_passphrase(passphrase_file, f"the keys of {node}", unlocked=unlocked)
+        made = nation.create_nation(
+            directory,
+            node,
+            now=now_utc(),
+            lifetime=timedelta(days=days),
+            locked_by=None if passphrase is None else Passphrase(lambda: passphrase, "passphrase"),
+        )
     click.echo(f"Made the root and the gateway, c2 and officer authorities of {node} in {directory}.")
     click.echo("Partners pin this line, which you give them in person:")
     click.echo(f"  {made.root.vkey}")
@@ -137,6 +158,9 @@ def init_command(node: str, directory: Path, days: int) -> None:
     "gateway that shares the node's keys.",
 )
 @_leaf_days
+@locking_options
+@click.option("--unlocked", is_flag=True, help="Leave the gateway's private keys without encryption.")
+@_nation_passphrase
 def gateway_command(
     name: str,
     directory: Path,
@@ -146,6 +170,9 @@ def gateway_command(
     ips: Sequence[IpAddress],
     keys_from: Path | None,
     days: int,
+    wrapper: Wrapper | None,
+    unlocked: bool,
+    passphrase_file: Path | None,
 ) -> None:
     """Issue a gateway: its certificate and all of its node keys.
 
@@ -153,22 +180,35 @@ def gateway_command(
     Hand the --out directory to the gateway, then write and exchange a new trust bundle: without it no partner believes
     the new keys. Without --keys-from, every key is new, and the new ones are used first.
 
+    Say how the keys are encrypted: with a key file (made if it is not there; keep it apart), a passphrase file, a
+    program, or --unlocked. The configuration's `unlock` names the same. With --keys-from, that opens the old directory.
+
     \b
     Examples:
-      signalfire pki gateway a --dir jpn-pki --out jpn-a --address gw.example.jp:7443
-      signalfire pki gateway a --dir jpn-pki --out jpn-a-renewed --address gw.example.jp:7443 --keys-from jpn-a
+      signalfire pki gateway a --dir jpn-pki --out jpn-a --address gw.example.jp:7443 --lock-with-key-file jpn-a.unlock
+      signalfire pki gateway b --dir jpn-pki --out jpn-b --address gw2.example.jp:7443 --keys-from jpn-a \\
+        --lock-with-key-file jpn-a.unlock
     """
-    with _refusals():
+    if (wrapper is None) != unlocked:
+        raise click.UsageError(
+            "say how the gateway's private keys are encrypted: --lock-with-key-file FILE, --lock-with-passphrase-file"
+            " FILE or --lock-with-command PROGRAM; or leave them plain with --unlocked"
+        )
+    with refusals():
+        if isinstance(wrapper, KeyFile) and wrapper.make():
+            click.echo(f"Made the key file {wrapper.path}: it unlocks the gateway's keys. Keep it apart from them.")
         issued = nation.issue_gateway(
             directory,
             name,
             out,
-            now=_now(),
+            now=now_utc(),
             address=address,
             extra_dns=dns,
             extra_ips=ips,
             lifetime=timedelta(days=days),
             keys_from=keys_from,
+            locked_by=wrapper,
+            lock=nation_lock(directory, passphrase_file),
         )
     click.echo(f"Issued {issued} into {out}.")
     click.echo(f"Next: signalfire pki bundle --dir {directory}")
@@ -179,7 +219,8 @@ def gateway_command(
 @_nation_dir
 @_out_dir
 @_leaf_days
-def c2_command(name: str, directory: Path, out: Path, days: int) -> None:
+@_nation_passphrase
+def c2_command(name: str, directory: Path, out: Path, days: int, passphrase_file: Path | None) -> None:
     """Issue a certificate for a national C2 system.
 
     NAME is the system's name, such as sensor-net. It can call the nation's own gateways and nothing else: partners
@@ -189,8 +230,9 @@ def c2_command(name: str, directory: Path, out: Path, days: int) -> None:
     Example:
       signalfire pki c2 sensor-net --dir jpn-pki --out jpn-sensor-net
     """
-    with _refusals():
-        issued = nation.issue_c2(directory, name, out, now=_now(), lifetime=timedelta(days=days))
+    with refusals():
+        lock = nation_lock(directory, passphrase_file)
+        issued = nation.issue_c2(directory, name, out, now=now_utc(), lifetime=timedelta(days=days), lock=lock)
     click.echo(f"Issued {issued} into {out}.")
 
 
@@ -199,7 +241,8 @@ def c2_command(name: str, directory: Path, out: Path, days: int) -> None:
 @_nation_dir
 @_out_dir
 @_leaf_days
-def officer_command(name: str, directory: Path, out: Path, days: int) -> None:
+@_nation_passphrase
+def officer_command(name: str, directory: Path, out: Path, days: int, passphrase_file: Path | None) -> None:
     """Issue a certificate for a security officer.
 
     NAME is the officer's name in the system, such as sato. The certificate lets the officer connect and watch.
@@ -208,8 +251,9 @@ def officer_command(name: str, directory: Path, out: Path, days: int) -> None:
     Example:
       signalfire pki officer sato --dir jpn-pki --out jpn-sato
     """
-    with _refusals():
-        issued = nation.issue_officer(directory, name, out, now=_now(), lifetime=timedelta(days=days))
+    with refusals():
+        lock = nation_lock(directory, passphrase_file)
+        issued = nation.issue_officer(directory, name, out, now=now_utc(), lifetime=timedelta(days=days), lock=lock)
     click.echo(f"Issued {issued} into {out}.")
 
 
@@ -217,20 +261,24 @@ def officer_command(name: str, directory: Path, out: Path, days: int) -> None:
 @click.argument("name", callback=_name)
 @click.option("--node", callback=_node, required=True, help="The officer's nation: ISO 3166-1 alpha-3, such as JPN.")
 @_out_dir
-def officer_key_command(name: str, node: str, out: Path) -> None:
+@passphrase_option("the key")
+@click.option("--unlocked", is_flag=True, help="Leave the key without encryption: whoever has the file can sign.")
+def officer_key_command(name: str, node: str, out: Path, passphrase_file: Path | None, unlocked: bool) -> None:
     """Make the key with which an officer signs orders.
 
     Each officer makes his own, on a machine of his own, and gives only the line that is printed to whoever writes the
     roster. The key has nothing to do with the officer's certificate: the certificate opens the door of the gateway,
-    the key decides what is released.
+    the key decides what is released. It is encrypted with a passphrase, which is asked for unless --passphrase-file
+    gives it.
 
     \b
     Writes NAME.key, which nobody else may read, and NAME.vkey, which is public.
     Example:
       signalfire pki officer-key alice --node JPN --out alice-key
     """
-    with _refusals():
-        made = create_officer_key(out, node, name)
+    with refusals():
+        passphrase = new_passphrase(passphrase_file, f"the key of {name}", unlocked=unlocked)
+        made = create_officer_key(out, node, name, passphrase)
     click.echo(f"Made {out / name}.key: keep it off every network. The line for the roster (also in {name}.vkey):")
     click.echo(f"  {made.vkey}")
 
@@ -249,21 +297,35 @@ def officer_key_command(name: str, node: str, out: Path) -> None:
     type=click.IntRange(1),
     help="Sequence to give it, if bundle.note was lost. Otherwise one more than the last.",
 )
-def bundle_command(directory: Path, days: int, sequence: int | None) -> None:
+@click.option(
+    "--out",
+    type=_DIRECTORY,
+    help="Also put here what your gateways install: bundle, national authorities, revocation lists.",
+)
+@_nation_passphrase
+def bundle_command(
+    directory: Path, days: int, sequence: int | None, out: Path | None, passphrase_file: Path | None
+) -> None:
     """Sign the next trust bundle, which partners exchange; they pin the root that signs it.
 
     It holds the authority of the nation's gateways, the public keys and addresses of every gateway on record in
     DIR/gateways, a sequence and an expiry, signed by the root. It is not secret, but it must come from you: partners
     check its signature against the root key that you gave them in person.
 
-    To retire keys, delete the gateway's record in DIR/gateways and sign the next bundle.
+    Keys that `signalfire pki retire` took out of use stand in it as retired; what `signalfire pki revoke` revoked of
+    gateways' certificates stands in it too.
 
     \b
     Example:
-      signalfire pki bundle --dir jpn-pki
+      signalfire pki bundle --dir jpn-pki --out for-jpn-a
     """
-    with _refusals():
-        bundle = nation.write_bundle(directory, now=_now(), lifetime=timedelta(days=days), sequence=sequence)
+    with refusals():
+        lock = nation_lock(directory, passphrase_file)
+        bundle = nation.write_bundle(
+            directory, now=now_utc(), lifetime=timedelta(days=days), sequence=sequence, lock=lock
+        )
+        if out is not None:
+            write_outgoing(directory, out, lock=lock)
     click.echo(f"Signed trust bundle {bundle.sequence} of {bundle.node}: {directory / 'bundle.note'}")
     click.echo(f"It expires at {bundle.expires.isoformat()}.")
 
@@ -288,15 +350,19 @@ def show_command(file: Path, root: Path | None, ca: Path | None) -> None:
       signalfire pki show kor.note --root kor-root.vkey
       signalfire pki show jpn-a/gateway.crt.pem --ca jpn-pki/ca/gateway.crt.pem
     """
-    now = _now()
-    with _refusals():
+    now = now_utc()
+    with refusals():
         with file.open("rb") as opened:
             raw = opened.read(MAX_FILE_SIZE)
         kind = kind_of(raw)
         if kind is not None:
-            click.echo(f"A secret key of the kind {kind.tag}. Its content is not shown.")
+            how = "Encrypted" if is_sealed(raw) else "NOT encrypted"
+            click.echo(f"A secret key of the kind {kind.tag}. {how}; its content is not shown.")
         elif b"PRIVATE KEY-----" in raw:
-            click.echo("A private key in PEM. Its content is not shown.")
+            how = "Encrypted" if is_sealed(raw) else "NOT encrypted"
+            click.echo(f"A private key in PEM. {how}; its content is not shown.")
+        elif raw.startswith(b"-----BEGIN X509 CRL-----"):
+            click.echo("\n".join(describe.crl_lines(raw, now=now)))
         elif raw.startswith(b"-----BEGIN CERTIFICATE-----"):
             _show_certificates(raw, ca, now)
         elif raw.startswith(b"signalfire/v1/"):
@@ -318,7 +384,7 @@ def _show_certificates(raw: bytes, ca: Path | None, now: datetime) -> None:
     if ca is not None:
         spiffe_id = SpiffeId.from_certificate(certificates[0])
         key = (spiffe_id.trust_domain, spiffe_id.role)
-        verify_peer(raw, {key: authorities}, allowed_roles=list(Role), now=now)
+        verify_peer(raw, {key: Issuers.of(authorities)}, allowed_roles=list(Role), now=now)
         click.echo(f"Checked: {ca} issued it to {spiffe_id}, and it is in force.")
         return
     if not all(describe.in_force(certificate, now) for certificate in certificates):
@@ -337,18 +403,5 @@ def _show_bundle(file: Path, raw: bytes, root: Path | None, now: datetime) -> No
     click.echo(f"Checked: signed by the root in {pinned}.")
 
 
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """Turns what can go wrong into exit codes: 2 for a value that can never do, 1 for everything else."""
-    try:
-        yield
-    except IdentityError as refused:
-        if refused.code is Refusal.BAD_REQUEST:
-            raise click.UsageError(str(refused)) from refused
-        raise click.ClickException(str(refused)) from refused
-    except OSError as failed:
-        raise click.ClickException(f"{failed.filename or 'file'}: {failed.strerror or failed}") from failed
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
+for _command in ROTATION:
+    pki.add_command(_command)

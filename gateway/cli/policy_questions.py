@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Final
@@ -14,8 +15,10 @@ from rich.markup import escape
 import policy as language
 from gateway.cli.bundles import DIRECTORY, cases_of, load
 from gateway.cli.policy_tables import as_json, show_comparison, show_explanation, show_results
+from gateway.cli.protection import unlocking_options
 from gateway.cli.recorded import name_of, report_of, reports_of_lines, reports_of_store
 from gateway.cli.terminal import console
+from gateway.identity.locked import KeyLock, Unwrapper
 from policy import prove as proofs
 from policy.cases import Case
 from policy.decide import Circumstances
@@ -166,6 +169,7 @@ def explain_command(
     help="A gateway's store: the reports that it accepted.",
 )
 @click.option("--keys", metavar="DIR", type=DIRECTORY, help="The node's keys, to open what a store holds.")
+@unlocking_options
 @click.option("--partner", "partners", multiple=True, metavar="CODE", help="Only this partner; may be repeated.")
 @_posture
 @click.option("--no-proof", is_flag=True, help="Leave the proof out.")
@@ -182,6 +186,7 @@ def diff(
     posture: str | None,
     no_proof: bool,
     as_json_text: bool,
+    unwrapper_of: Callable[[Path], Unwrapper | None],
 ) -> None:
     """Say what the bundle NEW would change: on recorded reports, and for all valid reports by proof.
 
@@ -204,7 +209,7 @@ def diff(
     if traffic is not None:
         reports = reports_of_lines(traffic)
     elif store is not None and keys is not None:
-        reports = reports_of_store(store, keys)
+        reports = reports_of_store(store, KeyLock(keys, unwrapper_of(keys)))
     if reports is not None:
         level = None if posture is None else Posture(posture)
         comparison = compare_recorded(before, after, reports, chosen, level)

@@ -14,11 +14,12 @@ from signalfire.v1 import report_pb2
 
 from gateway.cli.lines import MAX_LINE
 from gateway.identity.errors import IdentityError
-from gateway.identity.node_keys import NodeKeys
+from gateway.identity.keyring import KeyKind, Keyring
+from gateway.identity.locked import KeyLock
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.stores.sqlite import SqliteReader
 from gateway.seal.errors import SealError
-from gateway.seal.storage import StorageKey
+from gateway.seal.storage import StorageKey, StorageKeys
 
 
 def name_of(file: IO[bytes]) -> str:
@@ -49,14 +50,17 @@ def reports_of_lines(file: IO[bytes]) -> Iterator[report_pb2.Report]:
             yield report_of(line, f"line {number} of {name_of(file)}")
 
 
-def reports_of_store(store: Path, keys: Path) -> Iterator[report_pb2.Report]:
-    """The reports that a gateway accepted, in their order, opened with its storage key. Raises ClickException."""
+def reports_of_store(store: Path, keys: KeyLock) -> Iterator[report_pb2.Report]:
+    """The reports that a gateway accepted, in their order, opened with its storage keys; without those whose content
+    was pruned. Raises ClickException.
+    """
     try:
-        storage = StorageKey(NodeKeys.load(keys).storage_key)
+        ring = Keyring.load(keys.directory, keys)
+        storage = StorageKeys([StorageKey(key.secret) for key in ring.keys[KeyKind.STORAGE].values()])
         with closing(SqliteReader(store)) as reader:
             for seq in range(1, reader.last_report() + 1):
                 row = reader.report_at(seq)
-                if row is not None:
+                if row is not None and row.pruned_ns is None:
                     yield report_pb2.Report.FromString(storage.open(row.payload, row.report_id))
     except (IdentityError, LedgerError, SealError, OSError) as error:
         raise click.ClickException(str(error)) from error

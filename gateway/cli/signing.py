@@ -16,6 +16,7 @@ from google.protobuf import json_format
 from signalfire.v1 import officer_pb2
 
 from gateway.cli.connecting import gateway_options_if_any, unreached
+from gateway.cli.protection import key_passphrase, passphrase_option
 from gateway.cli.signable import read_bundle, require_still_good, require_tested_and_proved
 from gateway.client import Client, ClientError
 from gateway.identity.errors import IdentityError
@@ -85,6 +86,7 @@ class Place:
 @click.option("--until", metavar="TIME", help="When the policy's own posture holds again, e.g. 2026-03-01T12:00:00Z.")
 @click.option("--roster", "roster_file", type=FILE, help="Replace the roster of officers by this one.")
 @click.option("--key", type=FILE, required=True, help="Your key, as `signalfire pki officer-key` made it.")
+@passphrase_option("your key")
 @click.option("--order", "order_file", type=FILE, help="Add your signature to this order instead of writing one.")
 @click.option("--first", "first", type=FILE, metavar="ROSTER", help="It is a node's first order, under this roster.")
 @click.option("--after", "after", type=FILE, metavar="STATUS", help="Output of `signalfire policy status --json`.")
@@ -108,6 +110,7 @@ def sign_command(
     until: str | None,
     roster_file: Path | None,
     key: Path,
+    passphrase_file: Path | None,
     order_file: Path | None,
     first: Path | None,
     after: Path | None,
@@ -134,7 +137,7 @@ def sign_command(
       signalfire policy sign --posture IMMINENT --until 2026-03-01T12:00:00Z --after status.json --key alice.key
     """
     with refusals():
-        own = read_officer_key(key)
+        own = read_officer_key(key, key_passphrase(key, passphrase_file))
         if order_file is not None:
             if any((suspended, resumed, posture, roster_file)):
                 raise click.UsageError("--order signs the order as it is; it takes no other action")

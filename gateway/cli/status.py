@@ -14,7 +14,7 @@ from signalfire.v1 import c2_pb2
 from gateway.cli.connecting import PARTLY, gateway_options, unreached
 from gateway.cli.terminal import console
 from gateway.client import Client, ClientError
-from gateway.ledger.origin import Origin
+from gateway.ledger.origin import DECISIONS, Origin
 
 
 @click.command()
@@ -25,10 +25,12 @@ def status(connect: Callable[[], Client], as_json: bool) -> None:
 
     "We follow it" and "it follows us" are the two directions of a link. Of our own ledgers, "receipt to" says how many
     entries the partner has confirmed to have stored, and "post-quantum to" how many bear the second signature, which
-    follows within a second.
+    follows within a second. Alarms stand above all else: a receipt that is overdue, a partner that is silent, or a
+    ledger of which two ends do not have the same.
 
     \b
-    Exit code 0: it accepts reports and every link is up; 3: something is down; 1: it cannot be reached.
+    Exit code 0: it accepts reports, every link is up and no alarm stands; 3: something is down, or an alarm stands;
+    1: it cannot be reached.
     Example: signalfire status --credentials jpn/c2/command --gateway 127.0.0.1:7101
     """
 
@@ -46,7 +48,8 @@ def status(connect: Callable[[], Client], as_json: bool) -> None:
         )
     else:
         _show(found)
-    if not found.accepting or any(not (partner.following and partner.followed) for partner in found.partners):
+    down = any(not (partner.following and partner.followed) for partner in found.partners)
+    if not found.accepting or down or found.alarms:
         sys.exit(PARTLY)
 
 
@@ -58,6 +61,8 @@ def _show(found: c2_pb2.GetStatusResponse) -> None:
         f"up since {found.start_time.ToJsonString()}, {found.reports_accepted} reports accepted,"
         f" posture {found.posture}, policy {found.policy_digest[:16]}"
     )
+    for alarm in found.alarms:
+        out.print(f"ALARM: {alarm}", style="bold red", markup=False)
     partners = Table("partner", "we follow it", "it follows us", "last heartbeat", "its clock less ours", "problem")
     for partner in found.partners:
         partners.add_row(
@@ -74,7 +79,7 @@ def _show(found: c2_pb2.GetStatusResponse) -> None:
         ledgers.add_row(
             ledger.origin + (" (replica)" if ledger.replica else ""),
             str(ledger.size),
-            "" if Origin.parse(ledger.origin).recipient is None else str(ledger.receipt_size),
+            "" if Origin.parse(ledger.origin).lane == DECISIONS else str(ledger.receipt_size),
             str(ledger.pq_size),
             ledger.root.hex()[:16],
         )

@@ -18,8 +18,8 @@ gateway knows a report by its identifier, so nothing is doubled), `subscribe` re
 
 from gateway.client.client import Client
 from gateway.client.connection import Credentials
-from gateway.client.errors import ClientError
+from gateway.client.errors import ClientError, CursorTooOld
 from gateway.client.receiving import CaughtUp, Received, Withdrawn
 from gateway.client.sending import Result
 
-__all__ = ["CaughtUp", "Client", "ClientError", "Credentials", "Received", "Result", "Withdrawn"]
+__all__ = ["CaughtUp", "Client", "ClientError", "Credentials", "CursorTooOld", "Received", "Result", "Withdrawn"]

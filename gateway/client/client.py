@@ -7,9 +7,8 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Ma
 import grpc
 from signalfire.v1 import c2_pb2, c2_pb2_grpc, officer_pb2, officer_pb2_grpc, report_pb2
 
-from gateway.client import receiving, sending
+from gateway.client import auditing, receiving, sending
 from gateway.client.connection import Connector, Credentials
-from gateway.client.pause import Pause
 
 
 class Client:
@@ -119,14 +118,104 @@ class Client:
             self._connector.require_transient(error)
             raise ConnectionError(f"{self._connector.address}: {error.details()}") from error
 
-    async def watch_decisions(self, from_index: int = 0) -> AsyncIterator[officer_pb2.WatchDecisionsResponse]:
-        """The decisions of the gateway's node, for officers: from an index of its decisions ledger, then live."""
-        pause = Pause()
-        while True:
-            async with self._connector.attempt() as channel:
-                request = officer_pb2.WatchDecisionsRequest(from_index=from_index)
-                async for response in officer_pb2_grpc.OfficerServiceStub(channel).WatchDecisions(request):
-                    from_index = response.index + 1
-                    pause.reset()
-                    yield response
-            await pause.wait()
+    # --- the record of decisions
+
+    def search_decisions(
+        self,
+        wanted: officer_pb2.DecisionFilter | None = None,
+        *,
+        page_size: int = 100,
+        oldest_first: bool = False,
+    ) -> AsyncIterator[officer_pb2.RecordedEntry]:
+        """The records that `wanted` wants (None: every decision), for officers; each holds those decisions alone.
+
+        They are fetched in pages of `page_size` (1 to 1000) as they are taken, and each page is recorded as a look.
+        Raises ClientError when the gateway refuses the caller or the filter, and ConnectionError when it
+        cannot be reached.
+        """
+        request = officer_pb2.SearchDecisionsRequest(filter=wanted, page_size=page_size, oldest_first=oldest_first)
+        return auditing.search(self._connector, request)
+
+    async def export_decisions(
+        self, wanted: officer_pb2.DecisionFilter | None = None
+    ) -> AsyncIterator[officer_pb2.RecordedEntry]:
+        """All records up to now that `wanted` wants, the oldest first, for officers.
+
+        Raises ClientError when the gateway refuses the caller or the filter. Raises ConnectionError when it cannot be
+        reached or the connection is lost: what was given until then is not all.
+        """
+        request = officer_pb2.ExportDecisionsRequest(filter=wanted)
+        async for part in auditing.stream(self._connector, lambda stub: stub.ExportDecisions(request)):
+            for entry in part.entries:
+                yield entry
+
+    async def explain(
+        self, report_id: str, *, originator_node: str = "", partner: str = ""
+    ) -> officer_pb2.ExplainDecisionResponse:
+        """Everything that is on record about one report, for officers: what was decided for `partner` (or for all), by
+        which rule in whose policy, what went and what became of it.
+
+        `originator_node` is who originated it; empty: this node. Raises ClientError when the gateway refuses the caller
+        or has no such report on record, and ConnectionError when it cannot be reached.
+        """
+        request = officer_pb2.ExplainDecisionRequest(
+            report_id=report_id, originator_node=originator_node, partner=partner
+        )
+        return await auditing.ask(
+            self._connector, lambda stub: stub.ExplainDecision(request, timeout=auditing.CALL_TIMEOUT_S)
+        )
+
+    async def proof(
+        self, report_id: str, partner: str, *, originator_node: str = "", without_content: bool = False
+    ) -> bytes:
+        """The proof of one release to `partner` (or of what `partner` sent), for officers: a C2SP tlog-proof file.
+
+        Raises ClientError when the gateway refuses the caller or cannot prove it, and says why; ConnectionError when
+        it cannot be reached.
+        """
+        request = officer_pb2.GetProofRequest(
+            report_id=report_id, originator_node=originator_node, partner=partner, without_content=without_content
+        )
+        answer = await auditing.ask(
+            self._connector, lambda stub: stub.GetProof(request, timeout=auditing.CALL_TIMEOUT_S)
+        )
+        return answer.proof
+
+    def reconcile(self, partner: str) -> AsyncIterator[officer_pb2.ReconcileResponse]:
+        """How each ledger between this node and `partner` compares with what the partner holds now, for officers.
+
+        Raises ClientError when the gateway refuses the caller or knows no such partner, and ConnectionError when it, or
+        the partner, cannot be reached.
+        """
+        request = officer_pb2.ReconcileRequest(partner=partner)
+        return auditing.stream(self._connector, lambda stub: stub.Reconcile(request))
+
+    async def key_status(self) -> officer_pb2.GetKeyStatusResponse:
+        """The keys of the gateway's node, and where each stands in its rotation, for officers.
+
+        Raises ClientError when the gateway refuses the caller, and ConnectionError when it cannot be reached.
+        """
+        request = officer_pb2.GetKeyStatusRequest()
+        return await auditing.ask(
+            self._connector, lambda stub: stub.GetKeyStatus(request, timeout=auditing.CALL_TIMEOUT_S)
+        )
+
+    def watch_decisions(
+        self,
+        from_index: int = 0,
+        *,
+        generation: int = 0,
+        wanted: officer_pb2.DecisionFilter | None = None,
+        live_only: bool = False,
+    ) -> AsyncIterator[officer_pb2.RecordedEntry]:
+        """What the decisions ledger records, for officers: from an index of its `generation` (0: the first) on, then
+        live, without end, and on into generations that follow.
+
+        `wanted` narrows it (None: decisions and events, all of them). With `live_only` it begins with what is recorded
+        from now on. A broken connection is mended, and goes on after the last record. Raises ClientError when the
+        gateway refuses the caller, the filter or the place.
+        """
+        request = officer_pb2.WatchDecisionsRequest(
+            from_index=from_index, generation=generation, filter=wanted, live_only=live_only
+        )
+        return auditing.watch(self._connector, request)

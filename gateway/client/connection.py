@@ -13,7 +13,7 @@ from typing import Final
 import grpc
 
 from gateway.cancellation import being_cancelled
-from gateway.client.errors import ClientError
+from gateway.client.errors import ClientError, CursorTooOld
 from gateway.identity.tls import KeyPairFiles, channel_credentials, channel_options, roots_from_files
 
 log = logging.getLogger(__name__)
@@ -125,6 +125,8 @@ class Connector:
 
     def require_transient(self, error: grpc.aio.AioRpcError) -> None:
         """Raises ClientError where trying again changes nothing."""
+        if error.code() is grpc.StatusCode.OUT_OF_RANGE:
+            raise CursorTooOld(error.details() or "") from error
         if error.code() not in _TRANSIENT:
             raise ClientError(f"{error.code().name}: {error.details()}") from error
         details = error.details() or ""

@@ -70,7 +70,13 @@ class Overtaking(_Act):
     backlog: Annotated[int, Field(ge=1, le=500)]
 
 
-Act: TypeAlias = Annotated[PostureChange | Suspension | Annex | Overtaking, Field(discriminator="act")]
+class KeyChange(_Act):
+    """`node` changes every key of its gateway while it runs. They go into use when `partner`, and all others, know."""
+
+    act: Literal["keys"]
+
+
+Act: TypeAlias = Annotated[PostureChange | Suspension | Annex | Overtaking | KeyChange, Field(discriminator="act")]
 
 
 def unknown_nations(acts: Collection[Act], nodes: Collection[str]) -> list[str]:

@@ -93,6 +93,11 @@ class Deployed:
         return self.directory / "officers" / f"{name}.key"
 
     @property
+    def bundle(self) -> Path:
+        """The nation's own trust bundle, as its gateway announces it."""
+        return self.directory / "bundle.note"
+
+    @property
     def store(self) -> Path:
         """The gateway's store."""
         return self.directory / "store.db"
@@ -140,6 +145,7 @@ def deploy(
         _appoint(place)
     for node, place in deployed.items():
         shutil.copytree(policies[node], place.policy)
+        shutil.copy(place.directory / "pki" / "bundle.note", place.bundle)
         approve(place, now=now)
         partners = place.directory / "partners"
         partners.mkdir()
@@ -174,6 +180,7 @@ def _configuration(place: Deployed, deployed: Mapping[str, Deployed], max_age_s:
     return {
         "node": place.node,
         "keys": "keys",
+        "trust": {"root": nation.read_root_vkey(place.directory / "pki"), "bundle": place.bundle.name},
         "store": "store.db",
         "roster": "roster.yaml",
         "policy": "policy",

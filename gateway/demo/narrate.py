@@ -29,8 +29,8 @@ _RECALLS: Final = {
 }
 
 
-_EVERY_START: Final = frozenset({"started", "bundle-taken-up", "roster-pinned"})
-"""Kinds of a node's events that every start brings: not worth a line."""
+_EVERY_START: Final = frozenset({"started", "bundle-taken-up", "roster-pinned", "audit-access"})
+"""Kinds of a node's events that every start brings, and every look of the demo itself: not worth a line."""
 
 _BROUGHT_BY: Final = re.compile(r"^.*?brought by \S+: [a-z_]+: ")
 
@@ -112,6 +112,8 @@ class Narrator:
                 order = decode(signed.order)
                 does = "puts a policy in force" if isinstance(order.action, Activate) else effect(order)
                 yield f"{node}: order {order.sequence}, signed by {names}, {does}"
+            case "keys-switched":
+                yield f"{node} takes keys into use: {event.detail}"
             case "order-refused":
                 yield f"{node}: an order is refused: {_BROUGHT_BY.sub('', event.detail)}"
             case "entries-kept-back" | "withdrawals-kept-back":

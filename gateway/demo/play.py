@@ -230,8 +230,9 @@ class Replay:
             with contextlib.suppress(ConnectionError):
                 status = await place.officer().status()
                 if all(
-                    ledger.pq_size == ledger.size
-                    and (ledger.receipt_size == ledger.size or ledger.origin.split("/")[3] == "decisions")
+                    # A witness ledger is never at rest.
+                    (lane := ledger.origin.split("/")[3]) == "witness"
+                    or (ledger.pq_size == ledger.size and (ledger.receipt_size == ledger.size or lane == "decisions"))
                     for ledger in status.ledgers
                 ):
                     continue

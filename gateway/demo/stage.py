@@ -7,18 +7,20 @@ lost, doubled or leaked is not judged here: drill reports stand in the same book
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from signalfire.v1 import ledger_pb2, report_pb2
+from signalfire.v1 import ledger_pb2, officer_pb2, report_pb2
 
-from gateway.demo.acts import Act, Annex, Overtaking, PostureChange, Suspension
+from gateway.demo.acts import Act, Annex, KeyChange, Overtaking, PostureChange, Suspension
 from gateway.demo.annex import RULE, up_to_second, write_annex
 from gateway.demo.deployment import OFFICERS, PUSHER, Deployed
 from gateway.demo.drill import ExerciseControl
 from gateway.demo.errors import DemoError
+from gateway.demo.key_change import announce_new_keys, retire_former_keys
 from gateway.demo.officers import bring
 from gateway.demo.scenario import Scenario
 from gateway.demo.tally import Tally, utc_now
@@ -31,6 +33,9 @@ PATIENCE_S: Final = 60.0
 """Seconds that what an act waits for may take: a gateway that was killed has started and caught up by then."""
 
 LOOK_S: Final = 0.02
+
+KEYS_LOOK_S: Final = 0.2
+"""Between questions about keys: each is on record at the gateway."""
 
 ANNEX_LEFT: Final = timedelta(seconds=2)
 """For which an annex must still be in force once it is activated, for a drill report to go under it."""
@@ -103,6 +108,8 @@ class Stage:
                 await self._annex(act)
             case Overtaking():
                 await self._overtaking(act)
+            case KeyChange():
+                await self._keys(act)
 
     # --- the acts
 
@@ -250,6 +257,62 @@ class Stage:
                 return
         # It lost a race, and that is no fault of anybody's.
         self.say(f"{node}: in {ATTEMPTS} attempts no withdrawal reached {partner} before its report")
+
+    async def _keys(self, act: KeyChange) -> None:
+        node, partner = act.node, act.partner
+        place = self.deployed[node]
+        before: dict[str, str] = {}
+
+        async def asked() -> bool:
+            before.update(await self._keys_in_use(node))
+            return bool(before)
+
+        await self._until_answered(asked, f"{node} says which keys it uses")
+        bundle = await asyncio.to_thread(announce_new_keys, place, utc_now())
+        waits = "" if self.up(partner) else f"; {partner}, whose gateway is away, is given it when it is back"
+        self.say(
+            f"{node} makes a new key of every kind, and its offline root signs trust bundle {bundle.sequence}, which"
+            f" names them: it goes out over the open streams{waits}"
+        )
+
+        async def changed() -> bool:
+            now = await self._keys_in_use(node)
+            return all(now.get(kind, key_id) != key_id for kind, key_id in before.items())
+
+        await self._until_answered(changed, f"{node} uses its new keys")
+        self.say(f"{node}: every partner knows them, and {', '.join(sorted(before))} are changed")
+        last = await asyncio.to_thread(retire_former_keys, place, utc_now())
+
+        async def known() -> bool:
+            status = await self.deployed[node].officer().key_status()
+            return all(partner.sequence >= last.sequence for partner in status.known)
+
+        await self._until_answered(known, f"{partner} knows that the former keys of {node} are retired")
+        self.say(
+            f"{node}: its former keys are retired by trust bundle {last.sequence}; what they signed stays verifiable"
+        )
+
+    async def _keys_in_use(self, node: str) -> dict[str, str]:
+        status = await self.deployed[node].officer().key_status()
+        return {key.kind: key.key_id for key in status.keys if key.state == officer_pb2.KEY_STATE_CURRENT}
+
+    async def _until_answered(self, holds: Callable[[], Awaitable[bool]], what: str) -> None:
+        """As `_until`, of what a gateway has to be asked; it may be away meanwhile."""
+        answer = False
+
+        async def ask() -> None:
+            nonlocal answer
+            while not answer:
+                with contextlib.suppress(ConnectionError):
+                    answer = await holds()
+                await asyncio.sleep(KEYS_LOOK_S)
+
+        asking = asyncio.create_task(ask())
+        try:
+            await self._until(asking.done, what)
+            asking.result()
+        finally:
+            asking.cancel()
 
     # --- what acts are made of
 

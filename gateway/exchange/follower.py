@@ -1,10 +1,10 @@
 """Dialling partners and following the ledgers that they keep for this node.
 
-One `PartnerFollower` a partner, with one stream a lane and one for heartbeats, each over a connection of its own: what
-stops one lane, a refused batch or a full pipe, does not touch the others, and a backlog of tracks never stands before a
-FLASH in the same socket. A lane that fails is dialled again after a pause that doubles up to a cap, with jitter; a
-heartbeat that arrives shows that the link works and takes the pause away. A connection that is open and dead is noticed
-by its heartbeats, or by HTTP/2 pings.
+One `PartnerFollower` a partner, with one stream a lane, one for its witness ledger and one for heartbeats, each over a
+connection of its own: what stops one lane, a refused batch or a full pipe, does not touch the others, and a backlog of
+tracks never stands before a FLASH in the same socket. A lane that fails is dialled again after a pause that doubles up
+to a cap, with jitter; a heartbeat that arrives shows that the link works and takes the pause away. A connection that is
+open and dead is noticed by its heartbeats, or by HTTP/2 pings.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import functools
 import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -22,23 +23,31 @@ from signalfire.v1 import exchange_pb2, exchange_pb2_grpc
 
 from gateway.cancellation import being_cancelled
 from gateway.exchange import handshake
+from gateway.exchange.allowance import Allowance
+from gateway.exchange.dialling import LinkError, OneAtATime, dial, read, write
 from gateway.exchange.heartbeat import check_heartbeat
+from gateway.exchange.in_band import InBand
 from gateway.exchange.partners import Link, Partners
-from gateway.exchange.server import ExchangeLimits, shown
+from gateway.exchange.server import BELIEF_S, ExchangeLimits, shown
+from gateway.exchange.signed_anew import signed_by
 from gateway.identity.errors import IdentityError
 from gateway.identity.spiffe import SpiffeId
-from gateway.identity.tls import KeyPairFiles, channel_credentials, channel_options
+from gateway.identity.tls import KeyPairFiles
 from gateway.ledger.errors import LedgerError
+from gateway.ledger.evidence import Contradiction, EvidenceError, contradiction
 from gateway.ledger.merkle import EMPTY_ROOT
-from gateway.ledger.note import Note, Signer, sign_note
-from gateway.ledger.origin import Lane, Origin
-from gateway.ledger.stores import CosignatureKind, StoreReader
+from gateway.ledger.note import Note
+from gateway.ledger.origin import WITNESS, Lane, Origin
+from gateway.ledger.statement import Heartbeat
+from gateway.ledger.stores import CosignatureKind, LedgerRow, StoreReader
 from gateway.release.errors import ReleaseError
+from gateway.release.evidence import Contradicted, KeepEvidence, against_record, owner_keys
 from gateway.release.opening import Opener
-from gateway.release.replica import IncomingBatch
-from gateway.release.sequencer import Sequencer
+from gateway.release.replica import IncomingBatch, RootsDiffer
+from gateway.release.sequencer import Sequencer, Step
 from gateway.release.signatory import Partner, Signatory
 from gateway.release.steps import FollowSuccessor, KeepCosignature, ReceiveBatch
+from gateway.release.witness import WitnessLimits
 from gateway.reports.limits import ReportLimits
 from gateway.telemetry import Telemetry
 
@@ -47,27 +56,10 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 HEARTBEAT_LANE: Final = "heartbeat"
-
-_CHANNEL_OPTIONS: Final = [
-    ("grpc.max_receive_message_length", 8 << 20),
-    # An open connection whose other end is gone is noticed within three seconds.
-    ("grpc.keepalive_time_ms", 1000),
-    ("grpc.keepalive_timeout_ms", 2000),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.enable_retries", 0),
-    # Compression would let a few bytes become many before anything is checked.
-    ("grpc.compression_enabled_algorithms_bitset", 1),
-    # Every channel has a connection of its own.
-    ("grpc.use_local_subchannel_pool", 1),
-]
-
+_WITNESS: Final = WitnessLimits()
 
 ANSWERS_AGAIN: Final = 256
 """Statements that are given again when a stream opens: those that were lost are the last ones."""
-
-
-class LinkError(Exception):
-    """A stream to a partner ended; the text says why."""
 
 
 _FORESEEN: Final = (grpc.aio.AioRpcError, IdentityError, LedgerError, LinkError, ReleaseError, OSError)
@@ -91,9 +83,12 @@ class PartnerFollower:
         report_limits: ReportLimits,
         limits: ExchangeLimits,
         telemetry: Telemetry,
+        in_band: InBand,
         now_ns: Callable[[], int],
         monotonic: Callable[[], float],
+        allowance: Allowance | None = None,
     ) -> None:
+        self._allowance = allowance or Allowance(_WITNESS.bytes_per_s, _WITNESS.burst_bytes, monotonic)
         self._node = node
         self._own = own
         self._key_pair = key_pair
@@ -105,6 +100,7 @@ class PartnerFollower:
         self._report_limits = report_limits
         self._limits = limits
         self._telemetry = telemetry
+        self._in_band = in_band
         self._now_ns = now_ns
         self._monotonic = monotonic
         self._dialled = 0
@@ -118,7 +114,8 @@ class PartnerFollower:
         """Follows every lane, and listens to heartbeats."""
         async with asyncio.TaskGroup() as group:
             for lane in Lane:
-                group.create_task(self._keep(lane.value, functools.partial(self._follow, lane)))
+                group.create_task(self._keep(lane.value, functools.partial(self._follow, lane.value)))
+            group.create_task(self._keep(WITNESS, functools.partial(self._follow, WITNESS)))
             group.create_task(self._keep(HEARTBEAT_LANE, self._listen))
 
     def wake(self) -> None:
@@ -164,14 +161,8 @@ class PartnerFollower:
             raise LinkError(f"there is no trust bundle of {self._node} that names an endpoint")
         endpoint = bundle.endpoints[self._dialled % len(bundle.endpoints)]
         self._dialled += 1
-        roots = "".join(bundle.gateway_ca).encode("ascii")
-        credentials = channel_credentials(self._key_pair, lambda: roots)
-        options = [*channel_options(endpoint.server_name), *_CHANNEL_OPTIONS]
-        channel = grpc.aio.secure_channel(endpoint.address, credentials, options)
-        try:
-            yield exchange_pb2_grpc.ExchangeServiceStub(channel)
-        finally:
-            await channel.close()
+        async with dial(bundle, endpoint, self._key_pair) as stub:
+            yield stub
 
     def _partner(self) -> Partner:
         partner = self._partners.get(self._node)
@@ -181,14 +172,41 @@ class PartnerFollower:
 
     # --- a lane
 
-    async def _follow(self, lane: Lane) -> None:
+    async def _follow(self, lane: str) -> None:
         partner = self._partner()
-        origin = self._sequencer.current(self._node, self._signatory.node, lane.value)
+        origin = self._sequencer.current(self._node, None if lane == WITNESS else self._signatory.node, lane)
         async with self._dial() as stub:
-            call = stub.Follow()
-            await self._in_time(self._prove(call, exchange_pb2.FollowRequest, handshake.FOLLOW, partner))
-            await _write(call, exchange_pb2.FollowRequest(open=self._claim(origin)))
-            await self._take(call, origin, partner, lane)
+            call = OneAtATime(stub.Follow())
+            authorities = self._authorities()
+            proven = await self._in_time(self._prove(call, exchange_pb2.FollowRequest, handshake.FOLLOW, partner))
+            await write(call, exchange_pb2.FollowRequest(open=self._claim(origin)))
+
+            def still_believed() -> None:
+                self._still_believed(proven, authorities)
+
+            async def watch() -> None:
+                signer = self._signatory.receipt
+                while True:
+                    await asyncio.sleep(BELIEF_S)
+                    still_believed()
+                    if signer is not self._signatory.receipt and lane in self._link.following:
+                        # Another key gives the receipts from now on: the last one is given again under it.
+                        signer = self._signatory.receipt
+                        await self._give_receipt(call, origin)
+
+            await _first_of(self._take(call, origin, lane, still_believed), watch())
+
+    def _authorities(self) -> frozenset[str]:
+        bundle = self._partners.bundle(self._node)
+        return frozenset(() if bundle is None else bundle.gateway_ca)
+
+    def _still_believed(self, proven: handshake.Proven, authorities: frozenset[str]) -> None:
+        """Ends a stream whose server has proven itself under a key that is believed no more, or which was dialled when
+        authorities were believed that are not any more. (A certificate that is revoked serves nobody here: whoever has
+        it without the log key cannot prove himself.) Raises LinkError.
+        """
+        if not proven.believed_by(self._partner()) or not authorities <= self._authorities():
+            raise LinkError(f"the trust bundle of {self._node} believes no more what this stream was opened under")
 
     def _claim(self, origin: Origin) -> exchange_pb2.Open:
         row = self._reader().ledger(origin)
@@ -198,25 +216,34 @@ class PartnerFollower:
             origin=str(origin),
             size=row.size,
             root=row.root,
-            checkpoint=self._reader().checkpoint(row.id, row.size) or b"",
+            checkpoint=self._signed_checkpoint(row),
         )
 
-    async def _take(self, call: Any, origin: Origin, partner: Partner, lane: Lane) -> None:
+    def _signed_checkpoint(self, row: LedgerRow) -> bytes:
+        """The owner's checkpoint of what there is of a replica; under the key that took over, where it has signed."""
+        anchor = self._reader().cosignature(row.id, CosignatureKind.ANCHOR, row.size)
+        if anchor is not None and anchor.size == row.size:
+            return anchor.note
+        return self._reader().checkpoint(row.id, row.size) or b""
+
+    async def _take(self, call: Any, origin: Origin, lane: str, still_believed: Callable[[], None]) -> None:
         while True:
-            message = await _read(call)
+            message = await read(call)
+            still_believed()
             match message.WhichOneof("message"):
-                case "opened" if lane.value not in self._link.following:
-                    self._link.following.add(lane.value)
-                    self._link.problems.pop(lane.value, None)
+                case "opened" if lane not in self._link.following:
+                    self._link.following.add(lane)
+                    self._link.problems.pop(lane, None)
                     await self._answer_again(call, origin)
                 case "batch":
                     await self._receive(call, origin, message.batch, lane)
                 case "cosignature":
                     note = message.cosignature.note
-                    await self._sequencer.do(KeepCosignature(origin, CosignatureKind.PQ, note, self._partner()))
+                    await self._heed(KeepCosignature(origin, _kind_of(note, origin), note, self._partner()))
                 case "ended":
                     successor = Origin.parse(message.ended.successor)
                     await self._sequencer.do(FollowSuccessor(origin, successor))
+                    self._link.differs.pop(lane, None)
                     log.error("%s has ended %s; %s goes on", self._node, origin, successor)
                     return
                 case other:
@@ -230,16 +257,24 @@ class PartnerFollower:
         row = self._reader().ledger(origin)
         if row is None:
             return
-        receipt = self._reader().cosignature(row.id, CosignatureKind.RECEIPT)
-        if receipt is not None:
-            signer = self._signatory.receipt.at(self._now_ns() // 1_000_000_000)
-            note = _under(receipt.note, signer)
-            await _write(call, exchange_pb2.FollowRequest(receipt=exchange_pb2.Receipt(note=note)))
+        await self._give_receipt(call, origin)
         for statement in self._reader().last_unopenable(row.id, ANSWERS_AGAIN):
-            note = _under(statement.note, self._signatory.gateway)
-            await _write(call, exchange_pb2.FollowRequest(unopenable=exchange_pb2.Unopenable(note=note)))
+            note = signed_by(statement.note, self._signatory.gateway)
+            await write(call, exchange_pb2.FollowRequest(unopenable=exchange_pb2.Unopenable(note=note)))
 
-    async def _receive(self, call: Any, origin: Origin, batch: exchange_pb2.Batch, lane: Lane) -> None:
+    async def _give_receipt(self, call: Any, origin: Origin) -> None:
+        """Gives this node's last receipt for a replica, where there is one."""
+        row = self._reader().ledger(origin)
+        receipt = (
+            None
+            if row is None
+            else self._reader().cosignature(row.id, CosignatureKind.RECEIPT, signer=self._signatory.node)
+        )
+        if receipt is not None:
+            note = signed_by(receipt.note, self._signatory.receipt.at(self._now_ns() // 1_000_000_000))
+            await write(call, exchange_pb2.FollowRequest(receipt=exchange_pb2.Receipt(note=note)))
+
+    async def _receive(self, call: Any, origin: Origin, batch: exchange_pb2.Batch, lane: str) -> None:
         incoming = IncomingBatch(
             origin,
             batch.first,
@@ -248,13 +283,19 @@ class PartnerFollower:
             [(entry.index, entry.leaf_hash, entry.note) for entry in batch.absent],
             batch.checkpoint,
         )
-        received = await self._sequencer.do(ReceiveBatch(incoming, self._partner(), self._opener, self._report_limits))
+        step = ReceiveBatch(incoming, self._partner(), self._opener, self._report_limits)
+        try:
+            received = await self._heed(step)
+        except RootsDiffer as error:
+            self._link.differs[lane] = str(error)
+            raise
+        self._link.differs.pop(lane, None)
         # The batch is durable here: only now may its receipt go.
-        await _write(call, exchange_pb2.FollowRequest(receipt=exchange_pb2.Receipt(note=received.receipt)))
+        await write(call, exchange_pb2.FollowRequest(receipt=exchange_pb2.Receipt(note=received.receipt)))
         for note, problem in zip(received.unopenable, received.problems, strict=True):
             self._telemetry.unopenable.labels(partner=self._node, direction="received").inc()
             log.error("%s cannot be used: %s", origin, shown(problem))
-            await _write(call, exchange_pb2.FollowRequest(unopenable=exchange_pb2.Unopenable(note=note)))
+            await write(call, exchange_pb2.FollowRequest(unopenable=exchange_pb2.Unopenable(note=note)))
         if received.clock_warnings:
             # One line a batch. They were delivered: it is not known here whose clock is wrong.
             log.warning(
@@ -263,9 +304,23 @@ class PartnerFollower:
             )  # fmt: skip
         for decided in received.decisions:
             self._telemetry.decided(decided.partner, decided.outcome, decided.failed)
-        self._telemetry.entries_received.labels(partner=self._node, lane=lane.value).inc(batch.count)
+        self._telemetry.entries_received.labels(partner=self._node, lane=lane).inc(batch.count)
         self._telemetry.reports_received.labels(partner=self._node).inc(received.reports)
         self._telemetry.withdrawals_received.labels(partner=self._node).inc(received.withdrawals)
+        if origin.recipient is None:
+            await asyncio.sleep(self._allowance.wait_s(len(batch.entries)))
+
+    async def _heed(self, step: Step[T]) -> T:
+        """Makes a step durable that holds what the partner signed. What contradicts itself goes on record first."""
+        try:
+            return await self._sequencer.do(step)
+        except Contradicted as error:
+            await self._keep_evidence(error.found)
+            raise
+
+    async def _keep_evidence(self, found: Contradiction) -> None:
+        if await self._sequencer.do(KeepEvidence(found)):
+            log.critical("%s has contradicted itself: %s; both statements are on record", self._node, found)
 
     # --- heartbeats
 
@@ -274,14 +329,23 @@ class PartnerFollower:
         try:
             async with self._dial() as stub:
                 call = stub.Heartbeat()
-                await self._in_time(self._prove(call, exchange_pb2.HeartbeatRequest, handshake.HEARTBEAT, partner))
+                authorities = self._authorities()
+                proven = await self._in_time(
+                    self._prove(call, exchange_pb2.HeartbeatRequest, handshake.HEARTBEAT, partner)
+                )
                 while True:
-                    message = await self._in_time(_read(call))
+                    message = await self._in_time(read(call))
                     if message.WhichOneof("message") != "pulse":
                         raise LinkError(f"{message.WhichOneof('message')} came where a heartbeat was due")
+                    # First, for it may announce the key that has signed the heartbeat.
+                    await self._in_band.take(self._node, message.pulse.bundle)
+                    self._still_believed(proven, authorities)
+                    await self._hold_against_record(message.pulse.note)
                     counter = self._hear(message.pulse)
-                    echo = exchange_pb2.Echo(counter=counter, time_ns=self._now_ns())
-                    await _write(call, exchange_pb2.HeartbeatRequest(echo=echo))
+                    echo = exchange_pb2.Echo(
+                        counter=counter, time_ns=self._now_ns(), bundle_sequence=self._in_band.believed(self._node)
+                    )
+                    await write(call, exchange_pb2.HeartbeatRequest(echo=echo))
         finally:
             self._link.heartbeat_at = None
 
@@ -293,6 +357,20 @@ class PartnerFollower:
         except TimeoutError:
             raise LinkError(f"nothing came for {self._limits.silence_s:g} s") from None
 
+    async def _hold_against_record(self, raw: bytes) -> None:
+        """Raises Contradicted for a heartbeat that gives a ledger another root than the partner signed before. One that
+        shows a ledger shrunk is put on record alike, and heard: the next generation of that ledger is due.
+        """
+        partner, own = self._partner(), self._signatory.node
+        stated = Heartbeat.open(raw, partner.gateway, node=partner.node, recipient=own).heads
+        found = against_record(self._reader(), stated, raw, partner)
+        if found is not None:
+            await self._keep_evidence(found)
+            raise Contradicted(found)
+        if self._link.heartbeat_note:
+            with contextlib.suppress(EvidenceError):
+                await self._keep_evidence(contradiction(self._link.heartbeat_note, raw, owner_keys(partner)))
+
     def _hear(self, pulse: exchange_pb2.Pulse) -> int:
         link = self._link
         replicas = {str(head.origin): head for head in self._sequencer.heads() if head.replica}
@@ -300,8 +378,9 @@ class PartnerFollower:
         now_ns = self._now_ns()
         first = link.heartbeat_at is None
         link.heartbeat_counter = heard.heartbeat.counter
+        link.heartbeat_note = pulse.note
         link.heartbeat_ns = now_ns
-        link.heartbeat_at = self._monotonic()
+        link.heartbeat_at = link.heard_at = self._monotonic()
         if pulse.round_trip_ns:
             offset_ns = heard.heartbeat.time_ns + pulse.round_trip_ns // 2 - now_ns
             link.clock_offset_s = offset_ns / 1e9
@@ -316,50 +395,46 @@ class PartnerFollower:
 
     # --- the opening of every stream
 
-    async def _prove(self, call: Any, request: Any, purpose: str, partner: Partner) -> None:
+    async def _prove(self, call: Any, request: Any, purpose: str, partner: Partner) -> handshake.Proven:
         async def read_challenge() -> exchange_pb2.Challenge:
-            message = await _read(call)
+            message = await read(call)
             if message.WhichOneof("message") != "challenge":
                 raise LinkError(f"{message.WhichOneof('message')} came where the challenge was due")
             challenge: exchange_pb2.Challenge = message.challenge
             return challenge
 
-        await handshake.prove_to_server(
-            lambda hello: _write(call, request(hello=hello)),
+        return await handshake.prove_to_server(
+            lambda hello: write(call, request(hello=hello)),
             read_challenge,
-            lambda proof: _write(call, request(proof=proof)),
+            lambda proof: write(call, request(proof=proof)),
             purpose=purpose,
             own=self._own,
             signer=self._signatory.gateway,
             partner=partner,
+            in_band=self._in_band,
+            now=lambda: datetime.fromtimestamp(self._now_ns() / 1e9, UTC),
         )
 
 
-def _under(raw: bytes, signer: Signer) -> bytes:
-    """An own note as it is where `signer` has signed it, and otherwise its text, signed by `signer`."""
-    note = Note.parse(raw)
-    if any((line.name, line.key_id) == (signer.name, signer.key_id) for line in note.signatures):
-        return raw
-    return sign_note(note.text, signer).encode()
+def _kind_of(raw: bytes, origin: Origin) -> CosignatureKind:
+    """Which further signature of a ledger's owner this is: by the name of its key."""
+    with contextlib.suppress(LedgerError):
+        if any(line.name == str(origin) for line in Note.parse(raw).signatures):
+            return CosignatureKind.ANCHOR
+    # What is no note is refused where it is verified.
+    return CosignatureKind.PQ
 
 
-async def _read(call: Any) -> Any:
-    message = await call.read()
-    if message is grpc.aio.EOF:
-        # The status says why, where there is one to say it.
-        raise LinkError(f"the partner ended the stream: {await call.details() or (await call.code()).name}")
-    if message is None:
-        # What gRPC gives for bytes that its deserializer refused.
-        raise LinkError("the partner sent a message that is not of the contract")
-    return message
-
-
-async def _write(call: Any, message: Any) -> None:
+async def _first_of(work: Coroutine[Any, Any, None], watch: Coroutine[Any, Any, None]) -> None:
+    """Does `work` until it ends or `watch` raises, and ends both; raises what the first of them raised."""
+    tasks = [asyncio.ensure_future(work), asyncio.ensure_future(watch)]
     try:
-        await call.write(message)
-    except asyncio.InvalidStateError:
-        # The partner ended the stream between its last message and this one.
-        raise LinkError(f"the partner ended the stream: {await call.details() or (await call.code()).name}") from None
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        next(task for task in tasks if task.done()).result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _words(error: Exception) -> str:

@@ -19,7 +19,11 @@ def without(run: Run, kept_back: Sequence[KeptBackRow]) -> Run:
         return run
     entries = bundle.decode(run.entries, run.count, allow_absent=True)
     absent = list(run.absent)
+    pruned = {row.index for row in absent}
     for row in kept_back:
+        if row.index in pruned:
+            # With the same reason: it was pruned since.
+            continue
         place = row.index - run.first
         absent.append(AbsentRow(row.ledger, row.index, leaf_hash(entries[place]), row.note))
         entries[place] = b""

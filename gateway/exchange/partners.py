@@ -1,15 +1,27 @@
-"""The partners of this node: whose trust bundles are pinned, and what is known of the links with them."""
+"""The partners of this node: whose trust bundles are pinned, and what is known of the links with them.
+
+A bundle comes in a file that people put there, or in band, from the partner's own gateway. Rules, in order:
+
+1. It has at most MAX_NOTE bytes; nothing of a larger one is looked at.
+2. It is signed by the pinned root of that partner, and by nothing else: the gateway that brings it vouches for nothing.
+3. In band its sequence is larger than any that is on record or in use; otherwise it is passed over, whatever it says. A
+   file may also hold again the one that is on record.
+4. It is on record, sequence and text, before it is believed in band; a gateway that starts believes the newest of file
+   and record. A bundle that comes in a file is believed at once, and put on record as the next thing.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from gateway.identity.errors import IdentityError, Refusal, TrustBundleError
 from gateway.identity.peer import Authorities
+from gateway.identity.revocation import Issuers
 from gateway.identity.spiffe import Role, trust_domain_of
 from gateway.identity.trust_bundle import TrustBundle
 from gateway.ledger.checkpoint import LogPublicKey
@@ -20,11 +32,24 @@ from gateway.ledger.cosignature import (
     receipt_name,
 )
 from gateway.ledger.errors import LedgerError, StoreError
-from gateway.release.signatory import Partner
+from gateway.ledger.note import MAX_NOTE
+from gateway.release.signatory import Partner, Retired
 from gateway.seal.errors import SealError
 from gateway.seal.keys import SealingPublicKey
 
 log = logging.getLogger(__name__)
+
+MAX_GATEWAYS: Final = 16
+"""Gateways of one partner of which it is kept what they know of this node's bundle: a site has a few, and its authority
+could name any number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Which bundle of this node one gateway of a partner believes, as it said, and when (monotonic seconds)."""
+
+    sequence: int
+    at: float
 
 
 @dataclass(slots=True)
@@ -38,13 +63,33 @@ class Link:
     heartbeat_ns: int | None = None
     """Time of the last verified heartbeat, nanoseconds since 1970 by our clock."""
     heartbeat_at: float | None = None
+    """When it came; None once the stream that brought it has ended."""
+    heard_at: float | None = None
+    """When the last one came, whatever became of its stream."""
     heartbeat_counter: int = -1
+    heartbeat_note: bytes = b""
+    """The last verified heartbeat."""
     clock_offset_s: float | None = None
     """The partner's clock less ours."""
     problems: dict[str, str] = field(default_factory=dict)
     """Why a lane is down, by lane."""
     paused: dict[str, str] = field(default_factory=dict)
     """Why what stands in a lane for the partner is not sent now, by lane."""
+    differs: dict[str, str] = field(default_factory=dict)
+    """Ledgers of which the two ends do not have the same, without a signature that proves it: by lane, in words."""
+    known: dict[str, Known] = field(default_factory=dict)
+    """Which bundle of this node each of the partner's gateways believes, by SPIFFE ID."""
+
+    def knows(self, gateway: str, sequence: int, at: float) -> None:
+        """Takes note of what a gateway of the partner, which has proven itself, says that it believes."""
+        self.known.pop(gateway, None)
+        self.known[gateway] = Known(sequence, at)
+        if len(self.known) > MAX_GATEWAYS:
+            del self.known[next(iter(self.known))]
+
+    def known_since(self, at: float) -> int | None:
+        """The oldest bundle that a gateway heard of since `at` believes; None where none was heard of."""
+        return min((known.sequence for known in self.known.values() if known.at >= at), default=None)
 
     @property
     def problem(self) -> str:
@@ -70,18 +115,25 @@ class Partners:
     """The partners' bundles, read again whenever their files change, and the state of the links."""
 
     def __init__(
-        self, pinned: Sequence[Pinned], now: Callable[[], datetime], last_sequence: Callable[[str], int]
+        self,
+        pinned: Sequence[Pinned],
+        now: Callable[[], datetime],
+        last_sequence: Callable[[str], int],
+        recorded: Callable[[str], bytes | None] = lambda _: None,
     ) -> None:
         """`last_sequence` gives the sequence of a node's bundle that is on record, 0 where none is: an older one is
-        refused, also by a gateway that has just started.
+        refused, also by a gateway that has just started. `recorded` gives that bundle itself.
         """
         self._last_sequence = last_sequence
+        self._recorded = recorded
         self._pinned = {pin.node: pin for pin in pinned}
         self._now = now
         self._raw: dict[str, bytes] = {}
         self._failed: dict[str, str] = {}
         self._bundles: dict[str, TrustBundle] = {}
+        self._notes: dict[str, bytes] = {}
         self._partners: dict[str, Partner] = {}
+        self._issuers: dict[str, Issuers] = {}
         self.links = {pin.node: Link() for pin in pinned}
 
     @classmethod
@@ -90,11 +142,24 @@ class Partners:
         pinned: Sequence[Pinned],
         now: Callable[[], datetime],
         last_sequence: Callable[[str], int] = lambda _: 0,
+        recorded: Callable[[str], bytes | None] = lambda _: None,
     ) -> Partners:
         """Reads every bundle. A partner whose bundle cannot be believed is left out, loudly, until it can."""
-        partners = cls(pinned, now, last_sequence)
+        partners = cls(pinned, now, last_sequence, recorded)
+        partners.restore()
         partners.refresh()
         return partners
+
+    def restore(self) -> None:
+        """Believes again what is on record. Raises StoreError."""
+        for pin in self._pinned.values():
+            raw = self._recorded(pin.node)
+            if raw is None:
+                continue
+            try:
+                self._adopt(pin, raw, self._read(pin, raw, self._last_sequence(pin.node)))
+            except IdentityError as refused:
+                log.error("bundle of %s on record: %s", pin.node, refused)
 
     def refresh(self) -> list[str]:
         """Takes up bundles whose files have changed; returns their nodes. One that cannot be believed changes
@@ -106,7 +171,7 @@ class Partners:
                 raw = pin.bundle.read_bytes()
                 if raw == self._raw.get(pin.node):
                     continue
-                self._take(pin, raw)
+                taken = self._take_file(pin, raw)
             except StoreError:
                 # The record of sequences cannot be read: no fault of any bundle.
                 raise
@@ -119,13 +184,71 @@ class Partners:
                     log.error("bundle of %s: %s; %s", pin.node, problem, kept, exc_info=not expected)
                 continue
             self._failed.pop(pin.node, None)
-            log.info("bundle of %s: sequence %d is in use", pin.node, self._bundles[pin.node].sequence)
-            changed.append(pin.node)
+            self._raw[pin.node] = raw
+            if taken:
+                log.info("bundle of %s: sequence %d is in use", pin.node, self._bundles[pin.node].sequence)
+                changed.append(pin.node)
         return changed
 
-    def _take(self, pin: Pinned, raw: bytes) -> None:
-        seen = self._bundles.get(pin.node)
-        at_least = max(self._last_sequence(pin.node), 0 if seen is None else seen.sequence)
+    def _take_file(self, pin: Pinned, raw: bytes) -> bool:
+        """Whether the bundle in a file was taken up: it is another than the one in use."""
+        held = self._bundles.get(pin.node)
+        bundle = self._read(pin, raw, self._last_sequence(pin.node) if held is None else 0)
+        if held is not None and bundle.sequence < held.sequence:
+            # As it is wherever a newer one has come in band.
+            log.info(
+                "bundle of %s: %s holds an older one, sequence %d; sequence %d stays in use",
+                pin.node, pin.bundle, bundle.sequence, held.sequence,
+            )  # fmt: skip
+            return False
+        if held is not None and bundle.sequence == held.sequence:
+            if bundle == held:
+                return False
+            raise TrustBundleError(
+                Refusal.STALE_SEQUENCE,
+                f"the bundle has the sequence {bundle.sequence}, and says something else than the one in use has said",
+                where="line 2",
+                mend=f"Ask {pin.node} for one with a sequence of its own.",
+            )
+        self._adopt(pin, raw, bundle)
+        return True
+
+    def offered(self, node: str, raw: bytes) -> TrustBundle | None:
+        """The bundle that a partner's gateway sent, where it is one to be taken up; None where it is no newer one.
+
+        Raises TrustBundleError for what the partner's root has not signed, or cannot be read, and StoreError.
+        """
+        pin = self._pinned.get(node)
+        if pin is None:
+            raise TrustBundleError(
+                Refusal.WRONG_NODE, f"{node} is not a partner", where="bundle in band", mend="Pin its root first."
+            )
+        if raw == self._notes.get(node):
+            return None
+        if len(raw) > MAX_NOTE:
+            raise TrustBundleError(
+                Refusal.MALFORMED_BUNDLE,
+                f"a bundle of {len(raw)} bytes came from {node}, and it has at most {MAX_NOTE}",
+                where="bundle in band",
+                mend="Nothing of it was read; ask that nation what its gateway sends.",
+            )
+        bundle = self._read(pin, raw, 0)
+        return bundle if bundle.sequence > self._newest(node) else None
+
+    def take(self, node: str, raw: bytes, bundle: TrustBundle) -> bool:
+        """Believes a bundle that was offered, now that it is on record, unless a newer one has come meanwhile."""
+        held = self._bundles.get(node)
+        if held is not None and held.sequence >= bundle.sequence:
+            return False
+        self._adopt(self._pinned[node], raw, bundle)
+        log.info("bundle of %s: sequence %d came in band and is in use", node, bundle.sequence)
+        return True
+
+    def _newest(self, node: str) -> int:
+        held = self._bundles.get(node)
+        return max(self._last_sequence(node), 0 if held is None else held.sequence)
+
+    def _read(self, pin: Pinned, raw: bytes, at_least: int) -> TrustBundle:
         bundle = TrustBundle.open(raw, pin.root, now=self._now(), at_least_sequence=at_least)
         if bundle.node != pin.node:
             # Otherwise what is meant for one partner would be sealed to another.
@@ -135,9 +258,14 @@ class Partners:
                 where=f"partner {pin.node}",
                 mend=f"Pin the root and bundle of {pin.node}.",
             )
-        self._partners[pin.node] = _keys(bundle)
+        return bundle
+
+    def _adopt(self, pin: Pinned, raw: bytes, bundle: TrustBundle) -> None:
+        partner, issuers = public_keys(bundle), bundle.issuers()
+        self._partners[pin.node] = partner
+        self._issuers[pin.node] = issuers
         self._bundles[pin.node] = bundle
-        self._raw[pin.node] = raw
+        self._notes[pin.node] = raw
 
     @property
     def refused(self) -> dict[str, str]:
@@ -158,18 +286,22 @@ class Partners:
         """The trust bundle of a partner, if there is one that can be believed."""
         return self._bundles.get(node)
 
+    def note(self, node: str) -> bytes | None:
+        """The signed note of that bundle, as it came."""
+        return self._notes.get(node)
+
+    def sequence(self, node: str) -> int:
+        """The sequence of a partner's bundle that is believed; 0 where there is none."""
+        bundle = self._bundles.get(node)
+        return 0 if bundle is None else bundle.sequence
+
     def keys(self) -> Mapping[str, Partner]:
         """The keys of all partners whose bundles have not expired."""
         return {node: partner for node in self if (partner := self.get(node)) is not None}
 
     def authorities(self) -> Authorities:
         """The authorities that may vouch for partners' gateways, by trust domain."""
-        return {
-            (trust_domain_of(node), Role.GATEWAY): self._bundles[node].authorities()[
-                (trust_domain_of(node), Role.GATEWAY)
-            ]
-            for node in self.keys()
-        }
+        return {(trust_domain_of(node), Role.GATEWAY): self._issuers[node] for node in self.keys()}
 
     def roots(self) -> bytes:
         """The same authorities, PEM one after another, for the listener."""
@@ -178,17 +310,28 @@ class Partners:
         )
 
 
-def _keys(bundle: TrustBundle) -> Partner:
-    """The public keys of a bundle in the forms that ledgers and seals use."""
+def public_keys(bundle: TrustBundle) -> Partner:
+    """The public keys of a bundle in the forms that ledgers and seals use. Raises TrustBundleError."""
     try:
         newest = bundle.sealing_keys[0]
+        receipts, pqs = receipt_name(bundle.node), pq_name(bundle.node)
+        retired = [(old.kind, old.key, int(old.until.astimezone(UTC).timestamp())) for old in bundle.retired]
         return Partner(
             node=bundle.node,
             log=tuple(LogPublicKey(key) for key in bundle.log_keys),
             gateway=tuple(bundle.log_verifiers()),
-            receipt=tuple(Ed25519CosignatureVerifier(receipt_name(bundle.node), key) for key in bundle.receipt_keys),
-            pq=tuple(MLDSA44CosignatureVerifier(pq_name(bundle.node), key) for key in bundle.pq_keys),
+            receipt=tuple(Ed25519CosignatureVerifier(receipts, key) for key in bundle.receipt_keys),
+            pq=tuple(MLDSA44CosignatureVerifier(pqs, key) for key in bundle.pq_keys),
             sealing=SealingPublicKey(newest.mlkem768, newest.x25519),
+            retired_log=tuple(Retired(LogPublicKey(key), until) for kind, key, until in retired if kind == "log"),
+            retired_receipt=tuple(
+                Retired(Ed25519CosignatureVerifier(receipts, key), until)
+                for kind, key, until in retired
+                if kind == "receipt"
+            ),
+            retired_pq=tuple(
+                Retired(MLDSA44CosignatureVerifier(pqs, key), until) for kind, key, until in retired if kind == "pq"
+            ),
         )
     except (LedgerError, SealError) as error:
         raise _unusable(bundle.node, error) from error

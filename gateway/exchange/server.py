@@ -4,15 +4,16 @@ Rules, in order, for every stream:
 
 1. TLS 1.3, and a certificate that the caller's own gateway authority issued for its own trust domain.
 2. The challenge: both sides sign (`gateway.exchange.handshake`).
-3. A node is served the ledgers of which it is the recipient, and no other.
+3. A node is served the ledgers of which it is the recipient, and this node's witness ledger, and no other.
 4. Only what the store returns is sent: nothing leaves that is not on record. Each batch carries the signed
    checkpoint of its end. What may not go any more goes as hashes alone (`gateway.release.keeping`); that is asked
    as the last thing before a batch is sent. In doubt the lane pauses.
 5. What the follower claims to have must be a prefix of the ledger. An unsigned claim that is not ends the stream and no
    more. A checkpoint signed by this node that its ledger contradicts is proof that the ledger's tail was lost: the
-   ledger ends, and its next generation opens at once.
-6. A stream ends when the partner's trust bundle expires or names other keys than it was opened under: that is asked
-   before each batch and each answer, and every BELIEF_S while nothing happens.
+   ledger ends, and its next generation opens at once; with the witness ledger the decisions ledger does too.
+6. A stream ends when the partner's trust bundle expires, when the key under which it was proven is believed no more, or
+   was not at that time, or when the certificate that it was opened with is not: that is asked before each batch and
+   each answer, and every BELIEF_S while nothing happens. A key that was retired after the stream was proven ends none.
 7. An answer that repeats what was said before the stream was opened costs nothing, and where it cannot be verified any
    more it does not end the stream: the keys that signed it may have changed since.
 """
@@ -23,7 +24,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -35,18 +36,23 @@ from signalfire.v1 import exchange_pb2, exchange_pb2_grpc, ledger_pb2
 from gateway.exchange import handshake
 from gateway.exchange.heartbeat import Counter as HeartbeatCounter
 from gateway.exchange.heartbeat import sign_heartbeat
+from gateway.exchange.in_band import InBand
+from gateway.exchange.inspecting import InspectionEnded, Pace, answer_questions
 from gateway.exchange.keeping_back import without
+from gateway.exchange.own_bundle import OwnBundle
 from gateway.exchange.partners import Partners
+from gateway.exchange.signed_anew import presented, signed_by
 from gateway.identity.errors import IdentityError
 from gateway.identity.spiffe import Role, SpiffeId
 from gateway.identity.tls import peer_from_context
-from gateway.ledger.checkpoint import Checkpoint, open_checkpoint
+from gateway.ledger.checkpoint import Checkpoint, LogPublicKey, open_checkpoint
 from gateway.ledger.errors import LedgerError, OriginError
 from gateway.ledger.merkle import EMPTY_ROOT
 from gateway.ledger.note import Note
-from gateway.ledger.origin import Origin
-from gateway.ledger.stores import CosignatureKind, LedgerRow, Run, StoreReader
+from gateway.ledger.origin import WITNESS, Origin
+from gateway.ledger.stores import CosignatureKind, CosignatureRow, LedgerRow, Run, StoreReader
 from gateway.release.errors import Unavailable
+from gateway.release.holdings import Holdings
 from gateway.release.keeping import KeepBack, judge
 from gateway.release.sequencer import Sequencer, Step
 from gateway.release.signatory import Partner, Signatory
@@ -61,6 +67,10 @@ T = TypeVar("T")
 
 MAX_SHOWN: Final = 512
 """Characters of a reason that are logged or sent: gRPC carries it in a header, of which it takes a few kilobytes."""
+
+
+OFFER_AGAIN_NS: Final = 30_000_000_000
+"""Pause before a bundle is sent again with a heartbeat to a partner that did not take it up, nanoseconds."""
 
 
 BELIEF_S: Final = 1.0
@@ -89,6 +99,12 @@ class ExchangeLimits:
     """Streams a partner may have open at once: four lanes and the heartbeat of two gateways, and as many being
     replaced.
     """
+    questions_s: float = 200.0
+    """Questions a second that are answered to one partner which compares ledgers: each reads a tile or two, so that
+    this costs a few hundredths of one processor.
+    """
+    questions: int = 100_000
+    """Questions that one stream may ask: enough to compare every ledger to its last differing entry."""
 
 
 class StreamEnded(Exception):
@@ -98,6 +114,21 @@ class StreamEnded(Exception):
         super().__init__(detail)
         self.code = code
         self.detail = detail
+
+
+@dataclass(slots=True)
+class _Caller:
+    """A partner's gateway on one stream: how it has proven itself, and its certificate."""
+
+    proven: handshake.Proven
+    auth_context: Mapping[str, Iterable[bytes]]
+    judge_again_ns: int = 0
+    """When its certificate is judged again, by the monotonic clock."""
+
+    @property
+    def node(self) -> str:
+        """Its node."""
+        return self.proven.node
 
 
 class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
@@ -113,6 +144,8 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         reader: Callable[[], StoreReader],
         watch: Watch,
         telemetry: Telemetry,
+        in_band: InBand,
+        own_bundle: OwnBundle,
         limits: ExchangeLimits,
         counter: HeartbeatCounter,
         now: Callable[[], datetime],
@@ -124,6 +157,8 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         self._clock_trusted = clock_trusted
         self._signatory = signatory
         self._partners = partners
+        self._in_band = in_band
+        self._own_bundle = own_bundle
         self._sequencer = sequencer
         self._reader = reader
         self._watch = watch
@@ -134,6 +169,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         self._now_ns = now_ns
         self._monotonic_ns = monotonic_ns
         self._streams: Counter[str] = Counter()
+        self._pace = Pace(limits.questions_s, lambda: monotonic_ns() / 1e9)
 
     async def Follow(  # type: ignore[override]  # noqa: N802  gRPC's name; a coroutine that writes to its context
         self,
@@ -167,6 +203,22 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
 
         await self._guarded(context, serve())
 
+    async def Inspect(  # type: ignore[override]  # noqa: N802  as above
+        self,
+        request_iterator: AsyncIterator[exchange_pb2.InspectRequest],
+        context: grpc.aio.ServicerContext[exchange_pb2.InspectRequest, exchange_pb2.InspectResponse],
+    ) -> None:
+        """See exchange.proto."""
+
+        async def send_challenge(challenge: exchange_pb2.Challenge) -> None:
+            await context.write(exchange_pb2.InspectResponse(challenge=challenge))
+
+        async def serve() -> None:
+            async with self._proven(context, request_iterator, send_challenge, handshake.INSPECT) as partner:
+                await self._inspect(request_iterator, context, partner)
+
+        await self._guarded(context, serve())
+
     # --- the opening of every stream
 
     async def _guarded(self, context: grpc.aio.ServicerContext[Any, Any], serving: Coroutine[Any, Any, None]) -> None:
@@ -197,7 +249,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         requests: AsyncIterator[handshake.Request],
         send: Callable[[exchange_pb2.Challenge], Awaitable[None]],
         purpose: str,
-    ) -> AsyncIterator[Partner]:
+    ) -> AsyncIterator[_Caller]:
         """The partner that opened this stream, once it has proven itself.
 
         The stream counts from the certificate on, so that those which never prove themselves are bounded as well.
@@ -215,30 +267,51 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         try:
             try:
                 async with asyncio.timeout(self._limits.handshake_s):
-                    partner = await handshake.prove_to_client(
+                    proven = await handshake.prove_to_client(
                         requests,
                         send,
                         purpose=purpose,
                         tls_peer=tls_peer,
                         server=self._own,
                         signer=self._signatory.gateway,
-                        partners=self._partners,
+                        in_band=self._in_band,
+                        now=self._now,
                     )
             except TimeoutError:
                 raise StreamEnded(
                     grpc.StatusCode.DEADLINE_EXCEEDED, f"no proof within {self._limits.handshake_s:g} s of the call"
                 ) from None
-            yield partner
+            yield _Caller(proven, context.auth_context())
         finally:
             self._streams[node] -= 1
 
-    def _still_believed(self, partner: Partner) -> None:
-        """Ends a stream that was opened under keys which are not, or no longer, those of the partner's bundle."""
-        if self._partners.get(partner.node) != partner:
+    def _still_believed(self, caller: _Caller) -> Partner:
+        """The keys of the partner as they are believed now.
+
+        Ends a stream that was opened under a key which is believed no more, or with such a certificate.
+        """
+        partner = self._partners.get(caller.node)
+        if partner is None or not caller.proven.believed_by(partner):
             raise StreamEnded(
                 grpc.StatusCode.UNAUTHENTICATED,
-                f"the trust bundle of {partner.node} has changed or expired since this stream was opened; dial again",
+                f"the trust bundle of {caller.node} has changed or expired since this stream was opened; dial again",
             )
+        if self._monotonic_ns() >= caller.judge_again_ns:
+            peer_from_context(
+                caller.auth_context, self._partners.authorities(), allowed_roles=(Role.GATEWAY,), now=self._now()
+            )
+            caller.judge_again_ns = self._monotonic_ns() + int(BELIEF_S * 1e9)
+        return partner
+
+    def _judge(self, caller: _Caller) -> None:
+        self._still_believed(caller)
+
+    def _own_keys(self) -> Sequence[LogPublicKey]:
+        """The log keys under which this node's word is held against it: that in use, and those that are announced. A
+        thief of a retired one could have claimed anything.
+        """
+        announced = () if self._own_bundle.keys is None else self._own_bundle.keys.log
+        return list(dict.fromkeys([self._signatory.log.public, *announced]))
 
     # --- Follow
 
@@ -246,7 +319,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         self,
         requests: AsyncIterator[exchange_pb2.FollowRequest],
         context: grpc.aio.ServicerContext[exchange_pb2.FollowRequest, exchange_pb2.FollowResponse],
-        partner: Partner,
+        partner: _Caller,
     ) -> None:
         try:
             message = await asyncio.wait_for(anext(requests), self._limits.handshake_s)
@@ -258,6 +331,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             )
         origin = self._allowed(message.open, partner)
         successor = await self._agree(origin, message.open, partner)
+        self._partners.links[partner.node].differs.pop(f"to {partner.node}, {origin.lane}", None)
         row = self._row(origin)
         log.info("%s follows %s from %d", partner.node, origin, message.open.size)
         await context.write(
@@ -281,7 +355,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             link.followed[origin.lane] -= 1
             link.paused.pop(origin.lane, None)
 
-    def _allowed(self, wanted: exchange_pb2.Open, partner: Partner) -> Origin:
+    def _allowed(self, wanted: exchange_pb2.Open, partner: _Caller) -> Origin:
         try:
             origin = Origin.parse(wanted.origin)
         except OriginError as error:
@@ -290,14 +364,14 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             raise StreamEnded(
                 grpc.StatusCode.NOT_FOUND, f"{self._signatory.node} does not carry ledgers of {origin.owner}"
             )
-        if origin.recipient != partner.node:
+        if origin.recipient != partner.node and origin.lane != WITNESS:
             raise StreamEnded(grpc.StatusCode.PERMISSION_DENIED, f"{origin} is not a ledger for {partner.node}")
         return origin
 
     def _row(self, origin: Origin) -> LedgerRow | None:
         return self._reader().ledger(origin)
 
-    async def _agree(self, origin: Origin, claim: exchange_pb2.Open, partner: Partner) -> Origin | None:
+    async def _agree(self, origin: Origin, claim: exchange_pb2.Open, partner: _Caller) -> Origin | None:
         """None if what the follower has is a prefix of the ledger; otherwise the ledger's successor (rule 5)."""
         row = self._row(origin)
         if claim.size == 0 and claim.root == EMPTY_ROOT:
@@ -306,14 +380,15 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
                 raise StreamEnded(grpc.StatusCode.FAILED_PRECONDITION, f"{origin} is not open; {current} is")
             return None
         stored = None if row is None or claim.size > row.size else self._reader().checkpoint(row.id, claim.size)
-        if stored is not None:
-            checkpoint, _ = open_checkpoint(stored, [self._signatory.log.public], origin)
-            if checkpoint.root == claim.root:
-                return None
+        if stored is not None and Checkpoint.parse(Note.parse(stored).text).root == claim.root:
+            return None
         signed: tuple[Checkpoint, Note] | None = None
         with contextlib.suppress(LedgerError):
-            signed = open_checkpoint(claim.checkpoint, [self._signatory.log.public], origin)
+            signed = open_checkpoint(claim.checkpoint, self._own_keys(), origin)
         if signed is None or (signed[0].size, signed[0].root) != (claim.size, claim.root):
+            self._partners.links[partner.node].differs[f"to {partner.node}, {origin.lane}"] = (
+                f"what it has of {origin} at size {claim.size} is not what is here, and no signature says so"
+            )
             raise StreamEnded(
                 grpc.StatusCode.FAILED_PRECONDITION,
                 f"{origin}: what you have at size {claim.size} is not a prefix of it, and no signature of mine says so",
@@ -325,7 +400,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             origin, partner.node, claim.size,
         )  # fmt: skip
         # The partner chose how many lines of unknown keys stand beside ours: they are no evidence.
-        evidence = signed[1].of_keys([self._signatory.log.public.verifier(origin)]).encode()
+        evidence = signed[1].of_keys([key.verifier(origin) for key in self._own_keys()]).encode()
         return await self._sequencer.do(Succeed(origin, reason, evidence))
 
     async def _send_ledger(
@@ -333,11 +408,12 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         context: grpc.aio.ServicerContext[exchange_pb2.FollowRequest, exchange_pb2.FollowResponse],
         origin: Origin,
         position: int,
-        partner: Partner,
+        partner: _Caller,
     ) -> None:
         bell = self._watch.ledger_bell(origin)
-        # Sizes of which the follower has a checkpoint: a post-quantum line means something to it only at one of these.
-        ends, pq_size = {position}, 0
+        # Sizes of which the follower has a checkpoint: a further signature means something to it only at one of these.
+        ends = {position}
+        further: dict[CosignatureKind, CosignatureRow] = {}
         while True:
             seen = bell.rings
             self._still_believed(partner)
@@ -346,15 +422,21 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
                 while (run := await self._next_run(origin, position)) is not None:
                     # Nothing between here and the write gives way to anything else.
                     self._still_believed(partner)
+                    run = presented(run, origin, self._signatory)
                     await context.write(exchange_pb2.FollowResponse(batch=batch_message(run)))
                     position = run.first + run.count
                     ends.add(position)
-                    self._telemetry.entries_sent.labels(partner=origin.recipient, lane=origin.lane).inc(run.count)
-                pq = self._reader().cosignature(row.id, CosignatureKind.PQ, pq_size + 1)
-                if pq is not None and pq.size in ends:
-                    await context.write(exchange_pb2.FollowResponse(cosignature=exchange_pb2.Cosignature(note=pq.note)))
-                    pq_size = pq.size
-                    ends = {end for end in ends if end > pq_size}
+                    self._telemetry.entries_sent.labels(partner=partner.node, lane=origin.lane).inc(run.count)
+                for kind in (CosignatureKind.ANCHOR, CosignatureKind.PQ):
+                    sent = further.get(kind)
+                    line = self._reader().cosignature(row.id, kind, 1 if sent is None else sent.size)
+                    # One of a size that went before goes again where another key has signed it since.
+                    if line is not None and line.size in ends and (sent is None or sent.note != line.note):
+                        note = exchange_pb2.Cosignature(note=self._in_use(kind, origin, line.note))
+                        await context.write(exchange_pb2.FollowResponse(cosignature=note))
+                        further[kind] = line
+                if (pq := further.get(CosignatureKind.PQ)) is not None:
+                    ends = {end for end in ends if end >= pq.size}
                 if row.successor is not None and position >= row.size:
                     await context.write(
                         exchange_pb2.FollowResponse(ended=exchange_pb2.Ended(successor=str(row.successor)))
@@ -364,13 +446,23 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
                 async with asyncio.timeout(BELIEF_S):
                     await bell.wait(seen)
 
+    def _in_use(self, kind: CosignatureKind, origin: Origin, note: bytes) -> bytes:
+        """A further signature as it goes: an anchor under the log key in use."""
+        if kind is CosignatureKind.ANCHOR:
+            return signed_by(note, self._signatory.log.signer(origin))
+        return note
+
     async def _next_run(self, origin: Origin, position: int) -> Run | None:
         """What goes next, with what is kept back given as hashes. None: nothing does, at the end or in doubt.
 
         What has to be kept back is put on record and all is asked anew, until nothing is new: what is returned may go
         at the moment of the return.
         """
-        paused = self._partners.links[origin.recipient or ""].paused
+        if origin.recipient is None:
+            # The witness ledger: whoever follows it can open none of it, and nothing of it is ever kept back.
+            row = self._row(origin)
+            return None if row is None else self._reader().run(row.id, position, self._limits.batch_bytes)
+        paused = self._partners.links[origin.recipient].paused
         max_bytes = self._limits.batch_bytes
         while (row := self._row(origin)) is not None:
             run = self._reader().run(row.id, position, max_bytes)
@@ -397,18 +489,19 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         return None
 
     async def _take_answers(
-        self, requests: AsyncIterator[exchange_pb2.FollowRequest], origin: Origin, opened_at: int, partner: Partner
+        self, requests: AsyncIterator[exchange_pb2.FollowRequest], origin: Origin, opened_at: int, partner: _Caller
     ) -> None:
         """Keeps what the follower says. It may repeat what it said of the first `opened_at` entries."""
         async for message in requests:
-            self._still_believed(partner)
+            # What it signs now is verified by the bundle that is believed now.
+            keys = self._still_believed(partner)
             match message.WhichOneof("message"):
                 case "receipt":
-                    receipt = KeepCosignature(origin, CosignatureKind.RECEIPT, message.receipt.note, partner)
+                    receipt = KeepCosignature(origin, CosignatureKind.RECEIPT, message.receipt.note, keys)
                     if await self._answer(receipt, opened_at) is not None:
                         self._telemetry.receipts.labels(partner=partner.node, lane=origin.lane).inc()
                 case "unopenable":
-                    statement = await self._answer(KeepUnopenable(origin, message.unopenable.note, partner), opened_at)
+                    statement = await self._answer(KeepUnopenable(origin, message.unopenable.note, keys), opened_at)
                     if statement is None:
                         continue
                     self._telemetry.unopenable.labels(partner=partner.node, direction="sent").inc()
@@ -429,23 +522,55 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             # Evidence, where it is signed: it is in the log with the partner's name; the link is closed and no more.
             raise StreamEnded(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
 
+    # --- Inspect
+
+    async def _inspect(
+        self,
+        requests: AsyncIterator[exchange_pb2.InspectRequest],
+        context: grpc.aio.ServicerContext[exchange_pb2.InspectRequest, exchange_pb2.InspectResponse],
+        partner: _Caller,
+    ) -> None:
+        log.info("%s compares ledgers", partner.node)
+        sequencer = self._sequencer
+        holdings = Holdings(self._signatory.node, partner.node, self._reader, sequencer.heads, sequencer.head)
+        try:
+            await answer_questions(
+                requests,
+                context.write,
+                holdings,
+                turn=lambda: self._pace.wait_s(partner.node),
+                most=self._limits.questions,
+                idle_s=self._limits.handshake_s,
+                still_believed=lambda: self._judge(partner),
+            )
+        except InspectionEnded as ended:
+            raise StreamEnded(ended.code, ended.detail) from ended
+
     # --- Heartbeat
 
     async def _beat(
         self,
         requests: AsyncIterator[exchange_pb2.HeartbeatRequest],
         context: grpc.aio.ServicerContext[exchange_pb2.HeartbeatRequest, exchange_pb2.HeartbeatResponse],
-        partner: Partner,
+        partner: _Caller,
     ) -> None:
         round_trip_ns = 0
+        link, gateway = self._partners.links[partner.node], partner.proven.gateway
+        offered, offered_ns = 0, 0
         while True:
             self._still_believed(partner)
+            known = link.known.get(str(gateway))
+            bundle = self._in_band.due(0 if known is None else known.sequence)
+            # One that it does not take up is not sent with every heartbeat.
+            if offered == self._own_bundle.sequence and self._monotonic_ns() - offered_ns < OFFER_AGAIN_NS:
+                bundle = b""
+            if bundle:
+                offered, offered_ns = self._own_bundle.sequence, self._monotonic_ns()
             counter = self._counter.next()
             note = sign_heartbeat(self._signatory, partner.node, self._now_ns(), counter, self._sequencer.heads())
             sent = self._monotonic_ns()
-            await context.write(
-                exchange_pb2.HeartbeatResponse(pulse=exchange_pb2.Pulse(note=note, round_trip_ns=round_trip_ns))
-            )
+            pulse = exchange_pb2.Pulse(note=note, round_trip_ns=round_trip_ns, bundle=bundle)
+            await context.write(exchange_pb2.HeartbeatResponse(pulse=pulse))
             try:
                 async with asyncio.timeout(self._limits.silence_s):
                     answer = await anext(requests)
@@ -457,6 +582,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
                 ) from None
             if answer.WhichOneof("message") != "echo" or answer.echo.counter != counter:
                 raise StreamEnded(grpc.StatusCode.INVALID_ARGUMENT, f"the echo of heartbeat {counter} was due")
+            self._in_band.knows(gateway, answer.echo.bundle_sequence)
             round_trip_ns = self._monotonic_ns() - sent
             self._telemetry.round_trip.labels(partner=partner.node).set(round_trip_ns / 1e9)
             await asyncio.sleep(self._limits.heartbeat_s)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from hashlib import sha256
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from gateway.identity.errors import SpiffeIdError
+from gateway.identity.keyring import public_key_id
+from gateway.identity.revocation import crl_pem, load_crls, overdue
 from gateway.identity.spiffe import SpiffeId
 from gateway.identity.trust_bundle import TrustBundle
 
@@ -46,15 +50,41 @@ def bundle_lines(bundle: TrustBundle, *, now: datetime) -> list[str]:
         f"  sequence     {bundle.sequence}",
         f"  expires      {bundle.expires.isoformat()} (in {left.days} days)",
         f"  trust domain spiffe://{bundle.trust_domain}",
-        f"  log keys     {len(bundle.log_keys)}, the newest {bundle.log_keys[0].hex()}",
-        f"  receipt keys {len(bundle.receipt_keys)}, the newest {bundle.receipt_keys[0].hex()}",
-        f"  pq keys      {len(bundle.pq_keys)} (ML-DSA-44)",
-        f"  sealing keys {len(bundle.sealing_keys)} (ML-KEM-768 with X25519)",
+        f"  log keys     {_ids(bundle.log_keys)}; the newest is {bundle.log_keys[0].hex()}",
+        f"  receipt keys {_ids(bundle.receipt_keys)}; the newest is {bundle.receipt_keys[0].hex()}",
+        f"  pq keys      {_ids(bundle.pq_keys)} (ML-DSA-44)",
+        "  sealing keys "
+        + ", ".join(sha256(key.mlkem768 + key.x25519).hexdigest()[:32] for key in bundle.sealing_keys)
+        + " (ML-KEM-768 with X25519)",
     ]
+    lines.extend(
+        f"  retired      {one.kind} key {public_key_id(one.key)}, signed until {one.until.isoformat()}"
+        for one in bundle.retired
+    )
     lines.extend(f"  endpoint     {one.address} as {one.server_name}" for one in bundle.endpoints)
     for authorities in bundle.authorities().values():
         for authority in authorities:
             lines.extend(f"  {line}" for line in certificate_lines(authority, now=now))
+        for crl in authorities.crls:
+            lines.extend(f"  {line}" for line in crl_lines(crl_pem(crl), now=now))
+    return lines
+
+
+def _ids(keys: Sequence[bytes]) -> str:
+    return ", ".join(map(public_key_id, keys))
+
+
+def crl_lines(pem: bytes, *, now: datetime) -> list[str]:
+    """What a file of revocation lists says. Raises ValueError if it cannot be read."""
+    lines = []
+    for crl in load_crls(pem):
+        lines.append(f"Revocation list of {crl.issuer.rfc4514_string()}")
+        lines.append(f"  signed       {crl.last_update_utc.isoformat()}")
+        lines.append(f"  next by      {'not said' if crl.next_update_utc is None else crl.next_update_utc.isoformat()}")
+        lines.extend(f"  revoked      {one.serial_number:x} at {one.revocation_date_utc.isoformat()}" for one in crl)
+        remark = overdue(crl, now)
+        if remark is not None:
+            lines.append(f"  NOTE         {remark}")
     return lines
 
 

@@ -6,6 +6,7 @@ IdentityError               what was wrong, where, and how to mend it; `code` te
 ├── TrustBundleError         a trust bundle is not believed
 ├── ChallengeError          the other side of an exchange did not prove who it is
 ├── SecretFileError         a secret on disk is missing, exposed, or of another kind
+│   └── LockError           keys at rest cannot be unlocked, or locked
 ├── CredentialsError        TLS credentials cannot be built
 └── IssueError              a certificate or bundle cannot be issued as asked
 """
@@ -23,6 +24,7 @@ class Refusal(StrEnum):
     UNTRUSTED_ISSUER = "untrusted_issuer"
     EXPIRED = "expired"
     NOT_YET_VALID = "not_yet_valid"
+    REVOKED = "revoked"
     WRONG_ROLE = "wrong_role"
     WRONG_PURPOSE = "wrong_purpose"
     WRONG_NODE = "wrong_node"
@@ -39,6 +41,7 @@ class Refusal(StrEnum):
     MISMATCHED_PAIR = "mismatched_pair"
     ALREADY_THERE = "already_there"
     BAD_REQUEST = "bad_request"
+    LOCKED = "locked"
 
 
 class IdentityError(Exception):
@@ -73,6 +76,10 @@ class ChallengeError(IdentityError):
 
 class SecretFileError(IdentityError):
     """A secret on disk is missing, exposed to others, or not of the kind asked for."""
+
+
+class LockError(SecretFileError):
+    """Keys at rest cannot be unlocked, or locked, with what was given."""
 
 
 class CredentialsError(IdentityError):

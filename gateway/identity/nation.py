@@ -7,24 +7,26 @@ A nation's directory, for its owner alone; keep it off the gateway, and `root.ke
     ca/gateway.key.pem, .crt.pem    the authority of the gateways
     ca/c2.key.pem, .crt.pem         the authority of the C2 systems
     ca/officer.key.pem, .crt.pem    the authority of the officers
-    gateways/<name>.<issued>.json   the public keys and endpoint of each gateway issued
+    ca/<role>.crl.pem               what it has revoked, if anything (`retirement`)
+    gateways/<name>.<issued>.json   the public keys and endpoint of each gateway issued, and of each rotation admitted
+    retired.json                    keys that are out of use, and since when (`retirement`)
+    lock.json                       with a passphrase: what unlocks root.key and the authorities' keys (`locked`)
     bundle.note                     the trust bundle written last
 
 A `.crt.pem` of an authority may hold its predecessors after it, until the last certificate of theirs has expired; the
-first one issues. A record in `gateways/` stays until its keys are to be believed no more; then delete it and write the
-next bundle.
+first one issues. A record in `gateways/` stays; a key that is to be believed no more is retired. Deleting the record of
+a gateway that serves no more drops its keys from the next bundle without a trace.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeVar
 
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -35,12 +37,16 @@ from gateway.identity.authority import (
     RootKey,
     Validity,
     certificate_pem,
-    private_key_pem,
 )
 from gateway.identity.errors import IssueError, Refusal, SecretFileError
+from gateway.identity.keyring import Keyring
+from gateway.identity.locked import KeyLock, Wrapper
 from gateway.identity.node_keys import GATEWAY_CERTIFICATE, GATEWAY_KEY, NodeKeys, SecretKind, read_secret, write_secret
 from gateway.identity.peer import Authorities
 from gateway.identity.private_files import make_private_directory, read_private, write_private
+from gateway.identity.relocking import put_lock
+from gateway.identity.retirement import encoded, read_retired, retired_of_bundle
+from gateway.identity.revocation import Issuers, crl_pem, load_crls
 from gateway.identity.spiffe import Role, SpiffeId, dns_name, trust_domain_of
 from gateway.identity.trust_bundle import (
     Ed25519Key,
@@ -67,17 +73,22 @@ _Key = TypeVar("_Key", bound=Hashable)
 
 
 class GatewayRecord(BaseModel):
-    """What the nation's directory keeps of a gateway that it issued: nothing secret."""
+    """What the nation's directory keeps of a gateway that it issued, or of a rotation of its keys: nothing secret.
+
+    Of a rotation, a kind of key that stayed is None.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     spiffe_id: str
     issued: datetime
     endpoint: Endpoint
-    log_key: Ed25519Key
-    receipt_key: Ed25519Key
-    pq_key: MlDsa44Key
-    sealing_key: SealingKey
+    names: tuple[str, ...] = ()
+    """Further names of the certificate."""
+    log_key: Ed25519Key | None
+    receipt_key: Ed25519Key | None
+    pq_key: MlDsa44Key | None
+    sealing_key: SealingKey | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +100,21 @@ class Nation:
     root: RootKey
     authorities: Mapping[Role, Authority]
     believed: Authorities
-    """For each role: the authority that issues, and its predecessors that are still believed."""
+    """For each role: the authority that issues, and its predecessors that are still believed; what is revoked."""
+    lock: KeyLock
 
 
-def create_nation(directory: Path, node: str, *, now: datetime, lifetime: timedelta = AUTHORITY_LIFETIME) -> Nation:
+def create_nation(
+    directory: Path,
+    node: str,
+    *,
+    now: datetime,
+    lifetime: timedelta = AUTHORITY_LIFETIME,
+    locked_by: Wrapper | None = None,
+) -> Nation:
     """Makes root and authorities of `node` in `directory`, which must not hold a nation yet.
+
+    Their private keys are encrypted where `locked_by` is given.
 
     Raises `IssueError`, `SecretFileError`, `SpiffeIdError` or `OSError`.
     """
@@ -106,21 +127,23 @@ def create_nation(directory: Path, node: str, *, now: datetime, lifetime: timede
     make_private_directory(directory)
     make_private_directory(directory / "ca")
     make_private_directory(directory / "gateways")
+    lock = KeyLock(directory, locked_by)
+    if locked_by is not None:
+        put_lock(directory, locked_by)
     for role in Role:
-        authority = Authority.create(node, role, validity)
-        write_private(_authority_key(directory, role), private_key_pem(authority.key))
-        write_private(_authority_certificate(directory, role), certificate_pem(authority.certificate))
+        write_authority(directory, Authority.create(node, role, validity), (), lock)
     root = RootKey.generate(node)
-    write_secret(root_path, SecretKind.ROOT, {"ed25519_seed": root.seed})
+    write_secret(root_path, SecretKind.ROOT, {"ed25519_seed": root.seed}, lock)
     # Last, and read first: a directory whose making was cut short is not taken for a nation.
     write_private(directory / "root.vkey", f"{root.vkey}\n".encode("ascii"), mode=_PUBLIC_MODE)
-    return load_nation(directory)
+    return load_nation(directory, lock)
 
 
-def load_nation(directory: Path) -> Nation:
-    """The nation in `directory`. Raises `IssueError` or `SecretFileError`."""
+def load_nation(directory: Path, lock: KeyLock | None = None) -> Nation:
+    """The nation in `directory`, opened with its `lock`, if it is locked. Raises `IssueError` or `SecretFileError`."""
     node = _node_of(directory)
-    (seed,) = read_secret(directory / SecretKind.ROOT.file_name, SecretKind.ROOT).values()
+    lock = lock or KeyLock(directory)
+    (seed,) = read_secret(directory / SecretKind.ROOT.file_name, SecretKind.ROOT, lock).values()
     root = RootKey(node, seed)
     if root.vkey != read_root_vkey(directory):
         raise IssueError(
@@ -130,20 +153,21 @@ def load_nation(directory: Path) -> Nation:
             mend="Restore both from the same backup; partners have pinned root.vkey.",
         )
     authorities: dict[Role, Authority] = {}
-    believed: dict[tuple[str, Role], Sequence[x509.Certificate]] = {}
+    believed: dict[tuple[str, Role], Issuers] = {}
     for role in Role:
-        certificates = _load_certificates(_authority_certificate(directory, role))
-        key = _load_key(_authority_key(directory, role))
+        issuers = read_issuers(authority_certificate(directory, role), authority_crl(directory, role))
+        certificates = issuers.certificates
+        key = _load_key(authority_key(directory, role), lock)
         if key.public_key() != certificates[0].public_key():
             raise IssueError(
                 Refusal.MISMATCHED_PAIR,
                 f"the key of the {role.value} authority is not that of the first certificate beside it",
-                where=str(_authority_certificate(directory, role)),
+                where=str(authority_certificate(directory, role)),
                 mend="Put the authority that issues first, and its predecessors after it.",
             )
         authorities[role] = Authority(node, role, certificates[0], key)
-        believed[trust_domain_of(node), role] = certificates
-    return Nation(directory, node, root, authorities, believed)
+        believed[trust_domain_of(node), role] = issuers
+    return Nation(directory, node, root, authorities, believed, lock)
 
 
 def read_root_vkey(directory: Path) -> str:
@@ -171,70 +195,132 @@ def issue_gateway(
     extra_ips: Sequence[IpAddress] = (),
     lifetime: timedelta = LEAF_LIFETIME,
     keys_from: Path | None = None,
+    locked_by: Wrapper | None = None,
+    lock: KeyLock | None = None,
 ) -> SpiffeId:
     """Issues the gateway `name`, listening for partners at `address` (`host:port`), into `out`.
 
     `out` then holds a gateway's secrets (`node_keys`) and the nation's authorities of C2 systems and officers
     (`national_authorities`). All keys are new; with `keys_from`, the secrets directory of an earlier issue, only the
-    certificate and its key are: so a certificate is renewed, and so a second gateway of the node shares its keys.
+    certificate and its key are: so a second gateway of the node shares its keyring.
+
+    The secrets are encrypted where `locked_by` is given, which then also unlocks `keys_from`. `lock` is that of the
+    nation's directory.
     """
-    nation = load_nation(directory)
+    nation = load_nation(directory, lock)
     _refuse_secrets(out)
     spiffe_id = SpiffeId.of(nation.node, Role.GATEWAY, name)
     endpoint = _endpoint(address, dns_name(spiffe_id))
     issued = now.astimezone(UTC).replace(microsecond=0)
-    record_path = directory / "gateways" / f"{name}.{issued.strftime('%Y%m%dT%H%M%SZ')}.json"
-    _refuse_present(record_path, mend="Wait a second, or take the gateway that was issued just now.")
+    record_path = new_record_path(directory, name, issued)
     leaf = nation.authorities[Role.GATEWAY].issue_leaf(
         name, Validity.starting(now, lifetime), extra_dns=extra_dns, extra_ips=extra_ips
     )
-    if keys_from is None:
+    shared = None if keys_from is None else KeyLock(keys_from, locked_by)
+    if shared is None:
         keys = NodeKeys.generate(gateway_key_pem=leaf.key_pem, gateway_certificate_pem=leaf.certificate_pem)
+        ring = Keyring.of_node_keys(keys)
     else:
-        keys = NodeKeys.load(keys_from).with_certificate(
+        ring = Keyring.load(shared.directory, shared)
+        keys = NodeKeys.load(shared.directory, shared).with_certificate(
             gateway_key_pem=leaf.key_pem, gateway_certificate_pem=leaf.certificate_pem
         )
-    keys.save(out)
+    if locked_by is not None:
+        put_lock(out, locked_by)
+    secrets = KeyLock(out, locked_by)
+    keys.save(out, secrets)
+    for held in ring.keys.values():
+        for key in held.values():
+            write_secret(out / key.file, key.kind.secret, key.parts, secrets)
     for role in (Role.C2, Role.OFFICER):
-        pem = read_private(_authority_certificate(directory, role))
-        write_private(out / f"{role.value}-ca.crt.pem", pem)
+        write_national(nation, role, out)
     public = keys.public()
     record = GatewayRecord(
         spiffe_id=str(spiffe_id),
         issued=issued,
         endpoint=endpoint,
+        names=(*extra_dns, *map(str, extra_ips)),
         log_key=public.log,
         receipt_key=public.receipt,
         pq_key=public.pq,
         sealing_key=SealingKey(mlkem768=public.sealing_mlkem768, x25519=public.sealing_x25519),
     )
-    make_private_directory(record_path.parent)
-    write_private(record_path, (record.model_dump_json(indent=2) + "\n").encode("ascii"))
+    write_record(record_path, record)
     return spiffe_id
 
 
-def issue_c2(directory: Path, name: str, out: Path, *, now: datetime, lifetime: timedelta = LEAF_LIFETIME) -> SpiffeId:
+def write_record(path: Path, record: GatewayRecord) -> None:
+    """Puts a gateway, or a rotation of its keys, on record."""
+    make_private_directory(path.parent)
+    write_private(path, (record.model_dump_json(indent=2) + "\n").encode("ascii"))
+
+
+def new_record_path(directory: Path, name: str, issued: datetime) -> Path:
+    """Where the record of what is issued to the gateway `name` now belongs. Raises `IssueError` if it is taken."""
+    path = directory / "gateways" / f"{name}.{issued.strftime('%Y%m%dT%H%M%SZ')}.json"
+    _refuse_present(path, mend="Wait a second, or take what was issued just now.")
+    return path
+
+
+def write_national(nation: Nation, role: Role, out: Path) -> None:
+    """Puts the authorities of a role into a gateway's directory, and their revocation lists if there are any."""
+    issuers = nation.believed[trust_domain_of(nation.node), role]
+    write_private(out / f"{role.value}-ca.crt.pem", b"".join(map(certificate_pem, issuers)))
+    if issuers.crls:
+        write_private(out / crl_file(role), b"".join(map(crl_pem, issuers.crls)))
+
+
+def write_authority(
+    directory: Path, authority: Authority, predecessors: Sequence[x509.Certificate], lock: KeyLock
+) -> None:
+    """Puts an authority in place: its key, its certificate and, after it, its predecessors."""
+    write_private(authority_key(directory, authority.role), lock.pem(authority.key))
+    chain = (authority.certificate, *predecessors)
+    write_private(authority_certificate(directory, authority.role), b"".join(map(certificate_pem, chain)))
+
+
+def issue_c2(
+    directory: Path,
+    name: str,
+    out: Path,
+    *,
+    now: datetime,
+    lifetime: timedelta = LEAF_LIFETIME,
+    lock: KeyLock | None = None,
+) -> SpiffeId:
     """Issues the C2 system `name` into `out`: `c2.key.pem`, `c2.crt.pem`, and the authority of the gateways."""
-    return _issue_client(directory, Role.C2, name, out, now=now, lifetime=lifetime)
+    return _issue_client(load_nation(directory, lock), Role.C2, name, out, now=now, lifetime=lifetime)
 
 
 def issue_officer(
-    directory: Path, name: str, out: Path, *, now: datetime, lifetime: timedelta = LEAF_LIFETIME
+    directory: Path,
+    name: str,
+    out: Path,
+    *,
+    now: datetime,
+    lifetime: timedelta = LEAF_LIFETIME,
+    lock: KeyLock | None = None,
 ) -> SpiffeId:
     """Issues the officer `name` into `out`: `officer.key.pem`, `officer.crt.pem`, and the authority of the gateways."""
-    return _issue_client(directory, Role.OFFICER, name, out, now=now, lifetime=lifetime)
+    return _issue_client(load_nation(directory, lock), Role.OFFICER, name, out, now=now, lifetime=lifetime)
 
 
 def write_bundle(
-    directory: Path, *, now: datetime, lifetime: timedelta = BUNDLE_LIFETIME, sequence: int | None = None
+    directory: Path,
+    *,
+    now: datetime,
+    lifetime: timedelta = BUNDLE_LIFETIME,
+    sequence: int | None = None,
+    lock: KeyLock | None = None,
 ) -> TrustBundle:
     """Signs the next trust bundle of the nation into `bundle.note`.
 
-    It holds the keys of every gateway on record, the newest first, and the endpoint of each gateway's newest issue.
+    It holds the keys of every gateway on record that are not retired, the newest first, and the endpoint of each
+    gateway's newest issue. A key is as old as the first record of it: renewing a certificate makes no key newer.
     `sequence` is one more than the last bundle's unless given, and never less. Raises `IssueError`,
     `TrustBundleError` or `SecretFileError`.
     """
-    nation = load_nation(directory)
+    nation = load_nation(directory, lock)
     path = directory / "bundle.note"
     next_sequence = _last_sequence(path, nation.root.vkey) + 1
     if sequence is not None and sequence < next_sequence:
@@ -244,23 +330,28 @@ def write_bundle(
             where=str(path),
             mend=f"Give {next_sequence} or more: partners refuse a bundle that is older than the one they have.",
         )
-    records = _records(directory)
+    records = read_records(directory)
     endpoints: dict[str, Endpoint] = {}
     for record in records:
         endpoints.setdefault(record.spiffe_id, record.endpoint)
+    out_of_use = read_retired(directory)
+    gone = {one.key for one in out_of_use}
+    issuers = nation.believed[trust_domain_of(nation.node), Role.GATEWAY]
     fields = {
         "sequence": next_sequence if sequence is None else sequence,
         "expires": (now.astimezone(UTC) + lifetime).replace(microsecond=0),
         "node": nation.node,
         "trust_domain": trust_domain_of(nation.node),
-        "gateway_ca": tuple(
-            certificate_pem(one).decode("ascii") for one in nation.believed[trust_domain_of(nation.node), Role.GATEWAY]
+        "gateway_ca": tuple(certificate_pem(one).decode("ascii") for one in issuers),
+        "log_keys": _in_use((record.log_key for record in records), gone),
+        "receipt_keys": _in_use((record.receipt_key for record in records), gone),
+        "pq_keys": _in_use((record.pq_key for record in records), gone),
+        "sealing_keys": tuple(
+            key for key in _in_use((record.sealing_key for record in records), set()) if encoded(key) not in gone
         ),
-        "log_keys": _distinct(record.log_key for record in records),
-        "receipt_keys": _distinct(record.receipt_key for record in records),
-        "pq_keys": _distinct(record.pq_key for record in records),
-        "sealing_keys": _distinct(record.sealing_key for record in records),
         "endpoints": tuple(endpoints.values()),
+        "retired": retired_of_bundle(out_of_use),
+        "gateway_crl": tuple(crl_pem(crl).decode("ascii") for crl in issuers.crls),
     }
     try:
         bundle = TrustBundle.model_validate(fields)
@@ -270,38 +361,82 @@ def write_bundle(
             Refusal.MALFORMED_BUNDLE,
             f"the bundle would be refused: {'.'.join(map(str, first['loc']))}: {first['msg']}",
             where=str(directory / "gateways"),
-            mend="Delete the records of gateways that no longer serve, and write the bundle again.",
+            mend="Retire keys that are out of use (`signalfire pki retire`), delete the records of gateways that are"
+            " gone, and write the bundle again.",
         ) from refused
     write_private(path, bundle.sign(nation.root.signer()).encode("utf-8"), mode=_PUBLIC_MODE)
     return bundle
 
 
 def national_authorities(out: Path, node: str) -> Authorities:
-    """The authorities that the gateway whose secrets lie in `out` believes for its own C2 systems and officers."""
-    return {
-        (trust_domain_of(node), role): _load_certificates(out / f"{role.value}-ca.crt.pem")
-        for role in (Role.C2, Role.OFFICER)
-    }
+    """The authorities that the gateway whose secrets lie in `out` believes for its own C2 systems and officers, and
+    what they have revoked. Raises `SecretFileError`, also for a revocation list that is not of these authorities.
+    """
+    return {(trust_domain_of(node), role): _national_issuers(out, role) for role in (Role.C2, Role.OFFICER)}
 
 
-def _issue_client(directory: Path, role: Role, name: str, out: Path, *, now: datetime, lifetime: timedelta) -> SpiffeId:
-    nation = load_nation(directory)
+def crl_file(role: Role) -> str:
+    """The revocation list of a role's authority in a gateway's secrets directory: it need not be there."""
+    return f"{role.value}.crl.pem"
+
+
+def _national_issuers(out: Path, role: Role) -> Issuers:
+    return read_issuers(out / f"{role.value}-ca.crt.pem", out / crl_file(role))
+
+
+def read_issuers(authorities: Path, lists: Path) -> Issuers:
+    """The authorities in one file, and what the lists in another revoke, if it is there. Raises `SecretFileError`."""
+    return parse_issuers(
+        read_private(authorities), str(authorities), read_private(lists) if lists.exists() else None, str(lists)
+    )
+
+
+def parse_issuers(authorities: bytes, authorities_at: str, lists: bytes | None, lists_at: str) -> Issuers:
+    """The same from the contents of the files, and where they are from. Raises `SecretFileError`."""
+    try:
+        certificates = x509.load_pem_x509_certificates(authorities)
+    except ValueError as unreadable:
+        raise SecretFileError(
+            Refusal.MALFORMED_FILE,
+            f"there is no readable certificate: {unreadable}",
+            where=authorities_at,
+            mend="Restore the file from its backup.",
+        ) from unreadable
+    try:
+        return Issuers.of(certificates, () if lists is None else load_crls(lists))
+    except ValueError as refused:
+        raise SecretFileError(
+            Refusal.MALFORMED_FILE,
+            f"the revocation list is not believed: {refused}",
+            where=lists_at,
+            mend="Put the list there that `signalfire pki revoke` wrote; what was in force stays so until then.",
+        ) from refused
+
+
+def _issue_client(nation: Nation, role: Role, name: str, out: Path, *, now: datetime, lifetime: timedelta) -> SpiffeId:
     key_path, certificate_path = out / f"{role.value}.key.pem", out / f"{role.value}.crt.pem"
     _refuse_present(key_path, certificate_path, mend="Choose another directory for the new certificate.")
     leaf: Leaf = nation.authorities[role].issue_leaf(name, Validity.starting(now, lifetime))
     make_private_directory(out)
-    write_private(out / GATEWAY_AUTHORITY, read_private(_authority_certificate(directory, Role.GATEWAY)))
+    write_private(out / GATEWAY_AUTHORITY, read_private(authority_certificate(nation.directory, Role.GATEWAY)))
     write_private(key_path, leaf.key_pem)
     write_private(certificate_path, leaf.certificate_pem)
     return leaf.spiffe_id
 
 
-def _authority_key(directory: Path, role: Role) -> Path:
+def authority_key(directory: Path, role: Role) -> Path:
+    """Where the private key of a role's authority lies in a nation's directory."""
     return directory / "ca" / f"{role.value}.key.pem"
 
 
-def _authority_certificate(directory: Path, role: Role) -> Path:
+def authority_certificate(directory: Path, role: Role) -> Path:
+    """Where its certificate lies, with its predecessors after it."""
     return directory / "ca" / f"{role.value}.crt.pem"
+
+
+def authority_crl(directory: Path, role: Role) -> Path:
+    """Where its revocation list lies, if there is one."""
+    return directory / "ca" / crl_file(role)
 
 
 def _node_of(directory: Path) -> str:
@@ -325,32 +460,15 @@ def _bad_vkey(directory: Path, what: str) -> IssueError:
     )
 
 
-def _load_certificates(path: Path) -> list[x509.Certificate]:
-    try:
-        return x509.load_pem_x509_certificates(read_private(path))
-    except ValueError as unreadable:
+def _load_key(path: Path, lock: KeyLock) -> ec.EllipticCurvePrivateKey:
+    key = lock.load_pem_key(str(path.relative_to(lock.directory)), read_private(path))
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise SecretFileError(
-            Refusal.MALFORMED_FILE,
-            f"there is no readable certificate: {unreadable}",
+            Refusal.WRONG_KIND,
+            "this is not an elliptic-curve key",
             where=str(path),
             mend="Restore the file from its backup.",
-        ) from unreadable
-
-
-def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
-    mend = "Restore the file from its backup."
-    try:
-        key = serialization.load_pem_private_key(read_private(path), password=None)
-    except (ValueError, TypeError):
-        # The library's message may quote the file, so it goes no further.
-        raise SecretFileError(
-            Refusal.MALFORMED_FILE,
-            "this is not a private key in PEM without a passphrase",
-            where=str(path),
-            mend=mend,
-        ) from None
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise SecretFileError(Refusal.WRONG_KIND, "this is not an elliptic-curve key", where=str(path), mend=mend)
+        )
     return key
 
 
@@ -383,8 +501,8 @@ def _endpoint(address: str, server_name: str) -> Endpoint:
         ) from refused
 
 
-def _records(directory: Path) -> list[GatewayRecord]:
-    """Every gateway on record, the newest first."""
+def read_records(directory: Path) -> list[GatewayRecord]:
+    """Every gateway and rotation on record, the newest first. Raises `IssueError` or `SecretFileError`."""
     records = []
     for path in sorted((directory / "gateways").glob("*.json")):
         try:
@@ -413,5 +531,7 @@ def _last_sequence(path: Path, root_vkey: str) -> int:
     return TrustBundle.open(path.read_bytes(), root_vkey, now=datetime.min.replace(tzinfo=UTC)).sequence
 
 
-def _distinct(keys: Iterable[_Key]) -> tuple[_Key, ...]:
-    return tuple(dict.fromkeys(keys))
+def _in_use(keys: Iterable[_Key | None], gone: Collection[object]) -> tuple[_Key, ...]:
+    """The keys of records that come the newest first, each once, by the oldest record of each."""
+    oldest_first = dict.fromkeys(key for key in reversed(list(keys)) if key is not None and key not in gone)
+    return tuple(reversed(oldest_first))

@@ -14,6 +14,9 @@ Each `.key` file is one JSON object that says which kind of key it holds, so tha
 not even one of the same algorithm and length::
 
     {"format": "signalfire/v1/secret", "kind": "log", "parts": {"ed25519_seed": "<base64>"}}
+
+In a locked directory that text, and the private key in PEM, are encrypted (`locked`). Further keys of a kind lie beside
+these (`keyring`).
 """
 
 from __future__ import annotations
@@ -25,22 +28,28 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from nacl.signing import SigningKey
 
 from gateway.identity.errors import Refusal, SecretFileError
+from gateway.identity.locked import SEALED_FORMAT, KeyLock
 from gateway.identity.private_files import make_private_directory, read_private, write_private
 
 FILE_FORMAT: Final = "signalfire/v1/secret"
 GATEWAY_KEY: Final = "gateway.key.pem"
 GATEWAY_CERTIFICATE: Final = "gateway.crt.pem"
 
-_PARTS_SIZES: Final[Mapping[str, int]] = {
+PARTS_SIZES: Final[Mapping[str, int]] = {
     "ed25519_seed": 32,
     "mldsa44_seed": 32,
     "mlkem768_seed": 64,
@@ -96,33 +105,45 @@ class NodeKeys:
         return cls(
             gateway_key_pem=gateway_key_pem,
             gateway_certificate_pem=gateway_certificate_pem,
-            log_seed=secrets.token_bytes(_PARTS_SIZES["ed25519_seed"]),
-            receipt_seed=secrets.token_bytes(_PARTS_SIZES["ed25519_seed"]),
-            pq_seed=secrets.token_bytes(_PARTS_SIZES["mldsa44_seed"]),
-            sealing_mlkem768_seed=secrets.token_bytes(_PARTS_SIZES["mlkem768_seed"]),
-            sealing_x25519_private=secrets.token_bytes(_PARTS_SIZES["x25519_private"]),
-            storage_key=secrets.token_bytes(_PARTS_SIZES["random"]),
+            log_seed=secrets.token_bytes(PARTS_SIZES["ed25519_seed"]),
+            receipt_seed=secrets.token_bytes(PARTS_SIZES["ed25519_seed"]),
+            pq_seed=secrets.token_bytes(PARTS_SIZES["mldsa44_seed"]),
+            sealing_mlkem768_seed=secrets.token_bytes(PARTS_SIZES["mlkem768_seed"]),
+            sealing_x25519_private=secrets.token_bytes(PARTS_SIZES["x25519_private"]),
+            storage_key=secrets.token_bytes(PARTS_SIZES["random"]),
         )
 
     @classmethod
-    def load(cls, directory: Path) -> NodeKeys:
-        """The keys in `directory`. Raises `SecretFileError` for one missing, exposed, malformed or of another kind."""
-        sealing = read_secret(directory / SecretKind.SEALING.file_name, SecretKind.SEALING)
+    def load(cls, directory: Path, lock: KeyLock | None = None) -> NodeKeys:
+        """The keys in `directory`, opened with its `lock` where they are locked; of each kind the default file.
+
+        Raises `SecretFileError` for one missing, exposed, malformed, locked or of another kind.
+        """
+        lock = lock or KeyLock(directory)
+        sealing = read_secret(directory / SecretKind.SEALING.file_name, SecretKind.SEALING, lock)
+        certificate_pem = read_private(directory / GATEWAY_CERTIFICATE)
+        key = tls_key(directory / GATEWAY_KEY, certificate_pem, lock)
         return cls(
-            gateway_key_pem=read_private(directory / GATEWAY_KEY),
-            gateway_certificate_pem=read_private(directory / GATEWAY_CERTIFICATE),
-            log_seed=_only_part(directory, SecretKind.LOG),
-            receipt_seed=_only_part(directory, SecretKind.RECEIPT),
-            pq_seed=_only_part(directory, SecretKind.PQ),
+            gateway_key_pem=key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            ),
+            gateway_certificate_pem=certificate_pem,
+            log_seed=_only_part(directory, SecretKind.LOG, lock),
+            receipt_seed=_only_part(directory, SecretKind.RECEIPT, lock),
+            pq_seed=_only_part(directory, SecretKind.PQ, lock),
             sealing_mlkem768_seed=sealing["mlkem768_seed"],
             sealing_x25519_private=sealing["x25519_private"],
-            storage_key=_only_part(directory, SecretKind.STORAGE),
+            storage_key=_only_part(directory, SecretKind.STORAGE, lock),
         )
 
-    def save(self, directory: Path) -> None:
-        """Writes every file into `directory`, replacing each one whole. Raises `SecretFileError` or `OSError`."""
+    def save(self, directory: Path, lock: KeyLock | None = None) -> None:
+        """Writes every file into `directory`, replacing each one whole; sealed where `lock` is that of a locked one.
+
+        Raises `SecretFileError` or `OSError`.
+        """
         make_private_directory(directory)
-        write_private(directory / GATEWAY_KEY, self.gateway_key_pem)
+        lock = lock or KeyLock(directory)
+        write_private(directory / GATEWAY_KEY, lock.pem(lock.load_pem_key(GATEWAY_KEY, self.gateway_key_pem)))
         write_private(directory / GATEWAY_CERTIFICATE, self.gateway_certificate_pem)
         for kind, parts in (
             (SecretKind.LOG, {"ed25519_seed": self.log_seed}),
@@ -134,7 +155,7 @@ class NodeKeys:
             ),
             (SecretKind.STORAGE, {"random": self.storage_key}),
         ):
-            write_secret(directory / kind.file_name, kind, parts)
+            write_secret(directory / kind.file_name, kind, parts, lock)
 
     def with_certificate(self, *, gateway_key_pem: bytes, gateway_certificate_pem: bytes) -> NodeKeys:
         """The same keys beside another certificate."""
@@ -155,8 +176,42 @@ class NodeKeys:
         )
 
 
-def write_secret(path: Path, kind: SecretKind, parts: Mapping[str, bytes]) -> None:
-    """Writes one tagged secret. `parts` are those of `kind`, each of its size."""
+def tls_key(path: Path, certificate_pem: bytes, lock: KeyLock) -> PrivateKeyTypes:
+    """The private key of a certificate: in the file beside `path` that is named by the certificate's key, or in `path`.
+
+    So a certificate under a new key is put in place by replacing one file (`installing`). Where neither is the
+    certificate's, the key in `path` is returned: that they do not match is for the caller to say. Raises
+    `SecretFileError`.
+    """
+    try:
+        public = x509.load_pem_x509_certificate(certificate_pem).public_key()
+        further = path.with_name(tls_key_file(public))
+    except (ValueError, UnsupportedAlgorithm):
+        further = None
+    if further is not None and further.exists():
+        return lock.load_pem_key(further.name, read_private(further))
+    return lock.load_pem_key(path.name, read_private(path))
+
+
+def tls_key_file(public: PublicKeyTypes) -> str:
+    """The name of the file for the private key of a certificate that is not in place yet."""
+    return f"gateway.{tls_key_id(public)}.key.pem"
+
+
+def tls_key_id(public: PublicKeyTypes) -> str:
+    """The id of a TLS key: the first 8 digits of SHA-256 of its SubjectPublicKeyInfo in DER."""
+    der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return sha256(der).hexdigest()[:8]
+
+
+def write_secret(path: Path, kind: SecretKind, parts: Mapping[str, bytes], lock: KeyLock | None = None) -> None:
+    """Writes one tagged secret. `parts` are those of `kind`, each of its size. `lock` seals it, if it is locked."""
+    plain = secret_text(path, kind, parts)
+    write_private(path, plain if lock is None else lock.seal(path.name, kind.tag, plain))
+
+
+def secret_text(path: Path, kind: SecretKind, parts: Mapping[str, bytes]) -> bytes:
+    """The plain content of a secret file. Raises `SecretFileError` for parts that are not those of the kind."""
     if set(parts) != set(kind.parts):
         raise _malformed(path, kind, f"the parts {sorted(parts)} are not those of the kind")
     for name, value in parts.items():
@@ -166,15 +221,23 @@ def write_secret(path: Path, kind: SecretKind, parts: Mapping[str, bytes]) -> No
         "kind": kind.tag,
         "parts": {name: base64.b64encode(parts[name]).decode("ascii") for name in kind.parts},
     }
-    write_private(path, (json.dumps(content, indent=2) + "\n").encode("ascii"))
+    return (json.dumps(content, indent=2) + "\n").encode("ascii")
 
 
-def read_secret(path: Path, kind: SecretKind) -> dict[str, bytes]:
-    """The parts of the secret at `path`, which must say that it is of this `kind`. Raises `SecretFileError`."""
-    raw = read_private(path)
+def read_secret(path: Path, kind: SecretKind, lock: KeyLock | None = None) -> dict[str, bytes]:
+    """The parts of the secret at `path`, which must say that it is of this `kind`; `lock` is that of its directory.
+
+    Raises `SecretFileError`.
+    """
+    lock = lock or KeyLock(path.parent)
+    return parse_secret(path, kind, lock.open(path.name, kind.tag, read_private(path)))
+
+
+def parse_secret(path: Path, kind: SecretKind, raw: bytes) -> dict[str, bytes]:
+    """The parts of the plain secret `raw`, the content of the file at `path`. Raises `SecretFileError`."""
     try:
         content = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         # The decoder's message can quote the file, so it goes no further.
         raise _malformed(path, kind, "the file is not JSON") from None
     if not isinstance(content, dict) or set(content) != {"format", "kind", "parts"}:
@@ -207,21 +270,21 @@ def kind_of(raw: bytes) -> SecretKind | None:
     """Which kind of secret a file's content says it is, or None if it is none of ours. Reads no secret part."""
     try:
         content = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    if not isinstance(content, dict) or content.get("format") != FILE_FORMAT:
+    if not isinstance(content, dict) or content.get("format") not in (FILE_FORMAT, SEALED_FORMAT):
         return None
     return next((kind for kind in SecretKind if kind.tag == content.get("kind")), None)
 
 
-def _only_part(directory: Path, kind: SecretKind) -> bytes:
-    (part,) = read_secret(directory / kind.file_name, kind).values()
+def _only_part(directory: Path, kind: SecretKind, lock: KeyLock) -> bytes:
+    (part,) = read_secret(directory / kind.file_name, kind, lock).values()
     return part
 
 
 def _check_size(path: Path, kind: SecretKind, name: str, value: bytes) -> None:
-    if len(value) != _PARTS_SIZES[name]:
-        raise _malformed(path, kind, f"{name} has {len(value)} bytes, not {_PARTS_SIZES[name]}")
+    if len(value) != PARTS_SIZES[name]:
+        raise _malformed(path, kind, f"{name} has {len(value)} bytes, not {PARTS_SIZES[name]}")
 
 
 def _malformed(path: Path, kind: SecretKind, what: str) -> SecretFileError:

@@ -9,7 +9,8 @@ TLS believes any authority of the listener for any name. This module does not. R
    So Korea's authority cannot mint a Japanese gateway, nor a gateway authority an officer.
 5. The certificate and the authority are both within their validity (RFC 5280 §4.1.2.5, both ends included).
 6. Its extended key usage is present and holds clientAuth (RFC 5280 §4.2.1.12).
-7. The whole path passes `cryptography`'s verifier with the Web PKI profile: basic constraints, path length, key usage,
+7. The authority has not revoked it (`revocation`).
+8. The whole path passes `cryptography`'s verifier with the Web PKI profile: basic constraints, path length, key usage,
    key and signature algorithms, critical extensions (RFC 5280 §6).
 """
 
@@ -25,10 +26,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from gateway.identity.errors import PeerError, Refusal
+from gateway.identity.revocation import Issuers
 from gateway.identity.spiffe import Role, SpiffeId
 
-Authorities: TypeAlias = Mapping[tuple[str, Role], Sequence[x509.Certificate]]
-"""For each (trust domain in lower case, role): the authorities believed for it."""
+Authorities: TypeAlias = Mapping[tuple[str, Role], Issuers]
+"""For each (trust domain in lower case, role): the authorities believed for it, and what they have revoked."""
 
 _WHERE: Final = "peer certificate"
 
@@ -56,10 +58,19 @@ def verify_peer(
             where=_WHERE,
             mend=f"Connect with a certificate of an allowed role ({allowed}), or to the listener for that role.",
         )
-    issuer = _issuer(leaf, spiffe_id, authorities.get((spiffe_id.trust_domain, spiffe_id.role), ()), now)
+    issuers = authorities.get((spiffe_id.trust_domain, spiffe_id.role), Issuers(()))
+    issuer = _issuer(leaf, spiffe_id, issuers, now)
     _check_validity(leaf, f"the certificate of {spiffe_id}", now)
     _check_validity(issuer, f"the {spiffe_id.role.value} authority of {spiffe_id.node}", now)
     _check_client_auth(leaf, spiffe_id)
+    if issuers.revokes(leaf, issuer):
+        raise PeerError(
+            Refusal.REVOKED,
+            f"the {spiffe_id.role.value} authority of {spiffe_id.node} has revoked the certificate"
+            f" {leaf.serial_number:x} of {spiffe_id}",
+            where=_WHERE,
+            mend="Connect with a certificate that was issued since, under another key.",
+        )
     verifier = PolicyBuilder().store(Store([issuer])).time(now).build_client_verifier()
     try:
         verifier.verify(leaf, [])

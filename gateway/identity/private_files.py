@@ -18,6 +18,7 @@ from gateway.identity.errors import Refusal, SecretFileError
 MAX_FILE_SIZE: Final = 1 << 20
 """Bytes that are read of a key, certificate or bundle: far above any of them, far below what would hurt."""
 
+_CREDENTIAL_MODE: Final = 0o440
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -60,15 +61,16 @@ def write_private(path: Path, content: bytes, *, mode: int = 0o600) -> None:
         os.close(directory)
 
 
-def read_private(path: Path) -> bytes:
+def read_private(path: Path, *, credential: bool = False) -> bytes:
     """The content of `path`, if it belongs to this user (or root) and nobody else may touch it.
 
-    The mode is that of the file that is read, not of a name that may be exchanged in between.
+    The mode is that of the file that is read, not of a name that may be exchanged in between. A `credential` may also
+    be readable (0440) by the group of root, in which systemd shows the access list that it gives to a service's user.
     """
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
-            _refuse_exposed(path, status)
+            _refuse_exposed(path, status, credential=credential)
             content = file.read(MAX_FILE_SIZE + 1)
     except OSError as failed:
         raise SecretFileError(
@@ -87,8 +89,10 @@ def read_private(path: Path) -> bytes:
     return content
 
 
-def _refuse_exposed(path: Path, status: os.stat_result) -> None:
+def _refuse_exposed(path: Path, status: os.stat_result, *, credential: bool) -> None:
     mode = stat.S_IMODE(status.st_mode)
+    if credential and mode == _CREDENTIAL_MODE and status.st_uid == status.st_gid == 0:
+        return
     if mode & _OTHERS:
         raise _exposed(path, mode, f"chmod 600 {path}")
     if status.st_uid not in (os.geteuid(), 0):

@@ -26,9 +26,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from gateway.identity.errors import CredentialsError, IdentityError, PeerError, Refusal
-from gateway.identity.node_keys import GATEWAY_CERTIFICATE, GATEWAY_KEY
+from gateway.identity.locked import KeyLock
+from gateway.identity.node_keys import GATEWAY_CERTIFICATE, GATEWAY_KEY, tls_key
 from gateway.identity.peer import Authorities, verify_peer
-from gateway.identity.private_files import read_private
 from gateway.identity.spiffe import Role, SpiffeId
 
 RootsSource: TypeAlias = Callable[[], bytes]
@@ -42,15 +42,19 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class KeyPairFiles:
-    """Where the private key (PKCS #8 PEM, private to its owner) and the certificate (PEM) of one end lie."""
+    """Where the private key (PKCS #8 PEM, private to its owner) and the certificate (PEM) of one end lie.
+
+    `lock` opens the key where the directory is locked; it is decrypted in memory alone.
+    """
 
     key: Path
     certificate: Path
+    lock: KeyLock | None = field(default=None, compare=False)
 
     @classmethod
-    def of_gateway(cls, directory: Path) -> KeyPairFiles:
+    def of_gateway(cls, directory: Path, lock: KeyLock | None = None) -> KeyPairFiles:
         """Those of a gateway's secrets directory (`node_keys`)."""
-        return cls(directory / GATEWAY_KEY, directory / GATEWAY_CERTIFICATE)
+        return cls(directory / GATEWAY_KEY, directory / GATEWAY_CERTIFICATE, lock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +174,6 @@ def _configuration(material: _Material) -> grpc.ServerCertificateConfiguration:
 
 
 def _read(pair: KeyPairFiles, roots: RootsSource) -> _Material:
-    key_pem = read_private(pair.key)
     try:
         certificate_pem = pair.certificate.read_bytes()
     except OSError as failed:
@@ -180,12 +183,11 @@ def _read(pair: KeyPairFiles, roots: RootsSource) -> _Material:
             where=str(pair.certificate),
             mend="Put it there, readable by the user that runs the gateway.",
         ) from failed
-    try:
-        key = serialization.load_pem_private_key(key_pem, password=None)
-    except (ValueError, TypeError):
-        # The library's message may quote the file, so it goes no further.
-        raise _unusable("the private key is not PKCS #8 PEM without a passphrase", pair.key) from None
     certificates = _certificates(certificate_pem, str(pair.certificate))
+    key = tls_key(pair.key, certificate_pem, pair.lock or KeyLock(pair.key.parent))
+    key_pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     if key.public_key() != certificates[0].public_key():
         raise CredentialsError(
             Refusal.MISMATCHED_PAIR,

@@ -21,7 +21,8 @@ Rules, in order:
 3. No member of the JSON occurs twice, is missing or is unknown; every key has the exact length of its algorithm and the
    one canonical base64 (RFC 4648 §4); every authority is one CA certificate in force of a usable kind. Text around a
    certificate is not kept.
-4. No Ed25519 key serves twice: a log key is not a receipt key.
+4. No Ed25519 key serves twice: a log key is not a receipt key. A key is current or retired, never both, never twice.
+   Every revocation list is that of an authority of the bundle (`revocation`).
 5. The sequence is not lower than the last one seen, so that an old bundle cannot bring back a withdrawn key.
 6. The bundle has not expired: `now` is before its expiry.
 """
@@ -33,7 +34,7 @@ import binascii
 import json
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
 from cryptography import x509
@@ -53,13 +54,16 @@ from gateway.identity.authority import certificate_pem
 from gateway.identity.errors import Refusal, TrustBundleError
 from gateway.identity.key_names import bundle_origin, gateway_key_name, root_key_name
 from gateway.identity.peer import Authorities
+from gateway.identity.revocation import Issuers, crl_pem, load_crl
 from gateway.identity.spiffe import Role
 from gateway.ledger.errors import NoteError
 from gateway.ledger.note import MAX_NOTE, Ed25519Signer, Ed25519Verifier, Note, sign_note, verify_note
 
 MAX_KEYS: Final = 8
-"""Keys, authorities or endpoints in one list: a rotation needs two, a large site a few more, and a bundle with as many
-of each still fits into a note."""
+"""Keys, authorities or endpoints in one list: a rotation needs two, a large site a few more."""
+
+MAX_RETIRED: Final = 16
+"""Retired keys: those that partners may still meet in what they keep. A bundle must fit into a note all the same."""
 
 ED25519_SIZE: Final = 32
 MLDSA44_SIZE: Final = 1312
@@ -73,7 +77,7 @@ _SERVER_NAME: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?
 _EXPIRY_FORMAT: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
-def _from_base64(size: int) -> Callable[[object], bytes]:
+def _from_base64(*sizes: int) -> Callable[[object], bytes]:
     def decode(value: object) -> bytes:
         if isinstance(value, str):
             try:
@@ -86,8 +90,8 @@ def _from_base64(size: int) -> Callable[[object], bytes]:
             decoded = value
         else:
             raise ValueError("a key is a base64 string")
-        if len(decoded) != size:
-            raise ValueError(f"a key of this kind has {size} bytes, not {len(decoded)}")
+        if sizes and len(decoded) not in sizes:
+            raise ValueError(f"a key of this kind has {' or '.join(map(str, sizes))} bytes, not {len(decoded)}")
         return decoded
 
     return decode
@@ -97,7 +101,24 @@ def _to_base64(value: bytes) -> str:
     return base64.b64encode(value).decode("ascii")
 
 
+def _from_time(value: object) -> datetime:
+    if isinstance(value, str):
+        if not _EXPIRY.fullmatch(value):
+            raise ValueError("a time is written such as 2027-01-31T00:00:00Z")
+        return datetime.strptime(value, _EXPIRY_FORMAT).replace(tzinfo=UTC)
+    if not isinstance(value, datetime) or value.utcoffset() != timedelta(0) or value.microsecond:
+        raise ValueError("a time is in UTC, of whole seconds")
+    return value.astimezone(UTC)
+
+
+def _to_time(value: datetime) -> str:
+    return value.strftime(_EXPIRY_FORMAT)
+
+
+_AsTime: Final = PlainSerializer(_to_time, return_type=str)
 _AsBase64: Final = PlainSerializer(_to_base64, return_type=str)
+Base64 = Annotated[bytes, BeforeValidator(_from_base64()), _AsBase64]
+UtcTime = Annotated[datetime, BeforeValidator(_from_time), _AsTime]
 Ed25519Key = Annotated[bytes, BeforeValidator(_from_base64(ED25519_SIZE)), _AsBase64]
 MlDsa44Key = Annotated[bytes, BeforeValidator(_from_base64(MLDSA44_SIZE)), _AsBase64]
 MlKem768Key = Annotated[bytes, BeforeValidator(_from_base64(MLKEM768_SIZE)), _AsBase64]
@@ -137,6 +158,25 @@ class Endpoint(BaseModel):
         return value
 
 
+class RetiredKey(BaseModel):
+    """A key that signs no more. What it signed is believed up to `until`, where a current key or a receipt covers it;
+    an `until` before now says that the key may be a thief's since then.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    kind: Literal["log", "receipt", "pq"]
+    key: Annotated[bytes, BeforeValidator(_from_base64(ED25519_SIZE, MLDSA44_SIZE)), _AsBase64]
+    until: UtcTime
+
+    @model_validator(mode="after")
+    def _size_of_its_kind(self) -> RetiredKey:
+        size = MLDSA44_SIZE if self.kind == "pq" else ED25519_SIZE
+        if len(self.key) != size:
+            raise ValueError(f"a {self.kind} key has {size} bytes, not {len(self.key)}")
+        return self
+
+
 class TrustBundle(BaseModel):
     """What a node's partners pin. In every list of keys the newest is first: it signs, it is sealed to."""
 
@@ -152,6 +192,8 @@ class TrustBundle(BaseModel):
     pq_keys: Annotated[tuple[MlDsa44Key, ...], Field(min_length=1, max_length=MAX_KEYS)]
     sealing_keys: Annotated[tuple[SealingKey, ...], Field(min_length=1, max_length=MAX_KEYS)]
     endpoints: Annotated[tuple[Endpoint, ...], Field(max_length=MAX_KEYS)]
+    retired: Annotated[tuple[RetiredKey, ...], Field(max_length=MAX_RETIRED)]
+    gateway_crl: Annotated[tuple[str, ...], Field(max_length=MAX_KEYS)]
 
     @field_validator("expires")
     @classmethod
@@ -165,6 +207,16 @@ class TrustBundle(BaseModel):
     def _authorities_in_pem(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(certificate_pem(_load_authority(pem)).decode("ascii") for pem in value)
 
+    @field_validator("gateway_crl")
+    @classmethod
+    def _crls_in_pem(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(crl_pem(load_crl(pem.encode("utf-8"))).decode("ascii") for pem in value)
+
+    @model_validator(mode="after")
+    def _crls_of_its_authorities(self) -> TrustBundle:
+        self.issuers()
+        return self
+
     @model_validator(mode="after")
     def _one_node(self) -> TrustBundle:
         if self.trust_domain != self.node.lower():
@@ -173,10 +225,11 @@ class TrustBundle(BaseModel):
 
     @model_validator(mode="after")
     def _no_key_twice(self) -> TrustBundle:
-        signing = [*self.log_keys, *self.receipt_keys]
+        signing = [*self.log_keys, *self.receipt_keys, *(one.key for one in self.retired if one.kind != "pq")]
         if len(set(signing)) != len(signing):
-            raise ValueError("an Ed25519 key occurs twice: each key has one purpose, and log and receipt keys differ")
-        if len(set(self.pq_keys)) != len(self.pq_keys):
+            raise ValueError("an Ed25519 key occurs twice: each has one purpose, and is either current or retired")
+        pq = [*self.pq_keys, *(one.key for one in self.retired if one.kind == "pq")]
+        if len(set(pq)) != len(pq):
             raise ValueError("a post-quantum key occurs twice")
         sealing = [half for key in self.sealing_keys for half in (key.mlkem768, key.x25519)]
         if len(set(sealing)) != len(sealing):
@@ -247,7 +300,14 @@ class TrustBundle(BaseModel):
 
     def authorities(self) -> Authorities:
         """The authorities of the node's gateways, as `peer.verify_peer` takes them: for no other role."""
-        return {(self.trust_domain, Role.GATEWAY): [_load_authority(pem) for pem in self.gateway_ca]}
+        return {(self.trust_domain, Role.GATEWAY): self.issuers()}
+
+    def issuers(self) -> Issuers:
+        """The authorities of the node's gateways, and what they have revoked."""
+        return Issuers.of(
+            [_load_authority(pem) for pem in self.gateway_ca],
+            [load_crl(pem.encode("ascii")) for pem in self.gateway_crl],
+        )
 
     def log_verifiers(self) -> list[Ed25519Verifier]:
         """Verifiers of checkpoints, heartbeats and challenges, the newest key first."""

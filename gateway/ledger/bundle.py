@@ -54,3 +54,21 @@ def decode(data: bytes, count: int, *, allow_absent: bool = False) -> list[bytes
     if offset != len(data):
         raise BundleError(f"bundle has {len(data) - offset} bytes after its {count} entries")
     return entries
+
+
+def element(data: bytes, count: int, position: int) -> bytes:
+    """The entry at one position, from 0, of a bundle of `count`; an absent one is ``b""``. Raises BundleError.
+
+    Those after it are not looked at.
+    """
+    if not 0 <= position < count:
+        raise BundleError(f"bundle has {count} entries, and no entry {position}")
+    offset, size = 0, len(data)
+    for passed in range(position + 1):
+        body = offset + _LENGTH.size
+        if body > size:
+            raise BundleError(f"bundle ends at byte {size}, before entry {passed} of {count}")
+        offset = body + _LENGTH.unpack_from(data, offset)[0]
+    if offset > size:
+        raise BundleError(f"bundle ends at byte {size}, inside entry {position} of {count}")
+    return bytes(data[body:offset])

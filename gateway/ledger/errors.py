@@ -10,6 +10,7 @@ LedgerError
     ├── ProofError        a Merkle tree: a proof that does not hold, or a position outside the tree
     ├── TileError         a tile: a bad path, or stored hashes that do not fit the tree
     ├── BundleError       an entry bundle that does not hold exactly the entries it should
+    ├── EvidenceError     two statements that prove nothing against the node that made them (`evidence`)
     └── StoreError        the store beneath: raised by `gateway.ledger.stores` alone
 
 The message says what was wrong and where, and, where a person can mend it, how.

@@ -147,6 +147,13 @@ class EntryStatement:
         return found
 
 
+def speaks_for(raw: bytes, node: str) -> bool:
+    """Whether a signed note is, by its first line, a statement of `node` about an absent entry; nothing is verified.
+    Raises NoteError.
+    """
+    return Note.parse(raw).text.startswith(f"{PREFIX}/{node}/{EntryStatementKind.ABSENT.value}\n")
+
+
 def _decimal(text: str) -> int:
     if _DECIMAL.fullmatch(text) is None:
         raise NoteError(f"statement: {text[:32]!r} is not a decimal number without sign or leading zero")

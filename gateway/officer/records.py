@@ -3,18 +3,21 @@
 1. Every release that a decision names is an entry of that ledger that holds a copy of that report, and every report in
    an own ledger has a decision that released it. Every withdrawal is of a release, and each release is withdrawn once.
    A ledger's successor may hold both again: the release then stands on record there. A withdrawal that was kept back
-   is none. What is kept back is what the decisions ledger says was, each entry once.
+   is none. What is kept back is what the decisions ledger says was, each entry once; and so is what was pruned.
 2. Who was released what, and what was withdrawn, stands on record so, and nothing else does.
 3. Every accepted report is kept, as its decision describes it and with the content whose digest that names; no other
-   is. It is on record as withdrawn if, and only if, a later one recalls it.
+   is. It is on record as withdrawn if, and only if, a later one recalls it. Of one that was pruned the envelope is
+   kept, and no more.
    A decision on another node's report names the entry that brought it, and its digest.
 4. Every order of the officers that the decisions ledger says was put in force is kept, in one sequence, and no other.
-5. What subscribers are given is every own report once, and every report and withdrawal that partners sent, once by each
+5. The index by which decisions are searched holds each of them (`gateway.officer.index_check`).
+6. What subscribers are given is every own report once, and every report and withdrawal that partners sent, once by each
    way at most. By which ways a report came, and whether it stands, is on record as the replicas have it.
 """
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import uuid
 from collections import Counter
@@ -25,11 +28,14 @@ from typing import Final, NamedTuple, TypeAlias
 from signalfire.v1 import ledger_pb2, officer_pb2, report_pb2
 
 from gateway.ledger.origin import DECISIONS, Origin
-from gateway.ledger.stores import FeedFilter, FeedItem, FeedRow, LedgerId, LedgerRow, StoreReader
+from gateway.ledger.stores import FeedFilter, FeedItem, FeedRow, LedgerId, LedgerRow, ReportRow, StoreReader
+from gateway.officer.index_check import IndexCheck
 from gateway.release.arriving import stands
 from gateway.release.keeping import places_in
 from gateway.release.orders import EVENTS, OrdersError, read_in_force
 from gateway.release.pipeline import WARNINGS
+from gateway.release.retention import EVENT as PRUNED
+from gateway.release.retention import OWN_REPORTS, envelope, gone_in
 from gateway.release.signatory import Signatory
 from gateway.reports.kinds import Kind, kind_of
 from gateway.reports.parse import canonical
@@ -116,13 +122,35 @@ class Records:
     received: dict[tuple[LedgerId, int], _Item] = field(default_factory=dict)
     owners: dict[LedgerId, str] = field(default_factory=dict)
     """Who keeps each ledger of which this node has a replica."""
-    brought: dict[str, tuple[Named, bytes]] = field(default_factory=dict)
-    """Reports that their originators let go onward, with their digests, by origin line and index of the entry."""
-    enacted: dict[int, bytes] = field(default_factory=dict)
-    """Digests of the officers' orders that were put in force, by the index of the event that says so."""
+    brought: dict[str, tuple[Named, bytes | None]] = field(default_factory=dict)
+    """Reports that their originators let go onward, with their digests, by origin line and index of the entry. Of what
+    was pruned the digest is not known.
+    """
+    gone: dict[Place, report_pb2.Report] = field(default_factory=dict)
+    """Entries that were pruned, as the decisions ledger has it, with the identity of the report that each held."""
+    gone_reports: dict[int, int] = field(default_factory=dict)
+    """Numbers of the own reports that were pruned, as the decisions ledger has it, and when, nanoseconds since 1970."""
+    agreed: dict[Origin, int] = field(default_factory=dict)
+    """How many entries of an own ledger were confirmed when it ended, as its successor says."""
+    agreements: dict[Place, str] = field(default_factory=dict)
+    """The agreement on which each release rests, by decision."""
+    withdrawn_at: dict[tuple[Named, str], set[int]] = field(default_factory=dict)
+    """When withdrawals in own ledgers were made, nanoseconds since 1970."""
+    stored: dict[LedgerId, list[tuple[int, int]]] = field(default_factory=dict)
+    """Of each replica: up to which sizes, in order, it was stored when, by this node's own receipts."""
+    pruned: set[Place] = field(default_factory=set)
+    """Entries that were pruned, as the store has it."""
+    enacted: Counter[tuple[int, bytes]] = field(default_factory=Counter)
+    """The officers' orders that were put in force: index of the event that says so, and digest."""
+    clock_declared: list[int] = field(default_factory=list)
+    """When the clock was declared right, nanoseconds since 1970."""
+    index: IndexCheck = field(init=False)
 
-    def note_report(self, row: LedgerRow, index: int, report: report_pb2.Report) -> None:
-        """Takes note of a report in a ledger between nodes."""
+    def __post_init__(self) -> None:
+        self.index = IndexCheck(self.node)
+
+    def note_report(self, row: LedgerRow, index: int, report: report_pb2.Report, *, pruned: bool = False) -> None:
+        """Takes note of a report in a ledger between nodes; of one that was pruned, of its identity."""
         if not row.replica:
             self.released[(str(row.origin), index)] = self._named(report.originator_node, report.report_id)
             return
@@ -132,8 +160,8 @@ class Records:
             FeedItem.REPORT, report.originator_node, uuid.UUID(report.report_id).bytes,
             0 if kind is None else int(kind.report_kind), report.traffic_class, report.precedence,
         )  # fmt: skip
-        if report.originator_node == row.origin.owner and report.marking.onward_release:
-            digest = hashlib.sha256(canonical(report)).digest()
+        if report.originator_node == row.origin.owner and (pruned or report.marking.onward_release):
+            digest = None if pruned else hashlib.sha256(canonical(report)).digest()
             self.brought[f"{row.origin} {index}"] = Named(report.originator_node, report.report_id), digest
 
     def note_withdrawal(self, row: LedgerRow, index: int, withdrawal: ledger_pb2.Withdrawal) -> None:
@@ -146,6 +174,7 @@ class Records:
             before = self._withdrawn_in.setdefault(release, row.origin)
             if before == row.origin or not _succeeds(row.origin, before):
                 self.withdrawn[release] += 1
+                self.withdrawn_at.setdefault(release, set()).add(withdrawal.time.ToNanoseconds())
             return
         self.owners[row.id] = row.origin.owner
         self.received[(row.id, index)] = _Item(
@@ -161,10 +190,24 @@ class Records:
         if event.kind == "entries-kept-back":
             ledger, indices = places_in(event.detail)
             self.said_kept_back.update((ledger, at) for at in indices)
+        if event.kind == PRUNED:
+            self._note_pruned(event)
         if event.kind in EVENTS.values():
             for signed in event.evidence:
                 order = officer_pb2.SignedOrder.FromString(signed).order
-                self.enacted[index] = hashlib.sha256(order).digest()
+                self.enacted[(index, hashlib.sha256(order).digest())] += 1
+        if event.kind == "clock-declared-right":
+            self.clock_declared.append(event.time.ToNanoseconds())
+
+    def _note_pruned(self, event: ledger_pb2.NodeEvent) -> None:
+        what, numbers = gone_in(event.detail)
+        if what == OWN_REPORTS:
+            self.gone_reports |= dict.fromkeys(numbers, event.time.ToNanoseconds())
+            return
+        if len(numbers) != len(event.evidence):
+            raise ValueError(f"it says that {len(numbers)} entries were pruned, and names {len(event.evidence)}")
+        for index, identity in zip(sorted(numbers), event.evidence, strict=True):
+            self.gone[(what, index)] = report_pb2.Report.FromString(identity)
 
     def note_decisions(self, index: int, record: ledger_pb2.DecisionRecord) -> None:
         """Takes note of the decisions on one report. Those for many partners stand in several entries."""
@@ -183,6 +226,7 @@ class Records:
                 self.held[(named, decision.partner)] = decision.hold_until.ToNanoseconds()
             if decision.outcome == ledger_pb2.OUTCOME_RELEASED:
                 self.decided[(decision.ledger, decision.index)] = (named, decision.partner)
+                self.agreements[(decision.ledger, decision.index)] = decision.agreement
             else:
                 self.withheld += 1
 
@@ -191,25 +235,36 @@ def compare(store: StoreReader, signatory: Signatory, records: Records) -> Itera
     """Everything in which the records differ from the ledgers."""
     yield from _compare_decisions(records, store.untold_counts())
     yield from _compare_kept_back(records)
+    for ledger, index in sorted(records.gone.keys() - records.pruned):
+        yield Finding(ledger, f"{DECISIONS} says that entry {index} was pruned, and it was not")
     yield from _compare_released(store, records)
     yield from _compare_waiting(store, records)
     yield from _compare_reports(store, signatory, records)
     yield from _compare_orders(store, signatory, records)
     yield from _compare_feed(store, records)
+    for what in records.index.findings(store, signatory.storage):
+        yield Finding("index of decisions", what)
 
 
 def _compare_orders(store: StoreReader, signatory: Signatory, records: Records) -> Iterator[Finding]:
-    kept = {row.event: row for row in store.orders()}
-    for index, digest in sorted(records.enacted.items()):
-        row = kept.get(index)
-        if row is None or row.digest != digest:
-            yield Finding("orders", f"entry {index} of {DECISIONS} put {digest.hex()} in force, and it is not kept")
-    for index in sorted(kept.keys() - records.enacted.keys()):
-        yield Finding("orders", f"order {kept[index].sequence} is kept, and {DECISIONS} holds no record of it")
+    kept = Counter((row.event, row.digest) for row in store.orders())
+    for index, digest in sorted((records.enacted - kept).elements()):
+        yield Finding("orders", f"entry {index} of {DECISIONS} put {digest.hex()} in force, and it is not kept")
+    surplus = kept - records.enacted
+    for row in store.orders():
+        if surplus[(row.event, row.digest)]:
+            yield Finding("orders", f"order {row.sequence} is kept, and {DECISIONS} holds no record of it")
     try:
         read_in_force(store, signatory)
     except OrdersError as error:
         yield Finding("orders", str(error))
+
+
+def _stored_ns(records: Records, ledger: LedgerId, index: int) -> int | None:
+    """When an entry of a replica was stored, by this node's receipt."""
+    sizes = records.stored.get(ledger, [])
+    place = bisect.bisect_right(sizes, index, key=lambda each: each[0])
+    return sizes[place][1] if place < len(sizes) else None
 
 
 def _compare_decisions(records: Records, untold: Mapping[str, int]) -> Iterator[Finding]:
@@ -310,10 +365,12 @@ def _compare_released(store: StoreReader, records: Records) -> Iterator[Finding]
         if row is None:
             yield Finding("releases", f"{report_id} was released to {partner}, and that is not on record")
             continue
-        found = (origins.get(row.ledger), row.index, row.traffic_class, row.precedence)
-        if found != (*standing.get((ledger, index), (ledger, index)), subject.traffic_class, subject.precedence):
+        found = (origins.get(row.ledger), row.index, row.traffic_class, row.precedence, row.agreement)
+        place, agreement = standing.get((ledger, index), (ledger, index)), records.agreements[(ledger, index)]
+        if found != (*place, subject.traffic_class, subject.precedence, agreement):
             yield Finding("releases", f"{report_id} for {partner} is on record otherwise than {DECISIONS} has it")
-        if (row.withdrawn_ns is not None) != ((report_id, partner) in records.withdrawn):
+        times: Collection[int | None] = records.withdrawn_at.get((report_id, partner), {None})
+        if row.withdrawn_ns not in times:
             yield Finding("releases", f"{report_id} for {partner}: whether it was withdrawn is wrong on record")
     count = store.counts().released
     if count != len(set(records.decided.values())):
@@ -323,8 +380,8 @@ def _compare_released(store: StoreReader, records: Records) -> Iterator[Finding]
 def _compare_reports(store: StoreReader, signatory: Signatory, records: Records) -> Iterator[Finding]:
     own = {named.report_id: subject for named, subject in records.subjects.items() if not named.originator}
     kept: set[str] = set()
-    withdrawn: set[str] = set()
-    recalled: set[str] = set()
+    withdrawn: dict[str, int] = {}
+    recalled: dict[str, int] = {}
     warnings: dict[tuple[str, int], set[str]] = {}
     for seq in range(1, store.last_report() + 1):
         row = store.report_at(seq)
@@ -342,20 +399,27 @@ def _compare_reports(store: StoreReader, signatory: Signatory, records: Records)
             subject.index, subject.digest, subject.event_id, subject.submitted_by, subject.time_ns, _kind(subject)
         ):  # fmt: skip
             yield Finding("reports", f"{report_id} is kept otherwise than its decision describes it")
+        if row.pruned_ns != records.gone_reports.get(seq):
+            yield Finding("reports", f"{report_id}: whether it was pruned is wrong on record")
         try:
             payload = signatory.storage.open(row.payload, row.report_id)
         except SealError as error:
             yield Finding("reports", f"{report_id}: its payload does not open: {error}")
             continue
-        if hashlib.sha256(payload).digest() != subject.digest:
+        if row.pruned_ns is not None:
+            if not _is_envelope(report_pb2.Report.FromString(payload), row, subject):
+                yield Finding("reports", f"{report_id}: what is kept of it is not its envelope")
+                continue
+        elif hashlib.sha256(payload).digest() != subject.digest:
             yield Finding("reports", f"{report_id}: its decision names another content than is kept")
             continue
         if row.withdrawn_ns is not None:
-            withdrawn.add(report_id)
+            withdrawn[report_id] = row.withdrawn_ns
         if row.kind in WARNINGS:
             warnings.setdefault((row.event_id, subject.traffic_class), set()).add(report_id)
-        recalled.update(_recalled(report_pb2.Report.FromString(payload), warnings))
-    for report_id in sorted(withdrawn ^ recalled):
+        for recalling in _recalled(report_pb2.Report.FromString(payload), warnings):
+            recalled.setdefault(recalling, row.accepted_ns)
+    for report_id in sorted({each for each, _ in withdrawn.items() ^ recalled.items()}):
         yield Finding("reports", f"{report_id}: whether it was recalled is wrong on record")
     for report_id in own.keys() - kept:
         yield Finding("reports", f"{report_id} was decided, and is not kept")
@@ -363,8 +427,22 @@ def _compare_reports(store: StoreReader, signatory: Signatory, records: Records)
     if count != len(own):
         yield Finding("reports", f"{count} are kept, and {DECISIONS} holds records of {len(own)}")
     for named, subject in records.subjects.items():
-        if named.originator and records.brought.get(subject.submitted_by) != (named, subject.digest):
+        if not named.originator:
+            continue
+        brought, digest = records.brought.get(subject.submitted_by, (None, None))
+        if brought != named or digest not in (None, subject.digest):
             yield Finding("reports", f"{named} was decided as {subject.submitted_by}, and that entry does not hold it")
+
+
+def _is_envelope(kept: report_pb2.Report, row: ReportRow, subject: _Subject) -> bool:
+    """Whether what is kept of a pruned report is its envelope."""
+    kind = kind_of(kept)
+    found = (
+        kept.report_id, kept.event_id, kept.traffic_class, kept.precedence, None if kind is None else kind.report_kind
+    )  # fmt: skip
+    return kept == envelope(kept) and found == (
+        str(uuid.UUID(bytes=row.report_id)), row.event_id, subject.traffic_class, subject.precedence, row.kind
+    )  # fmt: skip
 
 
 def _recalled(report: report_pb2.Report, warnings: Mapping[tuple[str, int], set[str]]) -> Collection[str]:
@@ -388,6 +466,7 @@ def _compare_feed(store: StoreReader, records: Records) -> Iterator[Finding]:
     everything = FeedFilter(frozenset({1, 2, 3}), include_own=True)
     own: Counter[bytes] = Counter()
     given: dict[tuple[FeedItem, str, bytes, str], FeedRow] = {}
+    at: dict[LedgerId | None, int] = {}
     position, last, expected = 0, store.last_feed(), 1
     while position < last:
         rows, position = store.feed(position, 4096, everything)
@@ -395,6 +474,9 @@ def _compare_feed(store: StoreReader, records: Records) -> Iterator[Finding]:
             if row.seq != expected:
                 yield Finding("feed", f"item {expected} is missing, or of no traffic class")
             expected = row.seq + 1
+            if row.index <= at.get(row.ledger, -1):
+                yield Finding("feed", f"item {row.seq} stands behind one that came after it")
+            at[row.ledger] = row.index
             if row.ledger is None:
                 own[row.report_id] += 1
                 yield from _compare_own(store, records, row)
@@ -403,6 +485,8 @@ def _compare_feed(store: StoreReader, records: Records) -> Iterator[Finding]:
             found = _Item(row.item, row.originator, row.report_id, row.kind, row.traffic_class, row.precedence)
             if records.received.get((row.ledger, row.index)) != found:
                 yield Finding("feed", f"item {row.seq} refers to an entry that does not hold what it says")
+            elif row.received_ns != _stored_ns(records, row.ledger, row.index):
+                yield Finding("feed", f"item {row.seq} came at another time than its entry was stored")
             elif key in given:
                 yield Finding("feed", f"item {row.seq} gives again what item {given[key].seq} gave")
             given.setdefault(key, row)
@@ -420,8 +504,9 @@ def _compare_own(store: StoreReader, records: Records, row: FeedRow) -> Iterator
     if report is None or report.report_id != row.report_id or subject is None:
         yield Finding("feed", f"item {row.seq} refers to an own report that is not kept")
         return
-    found = (row.item, row.originator, row.kind, row.traffic_class, row.precedence)
-    if found != (FeedItem.REPORT, records.node, _kind(subject), subject.traffic_class, subject.precedence):
+    found = (row.item, row.originator, row.kind, row.traffic_class, row.precedence, row.received_ns)
+    described = (FeedItem.REPORT, records.node, _kind(subject), subject.traffic_class, subject.precedence)
+    if found != (*described, report.accepted_ns):
         yield Finding("feed", f"item {row.seq} describes an own report otherwise than its decision does")
 
 
@@ -433,10 +518,12 @@ def _compare_received(
         ways = sent.setdefault((item.originator, item.report_id), {})
         way = ways.setdefault(records.owners[ledger], _Way())
         way.marks.add((item.traffic_class, item.precedence))
+        stored_ns = _stored_ns(records, ledger, index)
         if item.item is FeedItem.REPORT:
-            way.places.add((ledger, index))
+            way.places[(ledger, index)] = stored_ns
         else:
             way.withdrawn = True
+            way.withdrawn_ns.add(stored_ns)
     told: dict[tuple[str, bytes], list[FeedRow]] = {}
     for row in sorted(given.values(), key=lambda each: each.seq):
         told.setdefault((row.originator, row.report_id), []).append(row)
@@ -468,8 +555,10 @@ class _Way:
     precedence that is.
     """
 
-    places: set[tuple[LedgerId, int]] = field(default_factory=set)
+    places: dict[tuple[LedgerId, int], int | None] = field(default_factory=dict)
+    """With the times at which they were stored, nanoseconds since 1970."""
     withdrawn: bool = False
+    withdrawn_ns: set[int | None] = field(default_factory=set)
     marks: set[tuple[int, int]] = field(default_factory=set)
 
 
@@ -485,7 +574,12 @@ def _is_right(
         place = None if copy.ledger is None or copy.index is None else (copy.ledger, copy.index)
         if (place not in way.places) if way.places else (place is not None):
             return False
-        if (copy.withdrawn_ns is not None) != way.withdrawn or (copy.traffic_class, copy.precedence) not in way.marks:
+        if place is not None and copy.received_ns != way.places[place]:
+            return False
+        if (
+            copy.withdrawn_ns not in (way.withdrawn_ns or {None})
+            or (copy.traffic_class, copy.precedence) not in way.marks
+        ):
             return False
     received = store.received(originator, report_id)
     if received is None or not rows:

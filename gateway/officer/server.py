@@ -1,38 +1,48 @@
 """The service for security officers: the decisions of this node, as they stand in its own ledger, and their orders.
 
 A certificate of the officers' authority opens the door and no more: what may be put in force is decided by the
-signatures on an order alone (`gateway.release.governance`).
+signatures on an order alone (`gateway.release.governance`), and who looks at the record is recorded himself
+(`gateway.officer.access`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from contextlib import aclosing
-from datetime import datetime
-from typing import NoReturn
+from dataclasses import replace
+from typing import Final, NoReturn
 
 import grpc
 from signalfire.v1 import officer_pb2, officer_pb2_grpc
 
-from gateway.identity.errors import IdentityError
-from gateway.identity.peer import Authorities
-from gateway.identity.spiffe import Role, SpiffeId
-from gateway.identity.standing import Standing, while_believed
-from gateway.identity.tls import peer_from_context
 from gateway.ledger.errors import LedgerError
-from gateway.ledger.origin import DECISIONS
-from gateway.ledger.stores import StoreReader
-from gateway.release.errors import Unavailable
+from gateway.ledger.origin import DECISIONS, Origin
+from gateway.officer.access import Access, Call, filter_in_words
+from gateway.officer.asking import AskError, generation_of, page_size_of, partner_of, question_of
+from gateway.officer.explaining import Question, explain
+from gateway.officer.proofs import CannotProve, ProofRequest, prove_release
+from gateway.officer.reading import Desk, Reading
+from gateway.officer.reconcile import NotComparable
+from gateway.officer.search import DecisionFilter, FilterError, Page
+from gateway.release.errors import ReleaseError, Unavailable
 from gateway.release.governance import Governance
-from gateway.release.opening import Opener
-from gateway.release.sequencer import Sequencer
 from gateway.release.watch import Watch
 from gateway.seal.errors import SealError
-from gateway.telemetry import Telemetry
 from policy.approve import OrderRefused, Refusal, SignedOrder
 
 log = logging.getLogger(__name__)
+
+EXPORTED_AT_ONCE: Final = 256
+"""Records that an export reads in its turn: some tens of milliseconds, for which others wait."""
+
+_GENERATION_KEY: Final = "signalfire-generation"
+_INDEX_KEY: Final = "signalfire-from-index"
+"""Initial metadata of a watch: the place at which it begins."""
+
+_BAD: Final = (AskError, FilterError)
+_UNREADABLE: Final = (LedgerError, SealError, ReleaseError)
 
 
 class OfficerServicer(officer_pb2_grpc.OfficerServiceServicer):
@@ -42,24 +52,60 @@ class OfficerServicer(officer_pb2_grpc.OfficerServiceServicer):
         self,
         *,
         node: str,
-        authorities: Callable[[], Authorities],
-        sequencer: Sequencer,
-        reader: Callable[[], StoreReader],
+        partners: Collection[str],
+        access: Access,
+        reading: Reading,
         watch: Watch,
-        opener: Opener,
         governance: Governance,
-        telemetry: Telemetry,
-        now: Callable[[], datetime],
+        now_ns: Callable[[], int],
+        reconcile: Callable[[str], AsyncIterator[officer_pb2.ReconcileResponse]] | None = None,
+        key_status: Callable[[], officer_pb2.GetKeyStatusResponse] | None = None,
     ) -> None:
+        """`reconcile` compares with a partner, `key_status` tells of the keys: what is not given is answered with
+        UNIMPLEMENTED.
+        """
         self._node = node
-        self._authorities = authorities
-        self._sequencer = sequencer
-        self._reader = reader
+        self._partners = partners
+        self._access = access
+        self._reading = reading
         self._watch = watch
-        self._opener = opener
         self._governance = governance
-        self._telemetry = telemetry
-        self._now = now
+        self._now_ns = now_ns
+        self._reconcile = reconcile
+        self._key_status = key_status
+
+    # --- looking at the record
+
+    async def SearchDecisions(  # noqa: N802  gRPC's name
+        self,
+        request: officer_pb2.SearchDecisionsRequest,
+        context: grpc.aio.ServicerContext,  # type: ignore[type-arg]
+    ) -> officer_pb2.SearchDecisionsResponse:
+        """See officer.proto."""
+        officer = await self._access.admit(context)
+        async with self._errors(context):
+            wanted, limit = DecisionFilter.of(request.filter), page_size_of(request)
+            words = f"{filter_in_words(request.filter)}, {limit} {'oldest' if request.oldest_first else 'newest'} first"
+            if request.page_token:
+                words += ", a further page"
+            async with self._access.look(Call.SEARCH, officer, words, context):
+                page = await self._page(wanted, limit, request.page_token, oldest_first=request.oldest_first)
+                return officer_pb2.SearchDecisionsResponse(entries=page.entries, next_page_token=page.next_token)
+
+    async def ExportDecisions(  # noqa: N802  gRPC's name
+        self,
+        request: officer_pb2.ExportDecisionsRequest,
+        context: grpc.aio.ServicerContext,  # type: ignore[type-arg]
+    ) -> AsyncIterator[officer_pb2.ExportDecisionsResponse]:
+        """See officer.proto."""
+        officer = await self._access.admit(context)
+        async with self._errors(context):
+            wanted = DecisionFilter.of(request.filter)
+            async with self._access.look(Call.EXPORT, officer, filter_in_words(request.filter), context):
+                parts = self._export(wanted, self._now_ns())
+                async with aclosing(self._access.while_believed(parts, context)) as believed:
+                    async for part in believed:
+                        yield part
 
     async def WatchDecisions(  # noqa: N802  gRPC's name
         self,
@@ -67,18 +113,90 @@ class OfficerServicer(officer_pb2_grpc.OfficerServiceServicer):
         context: grpc.aio.ServicerContext,  # type: ignore[type-arg]
     ) -> AsyncIterator[officer_pb2.WatchDecisionsResponse]:
         """See officer.proto."""
-        officer = await self._admit(context)
-        log.info("%s watches decisions from %d", officer, request.from_index)
-        try:
-            standing = Standing(context.auth_context(), self._authorities, allowed_roles=(Role.OFFICER,), now=self._now)
-            async with aclosing(while_believed(self._follow(request.from_index), standing.judge)) as believed:
-                async for response in believed:
-                    yield response
-        except IdentityError as refused:
-            await self._refuse(context, refused)
-        except (LedgerError, SealError) as error:
-            log.error("decisions cannot be read: %s", error)
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "the decisions ledger cannot be read now; try again")
+        officer = await self._access.admit(context)
+        async with self._errors(context):
+            wanted = DecisionFilter.of(request.filter) if request.HasField("filter") else None
+            origin, index = await self._place(request)
+            what = "decisions and events" if wanted is None else filter_in_words(request.filter)
+            words = f"{what}, from now on" if request.live_only else f"{what}, from entry {index} of {origin} on"
+            async with self._access.look(Call.WATCH, officer, words, context):
+                if request.live_only:
+                    origin, index = await self._reading.do(_end_of_decisions)
+                await context.send_initial_metadata(
+                    ((_GENERATION_KEY, str(origin.generation)), (_INDEX_KEY, str(index)))
+                )
+                records = self._follow(origin, index, wanted)
+                async with aclosing(self._access.while_believed(records, context)) as believed:
+                    async for record in believed:
+                        yield record
+
+    async def ExplainDecision(  # noqa: N802  gRPC's name
+        self,
+        request: officer_pb2.ExplainDecisionRequest,
+        context: grpc.aio.ServicerContext,  # type: ignore[type-arg]
+    ) -> officer_pb2.ExplainDecisionResponse:
+        """See officer.proto."""
+        officer = await self._access.admit(context)
+        async with self._errors(context):
+            question = question_of(request, self._node, self._partners)
+            async with self._access.look(Call.EXPLAIN, officer, _in_words(question, self._node), context):
+                found = await self._reading.do(lambda desk: explain(desk, question))
+                if found is None:
+                    await context.abort(
+                        grpc.StatusCode.NOT_FOUND,
+                        f"{self._node} has no decision on record about {_in_words(question, self._node)}; check the"
+                        " identifier, and name the originator of another node's report",
+                    )
+                return found
+
+    async def GetProof(  # noqa: N802  gRPC's name
+        self,
+        request: officer_pb2.GetProofRequest,
+        context: grpc.aio.ServicerContext,  # type: ignore[type-arg]
+    ) -> officer_pb2.GetProofResponse:
+        """See officer.proto."""
+        officer = await self._access.admit(context)
+        async with self._errors(context):
+            question = question_of(request, self._node, self._partners)
+            words = f"{_in_words(question, self._node)}{', without content' if request.without_content else ''}"
+            wanted = ProofRequest(
+                str(question.report_id), question.partner, question.originator, request.without_content
+            )
+            async with self._access.look(Call.PROOF, officer, words, context):
+                proof = await self._reading.do(lambda desk: _prove(desk, wanted))
+                return officer_pb2.GetProofResponse(proof=proof)
+
+    async def Reconcile(  # noqa: N802  gRPC's name
+        self,
+        request: officer_pb2.ReconcileRequest,
+        context: grpc.aio.ServicerContext,  # type: ignore[type-arg]
+    ) -> AsyncIterator[officer_pb2.ReconcileResponse]:
+        """See officer.proto."""
+        officer = await self._access.admit(context)
+        compare = self._reconcile
+        if compare is None:
+            await self._not_here(context, "ledgers are not compared with a partner's")
+        async with self._errors(context):
+            partner = partner_of(request.partner, self._partners)
+            async with self._access.look(Call.RECONCILE, officer, f"with {partner}", context):
+                compared = _generator(compare(partner))
+                async with aclosing(self._access.while_believed(compared, context)) as believed:
+                    async for ledger in believed:
+                        yield ledger
+
+    # --- keys and orders
+
+    async def GetKeyStatus(  # noqa: N802  gRPC's name
+        self,
+        request: officer_pb2.GetKeyStatusRequest,
+        context: grpc.aio.ServicerContext,  # type: ignore[type-arg]
+    ) -> officer_pb2.GetKeyStatusResponse:
+        """See officer.proto."""
+        await self._access.admit(context)
+        if self._key_status is None:
+            await self._not_here(context, "the state of its keys is not told")
+        async with self._errors(context):
+            return self._key_status()
 
     async def GetPolicyStatus(  # noqa: N802  gRPC's name
         self,
@@ -86,7 +204,7 @@ class OfficerServicer(officer_pb2_grpc.OfficerServiceServicer):
         context: grpc.aio.ServicerContext,  # type: ignore[type-arg]
     ) -> officer_pb2.GetPolicyStatusResponse:
         """See officer.proto."""
-        await self._admit(context)
+        await self._access.admit(context)
         return policy_status(self._governance)
 
     async def Enact(  # noqa: N802  gRPC's name
@@ -95,7 +213,7 @@ class OfficerServicer(officer_pb2_grpc.OfficerServiceServicer):
         context: grpc.aio.ServicerContext,  # type: ignore[type-arg]
     ) -> officer_pb2.EnactResponse:
         """See officer.proto."""
-        officer = await self._admit(context)
+        officer = await self._access.admit(context)
         files = {file.path: file.content for file in request.files}
         response = officer_pb2.EnactResponse()
         try:
@@ -113,44 +231,106 @@ class OfficerServicer(officer_pb2_grpc.OfficerServiceServicer):
             response.sequence, response.last_order_digest = state.sequence, state.last
         return response
 
-    async def _admit(self, context: grpc.aio.ServicerContext) -> SpiffeId:  # type: ignore[type-arg]
-        """The officer who calls; anybody else's call ends here."""
-        try:
-            return peer_from_context(
-                context.auth_context(), self._authorities(), allowed_roles=(Role.OFFICER,), now=self._now()
-            )
-        except IdentityError as refused:
-            await self._refuse(context, refused)
+    # --- reading
 
-    async def _refuse(self, context: grpc.aio.ServicerContext, refused: IdentityError) -> NoReturn:  # type: ignore[type-arg]
-        self._telemetry.refused_streams.labels(reason=refused.code.value).inc()
-        log.warning("officer's side: %s refused: %s", context.peer(), refused)
-        await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(refused))
+    async def _page(self, wanted: DecisionFilter, limit: int, token: bytes, *, oldest_first: bool) -> Page:
+        return await self._reading.do(
+            lambda desk: desk.search.page(wanted, limit=limit, token=token, oldest_first=oldest_first)
+        )
 
-    async def _follow(self, index: int) -> AsyncGenerator[officer_pb2.WatchDecisionsResponse, None]:
-        origin = self._sequencer.current(self._node, None, DECISIONS)
-        bell = self._watch.ledger_bell(origin)
+    async def _export(
+        self, wanted: DecisionFilter, now_ns: int
+    ) -> AsyncGenerator[officer_pb2.ExportDecisionsResponse, None]:
+        until_ns = now_ns if wanted.until_ns is None else min(now_ns, wanted.until_ns)
+        if wanted.since_ns is not None and wanted.since_ns >= until_ns:
+            return
+        wanted, token = replace(wanted, until_ns=until_ns), b""
         while True:
+            page = await self._page(wanted, EXPORTED_AT_ONCE, token, oldest_first=True)
+            if page.entries:
+                yield officer_pb2.ExportDecisionsResponse(entries=page.entries)
+            token = page.next_token
+            if not token:
+                return
+
+    async def _place(self, request: officer_pb2.WatchDecisionsRequest) -> tuple[Origin, int]:
+        """Where a watch begins. Raises AskError."""
+        generation, index = generation_of(request), request.from_index
+        origin = Origin(self._node, None, DECISIONS, generation)
+        if request.live_only:
+            return origin, 0
+        row = await self._reading.do(lambda desk: desk.reader.ledger(origin))
+        size = 0 if row is None else row.size
+        if row is None and generation > 1:
+            raise AskError(f"generation: {origin} is not there; name an earlier one, or none for the first")
+        if index > size:
+            raise AskError(f"from_index: {origin} has {size} entries, so none is number {index}; give at most {size}")
+        return origin, index
+
+    async def _follow(
+        self, origin: Origin, index: int, wanted: DecisionFilter | None
+    ) -> AsyncGenerator[officer_pb2.WatchDecisionsResponse, None]:
+        """What is wanted from a place on, without end, and over the generations of the ledger."""
+        while True:
+            bell = self._watch.ledger_bell(origin)
             seen = bell.rings
-            row = self._reader().ledger(origin)
-            while row is not None and index < row.size:
-                ledger = row.id
+            stretch = await self._reading.do(lambda desk, o=origin, i=index: desk.stretch(o, i, wanted))  # type: ignore[misc]
+            for entry in stretch.entries:
+                yield officer_pb2.WatchDecisionsResponse(entry=entry)
+            index = stretch.next_index
+            if stretch.successor is not None:
+                origin, index = stretch.successor, 0
+            elif stretch.end:
+                await bell.wait(seen)
 
-                def fetch(at: int, ledger=ledger) -> bytes:  # type: ignore[no-untyped-def]
-                    return self._reader().entry(ledger, at) or b""
+    # --- refusing
 
-                content = self._opener.content(origin, index, fetch(index), fetch)
-                response = officer_pb2.WatchDecisionsResponse(ledger=str(origin), index=index)
-                index += 1
-                match None if content is None else content.WhichOneof("content"):
-                    case "decision_record":
-                        response.decision_record.CopyFrom(content.decision_record)  # type: ignore[union-attr]
-                    case "node_event":
-                        response.node_event.CopyFrom(content.node_event)  # type: ignore[union-attr]
-                    case _:
-                        continue
-                yield response
-            await bell.wait(seen)
+    @contextlib.asynccontextmanager
+    async def _errors(self, context: grpc.aio.ServicerContext) -> AsyncIterator[None]:  # type: ignore[type-arg]
+        """Ends the call in words where what is within raises."""
+        try:
+            yield
+        except _BAD as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except NotComparable as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+        except CannotProve as error:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        except _UNREADABLE as error:
+            log.error("what an officer asked for cannot be read: %s", error)
+            await context.abort(
+                grpc.StatusCode.UNAVAILABLE, "the record cannot be read now; the gateway's log says why; try again"
+            )
+
+    async def _not_here(self, context: grpc.aio.ServicerContext, what: str) -> NoReturn:  # type: ignore[type-arg]
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"this gateway was put together so that {what}")
+
+
+def _end_of_decisions(desk: Desk) -> tuple[Origin, int]:
+    """Where the next record will stand."""
+    rows = [row for row in desk.reader.ledgers() if row.origin.lane == DECISIONS and not row.replica]
+    last = max(rows, key=lambda row: row.origin.generation, default=None)
+    if last is None:
+        return Origin(desk.signatory.node, None, DECISIONS, 1), 0
+    return (last.origin, last.size) if last.successor is None else (last.successor, 0)
+
+
+def _prove(desk: Desk, wanted: ProofRequest) -> bytes:
+    with desk.reader.snapshot():
+        return prove_release(desk.reader, desk.opener, desk.signatory.node, wanted).file
+
+
+def _in_words(question: Question, node: str) -> str:
+    """A report, and for which partner, for the record."""
+    named = f"report {question.report_id} of {question.originator or node}"
+    return f"{named} for {question.partner}" if question.partner else named
+
+
+async def _generator(
+    items: AsyncIterator[officer_pb2.ReconcileResponse],
+) -> AsyncGenerator[officer_pb2.ReconcileResponse, None]:
+    async for item in items:
+        yield item
 
 
 def policy_status(governance: Governance) -> officer_pb2.GetPolicyStatusResponse:

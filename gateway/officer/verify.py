@@ -5,41 +5,58 @@ For every ledger, own or replica:
 1. Segments follow one another without a gap, and their leaf hashes give the root of every signed checkpoint.
 2. Every checkpoint is signed by the ledger's owner, and there is none beside those of the segments' ends.
 3. Tiles, size and root on record are those that the entries give.
+   What a key signed that is out of use is believed as far as `gateway.release.belief` says, and no further.
 4. Every receipt is the recipient's, every post-quantum line the owner's, over a checkpoint that is on record. A replica
    has this node's receipt for every checkpoint.
 5. Every entry opens, and holds what a ledger of its kind may hold, a report that was passed on with a proof that holds;
    an entry of a replica that does not is answered with this node's signed statement. Every statement on record is
    signed, and about the entry that is there. An entry kept as its hash has its owner's signed reason, and so has an
-   entry of an own ledger that is kept back from its recipient.
-6. Generations of a ledger follow one another: all but the last have ended, and name the next. An own one that has
+   entry of an own ledger that is kept back from its recipient. One that this node pruned has this node's, and the
+   decisions ledger says so, and whose report it was.
+6. Every beat of the own witness ledger opens, and is held against the ledgers to which it commits
+   (`gateway.officer.witnessed`). A partner's is kept unread.
+7. Generations of a ledger follow one another: all but the last have ended, and name the next. An own one that has
    ended goes on with everything above its receipts.
 
-Across ledgers, and against the records beside them: see `gateway.officer.records`.
+Before all of that the file itself is asked whether it is whole, and every row belongs to a ledger that is there. Across
+ledgers, and against the records beside them: see `gateway.officer.records`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
+from google.protobuf.message import DecodeError
 from signalfire.v1 import ledger_pb2
 
+from gateway.identity.key_names import gateway_key_name
 from gateway.ledger import bundle
-from gateway.ledger.checkpoint import LogPublicKey, open_checkpoint
-from gateway.ledger.cosignature import CosignatureVerifier, verify_cosignature
+from gateway.ledger.checkpoint import Checkpoint
+from gateway.ledger.cosignature import verify_cosignature
 from gateway.ledger.errors import LedgerError, NoteError
 from gateway.ledger.merkle import leaf_hash
-from gateway.ledger.note import Ed25519Verifier, Note
-from gateway.ledger.origin import Origin
-from gateway.ledger.statement import EntryStatement, EntryStatementKind
+from gateway.ledger.note import Ed25519Verifier, Note, verify_note
+from gateway.ledger.origin import DECISIONS, WITNESS, Origin
+from gateway.ledger.statement import EntryStatement, EntryStatementKind, speaks_for
 from gateway.ledger.stores import CosignatureKind, KeptBackRow, LedgerRow, Run, StoreReader
 from gateway.ledger.tiles import Edge
+from gateway.officer.key_history import CURRENT, KnownKeys
 from gateway.officer.records import Finding, Records, compare
+from gateway.officer.witnessed import WitnessCheck
+from gateway.release.belief import History
+from gateway.release.key_switch import KEYS_SWITCHED, keys_on_record, read_switches
 from gateway.release.onward import NotBelieved, verify
 from gateway.release.opening import Opener
 from gateway.release.signatory import Partner, Signatory
+from gateway.release.witness import WitnessError
+from gateway.release.witness import read as read_witnessed
 from gateway.seal.entry import MAX_INDEX
+from gateway.seal.epoch import content_of
 from gateway.seal.errors import SealError
+
+_SECOND_NS: Final = 1_000_000_000
 
 __all__ = ["Finding", "LedgerCheck", "Verification", "verify_store"]
 
@@ -57,7 +74,9 @@ class LedgerCheck:
     reports: int = 0
     withdrawals: int = 0
     absent: set[int] = field(default_factory=set)
-    """Indices of the entries that are kept as hashes alone, each with its owner's signed reason."""
+    """Indices of the entries that came as hashes alone, each with its owner's signed reason."""
+    pruned: set[int] = field(default_factory=set)
+    """Indices of the entries that this node let go of, each with its own signed reason."""
 
 
 @dataclass(slots=True)
@@ -76,45 +95,58 @@ class Verification:
         return not self.findings
 
 
-@dataclass(frozen=True, slots=True)
-class _Keys:
-    log: Sequence[LogPublicKey]
-    gateway: Sequence[Ed25519Verifier]
-    receipt: Sequence[CosignatureVerifier]
-    pq: Sequence[CosignatureVerifier]
-
-
 def verify_store(
     store: StoreReader,
     signatory: Signatory,
     partners: Mapping[str, Partner],
     progress: Callable[[str], None] = lambda _: None,
+    own: Partner | None = None,
 ) -> Verification:
-    """Checks everything that `store` holds. `partners` are the partners whose keys are known."""
+    """Checks everything that `store` holds. `partners` are the partners whose keys are known, and `own` are the keys of
+    this node's own bundle, where it has one.
+    """
     outcome = Verification()
-    keys = {node: _Keys(p.log, p.gateway, p.receipt, p.pq) for node, p in partners.items()}
-    keys[signatory.node] = _Keys(
-        (signatory.log.public,), (signatory.gateway.verifier,), (signatory.receipt.verifier,), (signatory.pq.verifier,)
-    )
+    try:
+        _verify(outcome, store, signatory, partners, progress, own)
+    except LedgerError as error:
+        # What cannot be read ends the check; what was found before stands.
+        outcome.findings.append(Finding("store", str(error)))
+    return outcome
+
+
+def _verify(
+    outcome: Verification,
+    store: StoreReader,
+    signatory: Signatory,
+    partners: Mapping[str, Partner],
+    progress: Callable[[str], None],
+    own: Partner | None,
+) -> None:
+    progress("the file")
+    outcome.findings.extend(Finding("store", what) for what in store.damage())
+    signatory = signatory.using(keys_on_record(store))
+    keys = {node: KnownKeys.of_partner(partner) for node, partner in partners.items()}
+    keys[signatory.node] = KnownKeys.of_own(signatory, own)
     records = Records(signatory.node)
     opener = Opener(signatory.node, signatory.sealing)
+    witness = WitnessCheck(store, lambda: records.clock_declared)
     rows = store.ledgers()
-    for row in rows:
+    # The decisions first: they say which entries of the others were pruned.
+    for row in sorted(rows, key=lambda each: each.origin.lane != DECISIONS):
         progress(f"{row.origin}: {row.size} entries")
         ledger = _Ledger(
-            store, row, keys, partners, signatory.node, opener, LedgerCheck(row.origin, row.replica), records
+            store, row, keys, partners, signatory.node, opener, LedgerCheck(row.origin, row.replica), records, witness
         )
         outcome.ledgers.append(ledger.check)
         outcome.findings.extend(Finding(str(row.origin), what) for what in ledger.findings())
-    outcome.findings.extend(_generations(rows))
+    outcome.findings.extend(_generations(rows, records))
     progress("decisions, releases and reports")
     outcome.findings.extend(compare(store, signatory, records))
     outcome.reports = sum(not named.originator for named in records.subjects)
     outcome.released, outcome.withheld = len(records.decided), records.withheld
-    return outcome
 
 
-def _generations(rows: Sequence[LedgerRow]) -> Iterator[Finding]:
+def _generations(rows: Sequence[LedgerRow], records: Records) -> Iterator[Finding]:
     lines: dict[tuple[str, str | None, str], dict[int, LedgerRow]] = {}
     for row in rows:
         origin = row.origin
@@ -126,6 +158,8 @@ def _generations(rows: Sequence[LedgerRow]) -> Iterator[Finding]:
             ended = generation < last or (row.replica and row.successor is not None)
             if row.successor != (row.origin.successor() if ended else None):
                 yield Finding(str(row.origin), f"its successor on record ({row.successor}) is not what the store holds")
+            elif ended and not row.replica and records.agreed.get(row.origin.successor(), row.agreed) != row.agreed:
+                yield Finding(str(row.origin), f"its successor says that not {row.agreed} entries were confirmed")
         if len(line) != last:
             yield Finding(str(line[last].origin), f"of its {last} generations {len(line)} are kept")
 
@@ -136,17 +170,26 @@ class _Ledger:
 
     store: StoreReader
     row: LedgerRow
-    keys: Mapping[str, _Keys]
+    keys: Mapping[str, KnownKeys]
     partners: Mapping[str, Partner]
     node: str
     opener: Opener
     check: LedgerCheck
     records: Records
+    witness: WitnessCheck
     edge: Edge = field(default_factory=Edge.empty)
     texts: dict[int, str] = field(default_factory=dict)
     """Text of each checkpoint, by size."""
     unopenable: dict[int, EntryStatement] = field(default_factory=dict)
     kept_back: dict[int, KeptBackRow] = field(default_factory=dict)
+    history: History = field(default_factory=History)
+    """Signatures of the owner's log keys on its checkpoints."""
+    unnamed: list[tuple[int, Note]] = field(default_factory=list)
+    """Checkpoints of the own decisions ledger by keys that are not known yet: it may name them further on."""
+    confirmed: set[int] = field(default_factory=set)
+    """Sizes that its recipients have confirmed."""
+    doubtful: list[tuple[int, int]] = field(default_factory=list)
+    """Entries about which a statement was signed by a log key out of use, with the time until which it was in use."""
 
     def findings(self) -> Iterator[str]:
         """Everything that is wrong with it."""
@@ -168,7 +211,7 @@ class _Ledger:
                     break
                 leaves = list(self._leaves(run, owner))
                 self.edge, writes = self.edge.grow(leaves)
-                checkpoint, note = open_checkpoint(run.checkpoint, owner.log, row.origin)
+                checkpoint, note = self._open_checkpoint(run.checkpoint, owner)
             except LedgerError as error:
                 yield f"at entry {self.edge.size}: {error}"
                 return
@@ -194,11 +237,73 @@ class _Ledger:
                 yield f"there is a statement about entry {index}, which is not there"
         for index in sorted(self.kept_back):
             yield f"entry {index} is on record as kept back, and is not there"
+        yield from self._verify_unnamed(owner)
+        if row.origin.lane == WITNESS and not row.replica:
+            yield from self.witness.finish()
         yield from self._verify_cosignatures()
-        if not row.replica and row.successor is not None and not 0 <= (row.agreed or 0) <= self.check.receipt_size:
+        yield from self._verify_history()
+        if row.agreed is not None and (row.replica or row.successor is None):
+            yield f"it has not ended, and is on record as ended with {row.agreed} entries confirmed"
+        elif row.agreed and row.agreed not in self.confirmed:
             yield f"it ended with {row.agreed} entries confirmed, and its receipts cover {self.check.receipt_size}"
+        if self.check.pruned and max(self.check.pruned) >= self.check.pq_size:
+            yield f"entry {max(self.check.pruned)} is pruned, and no post-quantum line covers it"
 
-    def _leaves(self, run: Run, owner: _Keys) -> Iterator[bytes]:
+    def _open_checkpoint(self, raw: bytes, owner: KnownKeys) -> tuple[Checkpoint, Note]:
+        note = Note.parse(raw)
+        checkpoint = Checkpoint.parse(note.text)
+        if checkpoint.origin != self.row.origin:
+            raise LedgerError(f"the checkpoint is of {checkpoint.origin}")
+        named = {verifier.key_id for verifier in self._log_verifiers(owner)}
+        if self.row.origin.lane == DECISIONS and not any(line.key_id in named for line in note.signatures):
+            self.unnamed.append((checkpoint.size, note))
+        else:
+            self._note_signature(checkpoint.size, note, owner)
+        return checkpoint, note
+
+    def _log_verifiers(self, owner: KnownKeys) -> Sequence[Ed25519Verifier]:
+        return [key.verifier(self.row.origin) for key in owner.log]
+
+    def _note_signature(self, size: int, note: Note, owner: KnownKeys) -> None:
+        """Verifies the owner's signatures on a checkpoint, and takes note of them. Raises NoteError."""
+        untils = [owner.of_log[signed.public_key] for signed in verify_note(note, self._log_verifiers(owner))]
+        if CURRENT in untils:
+            self.history.current(size)
+        else:
+            self.history.by_retired(size, max(until for until in untils if until is not None))
+
+    def _verify_unnamed(self, owner: KnownKeys) -> Iterator[str]:
+        for size, note in self.unnamed:
+            try:
+                self._note_signature(size, note, owner)
+            except NoteError as error:
+                yield f"the checkpoint of size {size}: {error}"
+                return
+
+    def _verify_history(self) -> Iterator[str]:
+        """What was signed by keys out of use, and is not believed."""
+        sizes = self.history.uncovered()
+        if sizes:
+            yield (
+                f"{len(sizes)} checkpoints, the first of size {sizes[0]}, are signed by a log key of"
+                f" {self.row.origin.owner} that is out of use, and nothing that is believed covers them"
+            )
+        for index, until in self.doubtful:
+            if index >= self.history.covered_to(until):
+                yield (
+                    f"the statement about entry {index} is signed by a log key that is out of use, and nothing that is"
+                    " believed covers the entry"
+                )
+
+    def _note_statement(self, index: int, raw: bytes, speaker: KnownKeys) -> None:
+        """Takes note of a statement that has been verified, where no current key signed it."""
+        name = gateway_key_name(speaker.node)
+        keys = {Ed25519Verifier(name, key).key_id: until for key, until in speaker.of_log.items()}
+        untils = [keys[line.key_id] for line in Note.parse(raw).signatures if line.name == name and line.key_id in keys]
+        if CURRENT not in untils:
+            self.doubtful.append((index, max((until for until in untils if until is not None), default=0)))
+
+    def _leaves(self, run: Run, owner: KnownKeys) -> Iterator[bytes]:
         absent = {item.index: item for item in run.absent}
         for index, entry in enumerate(bundle.decode(run.entries, run.count, allow_absent=True), run.first):
             item = absent.pop(index, None)
@@ -209,16 +314,18 @@ class _Ledger:
                 continue
             if item is None:
                 raise LedgerError(f"entry {index} has neither bytes nor a hash")
+            own = not self.row.replica or speaks_for(item.note, self.node)
             statement = EntryStatement.open(
                 item.note,
-                owner.gateway,
+                self.keys[self.node].gateway if own else owner.gateway,
                 kind=EntryStatementKind.ABSENT,
-                node=self.row.origin.owner,
+                node=self.node if own else self.row.origin.owner,
                 origin=self.row.origin,
             )
             if (statement.index, statement.leaf_hash) != (index, item.leaf_hash):
                 raise LedgerError(f"the reason why entry {index} is absent speaks of another")
-            self.check.absent.add(index)
+            self._note_statement(index, item.note, self.keys[self.node] if own else owner)
+            (self.check.pruned if own else self.check.absent).add(index)
             yield item.leaf_hash
 
     # --- entries
@@ -243,6 +350,7 @@ class _Ledger:
             except LedgerError as error:
                 yield f"the statement about entry {item.index} does not hold: {error}"
             else:
+                self._note_statement(item.index, item.note, known)
                 self.unopenable[item.index] = statement
 
     def _read_kept_back(self) -> None:
@@ -259,6 +367,7 @@ class _Ledger:
             )
             if (statement.index, statement.leaf_hash, statement.reason) != (item.index, leaf, item.reason):
                 raise NoteError("it is about another entry, or gives another reason")
+            self._note_statement(item.index, item.note, self.keys[self.node])
         except LedgerError as error:
             yield f"the reason why entry {item.index} is kept back does not hold: {error}"
 
@@ -273,8 +382,14 @@ class _Ledger:
 
     def _verify_entries(self, run: Run) -> Iterator[str]:
         for index, entry in enumerate(bundle.decode(run.entries, run.count, allow_absent=True), run.first):
+            if index in self.check.pruned:
+                yield from self._note_pruned(index)
             # What a partner could not use of an own ledger must still open here.
             if not entry or (self.row.replica and index in self.unopenable):
+                continue
+            if self.row.origin.lane == WITNESS:
+                # A partner's is sealed to the partner alone.
+                yield from () if self.row.replica else self._witnessed(index, entry)
                 continue
             try:
                 content = self.opener.content(
@@ -285,6 +400,31 @@ class _Ledger:
                 continue
             if content is not None:
                 yield from self._note(index, content)
+
+    def _note_pruned(self, index: int) -> Iterator[str]:
+        report = self.records.gone.get((str(self.row.origin), index))
+        if report is None:
+            yield f"entry {index} is pruned, and no record says so"
+            return
+        self.records.pruned.add((str(self.row.origin), index))
+        self.records.note_report(self.row, index, report, pruned=True)
+
+    def _witnessed(self, index: int, entry: bytes) -> Iterator[str]:
+        """An entry of the own witness ledger, held against the ledgers to which it commits."""
+        origin = self.row.origin
+        try:
+            payload = self.opener.payload(origin, index, entry, lambda at: self.store.entry(self.row.id, at) or b"")
+            if payload is None:
+                return
+            if index == 1 and origin.generation > 1:
+                content = ledger_pb2.EntryContent.FromString(content_of(payload))
+                yield from self._note(index, content)
+                return
+            witnessed = read_witnessed(self.node, payload)
+        except (SealError, WitnessError, DecodeError) as error:
+            yield f"entry {index} does not open, or is no beat: {error}"
+            return
+        yield from self.witness.note(index, witnessed)
 
     def _note(self, index: int, content: ledger_pb2.EntryContent) -> Iterator[str]:
         home = self.row.origin.recipient is None
@@ -300,13 +440,21 @@ class _Ledger:
             case "withdrawal" if not home:
                 self.check.withdrawals += 1
                 self.records.note_withdrawal(self.row, index, content.withdrawal)
-            case "decision_record" if home:
+            case "decision_record" if self.row.origin.lane == DECISIONS:
                 self.records.note_decisions(index, content.decision_record)
-            case "succession" | "cover" if not home:
+                self.records.index.note_decisions(self.row, index, content.decision_record)
+            case "cover" if not home:
                 return
-            case "node_event" if home:
+            case "succession" if not home or (index == 1 and self.row.origin.generation > 1):
+                if index == 1 and not (home or self.row.replica):
+                    self.records.agreed[self.row.origin] = content.succession.agreed_size
+            case "node_event" if self.row.origin.lane == DECISIONS:
+                self.records.index.note_event(self.row, index, content.node_event)
                 try:
                     self.records.note_event(index, content.node_event)
+                    if content.node_event.kind == KEYS_SWITCHED:
+                        switches = read_switches(content.node_event.evidence)
+                        self.keys[self.node].learn(switches, content.node_event.time.seconds)
                 except ValueError as error:
                     yield f"entry {index}: {error}"
             case other:
@@ -324,10 +472,16 @@ class _Ledger:
     def _verify_cosignatures(self) -> Iterator[str]:
         origin = self.row.origin
         receipts: set[int] = set()
+        histories: dict[tuple[CosignatureKind, str], History] = {}
         for item in self.store.cosignatures(self.row.id):
             receipt = item.kind is CosignatureKind.RECEIPT
-            signer = origin.recipient if receipt else origin.owner
-            known = self.keys.get(signer or "")
+            signer = item.signer
+            # Every partner cosigns a witness ledger; any other has one recipient.
+            holder = self.node if self.row.replica else origin.recipient or signer
+            if signer != (holder if receipt else origin.owner) or (receipt and signer == origin.owner):
+                yield f"a {item.kind} of size {item.size} is on record as signed by {signer}"
+                continue
+            known = self.keys.get(signer)
             if known is None:
                 yield f"a {item.kind} of size {item.size}: the keys of {signer} are not known"
                 continue
@@ -335,19 +489,62 @@ class _Ledger:
                 note = Note.parse(item.note)
                 if note.text != self.texts.get(item.size):
                     raise NoteError("it is not over the checkpoint on record")
-                verifiers = {(v.name, v.key_id): v for v in (known.receipt if receipt else known.pq)}
-                lines = [line for line in note.signatures if (line.name, line.key_id) in verifiers]
-                if not lines:
-                    raise NoteError(f"no key of {signer} signed it")
-                for line in lines:
-                    verify_cosignature(note.text, line, verifiers[(line.name, line.key_id)])
+                if item.kind is CosignatureKind.ANCHOR:
+                    self._note_anchor(item.size, note, known)
+                    continue
+                found = self._lines_that_hold(note, known, receipt=receipt)
             except LedgerError as error:
                 yield f"the {item.kind} of size {item.size} does not hold: {error}"
                 continue
+            if signer == self.node and item.time_ns // _SECOND_NS not in {at for _, at in found}:
+                yield f"the {item.kind} of size {item.size} was made at another time than is on record"
+            history = histories.setdefault((item.kind, signer), History())
+            if any(until is CURRENT for until, _ in found):
+                history.current(item.size)
+            else:
+                history.by_retired(item.size, 0)
             if receipt:
                 receipts.add(item.size)
+                if self.row.replica:
+                    self.records.stored.setdefault(self.row.id, []).append((item.size, item.time_ns))
+                    # When this node stored it, by the receipt that says so.
+                    times = [at for until, at in found if until is CURRENT or at <= until]
+                    self.history.receipts.extend((item.size, at) for at in times)
             else:
                 self.check.pq_size = max(self.check.pq_size, item.size)
+        # A ledger that has ended gets no further receipts: what it says was confirmed stands under the node's own key.
+        agreed = (self.row.agreed or 0) if not self.row.replica and self.row.successor is not None else 0
+        for (kind, signer), history in histories.items():
+            doubtful = [size for size in history.uncovered() if kind is not CosignatureKind.RECEIPT or size > agreed]
+            if doubtful:
+                yield (
+                    f"the {kind} of size {doubtful[-1]} is signed by a key of {signer} that is out of use, and none by"
+                    " a current one covers it"
+                )
         self.check.receipt_size = max(receipts, default=0)
+        self.confirmed = receipts
         if self.row.replica and (missing := self.texts.keys() - receipts):
             yield f"this node's own receipts are missing for sizes {', '.join(map(str, sorted(missing)[:8]))}"
+
+    def _note_anchor(self, size: int, note: Note, owner: KnownKeys) -> None:
+        """An anchor counts under a current key alone. Raises NoteError."""
+        signed = verify_note(note, self._log_verifiers(owner))
+        if any(owner.of_log[verifier.public_key] is CURRENT for verifier in signed):
+            self.history.current(size)
+
+    @staticmethod
+    def _lines_that_hold(note: Note, known: KnownKeys, *, receipt: bool) -> Sequence[tuple[int | None, int]]:
+        """For each line of a known key until when that was in use, and when it signed. Raises NoteError."""
+        untils = known.of_receipt if receipt else known.of_pq
+        verifiers = {
+            (verifier.name, verifier.key_id): (verifier, until)
+            for verifier, until in zip(known.receipt if receipt else known.pq, untils.values(), strict=True)
+        }
+        found = []
+        for line in note.signatures:
+            if (line.name, line.key_id) in verifiers:
+                verifier, until = verifiers[(line.name, line.key_id)]
+                found.append((until, verify_cosignature(note.text, line, verifier)))
+        if not found:
+            raise NoteError(f"no key of {known.node} signed it")
+        return found

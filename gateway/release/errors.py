@@ -6,6 +6,9 @@
     └── Unavailable      nothing can be made durable now; ask again
         └── StepBroken       one step failed as it should not; the others go on
 
+    StoreError           (of `gateway.ledger.errors`)
+    └── KeyNotHeld       the store was last written with a key that the node does not hold
+
 Errors of a ledger, a replica or a signature are those of `gateway.ledger.errors`, and refuse one step as well.
 """
 
@@ -15,7 +18,12 @@ from collections.abc import Sequence
 
 from signalfire.v1 import c2_pb2
 
+from gateway.ledger.errors import StoreError
 from gateway.reports.violations import Violation
+
+
+class KeyNotHeld(StoreError):
+    """A key that is in use is not in the keys directory."""
 
 
 class ReleaseError(Exception):

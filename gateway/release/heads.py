@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from gateway.ledger.errors import StoreError
-from gateway.ledger.merkle import leaf_hash
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import LedgerId, LedgerRow, StoreReader
 from gateway.ledger.tiles import Edge, partial_widths, split_tile
@@ -82,9 +81,14 @@ class Heads:
         for origin, successor in ended.items():
             self._current[_line(origin)] = successor
 
-    def without_epochs(self) -> None:
-        """Forgets every content key, so that the next entry of each ledger opens a new epoch."""
-        self._heads = {origin: replace(head, epoch=None) for origin, head in self._heads.items()}
+    def without_epochs(self, *, home: bool = True) -> None:
+        """Forgets every content key, so that the next entry of each ledger opens a new epoch. `home` False: of ledgers
+        for partners alone.
+        """
+        self._heads = {
+            origin: replace(head, epoch=None) if home or origin.recipient is not None else head
+            for origin, head in self._heads.items()
+        }
 
 
 def _line(origin: Origin) -> tuple[str, str | None, str]:
@@ -98,7 +102,7 @@ def _edge(store: StoreReader, row: LedgerRow) -> Edge:
     partial: list[list[bytes]] = []
     for level, width in enumerate(partial_widths(row.size)):
         if level == 0:
-            partial.append([_leaf(store, row, index) for index in range(row.size - width, row.size)])
+            partial.append(list(store.leaves(row.id, row.size - width, row.size)))
             continue
         index = row.size >> (8 * (level + 1))
         data = store.tile(row.id, level, index) if width else b""
@@ -113,13 +117,3 @@ def _edge(store: StoreReader, row: LedgerRow) -> Edge:
             " run `signalfire ledger verify` and do not start the gateway on this store"
         )
     return edge
-
-
-def _leaf(store: StoreReader, row: LedgerRow, index: int) -> bytes:
-    entry = store.entry(row.id, index)
-    if entry is not None:
-        return leaf_hash(entry)
-    absent = store.absent(row.id, index)
-    if absent is None:
-        raise StoreError(f"ledger {row.origin}: entry {index} has neither bytes nor a hash")
-    return absent.leaf_hash

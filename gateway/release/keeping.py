@@ -178,7 +178,7 @@ def in_words(why: Mapping[int, str], origin: Origin) -> str:
     for reason in why.values():
         counts[reason] = counts.get(reason, 0) + 1
     told = "; ".join(f"{count} because {reason}" for reason, count in sorted(counts.items()))
-    which = f"entry {min(why)} is" if len(why) == 1 else f"entries {_ranges(why)} are"
+    which = f"entry {min(why)} is" if len(why) == 1 else f"entries {ranges(why)} are"
     return f"{origin}: {which} served as hash alone: {told}"
 
 
@@ -187,20 +187,25 @@ def places_in(words: str) -> tuple[str, frozenset[int]]:
     found = _TOLD.match(words)
     if found is None:
         raise ValueError(f"this does not say which entries are kept back: {words}")
-    indices: set[int] = set()
-    for part in found["entries"].split(", "):
+    return found["origin"], numbers_in(found["entries"])
+
+
+RANGES: Final = r"\d+(?: to \d+)?(?:, \d+(?: to \d+)?)*"
+"""What `ranges` gives, as a pattern."""
+
+_TOLD: Final = re.compile(rf"(?P<origin>\S+): entr(?:y|ies) (?P<entries>{RANGES}) (?:is|are) served as hash alone: ")
+
+
+def numbers_in(words: str) -> frozenset[int]:
+    """The numbers that `ranges` gave as these words."""
+    numbers: set[int] = set()
+    for part in words.split(", "):
         first, _, last = part.partition(" to ")
-        indices.update(range(int(first), int(last or first) + 1))
-    return found["origin"], frozenset(indices)
+        numbers.update(range(int(first), int(last or first) + 1))
+    return frozenset(numbers)
 
 
-_TOLD: Final = re.compile(
-    r"(?P<origin>\S+): entr(?:y|ies) (?P<entries>\d+(?: to \d+)?(?:, \d+(?: to \d+)?)*)"
-    r" (?:is|are) served as hash alone: "
-)
-
-
-def _ranges(indices: Iterable[int]) -> str:
+def ranges(indices: Iterable[int]) -> str:
     """Numbers in order, runs of them as their ends: "3, 5 to 9"."""
     runs: list[tuple[int, int]] = []
     for index in sorted(indices):

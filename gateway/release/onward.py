@@ -18,7 +18,8 @@ Rules for believing (`verify`), in order. `carrier` is the owner of the ledger t
 
 1. Another node than the carrier and this one is the originator, and this node has pinned its trust bundle.
 2. The entry stands in a ledger of the originator for the carrier: under a checkpoint that a log key of the originator
-   signed, by an inclusion proof.
+   signed, by an inclusion proof; under one that is retired where the carrier's receipt over it is from before that
+   (`gateway.release.belief`).
 3. It is sealed content, and the parts that are shown are what its commitment stands for.
 4. Each part that is shown holds a piece of a report of the same kind, of its own group alone; identity is among them.
 5. The originator named this node among those who may have the report onward.
@@ -38,10 +39,10 @@ from typing import Final
 
 from signalfire.v1 import ledger_pb2, report_pb2
 
-from gateway.ledger.checkpoint import open_checkpoint
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.merkle import leaf_hash, verify_inclusion
 from gateway.ledger.origin import Origin
+from gateway.release.belief import open_alone
 from gateway.release.groups import (
     IDENTITY,
     ONWARD,
@@ -197,7 +198,7 @@ def verify(onward: ledger_pb2.OnwardReport, *, carrier: str, node: str, partners
     pinned = partners.get(originator)
     if pinned is None:
         raise NotBelieved("its originator is not known here", f"this node has no trust bundle of {originator} in force")
-    _verify_entry(onward.proof, originator, carrier, pinned)
+    _verify_entry(onward.proof, originator, carrier, pinned, partners.get(carrier))
     try:
         pieces = pieces_shown(onward.proof.disclosed)
     except NotInGroups as error:
@@ -227,13 +228,15 @@ def verify(onward: ledger_pb2.OnwardReport, *, carrier: str, node: str, partners
         )
 
 
-def _verify_entry(proof: ledger_pb2.OriginProof, originator: str, carrier: str, pinned: Partner) -> None:
+def _verify_entry(
+    proof: ledger_pb2.OriginProof, originator: str, carrier: str, pinned: Partner, carried_by: Partner | None
+) -> None:
     """Rules 2 and 3 for believing."""
     try:
         origin = Origin.parse(proof.origin)
         if (origin.owner, origin.recipient) != (originator, carrier):
             raise NotBelieved("its proof is of another ledger than its originator's for the node that passed it on")
-        checkpoint, _ = open_checkpoint(proof.checkpoint, pinned.log, origin)
+        checkpoint = open_alone(proof.checkpoint, origin, pinned, carried_by)
         verify_inclusion(leaf_hash(proof.entry), proof.index, checkpoint.size, proof.path, checkpoint.root)
         header = parse_header(proof.entry)
         require_place(header, proof.index)

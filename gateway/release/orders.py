@@ -103,7 +103,7 @@ def read_in_force(store: StoreReader, signatory: Signatory, known: Bundle | None
     Raises OrdersError where it cannot be believed, and StoreError.
     """
     first = pinned_roster(store, signatory)
-    orders = [_open(row, signatory) for row in store.orders()]
+    orders = list(kept_orders(store, signatory))
     if first is None:
         # Without this, whoever takes away every order would have the gateway begin anew with its first one.
         if orders or any(kind in _GOVERNED for kind in _recorded_events(store, signatory)):
@@ -127,6 +127,11 @@ def read_in_force(store: StoreReader, signatory: Signatory, known: Bundle | None
     if state.declared is not None and over == state.declared.sequence.to_bytes(8):
         state = replace(state, declared=None)
     return InForce(first, state, unreadable)
+
+
+def kept_orders(store: StoreReader, signatory: Signatory) -> Iterator[Kept]:
+    """The orders on record, opened, in their sequence. Raises OrdersError and StoreError."""
+    return (_open(row, signatory) for row in store.orders())
 
 
 def pinned_roster(store: StoreReader, signatory: Signatory) -> Roster | None:

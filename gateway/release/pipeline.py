@@ -102,7 +102,7 @@ class TakeReport:
             record.withdrawals = told.get(record.partner, 0)
         plan.commit.recalled.extend((each.report_id, plan.now_ns) for each in recalled)
 
-        index = record_decisions(plan, shared, self.submitted_by, self.digest, records)
+        index = record_decisions(plan, shared, self.submitted_by, self.digest, records, accepting=True)
         for each in recalled:
             end_holds(plan, each)
         seq = plan.next_report()

@@ -24,12 +24,14 @@ from gateway.ledger import bundle
 from gateway.ledger.checkpoint import Checkpoint, sign_checkpoint
 from gateway.ledger.merkle import EMPTY_ROOT, inclusion_proof, leaf_hash
 from gateway.ledger.note import Note
-from gateway.ledger.origin import DECISIONS, Origin
+from gateway.ledger.origin import DECISIONS, WITNESS, Origin
 from gateway.ledger.stores import (
     AbsentRow,
     Append,
     Commit,
     CopyRow,
+    CosignatureKind,
+    DecisionPlace,
     FeedRow,
     HeldRow,
     KeptBackRow,
@@ -44,6 +46,7 @@ from gateway.ledger.tiles import Edge, TileWrite, node_reader
 from gateway.release.heads import Head, Heads
 from gateway.release.rulebook import Rulebook
 from gateway.release.signatory import Partner, Signatory
+from gateway.release.verdicts import Indexing, Verdict, Verdicts
 from gateway.reports.kinds import kind_of
 from gateway.seal.epoch import Epoch
 from gateway.seal.keys import SealingPublicKey
@@ -130,6 +133,7 @@ class Plan:
         now_ns: Callable[[], int],
         rulebook: Rulebook,
         *,
+        verdicts: Verdicts,
         clock_trusted: bool = True,
     ) -> None:
         self.store = store
@@ -139,6 +143,7 @@ class Plan:
         self.clock_trusted = clock_trusted
         self.now_ns = now_ns()
         self.commit = Commit()
+        self._indexing = Indexing(verdicts, signatory.storage, self.commit)
         self.heads = heads
         self.changed: dict[Origin, Head] = {}
         self.ended: dict[Origin, Origin] = {}
@@ -166,11 +171,16 @@ class Plan:
         """Puts another policy in force, from the next step on."""
         if rulebook.suspended != self._rulebook.suspended:
             # A suspended partner is given hashes, of the openings of epochs as well: what is sealed to him later must
-            # not need one of those.
+            # not need one of those. Home ledgers go on: in the witness ledger an opening would show to every partner.
             self._fresh_epochs = True
-            for writer in self._writers.values():
-                writer.head = replace(writer.head, epoch=None)
+            for origin, writer in self._writers.items():
+                if origin.recipient is not None:
+                    writer.head = replace(writer.head, epoch=None)
         self._rulebook = rulebook
+
+    def use(self, signatory: Signatory) -> None:
+        """Signs this commit with other keys of this node (`gateway.release.key_switch`)."""
+        self.signatory = signatory
 
     # --- own ledgers
 
@@ -182,12 +192,16 @@ class Plan:
         """The writer of this node's decisions ledger."""
         return self.writer_of(self._current(None, DECISIONS))
 
+    def witness(self) -> LedgerWriter:
+        """The writer of this node's witness ledger."""
+        return self.writer_of(self._current(None, WITNESS))
+
     def writer_of(self, origin: Origin) -> LedgerWriter:
         """The writer of one own ledger, which must not have ended."""
         found = self._writers.get(origin)
         if found is None:
             head = self.heads.get(origin) or self._new_ledger(origin, replica=False)
-            if self._fresh_epochs:
+            if self._fresh_epochs and origin.recipient is not None:
                 head = replace(head, epoch=None)
             found = self._writers[origin] = LedgerWriter(head, self.signatory, self._readers(origin.recipient))
         return found
@@ -249,7 +263,20 @@ class Plan:
         path = inclusion_proof(index, size, node_reader(size, read_tile, head.edge))
         checkpoint = appends[-1].checkpoint if appends else self.store.checkpoint(head.id, size)
         assert checkpoint is not None  # every segment ends with one
-        return path, checkpoint
+        return path, self._with_receipt(head.id, size, checkpoint)
+
+    def _with_receipt(self, ledger: LedgerId, size: int, checkpoint: bytes) -> bytes:
+        """A replica's checkpoint, under the key that took over where that has signed it, with this node's receipt: by
+        that it is believed when its key has been retired (`gateway.release.belief`).
+        """
+        own = self.signatory.node
+        rows = [row for row in self.commit.cosignatures if (row.ledger, row.size, row.signer) == (ledger, size, own)]
+        row = rows[-1] if rows else self.store.cosignature(ledger, CosignatureKind.RECEIPT, size, own)
+        anchor = self.store.cosignature(ledger, CosignatureKind.ANCHOR, size)
+        note = Note.parse(checkpoint if anchor is None or anchor.size != size else anchor.note)
+        if row is None or row.size != size:
+            return note.encode()
+        return note.with_signatures(Note.parse(row.note).signatures[0]).encode()
 
     def extend_replica(
         self,
@@ -356,7 +383,25 @@ class Plan:
         """Records something that the node did or met, in its decisions ledger. Returns the index of the record."""
         event = ledger_pb2.NodeEvent(kind=kind, detail=detail, evidence=evidence)
         event.time.FromNanoseconds(self.now_ns)
-        return self.decisions().append(ledger_pb2.EntryContent(node_event=event).SerializeToString())
+        writer = self.decisions()
+        index = writer.append(ledger_pb2.EntryContent(node_event=event).SerializeToString())
+        self._indexing.event(DecisionPlace(self.now_ns, writer.head.id, index), kind)
+        return index
+
+    def index_decisions(
+        self, index: int, record: ledger_pb2.DecisionRecord, decisions: Sequence[ledger_pb2.Decision], *, first: bool
+    ) -> None:
+        """Puts an entry of the decisions ledger in the index. `record` holds its subject; `first` says that
+        `ReportRow.decision` names the entry.
+        """
+        head = self.decisions().head
+        place = DecisionPlace(self.now_ns, head.id, index)
+        self._indexing.decisions(self.signatory.node, head.origin, place, record, decisions, first=first)
+
+    @property
+    def given_verdicts(self) -> Mapping[Verdict, int]:
+        """Numbers of the index of decisions that this plan gives out."""
+        return self._indexing.given
 
     def released_to(self, subject: Subject) -> Mapping[str, ReleasedRow]:
         """The releases of a report that still stand, by partner."""

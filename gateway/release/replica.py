@@ -17,8 +17,11 @@ Rules, in order:
 8. A report is delivered once, however often and by whichever way it comes; one that its withdrawal overtook arrives
    withdrawn (`gateway.release.arriving`). A report and its withdrawal are of one traffic class and precedence; of two
    that differ the later is not usable.
-9. A report in a ledger is its owner's, or is passed on with its originator's proof (`gateway.release.onward`). What its
-   owner lets go onward is passed on in the same commit, and so is its withdrawal (`gateway.release.passing`).
+9. A checkpoint that contradicts one on record is evidence against its owner (`gateway.release.evidence`), whatever else
+   is wrong with the batch.
+10. Of a home ledger, which is the owner's witness ledger, nothing is opened, and no entry may be given as its hash.
+11. A report in a ledger is its owner's, or is passed on with its originator's proof (`gateway.release.onward`). What
+   its owner lets go onward is passed on in the same commit, and so is its withdrawal (`gateway.release.passing`).
 """
 
 from __future__ import annotations
@@ -46,6 +49,7 @@ from gateway.ledger.stores import (
 )
 from gateway.ledger.tiles import Edge
 from gateway.release.arriving import Arrived, Contradiction, Way, take_report, take_withdrawal
+from gateway.release.evidence import require_no_contradiction
 from gateway.release.onward import NotBelieved, verify
 from gateway.release.opening import Opener
 from gateway.release.passing import follow_withdrawals, pass_on
@@ -79,6 +83,10 @@ _END_OF_TIME_S: Final = int(datetime(2201, 1, 1, tzinfo=UTC).timestamp())
 
 class ReplicaError(LedgerError):
     """A batch that does not verify. Nothing of it was kept."""
+
+
+class RootsDiffer(ReplicaError):
+    """The entries of a batch, after those that the replica has, do not give the root that its owner signed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +136,8 @@ def receive(
     opener: Opener,
     limits: ReportLimits,
 ) -> Received:
-    """Verifies `batch` and adds it to `plan`. `owner` keeps the ledger. Raises ReplicaError."""
+    """Verifies `batch` and adds it to `plan`. `owner` keeps the ledger. Raises ReplicaError, and Contradicted."""
+    require_no_contradiction(plan.store, batch.origin, batch.checkpoint, owner)
     if plan.has_ended(batch.origin):
         raise ReplicaError(f"{batch.origin}: batch at {batch.first}: the ledger has ended")
     head = plan.replica(batch.origin)
@@ -139,17 +148,21 @@ def receive(
         raise ReplicaError(f"{batch.origin}: batch at {batch.first}: {error}") from error
     edge, tiles = before.grow(verified.leaves)
     if edge.root() != verified.checkpoint.root:
-        raise ReplicaError(
+        raise RootsDiffer(
             f"{batch.origin}: entries {batch.first} to {edge.size - 1} do not give the"
             f" root that {batch.origin.owner} signed"
         )
-    contents = _open(plan, batch, verified, opener, limits)
+    # A home ledger is sealed to its owner alone.
+    home = batch.origin.recipient is None
+    contents = {} if home else _open(plan, batch, verified, opener, limits)
     # From here on the batch is part of the plan, and nothing below may refuse it.
     ledger = plan.extend_replica(batch.origin, edge, tiles, batch.entries, verified.note.encode(), verified.absent)
     text = verified.note.text
     line = cosign(text, plan.signatory.receipt, plan.now_ns // 1_000_000_000)
     receipt = Note(text, (line,)).encode()
-    plan.commit.cosignatures.append(CosignatureRow(ledger, CosignatureKind.RECEIPT, edge.size, receipt, plan.now_ns))
+    plan.commit.cosignatures.append(
+        CosignatureRow(ledger, CosignatureKind.RECEIPT, edge.size, receipt, plan.now_ns, plan.signatory.node)
+    )
 
     unopenable: list[bytes] = []
     problems: list[str] = []
@@ -202,6 +215,8 @@ def _verify(
     entries = bundle.decode(batch.entries, batch.count, allow_absent=True)
     absent = {index: (leaf, note_) for index, leaf, note_ in batch.absent}
     places = {batch.first + place for place, entry in enumerate(entries) if not entry}
+    if batch.origin.recipient is None and absent:
+        raise ReplicaError("it gives entries of a home ledger as hashes, of which nothing is ever kept back")
     if places != absent.keys() or len(absent) != len(batch.absent):
         raise ReplicaError("the entries given as hashes are not those that the bundle leaves out")
     for index, (leaf, raw) in absent.items():

@@ -21,11 +21,14 @@ from gateway.ledger.errors import LedgerError, StoreError
 from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import Store, StoreReader
+from gateway.release import verdicts
 from gateway.release.errors import StepBroken, StepRefused, Unavailable
 from gateway.release.heads import Head, Heads
+from gateway.release.key_switch import keys_on_record
 from gateway.release.plan import FeedEntry, Plan
 from gateway.release.rulebook import Rulebook
 from gateway.release.signatory import Partner, Signatory
+from gateway.release.verdicts import Verdicts
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +120,7 @@ class Sequencer:
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="sequencer")
         self._store: Store | None = None
         self._heads = Heads({}, {})
+        self._verdicts = Verdicts(signatory.storage)
         self._problem: str | None = None
         self._stopping = asyncio.Event()
 
@@ -217,9 +221,13 @@ class Sequencer:
             await self._recover()
             return
         self._heads.adopt(plan.changed, plan.ended)
+        self._verdicts.adopt(plan.given_verdicts)
+        if plan.signatory is not self._signatory:
+            # The commit that took other keys into use is durable: from here on everything is signed with them.
+            self._signatory.adopt(plan.signatory)
         if plan.rulebook.suspended != self._rulebook.suspended:
             # Openings that a suspended partner was given as hashes alone do not open what is sealed to him later.
-            self._heads.without_epochs()
+            self._heads.without_epochs(home=False)
         self._rulebook = plan.rulebook
         self._listener(
             Durable(
@@ -273,6 +281,7 @@ class Sequencer:
             self._partners(),
             self._now_ns,
             self._rulebook,
+            verdicts=self._verdicts,
             clock_trusted=self._clock_trusted(),
         )
         for place, queued in enumerate(batch):
@@ -304,9 +313,15 @@ class Sequencer:
         try:
             # Heads are read from what is durable, and without epochs: no content key outlives a commit in doubt.
             self._heads = Heads.restore(store)
+            # The keys in use are those on record: a commit in doubt may have switched them.
+            self._signatory.adopt(self._signatory.using(keys_on_record(store)))
             # So is the policy in force: a commit in doubt may have changed it.
             self._rulebook = self._read_rulebook(store)
             self._latest_ns = int.from_bytes(store.meta(LATEST_TIME) or b"")
+            # A store that an older gateway wrote has its index of decisions made before anything is added to it.
+            for commit in verdicts.missing(store, self._signatory):
+                store.commit(commit)
+            self._verdicts = Verdicts.restore(store, self._signatory.storage)
         except LedgerError:
             store.close()
             raise

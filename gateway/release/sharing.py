@@ -214,9 +214,18 @@ def send_notice(plan: Plan, subject: Subject, partner: str) -> bool:
 
 
 def record_decisions(
-    plan: Plan, shared: Shared, submitted_by: str, digest: bytes, decisions: Sequence[ledger_pb2.Decision]
+    plan: Plan,
+    shared: Shared,
+    submitted_by: str,
+    digest: bytes,
+    decisions: Sequence[ledger_pb2.Decision],
+    *,
+    accepting: bool = False,
 ) -> int:
-    """Appends decisions on a report to the own ledger, one part a partner. Returns the index of the first entry."""
+    """Appends decisions on a report to the own ledger, one part a partner. Returns the index of the first entry.
+
+    `accepting`: an own report is accepted with them, and `ReportRow.decision` becomes that index.
+    """
     report, kind = shared.report, kind_of(shared.report)
     subject = ledger_pb2.DecisionRecord(
         report_id=report.report_id,
@@ -233,23 +242,30 @@ def record_decisions(
     subject.time.FromNanoseconds(plan.now_ns)
     subject.accepted_time.FromNanoseconds(shared.accepted_ns)
     head = _part(ledger_pb2.PART_GROUP_SUBJECT, subject)
-    parts = [
-        _part(ledger_pb2.PART_GROUP_DECISION, ledger_pb2.DecisionRecord(decisions=[decision])) for decision in decisions
-    ]
     writer = plan.decisions()
-    indices = [writer.append_parts([head, *listed]) for listed in _entries(parts)]
+    indices: list[int] = []
+    for parts, listed in _entries(decisions):
+        index = writer.append_parts([head, *parts])
+        plan.index_decisions(index, subject, listed, first=accepting and not indices)
+        indices.append(index)
     return indices[0]
 
 
-def _entries(parts: Sequence[ledger_pb2.Part]) -> list[list[ledger_pb2.Part]]:
-    """The parts in runs that one entry holds each; one run without parts where there is none."""
-    runs: list[list[ledger_pb2.Part]] = [[]]
+def _entries(
+    decisions: Sequence[ledger_pb2.Decision],
+) -> list[tuple[list[ledger_pb2.Part], list[ledger_pb2.Decision]]]:
+    """The decisions in runs that one entry holds each, as parts and as they are; one empty run where there is none."""
+    runs: list[tuple[list[ledger_pb2.Part], list[ledger_pb2.Decision]]] = [([], [])]
     size = 0
-    for part in parts:
-        if runs[-1] and (len(runs[-1]) == DECISIONS_AN_ENTRY or size + len(part.content) > DECISION_BYTES_AN_ENTRY):
-            runs.append([])
+    for decision in decisions:
+        part = _part(ledger_pb2.PART_GROUP_DECISION, ledger_pb2.DecisionRecord(decisions=[decision]))
+        parts, listed = runs[-1]
+        if parts and (len(parts) == DECISIONS_AN_ENTRY or size + len(part.content) > DECISION_BYTES_AN_ENTRY):
+            parts, listed = [], []
+            runs.append((parts, listed))
             size = 0
-        runs[-1].append(part)
+        parts.append(part)
+        listed.append(decision)
         size += len(part.content)
     return runs
 

@@ -7,25 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from signalfire.v1 import ledger_pb2
 
 from gateway.ledger import bundle
 from gateway.ledger.checkpoint import Checkpoint
-from gateway.ledger.cosignature import CosignatureVerifier, cosign, verify_cosignature
+from gateway.ledger.cosignature import CosignatureVerifier, cosign
 from gateway.ledger.errors import LedgerError, NoteError
 from gateway.ledger.merkle import leaf_hash
-from gateway.ledger.note import Note, SignatureLine, verify_note
+from gateway.ledger.note import Ed25519Verifier, Note, SignatureLine, verify_note
 from gateway.ledger.origin import Origin
 from gateway.ledger.statement import EntryStatement, EntryStatementKind
 from gateway.ledger.stores import CosignatureKind, CosignatureRow, LedgerId, UnopenableRow
 from gateway.release import groups
+from gateway.release.evidence import require_no_contradiction
 from gateway.release.opening import Opener
 from gateway.release.plan import SEGMENT_BYTES, Plan
 from gateway.release.replica import IncomingBatch, Received, receive
+from gateway.release.setback import end_decisions, final_state, keep_own_contradiction
 from gateway.release.signatory import Partner
 from gateway.reports.limits import ReportLimits
 from gateway.seal.errors import SealError
+
+KEPT_LINES: Final = 8
+"""Signatures of one node that are kept together on one checkpoint, from the keys that it had one after another."""
 
 
 class SignatureError(LedgerError):
@@ -64,13 +70,14 @@ class ReceiveBatch:
 
 @dataclass(frozen=True, slots=True)
 class KeepCosignature:
-    """Keeps a receipt for an own ledger, or a partner's post-quantum line on a replica.
+    """Keeps a receipt for an own ledger, or a partner's post-quantum line or anchor on a replica.
 
     Rules, in order:
 
     1. The note's text is that of the checkpoint that the store holds for its size: a signature over anything else is
-       refused, and when it is a valid one it contradicts what this node holds.
-    2. What is covered already is kept as it is, whoever signs it now: keys may have changed since.
+       refused, and when it is a valid one of the ledger's owner, it is evidence (`gateway.release.evidence`).
+    2. What is covered already is kept as it is, unless a newer key of the trust bundle has signed what comes: an older
+       one will be retired, or was. Then both are kept.
     3. A key of the partner has signed. Its line alone is kept.
     """
 
@@ -81,37 +88,63 @@ class KeepCosignature:
     weight: int = 0
 
     def apply(self, plan: Plan) -> int:
-        """Verifies and keeps. Returns the size that is now covered. Raises SignatureError."""
+        """Verifies and keeps. Returns the size that is now covered. Raises SignatureError, and Contradicted."""
         try:
             note = Note.parse(self.note)
             checkpoint = Checkpoint.parse(note.text)
         except NoteError as error:
             raise SignatureError(f"{self.origin}: {self.kind} of {self.partner.node}: {error}") from error
+        if self.kind is not CosignatureKind.RECEIPT:
+            require_no_contradiction(plan.store, self.origin, self.note, self.partner)
         ledger = _on_record(plan, self.origin, checkpoint, note.text)
-        held = plan.store.cosignature(ledger, self.kind, checkpoint.size)
-        if held is not None:
+        held = plan.store.cosignature(ledger, self.kind, checkpoint.size, self.partner.node)
+        before = None if held is None else Note.parse(held.note)
+        if held is not None and before is not None and self._rank(before) <= self._rank(note):
             # Said before, or covered since: a signature that is repeated costs no commit.
             return held.size
         try:
             line = self._signed(note)
         except NoteError as error:
+            if held is not None:
+                return held.size
             raise UnverifiedAnswer(
                 f"{self.origin}: {self.kind} of {self.partner.node}: {error}", checkpoint.size
             ) from error
-        kept = Note(note.text, (line,)).encode()
-        plan.commit.cosignatures.append(CosignatureRow(ledger, self.kind, checkpoint.size, kept, plan.now_ns))
+        lines: tuple[SignatureLine, ...] = (line,)
+        since_ns = plan.now_ns
+        if held is not None and before is not None and held.size == checkpoint.size:
+            since_ns = held.time_ns
+            lines = (*before.signatures[: KEPT_LINES - 1], line)
+        kept = Note(note.text, lines).encode()
+        plan.commit.cosignatures.append(
+            CosignatureRow(ledger, self.kind, checkpoint.size, kept, since_ns, self.partner.node)
+        )
         return checkpoint.size
 
+    def _verifiers(self) -> Sequence[CosignatureVerifier | Ed25519Verifier]:
+        match self.kind:
+            case CosignatureKind.RECEIPT:
+                return self.partner.receipt
+            case CosignatureKind.PQ:
+                return self.partner.pq
+            case CosignatureKind.ANCHOR:
+                return [key.verifier(self.origin) for key in self.partner.log]
+
+    def _rank(self, note: Note) -> int:
+        """Which of the bundle's keys has signed, 0 for the newest, not verified; their number where none has."""
+        keys = [(verifier.name, verifier.key_id) for verifier in self._verifiers()]
+        signed = {(line.name, line.key_id) for line in note.signatures}
+        return next((rank for rank, key in enumerate(keys) if key in signed), len(keys))
+
     def _signed(self, note: Note) -> SignatureLine:
-        verifiers: Sequence[CosignatureVerifier] = (
-            self.partner.receipt if self.kind is CosignatureKind.RECEIPT else self.partner.pq
-        )
-        for line in note.signatures:
-            for verifier in verifiers:
-                if (line.name, line.key_id) == (verifier.name, verifier.key_id):
-                    verify_cosignature(note.text, line, verifier)
-                    return line
-        raise NoteError("no signature by a key that the trust bundle names")
+        """The line of the newest of the bundle's keys that has signed. Raises NoteError."""
+        verifiers, rank = self._verifiers(), self._rank(note)
+        if rank == len(verifiers):
+            raise NoteError("no signature by a key that the trust bundle names")
+        newest = verifiers[rank]
+        line = next(line for line in note.signatures if (line.name, line.key_id) == (newest.name, newest.key_id))
+        verify_note(Note(note.text, (line,)), [newest])
+        return line
 
 
 def _on_record(plan: Plan, origin: Origin, checkpoint: Checkpoint, text: str) -> LedgerId:
@@ -143,7 +176,14 @@ class SignPostQuantum:
         text = Note.parse(stored).text
         line = cosign(text, plan.signatory.pq, plan.now_ns // 1_000_000_000)
         plan.commit.cosignatures.append(
-            CosignatureRow(head.id, CosignatureKind.PQ, head.edge.size, Note(text, (line,)).encode(), plan.now_ns)
+            CosignatureRow(
+                head.id,
+                CosignatureKind.PQ,
+                head.edge.size,
+                Note(text, (line,)).encode(),
+                plan.now_ns,
+                plan.signatory.node,
+            )
         )
         return head.edge.size
 
@@ -175,7 +215,9 @@ class KeepUnopenable:
         if plan.store.statement(head.id, statement.index) is not None:
             return None
         entry = plan.store.entry(head.id, statement.index)
-        if entry is None or leaf_hash(entry) != statement.leaf_hash:
+        absent = plan.store.absent(head.id, statement.index)
+        leaf = leaf_hash(entry) if entry is not None else None if absent is None else absent.leaf_hash
+        if leaf != statement.leaf_hash:
             raise SignatureError(f"{self.origin}: a statement about another entry {statement.index} than the one here")
         try:
             verify_note(note, self.partner.gateway)
@@ -192,7 +234,8 @@ class Succeed:
 
     The recipient follows the successor alone. What the ledger that ends holds above its last receipt, this very commit
     included, is therefore sealed into the successor again, in its order; a recipient that has it delivers it once.
-    What was kept back of it stays so (`gateway.release.keeping`).
+    What was kept back of it stays so (`gateway.release.keeping`). With the witness ledger the decisions ledger ends too
+    (`gateway.release.setback`).
     """
 
     origin: Origin
@@ -213,8 +256,10 @@ class Succeed:
         if receipt is not None:
             checkpoint = Checkpoint.parse(Note.parse(receipt.note).text)
             agreed.agreed_size, agreed.agreed_root = checkpoint.size, checkpoint.root
+        final = final_state(plan, current)
         confirmed = _confirmed(plan, current)
-        unconfirmed, lost = _unconfirmed(plan, current, confirmed)
+        home = self.origin.recipient is None
+        unconfirmed, lost = ([], 0) if home else _unconfirmed(plan, current, confirmed)
         # A store from before a succession may not know the generation that its partner holds: all up to it have ended.
         ending = current
         while ending.generation < self.origin.generation:
@@ -228,15 +273,23 @@ class Succeed:
             moved = groups.seal(writer, content)
             if not content.HasField("withdrawal"):
                 plan.commit.moved.append((ledger, index, writer.head.id, moved))
-        record_event(
-            plan,
-            kind="ledger-succeeded",
-            detail=(
-                f"{self.origin} ended ({ledger_pb2.SuccessionReason.Name(self.reason)}); {successor} goes on, with"
-                f" {len(unconfirmed)} reports and withdrawals again that have no receipt; {lost} more do not open"
-            ),
-            evidence=[self.evidence],
+        if home:
+            before = plan.decisions().head.origin
+            stood = final_state(plan, before)
+            decisions = end_decisions(plan, self.origin, self.reason)
+            plan.record_event(
+                "decisions-set-back",
+                f"{before} ended at {stood}; {decisions} goes on: {self.origin} stood where this store never was, as"
+                " its signed checkpoint shows",
+                [self.evidence],
+            )
+        plan.record_event(
+            "ledger-succeeded",
+            f"{self.origin} ended ({ledger_pb2.SuccessionReason.Name(self.reason)}) at {final}; {successor} goes on,"
+            f" with {len(unconfirmed)} reports and withdrawals again that have no receipt; {lost} more do not open",
+            [self.evidence],
         )
+        keep_own_contradiction(plan, self.origin, self.evidence)
         return successor
 
 

@@ -18,6 +18,7 @@ gives away only whether their plaintexts are equal (RFC 8452, 9).
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
@@ -88,3 +89,36 @@ class StorageKey:
 
     def __repr__(self) -> str:
         return f"StorageKey(key_id={self.key_id.hex()})"
+
+
+class StorageKeys:
+    """The storage keys of a node: the first seals, and each opens what is under it. The first one is never missing."""
+
+    __slots__ = ("_keys",)
+
+    def __init__(self, keys: Sequence[StorageKey]) -> None:
+        """Raises KeyMaterialError for none, or for two whose ids are the same."""
+        if not keys or len({key.key_id for key in keys}) != len(keys):
+            raise KeyMaterialError("of storage keys there is at least one, and no two have the same id; make another")
+        self._keys = tuple(keys)
+
+    @property
+    def key_id(self) -> bytes:
+        """The id of the key that seals."""
+        return self._keys[0].key_id
+
+    def seal(self, plaintext: bytes, context: bytes, random: Random = os.urandom) -> bytes:
+        """See `StorageKey.seal`."""
+        return self._keys[0].seal(plaintext, context, random)
+
+    def open(self, blob: bytes, context: bytes) -> bytes:
+        """See `StorageKey.open`. Raises OpenError also where no key has the id that the blob names."""
+        key_id = storage_key_id(blob)
+        return next((key for key in self._keys if key.key_id == key_id), self._keys[0]).open(blob, context)
+
+    def replace(self, other: StorageKeys) -> None:
+        """Takes the keys of `other` instead: for all who hold this object."""
+        self._keys = other._keys
+
+    def __repr__(self) -> str:
+        return f"StorageKeys({', '.join(key.key_id.hex() for key in self._keys)})"

@@ -94,7 +94,7 @@ async def test_the_stream_of_an_officer_whose_authority_is_gone_ends_as_unauthen
 ) -> None:
     async with as_officer(world.places["JPN"]) as opened:
         watching = officer_pb2_grpc.OfficerServiceStub(opened).WatchDecisions(officer_pb2.WatchDecisionsRequest())
-        assert (await first(watching)).HasField("node_event")
+        assert (await first(watching)).entry.HasField("node_event")
         renewal.replace("officer")
         assert (await ended(watching)).code() is grpc.StatusCode.UNAUTHENTICATED
 

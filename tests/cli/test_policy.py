@@ -262,8 +262,8 @@ def keys_and_store(tmp_path: Path, *listed: report_pb2.Report) -> tuple[Path, Pa
     keys = tmp_path / "keys"
     pki = tmp_path / "pki"
     for arguments in (
-        ["init", "JPN", "--dir", str(pki)],
-        ["gateway", "a", "--dir", str(pki), "--out", str(keys), "--address", "127.0.0.1:7100"],
+        ["init", "JPN", "--dir", str(pki), "--unlocked"],
+        ["gateway", "a", "--dir", str(pki), "--out", str(keys), "--address", "127.0.0.1:7100", "--unlocked"],
     ):
         made = CliRunner().invoke(main, ["pki", *arguments])
         assert made.exit_code == 0, made.output

@@ -11,7 +11,7 @@ import grpc
 import pytest
 from signalfire.v1 import c2_pb2, report_pb2
 
-from gateway.client import CaughtUp, ClientError, Received, Withdrawn
+from gateway.client import CaughtUp, ClientError, CursorTooOld, Received, Withdrawn
 from gateway.client.receiving import Item
 from tests.client.steered import Context, Home, Steered, Subscribing, settle
 
@@ -150,6 +150,12 @@ async def test_everything_that_is_asked_for_reaches_the_gateway_also_after_a_los
 async def test_a_refused_subscription_is_an_error_that_says_why(home: Home) -> None:
     service = Steered(subscribing=[giving([], grpc.StatusCode.PERMISSION_DENIED)])
     with pytest.raises(ClientError, match="PERMISSION_DENIED: gone"):
+        await until_caught_up(home, service)
+
+
+async def test_a_cursor_that_is_too_old_is_an_error_of_its_own(home: Home) -> None:
+    service = Steered(subscribing=[giving([], grpc.StatusCode.OUT_OF_RANGE)])
+    with pytest.raises(CursorTooOld, match="^gone$"):
         await until_caught_up(home, service)
 
 

@@ -7,13 +7,13 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
-from gateway.demo.acts import Annex, Overtaking, PostureChange, Suspension
+from gateway.demo.acts import Annex, KeyChange, Overtaking, PostureChange, Suspension
 from gateway.demo.errors import ScenarioError
 from gateway.demo.scenario import parse_scenario
 from tests.demo.test_scenario_format import PLAIN
 from tests.demo.world import NAMES, ROOT, scenario
 
-KINDS: list[type[BaseModel]] = [PostureChange, Suspension, Annex, Overtaking]
+KINDS: list[type[BaseModel]] = [PostureChange, Suspension, Annex, Overtaking, KeyChange]
 DEFAULT = "2017-09-14-over-japan"
 ACTS = """\
 acts:

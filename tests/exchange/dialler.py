@@ -23,11 +23,12 @@ from gateway.ledger.note import Ed25519Signer, Note
 from gateway.release.signatory import Signatory
 from tests.node.nations import PATIENCE_S, channel, gateway_authority, server_name
 
-FOLLOW, HEARTBEAT = handshake.FOLLOW, handshake.HEARTBEAT
+FOLLOW, HEARTBEAT, INSPECT = handshake.FOLLOW, handshake.HEARTBEAT, handshake.INSPECT
 
 _METHODS: Final[dict[str, tuple[str, Any, Any]]] = {
     FOLLOW: ("Follow", exchange_pb2.FollowRequest, exchange_pb2.FollowResponse),
     HEARTBEAT: ("Heartbeat", exchange_pb2.HeartbeatRequest, exchange_pb2.HeartbeatResponse),
+    INSPECT: ("Inspect", exchange_pb2.InspectRequest, exchange_pb2.InspectResponse),
 }
 
 
@@ -75,11 +76,12 @@ class Stream:
                 except Ended as end:
                     return end
 
-    async def echo(self) -> None:
+    async def echo(self, bundle_sequence: int = 0) -> exchange_pb2.Pulse:
         """Reads a heartbeat and answers it."""
-        pulse = (await self.read()).pulse
+        pulse: exchange_pb2.Pulse = (await self.read()).pulse
         counter = int(Note.parse(pulse.note).text.split("\n")[3])
-        await self.send(echo=exchange_pb2.Echo(counter=counter, time_ns=1))
+        await self.send(echo=exchange_pb2.Echo(counter=counter, time_ns=1, bundle_sequence=bundle_sequence))
+        return pulse
 
     async def echo_on(self) -> NoReturn:
         """Answers heartbeats until the server ends the call. Raises `Ended`."""
@@ -89,11 +91,17 @@ class Stream:
 
     # --- the opening
 
-    async def hello(self, spiffe_id: str | None = None, nonce: bytes | None = None) -> challenge.Hello:
+    async def hello(
+        self, spiffe_id: str | None = None, nonce: bytes | None = None, bundle_sequence: int = 0
+    ) -> challenge.Hello:
         """Sends a Hello, of this nation's gateway unless told otherwise."""
         own = SpiffeId.of(self.place.node, Role.GATEWAY, "a")
         hello = challenge.Hello(own, nonce or secrets.token_bytes(32), self.purpose)
-        await self.send(hello=exchange_pb2.Hello(spiffe_id=spiffe_id or str(own), nonce=hello.nonce))
+        await self.send(
+            hello=exchange_pb2.Hello(
+                spiffe_id=spiffe_id or str(own), nonce=hello.nonce, bundle_sequence=bundle_sequence
+            )
+        )
         return hello
 
     async def challenged(self) -> challenge.Challenge:
@@ -101,12 +109,12 @@ class Stream:
         answer = (await self.read()).challenge
         return challenge.Challenge(SpiffeId.parse(answer.spiffe_id), answer.nonce, answer.note)
 
-    async def prove(self, signer: Ed25519Signer | None = None) -> bytes:
+    async def prove(self, signer: Ed25519Signer | None = None, bundle: bytes = b"", bundle_sequence: int = 0) -> bytes:
         """Opens the stream as a partner does; returns the proof that was sent."""
-        hello = await self.hello()
+        hello = await self.hello(bundle_sequence=bundle_sequence)
         proven = challenge.ProvenServer(hello, await self.challenged())
         note = challenge.client_proof(proven, signer=signer or signatory(self.place).gateway)
-        await self.send(proof=exchange_pb2.Proof(note=note))
+        await self.send(proof=exchange_pb2.Proof(note=note, bundle=bundle))
         return note
 
     async def open(self, origin: object, size: int = 0, root: bytes = EMPTY_ROOT, checkpoint: bytes = b"") -> Any:

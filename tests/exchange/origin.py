@@ -26,13 +26,18 @@ from gateway.ledger.statement import Heartbeat
 from gateway.ledger.tiles import Edge
 from gateway.release.signatory import Signatory
 from gateway.seal.epoch import Epoch
-from tests.exchange.dialler import FOLLOW, HEARTBEAT, signatory
+from tests.exchange.dialler import FOLLOW, HEARTBEAT, INSPECT, signatory
 
 _RESPONSES: Final[dict[str, Any]] = {
     FOLLOW: exchange_pb2.FollowResponse,
     HEARTBEAT: exchange_pb2.HeartbeatResponse,
+    INSPECT: exchange_pb2.InspectResponse,
 }
-_REQUESTS: Final[dict[str, Any]] = {FOLLOW: exchange_pb2.FollowRequest, HEARTBEAT: exchange_pb2.HeartbeatRequest}
+_REQUESTS: Final[dict[str, Any]] = {
+    FOLLOW: exchange_pb2.FollowRequest,
+    HEARTBEAT: exchange_pb2.HeartbeatRequest,
+    INSPECT: exchange_pb2.InspectRequest,
+}
 
 
 _OPTIONS: Final = [
@@ -139,6 +144,8 @@ class HostileOrigin:
     follower: str
     lanes: dict[str, Script] = field(default_factory=dict)
     heartbeat: Script | None = None
+    inspect: Script | None = None
+    """How it answers who compares ledgers; None: it ends the stream."""
     signs_with: bytes | None = None
     """Seed of the key that it signs challenges with; None: the true one."""
     requests: list[tuple[str, Any]] = field(default_factory=list)
@@ -172,6 +179,12 @@ class HostileOrigin:
         follower = Follower(context, HEARTBEAT, self._recorded(HEARTBEAT, requests))
         await self._challenge(follower)
         await self._play(HEARTBEAT, self.heartbeat or self.honest_heartbeats, follower)
+
+    async def _inspected(self, requests: AsyncIterator[bytes], context: Any) -> None:
+        follower = Follower(context, INSPECT, self._recorded(INSPECT, requests))
+        await self._challenge(follower)
+        if self.inspect is not None:
+            await self._play(INSPECT, self.inspect, follower)
 
     async def _play(self, lane: str, script: Script, follower: Follower) -> None:
         """Follows the script; whoever ends the task in `open_streams` ends the stream."""
@@ -239,6 +252,7 @@ class HostileOrigin:
         handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             "Follow": grpc.stream_stream_rpc_method_handler(self._follow, None, None),
             "Heartbeat": grpc.stream_stream_rpc_method_handler(self._beat, None, None),
+            "Inspect": grpc.stream_stream_rpc_method_handler(self._inspected, None, None),
         }
         server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler("signalfire.v1.ExchangeService", handlers),)

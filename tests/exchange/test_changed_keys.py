@@ -148,6 +148,7 @@ async def test_a_fault_that_nobody_foresaw_is_told_and_the_lane_is_dialled_again
             report_limits=ReportLimits(),
             limits=ExchangeLimits(backoff_min_s=0.001, backoff_max_s=0.001),
             telemetry=telemetry,
+            in_band=node._in_band,
             now_ns=time.time_ns,
             monotonic=time.monotonic,
         )
@@ -160,7 +161,7 @@ async def test_a_fault_that_nobody_foresaw_is_told_and_the_lane_is_dialled_again
         try:
             await until(lambda: task.done() or all(failures(lane.value) > 2 for lane in Lane), "every lane goes on")
             assert not task.done()
-            assert set(partners.links["KOR"].problems) == {*(lane.value for lane in Lane), "heartbeat"}
+            assert set(partners.links["KOR"].problems) == {*(lane.value for lane in Lane), "witness", "heartbeat"}
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

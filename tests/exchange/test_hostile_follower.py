@@ -27,8 +27,8 @@ from tests.node.nations import World, holdings, report, running, settle, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-STREAMS = 9
-"""Streams a partner may have open: the five of its real gateway, and four for the tests."""
+STREAMS = 10
+"""Streams a partner may have open: the six of its real gateway, and four for the tests."""
 
 FLASH = Origin.release("JPN", "KOR", "flash", 1)
 IMMEDIATE = Origin.release("JPN", "KOR", "immediate", 1)
@@ -66,7 +66,9 @@ def receipt_size(world: World, origin: Origin) -> int:
         ("signalfire/v1/JPN/USA/flash/1", "PERMISSION_DENIED"),
         ("signalfire/v1/JPN/PRK/flash/1", "PERMISSION_DENIED"),
         ("signalfire/v1/JPN/decisions/1", "PERMISSION_DENIED"),
-        ("signalfire/v1/JPN/witness/1", "PERMISSION_DENIED"),
+        ("signalfire/v1/JPN/witness/2", "FAILED_PRECONDITION"),
+        ("signalfire/v1/USA/witness/1", "NOT_FOUND"),
+        ("signalfire/v1/KOR/witness/1", "NOT_FOUND"),
         ("signalfire/v1/USA/KOR/flash/1", "NOT_FOUND"),
         ("signalfire/v1/KOR/JPN/flash/1", "NOT_FOUND"),
         ("signalfire/v1/USA/decisions/1", "NOT_FOUND"),
@@ -132,7 +134,7 @@ async def test_streams_beyond_the_limit_are_refused_proven_or_not_and_room_comes
     await world.linked()
     for proven in (True, False):
         async with contextlib.AsyncExitStack() as held:
-            for _ in range(STREAMS - 5):
+            for _ in range(STREAMS - 6):
                 stream = await held.enter_async_context(dialled(kor, jpn))
                 if proven:
                     assert (await stream.open(IMMEDIATE)).WhichOneof("message") == "opened"
@@ -400,6 +402,9 @@ async def test_a_true_statement_and_a_true_receipt_are_kept(tmp_path: Path) -> N
             await stream.send(receipt=exchange_pb2.Receipt(note=cosigned(text, receipt_key(world, "KOR"))))
             await stream.send(unopenable=exchange_pb2.Unopenable(note=note))
             await until(lambda: bool(holdings(world.places["JPN"])["unopenable"]), "the statement is kept")
+            await until(
+                lambda: world.metric("JPN", "signalfire_unopenable_total", partner="KOR", direction="sent") == 1,
+                "the statement is counted",
+            )
         assert receipt_size(world, FLASH) == batch.count
         assert holdings(world.places["JPN"])["unopenable"][0][2] == note
-        assert world.metric("JPN", "signalfire_unopenable_total", partner="KOR", direction="sent") == 1

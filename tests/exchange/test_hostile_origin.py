@@ -411,7 +411,7 @@ BAD_PULSES: list[tuple[str, str, Pulses]] = [
     ),
     (
         "one over another root than was signed",
-        "states another root at size 2",
+        "two roots at size 2",
         lambda o: [o.pulse(COUNTER + 1, head(bytes(range(32))))],
     ),
     (

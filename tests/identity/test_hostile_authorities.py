@@ -86,6 +86,8 @@ class Nation:
             "pq_keys": [b64(keys.pq)],
             "sealing_keys": [{"mlkem768": b64(keys.sealing_mlkem768), "x25519": b64(keys.sealing_x25519)}],
             "endpoints": [],
+            "retired": [],
+            "gateway_crl": [],
         }
         text = f"{bundle_origin(self.node)}\n{sequence}\n2026-12-21T00:00:00Z\n{json.dumps(body)}\n"
         return sign_note(text, self.root.signer()).encode()

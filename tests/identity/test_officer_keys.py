@@ -60,7 +60,9 @@ def test_a_name_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_command_prints_the_line_for_the_roster(tmp_path: Path) -> None:
-    result = CliRunner().invoke(pki, ["officer-key", "alice", "--node", "JPN", "--out", str(tmp_path / "keys")])
+    result = CliRunner().invoke(
+        pki, ["officer-key", "alice", "--node", "JPN", "--out", str(tmp_path / "keys"), "--unlocked"]
+    )
     assert result.exit_code == 0, result.output
     assert (tmp_path / "keys" / "alice.vkey").read_text().strip() in result.output
 

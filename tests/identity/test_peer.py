@@ -14,6 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 from gateway.identity.authority import Authority, Validity, certificate_pem
 from gateway.identity.errors import IdentityError, PeerError, Refusal, SpiffeIdError
 from gateway.identity.peer import verify_peer
+from gateway.identity.revocation import Issuers
 from gateway.identity.spiffe import Role, SpiffeId
 from tests.identity.world import World
 
@@ -120,7 +121,7 @@ def test_an_expired_authority_vouches_for_nobody(world: World) -> None:
     old = Authority.create("JPN", Role.GATEWAY, Validity(world.now - timedelta(days=9), world.now - timedelta(days=1)))
     # Authority.issue would refuse a leaf that outlasts it, so it is minted.
     leaf = _minted(old, world, "spiffe://jpn/gateway/a")
-    believed = {("jpn", Role.GATEWAY): [old.certificate]}
+    believed = {("jpn", Role.GATEWAY): Issuers.of([old.certificate])}
     with pytest.raises(PeerError) as refused:
         verify_peer(leaf, believed, allowed_roles=EVERY_ROLE, now=world.now)
     assert _code(refused) is Refusal.EXPIRED
@@ -128,7 +129,7 @@ def test_an_expired_authority_vouches_for_nobody(world: World) -> None:
 
 def test_while_an_authority_is_replaced_the_leaves_of_both_are_believed(world: World) -> None:
     newer = Authority.create("JPN", Role.GATEWAY, Validity.starting(world.now, timedelta(days=2)))
-    believed = {("jpn", Role.GATEWAY): [newer.certificate, world.authority("JPN").certificate]}
+    believed = {("jpn", Role.GATEWAY): Issuers.of([newer.certificate, world.authority("JPN").certificate])}
     for leaf in (
         world.leaf("JPN"),
         newer.issue_leaf("b", Validity.starting(world.now, timedelta(days=1))),
@@ -167,7 +168,7 @@ def test_a_leaf_used_as_an_authority_vouches_for_nobody(world: World) -> None:
     )
     leaf = _minted(Authority("JPN", Role.GATEWAY, plain, key), world, "spiffe://jpn/gateway/b")
     with pytest.raises(PeerError) as refused:
-        verify_peer(leaf, {("jpn", Role.GATEWAY): [plain]}, allowed_roles=EVERY_ROLE, now=world.now)
+        verify_peer(leaf, {("jpn", Role.GATEWAY): Issuers.of([plain])}, allowed_roles=EVERY_ROLE, now=world.now)
     assert _code(refused) is Refusal.MALFORMED_CERTIFICATE
 
 

@@ -24,13 +24,13 @@ def _done(*arguments: str | Path) -> str:
 
 @pytest.fixture
 def jpn(tmp_path: Path) -> Path:
-    _done("init", "JPN", "--dir", tmp_path / "jpn")
+    _done("init", "JPN", "--dir", tmp_path / "jpn", "--unlocked")
     return tmp_path / "jpn"
 
 
 @pytest.fixture
 def gateway(jpn: Path) -> Path:
-    _done("gateway", "a", "--dir", jpn, "--out", jpn.parent / "a", "--address", "gw.example.jp:7443")
+    _done("gateway", "a", "--dir", jpn, "--out", jpn.parent / "a", "--address", "gw.example.jp:7443", "--unlocked")
     return jpn.parent / "a"
 
 
@@ -44,7 +44,7 @@ def test_a_nation_is_made_from_nothing_and_its_bundle_is_shown_and_checked(jpn: 
 
 
 def test_init_tells_which_line_partners_pin(tmp_path: Path) -> None:
-    output = _done("init", "KOR", "--dir", tmp_path / "kor")
+    output = _done("init", "KOR", "--dir", tmp_path / "kor", "--unlocked")
     assert (tmp_path / "kor" / "root.vkey").read_text().strip() in output
 
 
@@ -52,7 +52,7 @@ def test_a_gateway_takes_further_names(jpn: Path) -> None:
     out = jpn.parent / "b"
     _done(
         *("gateway", "b", "--dir", jpn, "--out", out, "--address", "gw:1"),
-        *("--dns", "gw.example.jp", "--ip", "192.0.2.1", "--ip", "2001:db8::1"),
+        *("--dns", "gw.example.jp", "--ip", "192.0.2.1", "--ip", "2001:db8::1", "--unlocked"),
     )
     shown = _done("show", out / "gateway.crt.pem", "--ca", jpn / "ca" / "gateway.crt.pem")
     assert "spiffe://jpn/gateway/b" in shown
@@ -63,7 +63,7 @@ def test_a_gateway_takes_further_names(jpn: Path) -> None:
 
 def test_a_certificate_is_renewed_under_the_same_keys(jpn: Path, gateway: Path) -> None:
     out = jpn.parent / "b"
-    _done("gateway", "b", "--dir", jpn, "--out", out, "--address", "gw:1", "--keys-from", gateway)
+    _done("gateway", "b", "--dir", jpn, "--out", out, "--address", "gw:1", "--keys-from", gateway, "--unlocked")
     assert (out / "log.key").read_bytes() == (gateway / "log.key").read_bytes()
 
 
@@ -132,16 +132,16 @@ def test_a_command_that_can_never_do_exits_with_2(
 
 
 def test_an_address_that_nobody_can_dial_exits_with_2(jpn: Path) -> None:
-    result = _run("gateway", "a", "--dir", jpn, "--out", jpn.parent / "a", "--address", "gw")
+    result = _run("gateway", "a", "--dir", jpn, "--out", jpn.parent / "a", "--address", "gw", "--unlocked")
     assert result.exit_code == 2
     assert "host:port" in result.output
 
 
 def test_a_failure_exits_with_1_and_says_what_to_do(jpn: Path, gateway: Path) -> None:
     for arguments, word in (
-        (("init", "JPN", "--dir", jpn), "new directory"),
+        (("init", "JPN", "--dir", jpn, "--unlocked"), "new directory"),
         (("bundle", "--dir", gateway), "pki init"),
-        (("gateway", "a", "--dir", jpn, "--out", gateway, "--address", "gw:1"), "empty directory"),
+        (("gateway", "a", "--dir", jpn, "--out", gateway, "--address", "gw:1", "--unlocked"), "empty directory"),
         (("show", gateway / "c2-ca.crt.pem", "--ca", jpn / "root.vkey"), "Restore"),
     ):
         result = _run(*arguments)

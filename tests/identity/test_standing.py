@@ -9,10 +9,12 @@ from datetime import timedelta
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from gateway.identity.authority import Leaf
 from gateway.identity.errors import CredentialsError, IdentityError, PeerError, Refusal
 from gateway.identity.peer import Authorities
+from gateway.identity.revocation import Issuers
 from gateway.identity.spiffe import Role
 from gateway.identity.standing import Standing, while_believed
 from tests.identity.world import World
@@ -69,8 +71,31 @@ def test_a_caller_stands_to_the_last_second_of_his_certificate_and_no_longer(hou
 
 def test_a_caller_falls_with_the_authority_that_vouched_for_him(hours: Hours, world: World) -> None:
     assert hours.refusal() is None
-    hours.authorities = world.believed() | {("jpn", Role.C2): [world.authority("KOR", Role.C2).certificate]}
+    hours.authorities = world.believed() | {("jpn", Role.C2): Issuers.of([world.authority("KOR", Role.C2).certificate])}
     assert hours.refusal() is Refusal.UNTRUSTED_ISSUER
+
+
+def test_a_caller_falls_with_the_list_that_revokes_his_certificate(hours: Hours, world: World, leaf: Leaf) -> None:
+    authority = world.authority("JPN", Role.C2)
+    serial = x509.load_pem_x509_certificate(leaf.certificate_pem).serial_number
+    revoked = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(world.now).build()
+    unsigned = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(authority.certificate.subject)
+        .last_update(world.now)
+        .next_update(world.now + timedelta(days=1))
+    )
+    certificates = [authority.certificate]
+    hours.authorities = {("jpn", Role.C2): Issuers.of(certificates, [unsigned.sign(authority.key, hashes.SHA256())])}
+    assert hours.refusal() is None
+    crl = unsigned.add_revoked_certificate(revoked).sign(authority.key, hashes.SHA256())
+    hours.authorities = {("jpn", Role.C2): Issuers.of(certificates, [crl])}
+    assert hours.refusal() is Refusal.REVOKED
+    with pytest.raises(ValueError, match="two revocation lists"):
+        Issuers.of(certificates, [crl, crl])
+    forged = unsigned.sign(world.authority("KOR", Role.C2).key, hashes.SHA256())
+    with pytest.raises(ValueError, match="not signed by"):
+        Issuers.of(certificates, [forged])
 
 
 def test_authorities_that_cannot_be_read_leave_the_previous_ones_in_use_and_are_logged_once(

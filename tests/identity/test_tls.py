@@ -20,6 +20,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from gateway.identity import tls13
 from gateway.identity.authority import Authority, Leaf, Validity, certificate_pem
 from gateway.identity.errors import CredentialsError, IdentityError, PeerError, Refusal
+from gateway.identity.locked import KeyLock
+from gateway.identity.node_keys import NodeKeys, tls_key_file
+from gateway.identity.private_files import write_private
+from gateway.identity.relocking import lock_directory
+from gateway.identity.revocation import Issuers
 from gateway.identity.spiffe import Role
 from gateway.identity.tls import (
     KeyPairFiles,
@@ -28,6 +33,7 @@ from gateway.identity.tls import (
     roots_from_files,
     server_credentials,
 )
+from gateway.identity.unlocking import KeyFile
 from tests.identity.loopback import call, handshake, listening, save_leaf, serve_tls12_once
 from tests.identity.world import World
 
@@ -146,6 +152,50 @@ async def test_a_renewed_certificate_is_served_from_the_next_connection_on(site:
         after = await handshake(port, ssl.TLSVersion.TLSv1_3, site.server_roots, SERVER_NAME, site.client)
     assert after.answered
     assert after.server_certificate == _der(renewed) != before.server_certificate
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+async def test_while_an_authority_is_replaced_tls_believes_leaves_of_both_though_they_have_one_name(
+    site: Site, newest_first: bool
+) -> None:
+    world = site.world
+    pairs = {}
+    chains = {}
+    for node in ("JPN", "KOR"):
+        former = world.authority(node)
+        newer = Authority.create(node, Role.GATEWAY, Validity.starting(world.now, timedelta(days=2)))
+        assert newer.certificate.subject == former.certificate.subject
+        both = [newer.certificate, former.certificate] if newest_first else [former.certificate, newer.certificate]
+        chains[node] = both
+        leaf = newer.issue_leaf("a", Validity.starting(world.now, timedelta(days=1)))
+        pairs[node] = (save_leaf(leaf, site.directory / f"new-{node}"), site.server if node == "JPN" else site.client)
+    roots = {node: b"".join(map(certificate_pem, chain)) for node, chain in chains.items()}
+    believed = {(node.lower(), Role.GATEWAY): Issuers.of(chain) for node, chain in chains.items()}
+    for server in pairs["JPN"]:
+        async with listening(server, lambda: roots["KOR"], believed, roles=GATEWAYS, now=world.now) as port:
+            for client in pairs["KOR"]:
+                assert await call(port, client, lambda: roots["JPN"], SERVER_NAME) == "spiffe://kor/gateway/a"
+
+
+async def test_a_new_key_is_in_use_when_its_certificate_is_put_beside_it_and_a_locked_one_too(site: Site) -> None:
+    directory = site.directory / "gateway"
+    leaf = site.world.leaf("JPN")
+    NodeKeys.generate(gateway_key_pem=leaf.key_pem, gateway_certificate_pem=leaf.certificate_pem).save(directory)
+    way = KeyFile(site.directory / "unlock")
+    way.make()
+    lock_directory(directory, way)
+    lock = KeyLock(directory, way)
+    pair = KeyPairFiles.of_gateway(directory, lock)
+    renewed = site.world.leaf("JPN")
+    public = x509.load_pem_x509_certificate(renewed.certificate_pem).public_key()
+    async with listening(pair, site.client_roots, site.world.believed(), roles=GATEWAYS, now=site.world.now) as port:
+        before = await handshake(port, ssl.TLSVersion.TLSv1_3, site.server_roots, SERVER_NAME, site.client)
+        key = lock.load_pem_key("gateway.key.pem", renewed.key_pem)
+        write_private(directory / tls_key_file(public), lock.pem(key))
+        write_private(directory / "gateway.crt.pem", renewed.certificate_pem)
+        after = await handshake(port, ssl.TLSVersion.TLSv1_3, site.server_roots, SERVER_NAME, site.client)
+    assert before.server_certificate == _der(leaf)
+    assert after.server_certificate == _der(renewed)
 
 
 async def test_an_authority_that_is_dropped_is_not_believed_from_the_next_connection_on(site: Site) -> None:

@@ -17,7 +17,7 @@ from gateway.identity.authority import RootKey, certificate_pem
 from gateway.identity.errors import Refusal, TrustBundleError
 from gateway.identity.peer import verify_peer
 from gateway.identity.spiffe import Role
-from gateway.identity.trust_bundle import Endpoint, SealingKey, TrustBundle
+from gateway.identity.trust_bundle import Endpoint, RetiredKey, SealingKey, TrustBundle
 from gateway.ledger.note import Ed25519Signer, sign_note
 from tests.identity.world import World
 
@@ -39,6 +39,8 @@ def bundle(world: World) -> TrustBundle:
         pq_keys=(b"q" * 1312,),
         sealing_keys=(SealingKey(mlkem768=b"m" * 1184, x25519=b"x" * 32),),
         endpoints=(Endpoint(address="gw.example.jp:7443", server_name="a.gateway.jpn.signalfire.internal"),),
+        retired=(RetiredKey(kind="log", key=b"o" * 32, until=NOW),),
+        gateway_crl=(),
     )
 
 
@@ -80,6 +82,8 @@ def test_the_text_begins_with_node_sequence_and_expiry_and_goes_on_in_json(bundl
         "pq_keys",
         "sealing_keys",
         "endpoints",
+        "retired",
+        "gateway_crl",
     }
     assert members["log_keys"][0] == base64.b64encode(b"l" * 32).decode()
 

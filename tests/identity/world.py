@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from cryptography import x509
-
 from gateway.identity.authority import Authority, Leaf, Validity
+from gateway.identity.revocation import Issuers
 from gateway.identity.spiffe import Role
 
 
@@ -26,5 +25,5 @@ class World:
     def leaf(self, node: str, role: Role = Role.GATEWAY, name: str = "a") -> Leaf:
         return self.authority(node, role).issue_leaf(name, Validity.starting(self.now, timedelta(days=1)))
 
-    def believed(self) -> dict[tuple[str, Role], Sequence[x509.Certificate]]:
-        return {key: [authority.certificate] for key, authority in self.authorities.items()}
+    def believed(self) -> dict[tuple[str, Role], Issuers]:
+        return {key: Issuers.of([authority.certificate]) for key, authority in self.authorities.items()}

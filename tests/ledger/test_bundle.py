@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.ledger.bundle import MAX_ENTRY, decode, encode
+from gateway.ledger.bundle import MAX_ENTRY, decode, element, encode
 from gateway.ledger.errors import BundleError
 
 ENTRIES = st.lists(st.binary(min_size=1, max_size=40), max_size=20)
@@ -67,3 +67,20 @@ def test_an_absent_entry_is_refused_where_it_was_not_allowed() -> None:
         decode(b"\x00\x00", 1)
     with pytest.raises(BundleError, match="empty"):
         encode([b""])
+
+
+@given(st.lists(st.binary(max_size=40), min_size=1, max_size=20), st.data())
+def test_one_entry_is_read_without_the_others(entries: list[bytes], data: st.DataObject) -> None:
+    encoded = encode(entries, allow_absent=True)
+    position = data.draw(st.integers(0, len(entries) - 1))
+    assert element(encoded, len(entries), position) == entries[position]
+    end = sum(2 + len(entry) for entry in entries[: position + 1])
+    assert element(encoded[:end], len(entries), position) == entries[position]
+    with pytest.raises(BundleError, match="bundle ends"):
+        element(encoded[: end - 1], len(entries), position)
+
+
+@pytest.mark.parametrize("position", [-1, 2])
+def test_an_entry_that_the_bundle_does_not_have_is_refused(position: int) -> None:
+    with pytest.raises(BundleError, match="has 2 entries"):
+        element(encode([b"a", b"b"]), 2, position)

@@ -28,8 +28,8 @@ from gateway.demo.deployment import PUSHER, READER, Deployed, approve, deploy
 from gateway.identity import nation
 from gateway.identity.spiffe import Role, SpiffeId, dns_name
 from gateway.identity.tls import KeyPairFiles, channel_credentials, channel_options, roots_from_files
-from gateway.ledger.origin import Origin
-from gateway.ledger.stores import LedgerRow
+from gateway.ledger.origin import WITNESS, Origin
+from gateway.ledger.stores import CosignatureKind, LedgerRow
 from gateway.ledger.stores.sqlite import SqliteReader
 from gateway.node import Node
 from gateway.release.sequencer import LATEST_TIME
@@ -129,6 +129,8 @@ def settle(
     now = datetime.now(UTC)
     sections = {name: dict(section) for name, section in (limits or {}).items()}
     sections["exchange"] = {**QUICK_EXCHANGE, **sections.get("exchange", {})}
+    # One beat, at the start: stores then hold still unless something happens.
+    sections["witness"] = {"interval_s": 3600, **sections.get("witness", {})}
     places = deploy(
         directory,
         {node: TRILATERAL / node.lower() for node in nodes},
@@ -274,18 +276,26 @@ class World:
         assert ended is None, f"the gateway of {name} ended by itself: {ended!r}"
 
     async def linked(self) -> None:
-        """Returns when every gateway follows every other one in all lanes, and hears it."""
+        """Returns when every gateway follows every other one in all lanes, hears it, and holds its first beat."""
         for name in self.nodes:
             for other in set(self.nodes) - {name}:
                 await until(lambda name=name, other=other: self.following(name, other), f"{name} follows {other}")  # type: ignore[misc]
+                await until(lambda name=name, other=other: self.witnessed(name, other), f"{name} signed for {other}")  # type: ignore[misc]
 
     def following(self, name: str, other: str) -> bool:
         """Whether `name` follows `other` in all lanes, and hears it."""
         status = self.status(name, other)
-        return status.following and not status.problem and self.lanes_followed(other, name) == 4
+        return status.following and not status.problem and self.lanes_followed(other, name) == 5
+
+    def witnessed(self, name: str, other: str) -> bool:
+        """Whether `other` holds the receipt of `name` for a beat of its witness ledger."""
+        node = self.nodes[other]
+        head = node._sequencer.head(node._sequencer.current(other, None, WITNESS))
+        kind = CosignatureKind.RECEIPT
+        return head is not None and node._read().cosignature(head.id, kind, head.edge.size, name) is not None
 
     def lanes_followed(self, origin: str, follower: str) -> int:
-        """Lanes of `origin` that `follower` follows now, as `origin` sees it."""
+        """Lanes of `origin` that `follower` follows now, the witness ledger among them, as `origin` sees it."""
         link = self.nodes[origin]._partners.links[follower]
         return sum(count > 0 for count in link.followed.values())
 
@@ -447,7 +457,7 @@ def request_of(pushed: report_pb2.Report) -> bytes:
     return c2_pb2.SubmitRequest(report=pushed).SerializeToString()
 
 
-async def first_decision(opened: grpc.aio.Channel) -> officer_pb2.WatchDecisionsResponse:
+async def first_decision(opened: grpc.aio.Channel) -> officer_pb2.RecordedEntry:
     """The first record of the decisions ledger. Raises `grpc.aio.AioRpcError`."""
     watch = opened.unary_stream(
         "/signalfire.v1.OfficerService/WatchDecisions",
@@ -457,7 +467,7 @@ async def first_decision(opened: grpc.aio.Channel) -> officer_pb2.WatchDecisions
     async with asyncio.timeout(PATIENCE_S):
         response = await watch(officer_pb2.WatchDecisionsRequest()).read()
     assert isinstance(response, officer_pb2.WatchDecisionsResponse)
-    return response
+    return response.entry
 
 
 def holdings(place: Deployed) -> dict[str, list[tuple[Any, ...]]]:

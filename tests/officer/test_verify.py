@@ -145,7 +145,7 @@ def test_a_sound_store_is_found_sound_and_counted(sound: Path) -> None:
     assert replica.size == replica.receipt_size == replica.pq_size == 7
 
 
-EMPTY = {"meta", "officer_order", "held", "untold", "copy", "kept_back"}
+EMPTY = {"meta", "officer_order", "held", "untold", "copy", "kept_back", "decision_subject"}
 
 
 def test_every_table_of_the_sound_store_holds_something(sound: Path) -> None:
@@ -204,7 +204,11 @@ TAMPERINGS: Sequence[tuple[str, str, str]] = [
      "pq of size 264 does not hold"),
     (f"UPDATE cosignature SET note = {flip('note', -9)} WHERE {REPLICA} AND kind = 'pq'", str(FROM_KOR), "pq of size"),
     (f"DELETE FROM cosignature WHERE {REPLICA} AND kind = 'pq';"
-     f"UPDATE cosignature SET kind = 'pq' WHERE {REPLICA} AND kind = 'receipt'", str(FROM_KOR), "no key of KOR signed"),
+     f"UPDATE cosignature SET kind = 'pq', signer = 'KOR' WHERE {REPLICA} AND kind = 'receipt'", str(FROM_KOR),
+     "no key of KOR signed"),
+    (f"UPDATE cosignature SET signer = 'USA' WHERE {REPLICA} AND kind = 'pq'", str(FROM_KOR), "as signed by USA"),
+    (f"UPDATE cosignature SET signer = 'USA' WHERE {KOR_LEDGER} AND kind = 'receipt'", str(TO_KOR),
+     "as signed by USA"),
     (f"DELETE FROM cosignature WHERE {REPLICA} AND kind = 'receipt'", str(FROM_KOR), "own receipts are missing"),
     (f"DELETE FROM unopenable WHERE {REPLICA}", str(FROM_KOR), "does not open, and no statement says so"),
     (f"UPDATE unopenable SET note = {flip('note', -9)} WHERE {REPLICA}", str(FROM_KOR), "does not hold"),
@@ -230,9 +234,9 @@ TAMPERINGS: Sequence[tuple[str, str, str]] = [
     (f"UPDATE report SET withdrawn_ns = NULL WHERE {WITHDRAWN_ID}", "reports", "whether it was recalled"),
     (f"DELETE FROM report WHERE {STANDING_ID}", "reports", "was decided, and is not kept"),
     (f"INSERT INTO report SELECT 999, {STRANGER}, digest, event_id, kind, submitted_by, accepted_ns, decision, payload,"
-     f" NULL FROM report WHERE {STANDING_ID}", "reports", "no record of it"),
+     f" NULL, NULL FROM report WHERE {STANDING_ID}", "reports", "no record of it"),
     (f"INSERT INTO report SELECT -1, {STRANGER}, digest, event_id, kind, submitted_by, accepted_ns, decision, payload,"
-     f" NULL FROM report WHERE {STANDING_ID}", "reports", "264 are kept"),
+     f" NULL, NULL FROM report WHERE {STANDING_ID}", "reports", "264 are kept"),
     (f"DELETE FROM released WHERE {STANDING_ID} AND partner = 'KOR'", "releases", "that is not on record"),
     (f"UPDATE released SET partner = 'AUS' WHERE {STANDING_ID} AND partner = 'KOR'", "releases", "not on record"),
     (f"UPDATE released SET idx = idx - 1 WHERE {STANDING_ID} AND partner = 'KOR'", "releases", "otherwise than"),
@@ -393,5 +397,5 @@ def test_progress_names_every_ledger(sound: Path) -> None:
     told: list[str] = []
     reader = SqliteReader(sound)
     verify_store(reader, signatory_of("JPN"), PARTNERS, told.append)
-    assert len(told) == len(reader.ledgers()) + 1
+    assert len(told) == len(reader.ledgers()) + 2, "the file before them, the records after"
     reader.close()

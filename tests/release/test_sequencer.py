@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 from signalfire.v1 import c2_pb2, report_pb2
 
@@ -172,6 +173,22 @@ async def opened(
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "jpn.sqlite"
+
+
+async def test_a_store_without_an_index_of_decisions_has_it_made_when_it_is_opened(path: Path) -> None:
+    report = launch_detection(1)
+    async with opened(path) as running:
+        running.run()
+        await in_time(running.take(report))
+    db = apsw.Connection(str(path))
+    db.execute("DELETE FROM decision; DELETE FROM decision_subject; DELETE FROM verdict")
+    db.execute("INSERT INTO meta VALUES ('decisions to index', zeroblob(16))")
+    db.close()
+    later = launch_detection(2)
+    async with opened(path) as running:
+        running.run()
+        await in_time(running.take(later))
+    assert_sound(path, report, later)
 
 
 def assert_sound(path: Path, *reports: report_pb2.Report) -> None:

@@ -33,6 +33,7 @@ from gateway.release.rulebook import Rulebook
 from gateway.release.sequencer import Step
 from gateway.release.signatory import Partner, Signatory
 from gateway.release.steps import ReceiveBatch
+from gateway.release.verdicts import Verdicts
 from gateway.reports.limits import ReportLimits
 from gateway.seal.keys import SealingPublicKey
 from policy import compile_bundle
@@ -122,6 +123,7 @@ class Site:
         self.now_ns = NOW
         self.store: Store = SqliteStore(path)
         self.heads = Heads.restore(self.store)
+        self.verdicts = Verdicts.restore(self.store, self.signatory.storage)
         self.opener = Opener(node, self.signatory.sealing)
         self.rulebook = rulebook_of(node, self.partners)
         self.clock_trusted = True
@@ -137,6 +139,7 @@ class Site:
         self.store.close()
         self.store = SqliteStore(self.path)
         self.heads = Heads.restore(self.store)
+        self.verdicts = Verdicts.restore(self.store, self.signatory.storage)
 
     def plan(self) -> Plan:
         """A plan on what is durable."""
@@ -147,6 +150,7 @@ class Site:
             self.partners,
             lambda: self.now_ns,
             self.rulebook,
+            verdicts=self.verdicts,
             clock_trusted=self.clock_trusted,
         )
 
@@ -156,6 +160,8 @@ class Site:
         if not plan.empty:
             self.store.commit(plan.commit)
         self.heads.adopt(plan.changed, plan.ended)
+        self.signatory = plan.signatory
+        self.verdicts.adopt(plan.given_verdicts)
         self.rulebook = plan.rulebook
 
     def do(self, step: Step[T]) -> T:

@@ -9,18 +9,19 @@ The layout is a contract:
 
 - A ledger's entries stand in *segments*: what one commit appended, with the signed checkpoint of its end. A batch on
   the wire is a run of whole segments, so no entry is ever sent without the signature that covers it.
-- An entry may be kept as its leaf hash alone (`AbsentRow`); its place in the segment then has length 0.
+- An entry may be kept as its leaf hash alone (`AbsentRow`); its place in the segment then has length 0. It came so, or
+  it was pruned (`PrunedSegment`), which is the only way in which a segment ever changes.
 - Tiles are C2SP tlog-tiles, kept by the rule of `gateway.ledger.tiles`.
 - Reads outside a commit see only what is durable.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import Final, NewType, Protocol
+from typing import Final, NamedTuple, NewType, Protocol
 
 from gateway.ledger.origin import Origin
 from gateway.ledger.tiles import TileWrite
@@ -39,6 +40,8 @@ class CosignatureKind(StrEnum):
 
     RECEIPT = "receipt"
     PQ = "pq"
+    ANCHOR = "anchor"
+    """The owner's own signature again, by the log key that took over, on the last checkpoint under the key before."""
 
 
 class FeedItem(IntEnum):
@@ -98,14 +101,44 @@ class Append:
 
 
 @dataclass(frozen=True, slots=True)
+class Segment:
+    """What one commit appended to one ledger: `count` entries from `first` on, as an entry bundle."""
+
+    first: int
+    count: int
+    entries: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PrunedSegment:
+    """A segment of which further entries are kept as hashes: its `entries` from this commit on, and those hashes."""
+
+    ledger: LedgerId
+    first: int
+    count: int
+    entries: bytes
+    absent: Sequence[AbsentRow]
+
+
+@dataclass(frozen=True, slots=True)
+class PrunedReport:
+    """An own report of which the content is let go: what is kept of it, sealed, and since when."""
+
+    seq: int
+    payload: bytes
+    time_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class CosignatureRow:
-    """A signed note with the checkpoint's text and the further signature alone."""
+    """A signed note with the checkpoint's text and the further signature alone, by node `signer`."""
 
     ledger: LedgerId
     kind: CosignatureKind
     size: int
     note: bytes
     time_ns: int
+    signer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +165,8 @@ class ReportRow:
     decision: int
     payload: bytes
     withdrawn_ns: int | None = None
+    pruned_ns: int | None = None
+    """Since when `payload` holds what is kept of a pruned report alone; None: it is whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +270,59 @@ class OrderRow:
     payload: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class VerdictRow:
+    """What decisions have in common. `name` holds rule and agreement, sealed under the node's storage key.
+
+    An event of the node has neither partner nor outcome; its kind stands as the rule. `originator` is empty for an own
+    report.
+    """
+
+    id: int
+    partner: str
+    originator: str
+    outcome: int
+    kind: str
+    traffic_class: int
+    precedence: int
+    name: bytes
+
+
+class DecisionPlace(NamedTuple):
+    """When a record was made, and as which entry of which decisions ledger. Places compare in the order of time."""
+
+    time_ns: int
+    ledger: LedgerId
+    entry: int
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRange:
+    """Places from `first` to `last`, both included."""
+
+    first: DecisionPlace
+    last: DecisionPlace
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRow:
+    """One decision, or one event of the node."""
+
+    verdict: int
+    place: DecisionPlace
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionSubjectRow:
+    """A record of decisions by what it is about. An own report's first one in the first generation of the decisions
+    ledger has none: `ReportRow.decision` names it.
+    """
+
+    report_id: bytes
+    event_id: str
+    place: DecisionPlace
+
+
 @dataclass(slots=True)
 class Commit:
     """Everything that one step makes durable at once."""
@@ -266,6 +354,11 @@ class Commit:
     received: list[ReceivedRow] = field(default_factory=list)
     copies: list[CopyRow] = field(default_factory=list)
     orders: list[OrderRow] = field(default_factory=list)
+    verdicts: list[VerdictRow] = field(default_factory=list)
+    decisions: list[DecisionRow] = field(default_factory=list)
+    decision_subjects: list[DecisionSubjectRow] = field(default_factory=list)
+    pruned: list[PrunedSegment] = field(default_factory=list)
+    pruned_reports: list[PrunedReport] = field(default_factory=list)
     meta: dict[str, bytes] = field(default_factory=dict)
 
 
@@ -331,6 +424,17 @@ class StoreReader(Protocol):
     def entry(self, ledger: LedgerId, index: int) -> bytes | None:
         """One entry; None when only its hash is kept. Raises StoreError beyond the end."""
 
+    def leaves(self, ledger: LedgerId, first: int, end: int) -> Sequence[bytes]:
+        """Leaf hashes of the entries from `first` up to, not including, `end`. Reads each segment once.
+
+        Raises StoreError where one has neither bytes nor a hash.
+        """
+
+    def segments(self, ledger: LedgerId, first: int, max_bytes: int) -> Sequence[Segment]:
+        """The segments from the one that begins at `first` on, as many as fit `max_bytes` and `RUN_ENTRIES` but at
+        least one; none at the end of the ledger.
+        """
+
     def absent(self, ledger: LedgerId, index: int) -> AbsentRow | None:
         """The record of an entry of which only the hash is kept."""
 
@@ -349,11 +453,24 @@ class StoreReader(Protocol):
     def checkpoints(self, ledger: LedgerId) -> Sequence[tuple[int, bytes]]:
         """All signed checkpoints as (size, note), by size."""
 
-    def cosignature(self, ledger: LedgerId, kind: CosignatureKind, at_least: int = 0) -> CosignatureRow | None:
-        """The cosignature of the largest size, if that is at least `at_least`."""
+    def cosignature(
+        self, ledger: LedgerId, kind: CosignatureKind, at_least: int = 0, signer: str | None = None
+    ) -> CosignatureRow | None:
+        """The cosignature of the largest size, if that is at least `at_least`; by `signer`, or None: by anybody."""
+
+    def covering(self, ledger: LedgerId, kind: CosignatureKind, signer: str, size: int) -> CosignatureRow | None:
+        """The cosignature of the smallest size that is at least `size`."""
 
     def cosignatures(self, ledger: LedgerId) -> Sequence[CosignatureRow]:
-        """All cosignatures of a ledger."""
+        """All cosignatures of a ledger, by kind, signer and size."""
+
+    def cosigners(self, ledger: LedgerId, kind: CosignatureKind) -> Sequence[str]:
+        """The nodes of which a ledger has cosignatures of that kind, by name."""
+
+    def cosignatures_from(
+        self, ledger: LedgerId, kind: CosignatureKind, signer: str, size: int, limit: int
+    ) -> Sequence[CosignatureRow]:
+        """Up to `limit` cosignatures of that kind and signer of size `size` and above, by size."""
 
     def unopenable(self, ledger: LedgerId) -> Sequence[UnopenableRow]:
         """All statements about entries that could not be used."""
@@ -415,8 +532,42 @@ class StoreReader(Protocol):
     def counts(self) -> Counts:
         """How many reports, releases, items of the feed, received reports and copies of them are on record."""
 
+    def verdicts(self, after: int = 0) -> Sequence[VerdictRow]:
+        """What decisions have in common, by number, from number `after` + 1 on."""
+
+    def decision_bounds(
+        self, verdicts: Sequence[int], within: DecisionRange, *, oldest_first: bool
+    ) -> Sequence[tuple[int, int]]:
+        """(verdict, time) of the first decision of each verdict in a range; a verdict without one is left out."""
+
+    def decisions(
+        self, verdict: int, within: DecisionRange, limit: int, *, oldest_first: bool
+    ) -> Sequence[DecisionPlace]:
+        """Up to `limit` decisions of a verdict in a range, in order."""
+
+    def decisions_of_report(
+        self, report_id: bytes, within: DecisionRange, limit: int, *, oldest_first: bool
+    ) -> Sequence[DecisionPlace]:
+        """Up to `limit` records about a report in a range, whoever originated it, in order."""
+
+    def decisions_of_event(
+        self, event_id: str, within: DecisionRange, limit: int, *, oldest_first: bool
+    ) -> Sequence[DecisionPlace]:
+        """Up to `limit` records about the reports of an event in a range, in order."""
+
+    def indexed_decisions(self) -> Iterator[DecisionRow]:
+        """Every row of the index of decisions, by verdict and place. The whole of it: for a check."""
+
+    def indexed_subjects(self) -> Iterator[DecisionSubjectRow]:
+        """Every row of the index by subject, by report and place. The whole of it: for a check."""
+
     def meta(self, key: str) -> bytes | None:
         """A value of the store's own."""
+
+    def damage(self) -> Sequence[str]:
+        """What is wrong with the file itself: damaged pages, rows out of their order, values that the schema does not
+        allow, and rows of a ledger that is not there. Reads all of it.
+        """
 
     def snapshot(self) -> AbstractContextManager[None]:
         """Within it every read sees the store as it was at one moment, whatever is committed meanwhile."""

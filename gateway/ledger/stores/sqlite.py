@@ -19,16 +19,18 @@ one thread at a time.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import apsw
 
 from gateway.ledger import bundle
-from gateway.ledger.errors import StoreError
+from gateway.ledger.errors import OriginError, StoreError
+from gateway.ledger.merkle import leaf_hash
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import (
     RUN_ENTRIES,
@@ -38,6 +40,10 @@ from gateway.ledger.stores import (
     CosignatureKind,
     CosignatureRow,
     Counts,
+    DecisionPlace,
+    DecisionRange,
+    DecisionRow,
+    DecisionSubjectRow,
     FeedFilter,
     FeedItem,
     FeedRow,
@@ -50,16 +56,26 @@ from gateway.ledger.stores import (
     ReleasedRow,
     ReportRow,
     Run,
+    Segment,
     StoreReader,
     UnopenableRow,
     UntoldRow,
+    VerdictRow,
 )
+
+T = TypeVar("T")
 
 Row = tuple[Any, ...]
 """One row. The tables are STRICT, so a column holds the type that the schema says."""
 
 APPLICATION_ID = 0x5349_4746
 """SQLite application id, "SIGF": a file of another program is refused, not overwritten."""
+
+BUSY_MS = 5000
+"""Milliseconds for which a lock of another process is waited for."""
+
+MAX_DAMAGE = 20
+"""Damages of a file that are named: enough to see what it is."""
 
 FEED_SCAN_ROWS = 512
 """Rows of the feed looked at in one call: bounds how long a subscription with a narrow filter holds the reader."""
@@ -95,7 +111,7 @@ class SqliteReader:
         if connection is None:
             with _translated(path, "opening to read"):
                 connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs)
-                connection.set_busy_timeout(5000)
+                connection.set_busy_timeout(BUSY_MS)
         self._db = connection
         self._check_version()
 
@@ -129,6 +145,11 @@ class SqliteReader:
         return None if row is None else _ledger_row(row)
 
     def run(self, ledger: LedgerId, first: int, max_bytes: int) -> Run | None:
+        # One snapshot: between two reads a segment may be pruned.
+        with self._one_moment():
+            return self._run(ledger, first, max_bytes)
+
+    def _run(self, ledger: LedgerId, first: int, max_bytes: int) -> Run | None:
         with _translated(self._path, "reading a segment"):
             chunks: list[bytes] = []
             total = 0
@@ -159,6 +180,26 @@ class SqliteReader:
         entries = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         return Run(first, end - first, entries, checkpoint, [AbsentRow(*row) for row in absent])
 
+    def segments(self, ledger: LedgerId, first: int, max_bytes: int) -> Sequence[Segment]:
+        found: list[Segment] = []
+        total, end = 0, first
+        with _translated(self._path, "reading segments"):
+            for segment in self._db.execute(
+                "SELECT first, count, entries FROM segment WHERE ledger = ? AND first >= ? ORDER BY first",
+                (ledger, first),
+            ):
+                at, count, entries = segment
+                if at != end:
+                    raise StoreError(f"store {self._path}: ledger {ledger} has no segment that begins at {end}")
+                if found and (total + len(entries) > max_bytes or end + count - first > RUN_ENTRIES):
+                    break
+                found.append(Segment(*segment))
+                total += len(entries)
+                end += count
+        if not found:
+            self._require_boundary(ledger, first)
+        return found
+
     def _require_boundary(self, ledger: LedgerId, end: int) -> None:
         """Raises StoreError unless the segments before `end` reach up to it exactly."""
         rows = self._rows(
@@ -174,8 +215,38 @@ class SqliteReader:
         )  # fmt: skip
         if row is None or index >= row[0] + row[1]:
             raise StoreError(f"store {self._path}: ledger {ledger} has no entry {index}")
-        entry = bytes(bundle.decode(row[2], row[1], allow_absent=True)[index - row[0]])
-        return entry or None
+        return bundle.element(row[2], row[1], index - row[0]) or None
+
+    def leaves(self, ledger: LedgerId, first: int, end: int) -> Sequence[bytes]:
+        if first >= end:
+            return []
+        with self._one_moment():
+            return self._leaves(ledger, first, end)
+
+    def _leaves(self, ledger: LedgerId, first: int, end: int) -> Sequence[bytes]:
+        absent: dict[int, bytes] = dict(
+            self._rows(
+                "SELECT idx, leaf_hash FROM absent WHERE ledger = ? AND idx >= ? AND idx < ?", ledger, first, end
+            )
+        )
+        found: list[bytes] = []
+        nothing = f"store {self._path}: ledger {ledger} entry %d has neither bytes nor a hash"
+        with _translated(self._path, "reading a segment"):
+            for start, count, entries in self._db.execute(
+                "SELECT first, count, entries FROM segment WHERE ledger = ?1 AND first < ?3 AND first >="
+                " (SELECT max(first) FROM segment WHERE ledger = ?1 AND first <= ?2) ORDER BY first",
+                (ledger, first, end),
+            ):
+                for index, entry in enumerate(bundle.decode(entries, count, allow_absent=True), start):
+                    if not first <= index < end:
+                        continue
+                    leaf = leaf_hash(entry) if entry else absent.get(index)
+                    if leaf is None:
+                        raise StoreError(nothing % index)
+                    found.append(leaf)
+        if len(found) != end - first:
+            raise StoreError(f"store {self._path}: ledger {ledger} has no entry {first + len(found)}")
+        return found
 
     def absent(self, ledger: LedgerId, index: int) -> AbsentRow | None:
         row = self._row("SELECT ledger, idx, leaf_hash, note FROM absent WHERE ledger = ? AND idx = ?", ledger, index)
@@ -202,19 +273,56 @@ class SqliteReader:
     def checkpoints(self, ledger: LedgerId) -> Sequence[tuple[int, bytes]]:
         return self._rows("SELECT size, note FROM checkpoint WHERE ledger = ? ORDER BY size", ledger)
 
-    def cosignature(self, ledger: LedgerId, kind: CosignatureKind, at_least: int = 0) -> CosignatureRow | None:
+    def cosignature(
+        self, ledger: LedgerId, kind: CosignatureKind, at_least: int = 0, signer: str | None = None
+    ) -> CosignatureRow | None:
+        if signer is None:
+            row = self._row(
+                f"SELECT {_COSIGNATURE} FROM cosignature WHERE ledger = ? AND kind = ? AND size >= ?"
+                " ORDER BY size DESC LIMIT 1",
+                ledger, kind.value, at_least,
+            )  # fmt: skip
+        else:
+            row = self._row(
+                f"SELECT {_COSIGNATURE} FROM cosignature WHERE ledger = ? AND kind = ? AND signer = ? AND size >= ?"
+                " ORDER BY size DESC LIMIT 1",
+                ledger, kind.value, signer, at_least,
+            )  # fmt: skip
+        return None if row is None else _cosignature_row(row)
+
+    def covering(self, ledger: LedgerId, kind: CosignatureKind, signer: str, size: int) -> CosignatureRow | None:
         row = self._row(
-            "SELECT ledger, kind, size, note, time_ns FROM cosignature WHERE ledger = ? AND kind = ? AND size >= ?"
-            " ORDER BY size DESC LIMIT 1",
-            ledger, kind.value, at_least,
+            f"SELECT {_COSIGNATURE} FROM cosignature WHERE ledger = ? AND kind = ? AND signer = ? AND size >= ?"
+            " ORDER BY size LIMIT 1",
+            ledger, kind.value, signer, size,
         )  # fmt: skip
         return None if row is None else _cosignature_row(row)
 
     def cosignatures(self, ledger: LedgerId) -> Sequence[CosignatureRow]:
         rows = self._rows(
-            "SELECT ledger, kind, size, note, time_ns FROM cosignature WHERE ledger = ? ORDER BY kind, size",
+            f"SELECT {_COSIGNATURE} FROM cosignature WHERE ledger = ? ORDER BY kind, signer, size",
             ledger,
         )
+        return [_cosignature_row(row) for row in rows]
+
+    def cosigners(self, ledger: LedgerId, kind: CosignatureKind) -> Sequence[str]:
+        found: list[str] = []
+        # One look into the primary key for each signer, however many rows each of them has.
+        while (signer := self._rows(
+            "SELECT min(signer) FROM cosignature WHERE ledger = ? AND kind = ? AND signer > ?",
+            ledger, kind.value, found[-1] if found else "",
+        )[0][0]) is not None:  # fmt: skip
+            found.append(signer)
+        return found
+
+    def cosignatures_from(
+        self, ledger: LedgerId, kind: CosignatureKind, signer: str, size: int, limit: int
+    ) -> Sequence[CosignatureRow]:
+        rows = self._rows(
+            f"SELECT {_COSIGNATURE} FROM cosignature WHERE ledger = ? AND kind = ? AND signer = ? AND size >= ?"
+            " ORDER BY size LIMIT ?",
+            ledger, kind.value, signer, size, limit,
+        )  # fmt: skip
         return [_cosignature_row(row) for row in rows]
 
     def unopenable(self, ledger: LedgerId) -> Sequence[UnopenableRow]:
@@ -233,11 +341,11 @@ class SqliteReader:
         return None if row is None else UnopenableRow(*row)
 
     def report(self, report_id: bytes) -> ReportRow | None:
-        row = self._row(f"SELECT {_REPORT}, withdrawn_ns FROM report WHERE report_id = ?", report_id)
+        row = self._row(f"SELECT {_REPORT}, withdrawn_ns, pruned_ns FROM report WHERE report_id = ?", report_id)
         return None if row is None else ReportRow(*row)
 
     def report_at(self, seq: int) -> ReportRow | None:
-        row = self._row(f"SELECT {_REPORT}, withdrawn_ns FROM report WHERE seq = ?", seq)
+        row = self._row(f"SELECT {_REPORT}, withdrawn_ns, pruned_ns FROM report WHERE seq = ?", seq)
         return None if row is None else ReportRow(*row)
 
     def reports_of_event(self, event_id: str, kinds: Collection[int]) -> Sequence[bytes]:
@@ -316,7 +424,7 @@ class SqliteReader:
                 " FROM feed WHERE seq > ? ORDER BY seq LIMIT ?",
                 (after, FEED_SCAN_ROWS),
             ):
-                item = FeedRow(row[0], FeedItem(row[1]), *row[2:])
+                item = FeedRow(row[0], _known(FeedItem, row[1], "feed"), *row[2:])
                 searched = item.seq
                 if wanted.wants(item):
                     found.append(item)
@@ -339,9 +447,113 @@ class SqliteReader:
         )[0]
         return Counts(*row)
 
+    def verdicts(self, after: int = 0) -> Sequence[VerdictRow]:
+        rows = self._rows(
+            "SELECT id, partner, originator, outcome, kind, traffic_class, precedence, name FROM verdict"
+            " WHERE id > ? ORDER BY id",
+            after,
+        )
+        return [VerdictRow(*row) for row in rows]
+
+    def decision_bounds(
+        self, verdicts: Sequence[int], within: DecisionRange, *, oldest_first: bool
+    ) -> Sequence[tuple[int, int]]:
+        # One seek a verdict, all of them in one statement.
+        rows = self._rows(
+            "SELECT v.value, (SELECT d.time_ns FROM decision AS d WHERE d.verdict = v.value"
+            f" AND d.time_ns >= ? AND d.time_ns <= ? ORDER BY d.time_ns {_WAY[oldest_first]} LIMIT 1)"
+            " FROM json_each(?) AS v",
+            within.first.time_ns, within.last.time_ns, json.dumps(list(verdicts)),
+        )  # fmt: skip
+        return [(verdict, time_ns) for verdict, time_ns in rows if time_ns is not None]
+
+    def decisions(
+        self, verdict: int, within: DecisionRange, limit: int, *, oldest_first: bool
+    ) -> Sequence[DecisionPlace]:
+        rows = self._rows(
+            f"SELECT time_ns, ledger, idx FROM decision WHERE verdict = ? AND {_WITHIN} {_ORDERED[oldest_first]}",
+            verdict, *within.first, *within.last, limit,
+        )  # fmt: skip
+        return [DecisionPlace(*row) for row in rows]
+
+    def decisions_of_report(
+        self, report_id: bytes, within: DecisionRange, limit: int, *, oldest_first: bool
+    ) -> Sequence[DecisionPlace]:
+        home, size = self._home()
+        own = self._rows(
+            "SELECT accepted_ns, ?, decision FROM report WHERE report_id = ? AND decision < ?", home, report_id, size
+        )
+        rows = self._rows(
+            f"SELECT time_ns, ledger, idx FROM decision_subject WHERE report_id = ? AND {_WITHIN}"
+            f" {_ORDERED[oldest_first]}",
+            report_id, *within.first, *within.last, limit,
+        )  # fmt: skip
+        return _merged(own, rows, within, limit, oldest_first=oldest_first)
+
+    def decisions_of_event(
+        self, event_id: str, within: DecisionRange, limit: int, *, oldest_first: bool
+    ) -> Sequence[DecisionPlace]:
+        home, size = self._home()
+        # The times are compared once more by themselves, since the index has no column for the ledger.
+        own = self._rows(
+            "SELECT accepted_ns, ?1, decision FROM report"
+            " WHERE event_id = ?2 AND accepted_ns >= ?3 AND accepted_ns <= ?6"
+            " AND (accepted_ns, ?1, decision) >= (?3, ?4, ?5) AND (accepted_ns, ?1, decision) <= (?6, ?7, ?8)"
+            " AND decision < ?10"
+            f" ORDER BY accepted_ns {_WAY[oldest_first]}, decision {_WAY[oldest_first]} LIMIT ?9",
+            home, event_id, *within.first, *within.last, limit, size,
+        )  # fmt: skip
+        rows = self._rows(
+            f"SELECT time_ns, ledger, idx FROM decision_subject WHERE event_id = ? AND {_WITHIN}"
+            f" {_ORDERED[oldest_first]}",
+            event_id, *within.first, *within.last, limit,
+        )  # fmt: skip
+        return _merged(own, rows, within, limit, oldest_first=oldest_first)
+
+    def _home(self) -> tuple[int, int]:
+        """Number and size of the first generation of the decisions ledger; (0, 0): there is none.
+
+        Of a report that a later one decided, `report.decision` may name an entry of the first that is about another.
+        """
+        row = self._row("SELECT id, size FROM ledger WHERE replica = 0 AND origin GLOB 'signalfire/v1/*/decisions/1'")
+        return (0, 0) if row is None else (row[0], row[1])
+
+    def indexed_decisions(self) -> Iterator[DecisionRow]:
+        with _translated(self._path, "reading the index of decisions"):
+            for verdict, time_ns, ledger, index in self._db.execute(
+                "SELECT verdict, time_ns, ledger, idx FROM decision ORDER BY verdict, time_ns, ledger, idx"
+            ):
+                yield DecisionRow(verdict, DecisionPlace(time_ns, ledger, index))
+
+    def indexed_subjects(self) -> Iterator[DecisionSubjectRow]:
+        with _translated(self._path, "reading the index of decisions"):
+            for report_id, event_id, time_ns, ledger, index in self._db.execute(
+                "SELECT report_id, event_id, time_ns, ledger, idx FROM decision_subject"
+                " ORDER BY report_id, time_ns, ledger, idx"
+            ):
+                yield DecisionSubjectRow(report_id, event_id, DecisionPlace(time_ns, ledger, index))
+
     def meta(self, key: str) -> bytes | None:
         row = self._row("SELECT value FROM meta WHERE key = ?", key)
         return None if row is None else row[0]
+
+    def damage(self) -> Sequence[str]:
+        found = [text for (text,) in self._rows(f"PRAGMA integrity_check({MAX_DAMAGE})") if text != "ok"]
+        (page_size,), length = self._rows("PRAGMA page_size")[0], self._path.stat().st_size
+        if length % page_size:
+            found.append(f"its length of {length} bytes is no whole number of pages: it was cut off")
+        for table, *_, parent, _ in self._rows("PRAGMA foreign_key_check")[:MAX_DAMAGE]:
+            found.append(f"a row of {table} belongs to a {parent} that is not there")
+        return found
+
+    @contextlib.contextmanager
+    def _one_moment(self) -> Iterator[None]:
+        """A snapshot of its own, unless one is held already or this is the writer, beside whom nobody writes."""
+        if self._db.in_transaction or isinstance(self, SqliteStore):
+            yield
+            return
+        with self.snapshot():
+            yield
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -372,7 +584,7 @@ class SqliteStore(SqliteReader):
             # Made here and not by SQLite, so that no other user can ever have opened it.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)
-            db.set_busy_timeout(5000)
+            db.set_busy_timeout(BUSY_MS)
             application = db.pragma("application_id")
             if application not in (0, APPLICATION_ID) or (application == 0 and db.pragma("schema_version") != 0):
                 raise StoreError(f"store {path}: is the database of another program; name another file")
@@ -383,6 +595,9 @@ class SqliteStore(SqliteReader):
                 )
             db.pragma("synchronous", "full")
             db.pragma("fullfsync", True)
+            # What is freed is overwritten with zeros: otherwise pages and cells keep it until they are used again, and
+            # copies of it are left wherever a page was ever split.
+            db.pragma("secure_delete", True)
             db.pragma("foreign_keys", True)
             db.pragma("trusted_schema", False)
             self._migrate(path, db)
@@ -414,6 +629,7 @@ class SqliteStore(SqliteReader):
         """
         db = self._db
         with _translated(self._path, "a commit"):
+            forgets = bool(commit.pruned or commit.pruned_reports)
             # IMMEDIATE takes the write lock at once, so that a second writer is met here and not half-way.
             db.execute("BEGIN IMMEDIATE")
             try:
@@ -423,6 +639,21 @@ class SqliteStore(SqliteReader):
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
+            if forgets:
+                self._empty_log(db)
+
+    @staticmethod
+    def _empty_log(db: apsw.Connection) -> None:
+        """Folds the write-ahead log into the file and cuts it to nothing: its frames hold pages as they were before.
+
+        A reader who still looks at an older state keeps it from being cut; the next pruning commit tries again.
+        """
+        db.set_busy_timeout(0)
+        try:
+            with contextlib.suppress(apsw.BusyError):
+                db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        finally:
+            db.set_busy_timeout(BUSY_MS)
 
     @staticmethod
     def _write(db: apsw.Connection, commit: Commit) -> None:
@@ -459,6 +690,21 @@ class SqliteStore(SqliteReader):
                 "INSERT INTO absent (ledger, idx, leaf_hash, note) VALUES (?, ?, ?, ?)",
                 [(row.ledger, row.index, row.leaf_hash, row.note) for row in append.absent],
             )
+        for segment in commit.pruned:
+            db.execute(
+                "UPDATE segment SET entries = ? WHERE ledger = ? AND first = ? AND count = ?",
+                (segment.entries, segment.ledger, segment.first, segment.count),
+            )
+            if db.changes() != 1:
+                raise StoreError(f"ledger {segment.ledger}: there is no segment of {segment.count} at {segment.first}")
+            db.executemany(
+                "INSERT INTO absent (ledger, idx, leaf_hash, note) VALUES (?, ?, ?, ?)",
+                [(row.ledger, row.index, row.leaf_hash, row.note) for row in segment.absent],
+            )
+        db.executemany(
+            "UPDATE report SET payload = ?, pruned_ns = ? WHERE seq = ? AND pruned_ns IS NULL",
+            [(row.payload, row.time_ns, row.seq) for row in commit.pruned_reports],
+        )
         for ended, successor in commit.ended:
             db.execute("UPDATE ledger SET successor = ? WHERE id = ?", (str(successor), ended))
         db.executemany(
@@ -469,9 +715,9 @@ class SqliteStore(SqliteReader):
             [(row.ledger, row.index, row.reason, row.note) for row in commit.kept_back],
         )
         db.executemany(
-            "INSERT INTO cosignature (ledger, kind, size, note, time_ns) VALUES (?, ?, ?, ?, ?)"
-            " ON CONFLICT (ledger, kind, size) DO NOTHING",
-            [(row.ledger, row.kind.value, row.size, row.note, row.time_ns) for row in commit.cosignatures],
+            f"INSERT INTO cosignature ({_COSIGNATURE}) VALUES (?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (ledger, kind, signer, size) DO UPDATE SET note = excluded.note, time_ns = excluded.time_ns",
+            [(row.ledger, row.kind.value, row.size, row.note, row.time_ns, row.signer) for row in commit.cosignatures],
         )
         db.executemany(
             "INSERT INTO unopenable (ledger, idx, note, time_ns) VALUES (?, ?, ?, ?)"
@@ -572,11 +818,31 @@ class SqliteStore(SqliteReader):
             [(r.sequence, r.digest, r.enacted_ns, r.event, r.payload) for r in commit.orders],
         )
         db.executemany(
+            "INSERT INTO verdict (id, partner, originator, outcome, kind, traffic_class, precedence, name)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (v.id, v.partner, v.originator, v.outcome, v.kind, v.traffic_class, v.precedence, v.name)
+                for v in commit.verdicts
+            ],
+        )
+        db.executemany(
+            "INSERT INTO decision (verdict, time_ns, ledger, idx) VALUES (?, ?, ?, ?)",
+            [(row.verdict, *row.place) for row in commit.decisions],
+        )
+        db.executemany(
+            "INSERT INTO decision_subject (report_id, event_id, time_ns, ledger, idx) VALUES (?, ?, ?, ?, ?)",
+            [(row.report_id, row.event_id, *row.place) for row in commit.decision_subjects],
+        )
+        db.executemany(
             "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
             list(commit.meta.items()),
         )
 
 
+_WITHIN = "(time_ns, ledger, idx) >= (?, ?, ?) AND (time_ns, ledger, idx) <= (?, ?, ?)"
+_WAY = {True: "ASC", False: "DESC"}
+_ORDERED = {oldest: f"ORDER BY time_ns {way}, ledger {way}, idx {way} LIMIT ?" for oldest, way in _WAY.items()}
+_COSIGNATURE = "ledger, kind, size, note, time_ns, signer"
 _LEDGER = "id, origin, replica, size, root, successor, agreed"
 _RELEASED = "report_id, partner, ledger, idx, traffic_class, precedence, withdrawn_ns, originator, agreement"
 _COPY = "originator, report_id, via, ledger, idx, received_ns, withdrawn_ns, traffic_class, precedence"
@@ -585,17 +851,28 @@ _REPORT = "seq, report_id, digest, event_id, kind, submitted_by, accepted_ns, de
 
 def _ledger_row(row: Row) -> LedgerRow:
     id_, origin, replica, size, root, successor, agreed = row
-    return LedgerRow(
-        LedgerId(id_),
-        Origin.parse(origin),
-        bool(replica),
-        size,
-        root,
-        None if successor is None else Origin.parse(successor),
-        agreed,
-    )
+    try:
+        parsed, following = Origin.parse(origin), None if successor is None else Origin.parse(successor)
+    except OriginError as error:
+        raise StoreError(f"a row of ledger is not what it can be: {error}") from error
+    return LedgerRow(LedgerId(id_), parsed, bool(replica), size, root, following, agreed)
+
+
+def _merged(
+    own: Sequence[Row], others: Sequence[Row], within: DecisionRange, limit: int, *, oldest_first: bool
+) -> Sequence[DecisionPlace]:
+    places = [place for row in (*own, *others) if within.first <= (place := DecisionPlace(*row)) <= within.last]
+    return sorted(places, reverse=not oldest_first)[:limit]
 
 
 def _cosignature_row(row: Row) -> CosignatureRow:
-    ledger, kind, size, note, time_ns = row
-    return CosignatureRow(ledger, CosignatureKind(kind), size, note, time_ns)
+    ledger, kind, size, note, time_ns, signer = row
+    return CosignatureRow(ledger, _known(CosignatureKind, kind, "cosignature"), size, note, time_ns, signer)
+
+
+def _known(kinds: Callable[[Any], T], value: object, table: str) -> T:
+    """A value of an enumeration. Raises StoreError where it is none of them."""
+    try:
+        return kinds(value)
+    except ValueError as error:
+        raise StoreError(f"a row of {table} is not what it can be: {error}") from error

@@ -649,7 +649,7 @@ class ReadHashes(_message.Message):
     first: _builtins.int
     """Number of the first subtree."""
     count: _builtins.int
-    """1 to 256."""
+    """1 to 256 / 2^(`level` mod 8): what one tile's width of hashes gives."""
     def __init__(
         self,
         *,

@@ -489,21 +489,27 @@ class ReleaseProof(_message.Message):
 
     ENTRY_FIELD_NUMBER: _builtins.int
     DISCLOSED_FIELD_NUMBER: _builtins.int
+    ABSENT_FIELD_NUMBER: _builtins.int
     entry: _builtins.bytes
-    """The entry as it stands in the ledger, still sealed. Required."""
+    """The entry as it stands in the ledger, still sealed. Empty where only its hash is given."""
+    absent: _builtins.bytes
+    """In place of the entry where only its hash is given: the signed statement `absent`, with leaf hash and reason."""
     @_builtins.property
     def disclosed(self) -> Global___SealedPayload:
-        """The entry's payload: every part that is shown with its salt, and every other as its leaf hash. Required."""
+        """The entry's payload: every part that is shown with its salt, and every other as its leaf hash. Not set where nothing
+        of the content is shown.
+        """
 
     def __init__(
         self,
         *,
         entry: _builtins.bytes = ...,
         disclosed: Global___SealedPayload | None = ...,
+        absent: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["disclosed", b"disclosed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["disclosed", b"disclosed", "entry", b"entry"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent", b"absent", "disclosed", b"disclosed", "entry", b"entry"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -525,7 +525,9 @@ class PolicyOfRecord(_message.Message):
 
     @_builtins.property
     def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___RuleText]:
-        """The rules of it that decided, as they stand in its files."""
+        """What decided, as it stands in its files: the rules, and the agreements that they cite. Where a suspension decided,
+        the order that suspended the partner.
+        """
 
     def __init__(
         self,
@@ -546,7 +548,7 @@ Global___PolicyOfRecord: _TypeAlias = PolicyOfRecord  # noqa: Y015
 
 @_typing.final
 class RuleText(_message.Message):
-    """A rule as it stands in a policy."""
+    """A rule, or an agreement, as it stands in a policy."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -555,13 +557,13 @@ class RuleText(_message.Message):
     RULE_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     path: _builtins.str
-    """File of the bundle."""
+    """File of the bundle; of a suspension "orders/" and the sequence of the order."""
     line: _builtins.int
     """Line in that file, from 1."""
     rule: _builtins.str
-    """Name."""
+    """Name of the rule or agreement; of a suspension the built-in reason."""
     text: _builtins.str
-    """The lines of the file that are the rule."""
+    """The lines of the file that are it; of a suspension the order in words."""
     def __init__(
         self,
         *,

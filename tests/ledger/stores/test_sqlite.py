@@ -14,6 +14,7 @@ import pytest
 
 import gateway
 from gateway.ledger.errors import StoreError
+from gateway.ledger.merkle import leaf_hash
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import (
     RUN_ENTRIES,
@@ -22,6 +23,10 @@ from gateway.ledger.stores import (
     CosignatureKind,
     CosignatureRow,
     Counts,
+    DecisionPlace,
+    DecisionRange,
+    DecisionRow,
+    DecisionSubjectRow,
     FeedFilter,
     FeedItem,
     HeldRow,
@@ -31,6 +36,7 @@ from gateway.ledger.stores import (
     ReportRow,
     UnopenableRow,
     UntoldRow,
+    VerdictRow,
 )
 from gateway.ledger.stores.sqlite import APPLICATION_ID, FEED_SCAN_ROWS, SqliteReader, SqliteStore
 from tests.ledger.stores.growth import LEDGER, ORIGIN, Growth, checkpoint, entries_of, feed_row, grown
@@ -174,7 +180,7 @@ def everything(ledger: Growth) -> Commit:
     return Commit(
         ledgers=[ledger.begin()],
         appends=[ledger.append(entries_of(0, 2))],
-        cosignatures=[CosignatureRow(LEDGER, CosignatureKind.RECEIPT, 2, b"receipt", 11)],
+        cosignatures=[CosignatureRow(LEDGER, CosignatureKind.RECEIPT, 2, b"receipt", 11, "KOR")],
         unopenable=[UnopenableRow(LEDGER, 1, b"statement", 12)],
         reports=[report],
         released=[ReleasedRow(b"r" * 16, "KOR", LEDGER, 1, 1, 4)],
@@ -184,6 +190,9 @@ def everything(ledger: Growth) -> Commit:
         feed=[feed_row(1)],
         received=[ReceivedRow("KOR", b"k" * 16, 1, None, 1, 4)],
         copies=[CopyRow("KOR", b"k" * 16, "KOR", LEDGER, 1, 14, None, 1, 4)],
+        verdicts=[VerdictRow(1, "KOR", "", 1, "Track", 1, 4, b"sealed")],
+        decisions=[DecisionRow(1, DecisionPlace(15, LEDGER, 1))],
+        decision_subjects=[DecisionSubjectRow(b"r" * 16, "event", DecisionPlace(15, LEDGER, 1))],
         meta={"boot": b"\x01"},
     )
 
@@ -205,6 +214,9 @@ def test_every_row_of_a_commit_is_given_back(store: SqliteStore) -> None:
     assert store.feed(0, 10, ANYTHING) == (commit.feed, 1)
     assert store.received("KOR", b"k" * 16) == commit.received[0]
     assert store.copies("KOR", b"k" * 16) == commit.copies
+    assert store.verdicts() == commit.verdicts
+    assert list(store.indexed_decisions()) == commit.decisions
+    assert list(store.indexed_subjects()) == commit.decision_subjects
     assert store.meta("boot") == b"\x01"
     assert store.counts() == Counts(reports=1, released=1, feed=1, received=1, copies=1)
     assert (store.last_report(), store.last_feed()) == (1, 1)
@@ -259,17 +271,32 @@ def test_a_row_that_refers_to_no_ledger_is_refused(store: SqliteStore) -> None:
         store.commit(Commit(unopenable=[UnopenableRow(LedgerId(7), 0, b"statement", 1)]))
 
 
-def test_the_first_signature_of_a_kind_and_size_is_kept(store: SqliteStore) -> None:
+def test_of_a_kind_signer_and_size_the_last_signature_is_kept(store: SqliteStore) -> None:
     fill(store, 3)
-    first, second = (CosignatureRow(LEDGER, CosignatureKind.RECEIPT, 3, note, 1) for note in (b"first", b"second"))
+    first, second = (
+        CosignatureRow(LEDGER, CosignatureKind.RECEIPT, 3, note, 1, "KOR") for note in (b"first", b"second")
+    )
     store.commit(Commit(cosignatures=[first]))
     store.commit(Commit(cosignatures=[second]))
-    assert store.cosignatures(LEDGER) == [first]
+    assert store.cosignatures(LEDGER) == [second]
+
+
+def test_several_nodes_may_sign_one_checkpoint(store: SqliteStore) -> None:
+    fill(store, 3, 2)
+    kor, usa, later = (
+        CosignatureRow(LEDGER, CosignatureKind.RECEIPT, size, signer.encode(), 1, signer)
+        for signer, size in (("KOR", 3), ("USA", 3), ("USA", 5))
+    )
+    store.commit(Commit(cosignatures=[later, usa, kor]))
+    assert store.cosignatures(LEDGER) == [kor, usa, later]
+    assert store.cosignature(LEDGER, CosignatureKind.RECEIPT, signer="KOR") == kor
+    assert store.cosignature(LEDGER, CosignatureKind.RECEIPT) == later
+    assert store.cosignature(LEDGER, CosignatureKind.RECEIPT, 4, "KOR") is None
 
 
 def test_the_newest_cosignature_is_given_if_it_is_new_enough(store: SqliteStore) -> None:
     fill(store, 3, 2)
-    rows = [CosignatureRow(LEDGER, CosignatureKind.PQ, size, b"%d" % size, 1) for size in (3, 5)]
+    rows = [CosignatureRow(LEDGER, CosignatureKind.PQ, size, b"%d" % size, 1, "JPN") for size in (3, 5)]
     store.commit(Commit(cosignatures=rows))
     assert store.cosignature(LEDGER, CosignatureKind.PQ) == rows[1]
     assert store.cosignature(LEDGER, CosignatureKind.PQ, 5) == rows[1]
@@ -277,7 +304,62 @@ def test_the_newest_cosignature_is_given_if_it_is_new_enough(store: SqliteStore)
     assert store.cosignature(LEDGER, CosignatureKind.RECEIPT) is None
 
 
+# --- the index of decisions
+
+ALL_PLACES = DecisionRange(DecisionPlace(0, LedgerId(0), 0), DecisionPlace(99, LedgerId(99), 99))
+
+
+def indexed(store: SqliteStore) -> list[DecisionPlace]:
+    """Two verdicts with places whose times are equal, and a third that has none."""
+    places = [DecisionPlace(time_ns, LEDGER, index) for index, time_ns in enumerate((5, 5, 7, 8, 8))]
+    store.commit(
+        Commit(
+            ledgers=[Growth().begin()],
+            verdicts=[VerdictRow(number, "KOR", "", 1, "Track", 1, 4, b"sealed") for number in (1, 2, 3)],
+            decisions=[DecisionRow(1, place) for place in places] + [DecisionRow(2, places[2])],
+        )
+    )
+    return places
+
+
+def test_decisions_of_a_verdict_are_given_in_order_within_a_range(store: SqliteStore) -> None:
+    places = indexed(store)
+    assert store.decisions(1, ALL_PLACES, 9, oldest_first=True) == places
+    assert store.decisions(1, ALL_PLACES, 2, oldest_first=False) == [places[4], places[3]]
+    within = DecisionRange(places[1], places[3])
+    assert store.decisions(1, within, 9, oldest_first=False) == places[3:0:-1]
+    assert store.decisions(1, DecisionRange(places[3], places[1]), 9, oldest_first=True) == []
+    assert store.decisions(2, ALL_PLACES, 9, oldest_first=True) == [places[2]]
+
+
+def test_the_first_time_of_each_verdict_is_told_and_one_that_has_none_left_out(store: SqliteStore) -> None:
+    places = indexed(store)
+    assert sorted(store.decision_bounds([1, 2, 3], ALL_PLACES, oldest_first=True)) == [(1, 5), (2, 7)]
+    assert sorted(store.decision_bounds([1, 2, 3], ALL_PLACES, oldest_first=False)) == [(1, 8), (2, 7)]
+    late = DecisionRange(places[3], ALL_PLACES.last)
+    assert store.decision_bounds([1, 2, 3], late, oldest_first=True) == [(1, 8)]
+
+
+def test_a_decision_under_a_verdict_that_is_not_there_is_refused(store: SqliteStore) -> None:
+    with pytest.raises(StoreError):
+        store.commit(Commit(decisions=[DecisionRow(7, DecisionPlace(1, LEDGER, 0))]))
+
+
 # --- runs and entries
+
+
+@pytest.mark.parametrize(("first", "end"), [(0, 9), (0, 0), (2, 4), (3, 5), (8, 9), (4, 9)])
+def test_leaves_are_the_hashes_of_entries_whichever_segments_they_stand_in(
+    store: SqliteStore, first: int, end: int
+) -> None:
+    fill(store, 3, 2, 4)
+    assert store.leaves(LEDGER, first, end) == [leaf_hash(b"entry %d" % index) for index in range(first, end)]
+
+
+def test_leaves_beyond_the_end_are_refused(store: SqliteStore) -> None:
+    fill(store, 3, 2)
+    with pytest.raises(StoreError, match="no entry 5"):
+        store.leaves(LEDGER, 4, 6)
 
 
 def test_a_run_is_whole_segments_and_the_checkpoint_of_its_end(store: SqliteStore) -> None:

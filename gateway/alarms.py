@@ -1,0 +1,164 @@
+"""Alarms: what an operator must hear of, from the moment at which it is so until it is so no longer.
+
+Three kinds, each with a gauge of its own:
+
+1. **Receipt overdue**: the oldest entry of a lane for a partner that has no receipt yet is older than is allowed. An
+   entry's age counts from when it was first seen without one, so after a start from then on. A lane in which this node
+   itself holds back what waits (no policy, no clock) is not overdue.
+2. **Roots differ**: a partner has contradicted itself about a ledger that has not ended since, or the two ends of a
+   ledger do not have the same.
+3. **Partner silent**: no verified heartbeat for longer than is allowed, counted from the start at first.
+
+`look` compares and does nothing else; whoever calls it logs what rose and what fell.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.exchange.partners import Link
+from gateway.ledger.origin import WITNESS, Origin
+from gateway.ledger.stores import CosignatureKind, StoreReader
+from gateway.release.evidence import META
+from gateway.release.heads import Head
+from gateway.telemetry import Telemetry
+
+KEPT_SIZES: Final = 64
+"""Sizes of one ledger of which it is remembered when they were seen: in between ages are those of the next older."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmLimits:
+    """When something becomes an alarm."""
+
+    receipt_overdue_s: float = 10.0
+    """Seconds that an entry may be without its receipt: a FLASH that nobody confirms is worth a telephone call."""
+    partner_silent_s: float = 5.0
+    """Seconds without a heartbeat: five of them, and two more than after which the connection is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """One thing that is wrong now. `key` stays the same while it lasts; `text` says it in words."""
+
+    key: tuple[str, ...]
+    text: str
+    critical: bool = False
+
+
+@dataclass(slots=True)
+class Unreceipted:
+    """When the entries of one ledger that have no receipt of one partner were first seen."""
+
+    _seen: deque[tuple[int, float]] = field(default_factory=deque)
+    """(size, time), both growing."""
+
+    def age_s(self, size: int, receipt: int, now: float) -> float:
+        """The age of the oldest entry without receipt, seconds; 0 where there is none."""
+        if size > max(receipt, self._seen[-1][0] if self._seen else 0):
+            self._seen.append((size, now))
+        while self._seen and self._seen[0][0] <= receipt:
+            self._seen.popleft()
+        if len(self._seen) > KEPT_SIZES:
+            # The oldest says how old the oldest is; of those after it every other one is let go.
+            kept = list(self._seen)
+            self._seen = deque([kept[0], *kept[2:-1:2], kept[-1]])
+        return now - self._seen[0][1] if self._seen else 0.0
+
+
+class Alarms:
+    """Looks at the links and the ledgers, and says what is wrong."""
+
+    def __init__(
+        self,
+        node: str,
+        limits: AlarmLimits,
+        links: Mapping[str, Link],
+        heads: Callable[[], Iterable[Head]],
+        current: Callable[[str, str | None, str], Origin],
+        reader: Callable[[], StoreReader],
+        telemetry: Telemetry,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._node = node
+        self._limits = limits
+        self._links = links
+        self._heads = heads
+        self._current = current
+        self._reader = reader
+        self._telemetry = telemetry
+        self._monotonic = monotonic
+        self._began = monotonic()
+        self._unreceipted: dict[tuple[Origin, str], Unreceipted] = {}
+        self._standing: dict[tuple[str, ...], Alarm] = {}
+
+    @property
+    def standing(self) -> list[str]:
+        """What was wrong at the last look, in words."""
+        return [alarm.text for _, alarm in sorted(self._standing.items())]
+
+    def look(self) -> tuple[list[Alarm], list[Alarm]]:
+        """Looks anew, and sets the gauges. Returns what has risen and what has fallen since the last look.
+
+        Raises StoreError.
+        """
+        heads = list(self._heads())
+        found: dict[tuple[str, ...], Alarm] = {}
+        for partner, link in self._links.items():
+            alarms = (
+                self._silent(partner, link),
+                self._overdue(partner, link, heads),
+                self._differ(partner, link, heads),
+            )
+            found.update({alarm.key: alarm for kind in alarms for alarm in kind})
+        risen = [alarm for key, alarm in sorted(found.items()) if key not in self._standing]
+        fallen = [alarm for key, alarm in sorted(self._standing.items()) if key not in found]
+        self._standing = found
+        return risen, fallen
+
+    def _silent(self, partner: str, link: Link) -> Iterator[Alarm]:
+        silent_s = self._monotonic() - (self._began if link.heard_at is None else link.heard_at)
+        self._telemetry.partner_silent.labels(partner=partner).set(silent_s)
+        if silent_s > self._limits.partner_silent_s:
+            since = "since the start" if link.heard_at is None else f"for {silent_s:.0f} s"
+            yield Alarm(("silent", partner), f"{partner} is silent: no heartbeat {since}")
+
+    def _overdue(self, partner: str, link: Link, heads: Iterable[Head]) -> Iterator[Alarm]:
+        now, ages = self._monotonic(), dict[str, float]()
+        for head in heads:
+            origin = head.origin
+            mine = not head.replica and origin.owner == self._node
+            if not mine or not (origin.recipient == partner or origin.lane == WITNESS):
+                continue
+            if self._current(origin.owner, origin.recipient, origin.lane) != origin:
+                # What of an ended ledger has no receipt stands in its successor again.
+                self._unreceipted.pop((origin, partner), None)
+                continue
+            receipt = self._reader().cosignature(head.id, CosignatureKind.RECEIPT, signer=partner)
+            seen = self._unreceipted.setdefault((origin, partner), Unreceipted())
+            if origin.lane in link.paused:
+                seen = self._unreceipted[(origin, partner)] = Unreceipted()
+            ages[origin.lane] = seen.age_s(head.edge.size, 0 if receipt is None else receipt.size, now)
+        for lane, age_s in sorted(ages.items()):
+            self._telemetry.receipt_overdue.labels(partner=partner, lane=lane).set(age_s)
+            if age_s > self._limits.receipt_overdue_s:
+                text = f"{partner} has given no receipt in lane {lane} for an entry that is {age_s:.0f} s old"
+                yield Alarm(("overdue", partner, lane), text)
+
+    def _differ(self, partner: str, link: Link, heads: Iterable[Head]) -> Iterator[Alarm]:
+        found = dict(link.differs)
+        for head in heads:
+            origin = head.origin
+            if (origin.owner, origin.recipient) not in ((partner, self._node), (partner, None)):
+                continue
+            if self._current(origin.owner, origin.recipient, origin.lane) != origin:
+                continue
+            evidence = self._reader().meta(f"{META}{origin}")
+            if evidence is not None:
+                found[origin.lane] = f"{partner} has contradicted itself: {evidence.decode()}"
+        self._telemetry.roots_differ.labels(partner=partner).set(bool(found))
+        for lane, text in sorted(found.items()):
+            yield Alarm(("differ", partner, lane), f"{partner}, lane {lane}: {text}", critical=True)

@@ -1,0 +1,56 @@
+"""What the store has on record that an installation has to agree with: keys in use, sequences of bundles, the time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from gateway.doctor.finding import Finding, ok, problem
+from gateway.identity.keyring import KeyKind
+from gateway.ledger.errors import LedgerError
+from gateway.ledger.stores.sqlite import SqliteReader
+from gateway.release.key_switch import keys_on_record
+from gateway.release.sequencer import LATEST_TIME
+
+CHECK: Final = "store"
+
+
+@dataclass(frozen=True, slots=True)
+class OnRecord:
+    """What a store says. Of a gateway that was never started: nothing."""
+
+    in_use: Mapping[KeyKind, str] = field(default_factory=dict)
+    sequences: Mapping[str, int] = field(default_factory=dict)
+    """Sequence of the newest trust bundle of each node."""
+    bundles: Mapping[str, bytes] = field(default_factory=dict)
+    """That bundle itself, where it came in band."""
+    latest: datetime | None = None
+    """Newest time at which the clock was trusted."""
+
+
+def read_record(store: Path, nodes: Collection[str]) -> tuple[list[Finding], OnRecord]:
+    """What the store has on record about these nodes. It only reads, and may do so beside a running gateway."""
+    if not store.exists():
+        return [ok(CHECK, str(store), "there is none yet: the first start makes it")], OnRecord()
+    try:
+        reader = SqliteReader(store)
+        try:
+            with reader.snapshot():
+                bundles = {node: reader.meta(f"bundle-note {node}") for node in nodes}
+                latest_ns = int.from_bytes(reader.meta(LATEST_TIME) or b"")
+                found = OnRecord(
+                    keys_on_record(reader),
+                    {node: int.from_bytes(reader.meta(f"bundle {node}") or b"") for node in nodes},
+                    {node: note for node, note in bundles.items() if note is not None},
+                    datetime.fromtimestamp(latest_ns / 1e9, UTC) if latest_ns else None,
+                )
+                reports = reader.last_report()
+        finally:
+            reader.close()
+    except (LedgerError, OSError) as error:
+        mend = "Restore it from a backup as docs/operations.md says; `signalfire ledger verify` names what is damaged."
+        return [problem(CHECK, str(store), f"it cannot be read: {error}", mend)], OnRecord()
+    return [ok(CHECK, str(store), f"readable, {reports} reports on record")], found

@@ -1,0 +1,64 @@
+"""Whom a gateway believes on its national side: the authorities of C2 systems and officers, and what they revoked.
+
+The files are read at every judgement, so that a renewed authority or a revocation list is heeded at once. Rules:
+
+1. Files that cannot be believed (a list that is not of these authorities, a half-written file) change nothing: that is
+   logged as an error, once for each way of failing, and what was in force stays so.
+2. At a start nothing is in force, so there they stop the gateway.
+3. A list whose time has passed is heeded, and remarked.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from pathlib import Path
+
+from gateway.identity.errors import SecretFileError
+from gateway.identity.nation import crl_file, parse_issuers
+from gateway.identity.peer import Authorities
+from gateway.identity.private_files import read_private
+from gateway.identity.revocation import Issuers, overdue
+from gateway.identity.spiffe import Role, trust_domain_of
+
+_log = logging.getLogger(__name__)
+
+
+class NationalAuthorities:
+    """Gives the authorities believed at this moment. Raises SecretFileError where there never were any."""
+
+    def __init__(self, directory: Path, node: str) -> None:
+        self._directory = directory
+        self._trust_domain = trust_domain_of(node)
+        self._seen: dict[Role, tuple[bytes, bytes | None]] = {}
+        self._issuers: dict[Role, Issuers] = {}
+        self._failed: dict[Role, str] = {}
+        for role in (Role.C2, Role.OFFICER):
+            self._read(role)
+
+    def __call__(self) -> Authorities:
+        for role in self._issuers:
+            try:
+                self._read(role)
+            except SecretFileError as refused:
+                # Said once for each way of failing, for it is asked all the time.
+                if str(refused) != self._failed.get(role):
+                    _log.error("authorities of the role %s: %s The previous ones stay in force.", role.value, refused)
+                self._failed[role] = str(refused)
+            else:
+                self._failed.pop(role, None)
+        return {(self._trust_domain, role): issuers for role, issuers in self._issuers.items()}
+
+    def remarks(self, now: datetime) -> list[str]:
+        """What is heeded, and should be known: revocation lists that were to be replaced by now."""
+        found = (overdue(crl, now) for issuers in self._issuers.values() for crl in issuers.crls)
+        return [remark for remark in found if remark is not None]
+
+    def _read(self, role: Role) -> None:
+        authorities, lists = self._directory / f"{role.value}-ca.crt.pem", self._directory / crl_file(role)
+        raw = (read_private(authorities), read_private(lists) if lists.exists() else None)
+        if raw != self._seen.get(role):
+            self._issuers[role] = parse_issuers(raw[0], str(authorities), raw[1], str(lists))
+            if role in self._seen:
+                _log.info("authorities of the role %s have changed and are in force", role.value)
+            self._seen[role] = raw

@@ -1,0 +1,137 @@
+"""What a store's file holds, row by row, for one who has the disk and no key."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+
+from gateway.ledger.errors import LedgerError
+from gateway.ledger.stores.sqlite import SqliteReader, SqliteStore
+from gateway.officer.verify import Finding, verify_store
+from tests.audit.history import History
+
+KINDS: Final = {
+    "cosignature": "kind, signer",
+    "feed": "item, ledger IS NULL",
+    "report": "pruned_ns IS NULL, withdrawn_ns IS NULL",
+    "received": "feed IS NULL, withdrawn_ns IS NULL",
+    "copy": "ledger IS NULL, withdrawn_ns IS NULL",
+    "released": "originator, withdrawn_ns IS NULL",
+    "ledger": "replica, successor IS NULL, origin GLOB '*/decisions/*', origin GLOB '*/witness/*'",
+    "tile": "level",
+    "meta": "key",
+}
+"""By what the rows of a table are of different kinds; those of a ledger also by the ledger's own kind."""
+
+LEDGER_KIND: Final = (
+    "(SELECT l.replica || CASE WHEN l.origin GLOB '*/decisions/*' THEN 'd' WHEN l.origin GLOB '*/witness/*' THEN 'w'"
+    " ELSE 'l' END FROM ledger AS l WHERE l.id = {table}.ledger)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of one table."""
+
+    table: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.table}.{self.name}"
+
+
+@cache
+def columns() -> Sequence[Column]:
+    """Every column of every table of a store, as the software makes it."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = SqliteStore(Path(folder) / "store.sqlite")
+        store.close()
+        db = apsw.Connection(str(Path(folder) / "store.sqlite"))
+        tables = [name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")]
+        found = [
+            Column(table, row[1]) for table in tables for row in db.execute(f"PRAGMA table_info({table})")
+        ]  # fmt: skip
+        db.close()
+    return found
+
+
+@cache
+def tables() -> Sequence[str]:
+    """Every table of a store."""
+    return sorted({column.table for column in columns()})
+
+
+def key_of(db: apsw.Connection, table: str) -> Sequence[str]:
+    """The columns of a table's primary key."""
+    rows = [(row[5], row[1]) for row in db.execute(f"PRAGMA table_info({table})") if row[5]]
+    return [name for _, name in sorted(rows)]
+
+
+def kinds_of(db: apsw.Connection, table: str) -> list[list[dict[str, Any]]]:
+    """The rows of a table, in order, those of each kind together; those of a ledger also by ledger."""
+    key = key_of(db, table)
+    names = [column.name for column in columns() if column.table == table]
+    kinds = KINDS.get(table, "1")
+    if "ledger" in names:
+        kinds += f", {LEDGER_KIND.format(table=table)}, ledger"
+    kinds_found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in db.execute(f"SELECT {', '.join(names)}, {kinds} FROM {table} ORDER BY {', '.join(key)}"):
+        kinds_found.setdefault(row[len(names) :], []).append(dict(zip(names, row[: len(names)], strict=True)))
+    return list(kinds_found.values())
+
+
+def samples(db: apsw.Connection, table: str) -> list[dict[str, Any]]:
+    """One row of each kind that a table holds: the last one."""
+    key = key_of(db, table)
+    names = [column.name for column in columns() if column.table == table]
+    kinds = KINDS.get(table, "1")
+    if "ledger" in names:
+        kinds += f", {LEDGER_KIND.format(table=table)}"
+    rows = db.execute(f"SELECT {', '.join(names)}, {kinds} FROM {table} ORDER BY {', '.join(key)}")
+    last = {row[len(names) :]: dict(zip(names, row[: len(names)], strict=True)) for row in rows}
+    return list(last.values())
+
+
+def where(db: apsw.Connection, table: str, row: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """The condition that names one row."""
+    key = key_of(db, table)
+    return " AND ".join(f"{name} IS ?" for name in key), [row[name] for name in key]
+
+
+def flipped(value: Any, place: str = "middle", name: str = "") -> Any:
+    """A value with one bit turned over; of a time, one that is some seconds."""
+    match value:
+        case int():
+            return value ^ (1 << 34 if name.endswith("_ns") else 1)
+        case str():
+            return value[:-1] + chr(ord(value[-1]) ^ 1) if value else "X"
+        case bytes():
+            at = {"first": 0, "middle": len(value) // 2, "last": len(value) - 1}[place]
+            return value[:at] + bytes([value[at] ^ 1]) + value[at + 1 :] if value else b"\1"
+    return None
+
+
+def findings(history: History, node: str, db: apsw.Connection, path: Path) -> list[Finding]:
+    """What `signalfire ledger verify` says; an error of the store as one finding. Anything else is raised: a crash."""
+    reader = SqliteReader(path, db)
+    try:
+        return verify_store(reader, history.signatories[node], history.partners[node]).findings
+    except LedgerError as error:
+        return [Finding("store", str(error))]
+
+
+@contextlib.contextmanager
+def undone(db: apsw.Connection) -> Iterator[None]:
+    """What is done within is undone."""
+    db.execute("BEGIN")
+    try:
+        yield
+    finally:
+        db.execute("ROLLBACK")

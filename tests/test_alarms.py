@@ -1,0 +1,197 @@
+"""Alarms rise when something is wrong, are told once, and fall when it is right again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.alarms import KEPT_SIZES, AlarmLimits, Alarms, Unreceipted
+from gateway.exchange.partners import Link
+from gateway.ledger.checkpoint import Checkpoint, sign_checkpoint
+from gateway.ledger.cosignature import cosign
+from gateway.ledger.evidence import contradiction
+from gateway.ledger.note import Note
+from gateway.ledger.origin import Origin
+from gateway.ledger.stores import CosignatureKind
+from gateway.release.evidence import KeepEvidence, owner_keys
+from gateway.release.steps import FollowSuccessor, KeepCosignature
+from gateway.release.witness import Beat
+from gateway.telemetry import Telemetry
+from tests.release.world import RELEASE_ALL, Site, partner_of, rules, signatory_of
+from tests.reports.examples import NOW, SECOND, launch_detection
+
+TO_KOR = Origin.release("JPN", "KOR", "flash", 1)
+LIMITS = AlarmLimits(receipt_overdue_s=10, partner_silent_s=5)
+
+
+class Scene:
+    """JPN and its one partner KOR, and a clock that a test moves."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.seconds = 1000.0
+        self.link = Link(heard_at=1000.0)
+        self.telemetry = Telemetry()
+        self.alarms = Alarms(
+            "JPN",
+            LIMITS,
+            {"KOR": self.link},
+            lambda: self.site.heads,
+            lambda *line: self.site.heads.current(*line),
+            lambda: self.site.store,
+            self.telemetry,
+            lambda: self.seconds,
+        )
+
+    def look(self, after: float = 0.0, *, heard: bool = True) -> tuple[list[str], list[str]]:
+        """What rises and falls at a look so much later."""
+        self.seconds += after
+        if heard:
+            self.link.heard_at = self.seconds
+        risen, fallen = self.alarms.look()
+        return [alarm.text for alarm in risen], [alarm.text for alarm in fallen]
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        return self.telemetry.registry.get_sample_value(name, {"partner": "KOR", **labels})
+
+    def receipt(self, origin: Origin, size: int) -> None:
+        raw = self.site.store.checkpoint(self.site.row(origin).id, size)
+        assert raw is not None
+        text = Note.parse(raw).text
+        note = Note(text, (cosign(text, signatory_of("KOR").receipt, NOW // SECOND),)).encode()
+        self.site.do(KeepCosignature(origin, CosignatureKind.RECEIPT, note, partner_of("KOR")))
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    site = Site("JPN", tmp_path / "jpn.sqlite")
+    yield Scene(site)
+    site.close()
+
+
+def test_nothing_is_wrong_where_nothing_is(scene: Scene) -> None:
+    assert scene.look() == ([], [])
+    assert scene.look(1000) == ([], [])
+    assert scene.alarms.standing == []
+
+
+# --- receipts
+
+
+def test_a_receipt_that_does_not_come_is_an_alarm_until_it_comes(scene: Scene) -> None:
+    scene.site.take(launch_detection(1), rules(KOR=RELEASE_ALL))
+    assert scene.look() == ([], [])
+    assert scene.look(9) == ([], [])
+    assert scene.metric("signalfire_receipt_overdue_seconds", lane="flash") == 9
+    (text,), _ = scene.look(2)
+    assert text == "KOR has given no receipt in lane flash for an entry that is 11 s old"
+    assert scene.look(1) == ([], []), "told once"
+    assert len(scene.alarms.standing) == 1
+    scene.receipt(TO_KOR, 2)
+    risen, fallen = scene.look(1)
+    assert (risen, len(fallen)) == ([], 1)
+    assert scene.metric("signalfire_receipt_overdue_seconds", lane="flash") == 0
+
+
+def test_the_age_is_that_of_the_oldest_entry_without_receipt(scene: Scene) -> None:
+    for number in range(4):
+        scene.site.take(launch_detection(number), rules(KOR=RELEASE_ALL))
+        scene.look(3)
+    scene.receipt(TO_KOR, 3)
+    scene.look()
+    assert scene.metric("signalfire_receipt_overdue_seconds", lane="flash") == 3
+    scene.receipt(TO_KOR, 5)
+    scene.look()
+    assert scene.metric("signalfire_receipt_overdue_seconds", lane="flash") == 0
+
+
+def test_a_witness_ledger_that_one_partner_does_not_sign_is_overdue_for_that_partner(scene: Scene) -> None:
+    scene.site.do(Beat(frozenset({"KOR"})))
+    scene.look()
+    (text,), _ = scene.look(11)
+    assert "lane witness" in text
+
+
+def test_a_lane_in_which_this_node_holds_everything_back_is_not_overdue(scene: Scene) -> None:
+    scene.site.take(launch_detection(1), rules(KOR=RELEASE_ALL))
+    scene.link.paused["flash"] = "no policy"
+    for _ in range(3):
+        assert scene.look(20) == ([], [])
+    scene.link.paused.clear()
+    assert scene.look(9) == ([], [])
+    assert len(scene.look(11)[0]) == 1
+
+
+@given(steps=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.floats(0, 5)), max_size=60))
+def test_the_age_is_exact_while_few_sizes_are_waiting(steps: list[tuple[int, int, float]]) -> None:
+    unreceipted = Unreceipted()
+    size = receipt = 0
+    now = 0.0
+    first_seen: dict[int, float] = {}
+    for grown, received, passed in steps:
+        now += passed
+        size, receipt = size + grown, min(size + grown, receipt + received)
+        for index in range(size):
+            first_seen.setdefault(index, now)
+        expected = now - first_seen[receipt] if receipt < size else 0.0
+        assert unreceipted.age_s(size, receipt, now) == pytest.approx(expected)
+
+
+def test_a_partner_that_never_answers_does_not_fill_the_memory() -> None:
+    unreceipted = Unreceipted()
+    ages = [unreceipted.age_s(size, 0, float(size)) for size in range(1, 5000)]
+    assert ages[-1] == 4998, "the oldest is known for ever"
+    assert len(unreceipted._seen) <= KEPT_SIZES
+    assert unreceipted.age_s(4999, 4998, 5000.0) < 5000
+
+
+# --- silence
+
+
+def test_a_partner_that_was_never_heard_is_silent_since_the_start(scene: Scene) -> None:
+    scene.link.heard_at = None
+    assert scene.look(4, heard=False) == ([], [])
+    assert scene.look(2, heard=False)[0] == ["KOR is silent: no heartbeat since the start"]
+
+
+def test_silence_rises_once_and_falls_with_the_first_heartbeat(scene: Scene) -> None:
+    assert scene.look(6, heard=False)[0] == ["KOR is silent: no heartbeat for 6 s"]
+    assert scene.metric("signalfire_partner_silent_seconds") == 6
+    assert scene.look(60, heard=False) == ([], [])
+    assert scene.alarms.standing == ["KOR is silent: no heartbeat for 66 s"]
+    assert len(scene.look(1)[1]) == 1
+
+
+# --- roots
+
+
+def test_an_unproved_difference_is_an_alarm_while_it_lasts(scene: Scene) -> None:
+    scene.link.differs["flash"] = "entries 4 to 5 do not give the root that KOR signed"
+    assert scene.look()[0] == ["KOR, lane flash: entries 4 to 5 do not give the root that KOR signed"]
+    assert scene.metric("signalfire_roots_differ") == 1
+    scene.link.differs.clear()
+    assert len(scene.look()[1]) == 1
+    assert scene.metric("signalfire_roots_differ") == 0
+
+
+def test_a_contradiction_on_record_is_an_alarm_until_the_next_generation(scene: Scene) -> None:
+    kor = Site("KOR", scene.site.path.parent / "kor.sqlite")
+    kor.do(Beat(frozenset({"JPN"})))
+    witness = Origin.witness("KOR", 1)
+    scene.site.do(scene.site.receive(kor.incoming(witness)))
+    kor.close()
+    notes = [
+        sign_checkpoint(Checkpoint(witness, 3, root), signatory_of("KOR").log).encode()
+        for root in (b"a" * 32, b"b" * 32)
+    ]
+    found = contradiction(notes[0], notes[1], owner_keys(partner_of("KOR")))
+    scene.site.do(KeepEvidence(found))
+    (text,), _ = scene.look()
+    assert text.startswith("KOR, lane witness: KOR has contradicted itself: signalfire/v1/KOR/witness/1: two roots")
+    assert [alarm.critical for alarm in scene.alarms._standing.values()] == [True]
+    scene.site.do(FollowSuccessor(witness, witness.successor()))
+    assert len(scene.look()[1]) == 1
