@@ -27,10 +27,10 @@ from pathlib import Path
 
 from signalfire.v1 import ledger_pb2, report_pb2
 
+from gateway.audit.search import DecisionFilter, DecisionSearch
 from gateway.identity.node_keys import NodeKeys
 from gateway.ledger.stores import ReportRow
 from gateway.ledger.stores.sqlite import SqliteReader, SqliteStore
-from gateway.officer.search import DecisionFilter, DecisionSearch
 from gateway.release.heads import Heads
 from gateway.release.opening import Opener
 from gateway.release.plan import Plan, Subject

@@ -10,6 +10,7 @@ from typing import Final
 import grpc
 from signalfire.v1 import officer_pb2
 
+from gateway.audit.reconcile import Comparison, NotComparable, Signers, reconcile
 from gateway.exchange.dialling import LinkError
 from gateway.exchange.partners import Partners
 from gateway.exchange.reconciling import PartnerHoldings, inspecting
@@ -19,7 +20,6 @@ from gateway.identity.spiffe import SpiffeId
 from gateway.identity.tls import KeyPairFiles
 from gateway.identity.trust_bundle import Endpoint, TrustBundle
 from gateway.ledger.stores import StoreReader
-from gateway.officer.reconcile import Comparison, NotComparable, Signers, reconcile
 from gateway.release.holdings import Holdings
 from gateway.release.sequencer import Sequencer
 from gateway.release.signatory import Partner, Signatory

@@ -30,19 +30,21 @@ MAY_IMPORT: Final[Mapping[str, set[str]]] = {
     "release": _RELEASE,
     "c2": {*_RELEASE, "cancellation"},
     "exchange": {*_RELEASE, "cancellation"},
-    "officer": {*_RELEASE, "cancellation"},
+    "officer": {*_RELEASE, "audit", "cancellation"},
+    # What reads the record, for officers and for whoever checks it from outside.
+    "audit": _RELEASE,
     # The public library: the contract, TLS, and nothing of a gateway's inside.
     "client": {"identity", "cancellation"},
     # What puts the rooms together, and what starts it.
     "alarms": {*_RELEASE, "exchange"},
     "config": {*_RELEASE, *_SERVICES, "alarms"},
-    "reconciliation": {*_RELEASE, *_SERVICES},
+    "reconciliation": {*_RELEASE, *_SERVICES, "audit"},
     "expiry": {"identity", "policy"},
-    "doctor": {*_RELEASE, *_SERVICES, "config", "clock", "expiry"},
-    "node": {*_RELEASE, *_SERVICES, "alarms", "config", "clock", "expiry", "reconciliation", "gateway"},
+    "doctor": {*_RELEASE, *_SERVICES, "audit", "config", "clock", "expiry"},
+    "node": {*_RELEASE, *_SERVICES, "alarms", "audit", "config", "clock", "expiry", "reconciliation", "gateway"},
     # The demo reads from the record what was kept back, in the words in which the exchange puts it there.
     "demo": {"client", "exchange", "identity", "reports", "ledger", "policy"},
-    "cli": {*_RELEASE, *_SERVICES, "client", "config", "clock", "doctor", "node", "demo", "gateway"},
+    "cli": {*_RELEASE, *_SERVICES, "audit", "client", "config", "clock", "doctor", "node", "demo", "gateway"},
     "gateway": {"identity"},
     "__main__": {"cli"},
 }

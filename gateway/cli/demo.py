@@ -20,6 +20,7 @@ from rich.text import Text
 
 import policy
 from gateway import config as configuration
+from gateway.audit.verify import Verification
 from gateway.cli.demo_tables import knowledge, ledgers, pairs, picture, summary
 from gateway.cli.ledger import verify_configured
 from gateway.cli.terminal import console as standard_output
@@ -34,7 +35,6 @@ from gateway.demo.tally import utc_now
 from gateway.identity.errors import IdentityError
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.origin import WITNESS
-from gateway.officer.verify import Verification
 from gateway.seal.errors import SealError
 
 SCENARIOS = Path(__file__).resolve().parents[2] / "ops" / "demo"

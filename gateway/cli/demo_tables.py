@@ -11,9 +11,9 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from gateway.audit.verify import LedgerCheck, Verification
 from gateway.demo.play import Replay
 from gateway.demo.tally import Tally
-from gateway.officer.verify import LedgerCheck, Verification
 
 HEADINGS = {"launch_detection": "detections", "track": "tracks", "impact_prediction": "impacts"}
 """The kinds of report that have a column of their own."""

@@ -12,6 +12,7 @@ import click
 from rich.table import Table
 
 from gateway import config as configuration
+from gateway.audit.verify import Verification, verify_store
 from gateway.cli.connecting import PARTLY
 from gateway.cli.ledger_export import export_command, verify_folder
 from gateway.cli.ledger_proofs import check_proof_command, prove
@@ -25,7 +26,6 @@ from gateway.identity.keyring import Keyring
 from gateway.identity.trust_bundle import TrustBundle
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.stores.sqlite import SqliteReader
-from gateway.officer.verify import Verification, verify_store
 from gateway.release.signatory import Partner, Signatory
 from gateway.seal.errors import SealError
 

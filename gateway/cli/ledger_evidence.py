@@ -11,6 +11,8 @@ import click
 from signalfire.v1 import ledger_pb2
 
 from gateway import config as configuration
+from gateway.audit.decision_filter import DecisionFilter
+from gateway.audit.search import DecisionSearch
 from gateway.cli.connecting import PARTLY
 from gateway.cli.nations import FILE, nation_of
 from gateway.cli.opened import reading
@@ -19,8 +21,6 @@ from gateway.identity.errors import IdentityError
 from gateway.identity.keyring import Keyring
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.evidence import MAX_EVIDENCE, Contradiction, EvidenceError, OwnerKeys, contradiction, decode, encode
-from gateway.officer.decision_filter import DecisionFilter
-from gateway.officer.search import DecisionSearch
 from gateway.release.evidence import KIND, owner_keys
 from gateway.release.opening import Opener
 from gateway.release.signatory import Partner, Signatory

@@ -11,6 +11,10 @@ import click
 from rich.table import Table
 
 from gateway import config as configuration
+from gateway.audit.export import ExportedCounts, ExportError, ExportRequest, export
+from gateway.audit.export_check import ExportVerification, verify_export
+from gateway.audit.exported import FolderError
+from gateway.audit.proof_check import at
 from gateway.cli.connecting import PARTLY
 from gateway.cli.nations import FILE, nations_of
 from gateway.cli.opened import reading
@@ -18,10 +22,6 @@ from gateway.cli.terminal import console
 from gateway.identity.errors import IdentityError
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.origin import Origin
-from gateway.officer.export import ExportedCounts, ExportError, ExportRequest, export
-from gateway.officer.export_check import ExportVerification, verify_export
-from gateway.officer.exported import FolderError
-from gateway.officer.proof_check import at
 
 
 @click.command(name="export")

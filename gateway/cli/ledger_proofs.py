@@ -12,6 +12,8 @@ import click
 from google.protobuf import json_format
 
 from gateway import config as configuration
+from gateway.audit.proof_check import NotProved, Proved, Signed, at, check_proof
+from gateway.audit.proofs import CannotProve, ProofRequest, prove_release
 from gateway.cli.connecting import PARTLY, gateway_options_if_any, unreached
 from gateway.cli.nations import FILE, nation_of
 from gateway.cli.opened import opener_of, reading
@@ -20,8 +22,6 @@ from gateway.identity.errors import IdentityError
 from gateway.identity.private_files import write_private
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.proof_file import MAX_PROOF_FILE
-from gateway.officer.proof_check import NotProved, Proved, Signed, at, check_proof
-from gateway.officer.proofs import CannotProve, ProofRequest, prove_release
 from gateway.reports.kinds import kind_of
 
 

@@ -12,6 +12,10 @@ import click
 from rich.table import Table
 from signalfire.v1 import officer_pb2
 
+from gateway.audit.export_check import verify_export
+from gateway.audit.exported import ExportedFolder, FolderError
+from gateway.audit.proof_check import Nation
+from gateway.audit.reconcile import Signers, reconcile
 from gateway.cli.connecting import PARTLY, gateway_options_if_any, unreached
 from gateway.cli.nations import nation_of
 from gateway.cli.terminal import console
@@ -20,10 +24,6 @@ from gateway.identity.errors import IdentityError
 from gateway.identity.private_files import write_private
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.origin import PREFIX
-from gateway.officer.export_check import verify_export
-from gateway.officer.exported import ExportedFolder, FolderError
-from gateway.officer.proof_check import Nation
-from gateway.officer.reconcile import Signers, reconcile
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
+from gateway.audit.proof_check import Nation, at
 from gateway.clock import Clock
 from gateway.exchange.partners import public_keys
 from gateway.identity.trust_bundle import TrustBundle
-from gateway.officer.proof_check import Nation, at
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 

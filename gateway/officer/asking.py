@@ -17,8 +17,8 @@ from typing import Final
 
 from signalfire.v1 import officer_pb2
 
+from gateway.audit.explaining import Question
 from gateway.ledger.origin import MAX_GENERATION
-from gateway.officer.explaining import Question
 from gateway.reports.fields import quoted
 from policy.countries import NODE_CODES
 

@@ -17,15 +17,16 @@ from typing import Final, NoReturn
 import grpc
 from signalfire.v1 import officer_pb2, officer_pb2_grpc
 
+from gateway.audit.desk import Desk
+from gateway.audit.explaining import Question, explain
+from gateway.audit.proofs import CannotProve, ProofRequest, prove_release
+from gateway.audit.reconcile import NotComparable
+from gateway.audit.search import DecisionFilter, FilterError, Page
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.origin import DECISIONS, Origin
 from gateway.officer.access import Access, Call, filter_in_words
 from gateway.officer.asking import AskError, generation_of, page_size_of, partner_of, question_of
-from gateway.officer.explaining import Question, explain
-from gateway.officer.proofs import CannotProve, ProofRequest, prove_release
-from gateway.officer.reading import Desk, Reading
-from gateway.officer.reconcile import NotComparable
-from gateway.officer.search import DecisionFilter, FilterError, Page
+from gateway.officer.reading import Reading
 from gateway.release.errors import ReleaseError, Unavailable
 from gateway.release.governance import Governance
 from gateway.release.watch import Watch

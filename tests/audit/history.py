@@ -8,11 +8,11 @@ from typing import Final
 
 from signalfire.v1 import ledger_pb2
 
+from gateway.audit.verify import verify_store
 from gateway.exchange.keeping_back import without
 from gateway.ledger.merkle import leaf_hash
 from gateway.ledger.origin import Origin
 from gateway.ledger.statement import EntryStatement, EntryStatementKind
-from gateway.officer.verify import verify_store
 from gateway.release.keeping import KeepBack
 from gateway.release.orders import PinRoster
 from gateway.release.signatory import Partner, Signatory

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import apsw
 
+from gateway.audit.verify import Finding, verify_store
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.stores.sqlite import SqliteReader, SqliteStore
-from gateway.officer.verify import Finding, verify_store
 from tests.audit.history import History
 
 KINDS: Final = {

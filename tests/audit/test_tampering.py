@@ -16,9 +16,9 @@ from typing import Any, Final
 import apsw
 import pytest
 
+from gateway.audit.verify import Finding, verify_store
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.stores.sqlite import SqliteReader
-from gateway.officer.verify import Finding, verify_store
 from tests.audit.history import History, build
 from tests.audit.stored import (
     Column,

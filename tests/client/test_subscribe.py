@@ -155,7 +155,7 @@ async def test_a_refused_subscription_is_an_error_that_says_why(home: Home) -> N
 
 async def test_a_cursor_that_is_too_old_is_an_error_of_its_own(home: Home) -> None:
     service = Steered(subscribing=[giving([], grpc.StatusCode.OUT_OF_RANGE)])
-    with pytest.raises(CursorTooOld, match="^gone$"):
+    with pytest.raises(CursorTooOld, match=r"^gone$"):
         await until_caught_up(home, service)
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from signalfire.v1 import c2_pb2, ledger_pb2, report_pb2
 
+from gateway.audit.verify import Finding, LedgerCheck, Verification
 from gateway.cli.demo import verdict
 from gateway.client import Received, Result, Withdrawn
 from gateway.demo.tally import Tally, leaf_paths
 from gateway.exchange.keeping_back import in_words
 from gateway.ledger.origin import DECISIONS, Lane, Origin
-from gateway.officer.verify import Finding, LedgerCheck, Verification
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 FIELDS = ("report_id", "event_id", "track.quality")

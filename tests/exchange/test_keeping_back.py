@@ -13,10 +13,10 @@ from typing import Final
 import pytest
 import pytest_asyncio
 
+from gateway.audit.verify import verify_store
 from gateway.demo.deployment import Deployed
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores.sqlite import SqliteReader
-from gateway.officer.verify import verify_store
 from gateway.release.keeping import NO_CLOCK, NO_POLICY, SUSPENDED
 from gateway.release.plan import Plan
 from gateway.release.rulebook import Rulebook

@@ -20,14 +20,14 @@ from typing import Any
 import pytest
 from dilithium_py.ml_dsa import ML_DSA_44
 
+from gateway.audit.exported import ledgers_in
+from gateway.audit.proofs import ProofRequest, prove_release
 from gateway.identity.key_names import gateway_key_name
 from gateway.ledger.checkpoint import Checkpoint
 from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
-from gateway.officer.exported import ledgers_in
-from gateway.officer.proofs import ProofRequest, prove_release
-from tests.officer.exports import REPORTS, fill, write
-from tests.officer.nations import TO_KOR, TO_USA
+from tests.audit.exports import REPORTS, fill, write
+from tests.audit.nations import TO_KOR, TO_USA
 from tests.release.world import Site, partner_of, signatory_of
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,8 +11,8 @@ import apsw
 import pytest
 from signalfire.v1 import ledger_pb2, officer_pb2
 
+from gateway.audit.verify import verify_store
 from gateway.ledger.origin import Origin
-from gateway.officer.verify import verify_store
 from gateway.release.errors import StepRefused
 from gateway.release.governance import Governance
 from gateway.release.orders import EnactOrder, EndPosture, OrdersError, PinRoster, read_in_force, rulebook_of

@@ -7,12 +7,12 @@ from typing import Final, TypeAlias
 
 from signalfire.v1 import ledger_pb2, report_pb2
 
+from gateway.audit.verify import verify_store
 from gateway.ledger.checkpoint import Checkpoint, sign_checkpoint
 from gateway.ledger.merkle import leaf_hash
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import FeedFilter, FeedRow
 from gateway.ledger.tiles import Edge
-from gateway.officer.verify import verify_store
 from gateway.release.groups import parts_of
 from gateway.release.onward import Inclusion, Passage
 from gateway.release.pipeline import DecideHeld

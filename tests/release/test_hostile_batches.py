@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 from signalfire.v1 import ledger_pb2, report_pb2
 
+from gateway.audit.verify import verify_store
 from gateway.ledger import bundle
 from gateway.ledger.checkpoint import Checkpoint, sign_checkpoint
 from gateway.ledger.merkle import leaf_hash
@@ -15,7 +16,6 @@ from gateway.ledger.origin import Origin
 from gateway.ledger.statement import EntryStatement, EntryStatementKind
 from gateway.ledger.stores import Commit, FeedFilter, FeedItem
 from gateway.ledger.tiles import Edge
-from gateway.officer.verify import verify_store
 from gateway.release import opening
 from gateway.release.opening import Opener
 from gateway.release.replica import MAX_BATCH_BYTES, MAX_EPOCHS_SOUGHT, MAX_UNUSABLE, IncomingBatch, ReplicaError

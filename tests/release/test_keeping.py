@@ -11,13 +11,13 @@ from typing import Final
 import pytest
 from signalfire.v1 import ledger_pb2
 
+from gateway.audit.verify import verify_store
 from gateway.exchange.keeping_back import without
 from gateway.ledger.cosignature import cosign
 from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
 from gateway.ledger.statement import EntryStatement, EntryStatementKind
 from gateway.ledger.stores import CosignatureKind, Run
-from gateway.officer.verify import verify_store
 from gateway.release import keeping
 from gateway.release.keeping import KeepBack, Verdict, judge, places_in
 from gateway.release.pipeline import TellWithdrawals

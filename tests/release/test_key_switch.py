@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.audit.verify import verify_store
 from gateway.exchange.signed_anew import presented
 from gateway.identity.keyring import KeyKind
 from gateway.ledger.checkpoint import open_checkpoint
@@ -17,7 +18,6 @@ from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import CosignatureKind
 from gateway.ledger.stores.sqlite import SqliteReader
-from gateway.officer.verify import verify_store
 from gateway.release.belief import open_alone
 from gateway.release.errors import StepRefused, Unavailable
 from gateway.release.key_switch import SwitchKeys, keys_on_record

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.audit.verify import verify_store
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores.sqlite import SqliteReader
-from gateway.officer.verify import verify_store
 from gateway.release.errors import Unavailable
 from gateway.release.letting_go import DAY_NS, Retention, let_go, look
 from tests.release.aging import pruned_in, send

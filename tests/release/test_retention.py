@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from signalfire.v1 import c2_pb2, ledger_pb2, report_pb2
 
+from gateway.audit.verify import verify_store
 from gateway.exchange.keeping_back import without
 from gateway.ledger.merkle import inclusion_proof, leaf_hash, verify_inclusion
 from gateway.ledger.origin import Origin
 from gateway.ledger.statement import EntryStatement, EntryStatementKind
 from gateway.ledger.tiles import node_reader
-from gateway.officer.verify import verify_store
 from gateway.release.errors import RefusedReport
 from gateway.release.keeping import KeepBack
 from gateway.release.pipeline import DecideHeld, TakeReport, TellWithdrawals

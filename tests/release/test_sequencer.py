@@ -16,12 +16,12 @@ import apsw
 import pytest
 from signalfire.v1 import c2_pb2, report_pb2
 
+from gateway.audit.verify import verify_store
 from gateway.ledger.errors import LedgerError, StoreError
 from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import Commit, FeedFilter
 from gateway.ledger.stores.sqlite import SqliteReader, SqliteStore
-from gateway.officer.verify import verify_store
 from gateway.release.errors import RefusedReport, StepBroken, Unavailable
 from gateway.release.pipeline import AcceptedReport, TakeReport
 from gateway.release.plan import Plan

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from signalfire.v1 import ledger_pb2
 
+from gateway.audit.verify import verify_store
 from gateway.ledger.checkpoint import Checkpoint
 from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import CosignatureKind
-from gateway.officer.verify import verify_store
 from gateway.release.steps import FollowSuccessor, KeepCosignature, RecordEvent, Succeed
 from gateway.release.witness import Beat, read
 from tests.release.test_witness import beats

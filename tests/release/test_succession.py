@@ -7,11 +7,11 @@ from pathlib import Path
 
 from signalfire.v1 import ledger_pb2, report_pb2
 
+from gateway.audit.verify import verify_store
 from gateway.ledger.cosignature import cosign
 from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import CosignatureKind, ReleasedRow
-from gateway.officer.verify import verify_store
 from gateway.release.steps import FollowSuccessor, KeepCosignature, Succeed
 from tests.release.world import RELEASE_ALL, MakeSite, Site, identifier, partner_of, rules, signatory_of
 from tests.reports.examples import NOW, SECOND, cancellation, launch_detection

@@ -29,6 +29,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from gateway.audit.export import ABSENT, CHECKPOINT, SIGNATURES, UNOPENABLE, place_of
+from gateway.audit.exported import ExportedLedger, FolderError, SignedNote, origins_in
+from gateway.audit.proof_check import Nation
+from gateway.audit.records import Finding
 from gateway.ledger.checkpoint import Checkpoint, open_checkpoint
 from gateway.ledger.cosignature import CosignatureVerifier, verify_cosignature
 from gateway.ledger.errors import LedgerError, NoteError
@@ -36,10 +40,6 @@ from gateway.ledger.merkle import leaf_hash
 from gateway.ledger.note import MAX_NOTE, Note, verify_note
 from gateway.ledger.statement import EntryStatement, EntryStatementKind
 from gateway.ledger.tiles import TILE_BYTES, TILE_HEIGHT, TILE_WIDTH, Edge, TileWrite, partial_widths
-from gateway.officer.export import ABSENT, CHECKPOINT, SIGNATURES, UNOPENABLE, place_of
-from gateway.officer.exported import ExportedLedger, FolderError, SignedNote, origins_in
-from gateway.officer.proof_check import Nation
-from gateway.officer.records import Finding
 from gateway.release.signatory import Retired
 from gateway.seal.entry import parse_header, require_place
 from gateway.seal.errors import SealError

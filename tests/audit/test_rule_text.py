@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.officer.rule_text import agreement_text, rule_text
+from gateway.audit.rule_text import agreement_text, rule_text
 from policy.bundle import load, read_files
 
 EXAMPLES = Path(__file__).parents[2] / "policy" / "examples"

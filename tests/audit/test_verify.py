@@ -11,6 +11,7 @@ import apsw
 import pytest
 from signalfire.v1 import ledger_pb2
 
+from gateway.audit.verify import Verification, verify_store
 from gateway.ledger import bundle
 from gateway.ledger.checkpoint import Checkpoint, sign_checkpoint
 from gateway.ledger.cosignature import cosign
@@ -20,7 +21,6 @@ from gateway.ledger.origin import Origin
 from gateway.ledger.statement import EntryStatement, EntryStatementKind
 from gateway.ledger.stores import CosignatureKind
 from gateway.ledger.stores.sqlite import SqliteReader
-from gateway.officer.verify import Verification, verify_store
 from gateway.release.pipeline import TakeReport
 from gateway.release.steps import (
     FollowSuccessor,

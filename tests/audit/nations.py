@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
+from gateway.audit.proof_check import Nation
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import CosignatureKind
-from gateway.officer.proof_check import Nation
 from gateway.release.steps import KeepCosignature, SignPostQuantum
 from tests.release.world import Site, partner_of
 from tests.reports.examples import NOW

@@ -12,19 +12,19 @@ from typing import Any
 
 import pytest
 
+from gateway.audit.export import ExportError, ExportRequest, export, place_of
+from gateway.audit.export_check import ExportVerification, verify_export
+from gateway.audit.exported import ExportedFolder, ExportedLedger, FolderError, ledgers_in
 from gateway.identity.key_names import gateway_key_name
 from gateway.ledger.checkpoint import Checkpoint, LogKey, sign_checkpoint
 from gateway.ledger.merkle import consistency_proof, inclusion_proof, leaf_hash, verify_consistency, verify_inclusion
 from gateway.ledger.note import Ed25519Verifier, Note
 from gateway.ledger.origin import Origin
-from gateway.officer.export import ExportError, ExportRequest, export, place_of
-from gateway.officer.export_check import ExportVerification, verify_export
-from gateway.officer.exported import ExportedFolder, ExportedLedger, FolderError, ledgers_in
 from gateway.release.pipeline import TakeReport
 from gateway.release.retention import PruneEntries
 from gateway.release.signatory import Retired
-from tests.officer.exports import KEPT_BACK, REPORTS, RULES, UNOPENABLE, fill, write
-from tests.officer.nations import NOW_S, TO_KOR, TO_USA, confirmed, nation
+from tests.audit.exports import KEPT_BACK, REPORTS, RULES, UNOPENABLE, fill, write
+from tests.audit.nations import NOW_S, TO_KOR, TO_USA, confirmed, nation
 from tests.release.world import Site, anything, partner_of
 from tests.reports.examples import launch_detection
 

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from signalfire.v1 import ledger_pb2, officer_pb2, report_pb2
 
+from gateway.audit import search
+from gateway.audit.search import DecisionFilter, DecisionSearch, FilterError
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import ReportRow
-from gateway.officer import search
-from gateway.officer.search import DecisionFilter, DecisionSearch, FilterError
 from gateway.release.opening import Opener
 from gateway.release.plan import Plan, Subject
 from gateway.release.sharing import Shared, record_decisions

@@ -7,7 +7,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from gateway.officer.verify import verify_store
+from gateway.audit.verify import verify_store
 from tests.release.onward import USA_RULES, american, bring, passing, recall
 from tests.release.world import RELEASE_ALL, Site, rules
 from tests.reports.examples import launch_detection

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from gateway.officer.export_check import ExportVerification, verify_export
-from gateway.officer.proof_check import NotProved, check_proof
-from tests.officer import evidence_vectors as made
+from gateway.audit.export_check import ExportVerification, verify_export
+from gateway.audit.proof_check import NotProved, check_proof
+from tests.audit import evidence_vectors as made
 
 JPN, KOR = made.nation("JPN"), made.nation("KOR")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import apsw
 import pytest
 
+from gateway.audit.verify import verify_store
 from gateway.ledger.stores.sqlite import SqliteStore
-from gateway.officer.verify import verify_store
 from gateway.release.steps import RecordEvent
 from gateway.release.verdicts import TO_INDEX, Verdicts, missing
 from tests.release.test_pending import AT_ONCE, HOLD

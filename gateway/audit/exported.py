@@ -1,8 +1,8 @@
-"""Reads ledgers from a folder that was exported (`gateway.officer.export`), by this node or by another.
+"""Reads ledgers from a folder that was exported (`gateway.audit.export`), by this node or by another.
 
 A folder may come from anywhere: sizes are looked at before anything is read, only regular files are read, and every
 name follows from the origin line and the size in the checkpoint. Nothing is believed by being read:
-`gateway.officer.export_check` verifies a folder.
+`gateway.audit.export_check` verifies a folder.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+from gateway.audit.export import ABSENT, CHECKPOINT, SIGNATURES, place_of
 from gateway.ledger import bundle
 from gateway.ledger.checkpoint import Checkpoint
 from gateway.ledger.errors import LedgerError, OriginError, TileError
@@ -34,7 +35,6 @@ from gateway.ledger.tiles import (
     partial_widths,
     split_tile,
 )
-from gateway.officer.export import ABSENT, CHECKPOINT, SIGNATURES, place_of
 
 MAX_BUNDLE: Final = TILE_WIDTH * (bundle.MAX_ENTRY + 2)
 """Largest entry bundle, bytes."""
@@ -184,7 +184,7 @@ def ledgers_in(top: Path) -> Sequence[ExportedLedger]:
 
 
 class ExportedFolder:
-    """What one side of two nodes exported, as what is compared (`gateway.officer.reconcile`)."""
+    """What one side of two nodes exported, as what is compared (`gateway.audit.reconcile`)."""
 
     def __init__(self, top: Path, one: str, other: str) -> None:
         """Raises FolderError."""

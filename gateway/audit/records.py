@@ -10,7 +10,7 @@
    kept, and no more.
    A decision on another node's report names the entry that brought it, and its digest.
 4. Every order of the officers that the decisions ledger says was put in force is kept, in one sequence, and no other.
-5. The index by which decisions are searched holds each of them (`gateway.officer.index_check`).
+5. The index by which decisions are searched holds each of them (`gateway.audit.index_check`).
 6. What subscribers are given is every own report once, and every report and withdrawal that partners sent, once by each
    way at most. By which ways a report came, and whether it stands, is on record as the replicas have it.
 """
@@ -27,9 +27,9 @@ from typing import Final, NamedTuple, TypeAlias
 
 from signalfire.v1 import ledger_pb2, officer_pb2, report_pb2
 
+from gateway.audit.index_check import IndexCheck
 from gateway.ledger.origin import DECISIONS, Origin
 from gateway.ledger.stores import FeedFilter, FeedItem, FeedRow, LedgerId, LedgerRow, ReportRow, StoreReader
-from gateway.officer.index_check import IndexCheck
 from gateway.release.arriving import stands
 from gateway.release.keeping import places_in
 from gateway.release.orders import EVENTS, OrdersError, read_in_force

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 import apsw
 import pytest
 
+from gateway.audit.verify import Verification, verify_store
 from gateway.ledger.evidence import contradiction
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import CosignatureKind
-from gateway.officer.verify import Verification, verify_store
 from gateway.release.evidence import Contradicted, owner_keys
 from gateway.release.replica import IncomingBatch, RootsDiffer
 from gateway.release.steps import KeepCosignature, RecordEvent

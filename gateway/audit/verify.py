@@ -14,12 +14,12 @@ For every ledger, own or replica:
    entry of an own ledger that is kept back from its recipient. One that this node pruned has this node's, and the
    decisions ledger says so, and whose report it was.
 6. Every beat of the own witness ledger opens, and is held against the ledgers to which it commits
-   (`gateway.officer.witnessed`). A partner's is kept unread.
+   (`gateway.audit.witnessed`). A partner's is kept unread.
 7. Generations of a ledger follow one another: all but the last have ended, and name the next. An own one that has
    ended goes on with everything above its receipts.
 
 Before all of that the file itself is asked whether it is whole, and every row belongs to a ledger that is there. Across
-ledgers, and against the records beside them: see `gateway.officer.records`.
+ledgers, and against the records beside them: see `gateway.audit.records`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ from typing import Final
 from google.protobuf.message import DecodeError
 from signalfire.v1 import ledger_pb2
 
+from gateway.audit.key_history import CURRENT, KnownKeys
+from gateway.audit.records import Finding, Records, compare
+from gateway.audit.witnessed import WitnessCheck
 from gateway.identity.key_names import gateway_key_name
 from gateway.ledger import bundle
 from gateway.ledger.checkpoint import Checkpoint
@@ -42,9 +45,6 @@ from gateway.ledger.origin import DECISIONS, WITNESS, Origin
 from gateway.ledger.statement import EntryStatement, EntryStatementKind, speaks_for
 from gateway.ledger.stores import CosignatureKind, KeptBackRow, LedgerRow, Run, StoreReader
 from gateway.ledger.tiles import Edge
-from gateway.officer.key_history import CURRENT, KnownKeys
-from gateway.officer.records import Finding, Records, compare
-from gateway.officer.witnessed import WitnessCheck
 from gateway.release.belief import History
 from gateway.release.key_switch import KEYS_SWITCHED, keys_on_record, read_switches
 from gateway.release.onward import NotBelieved, verify

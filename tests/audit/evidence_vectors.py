@@ -1,6 +1,6 @@
 """Makes tests/vectors/proof.json and export.json: proofs of releases, and an exported ledger.
 
-``PYTHONPATH=.:proto python -m tests.officer.evidence_vectors`` writes them anew; they are the same every time. The
+``PYTHONPATH=.:proto python -m tests.audit.evidence_vectors`` writes them anew; they are the same every time. The
 ledger is put together from the formats alone, not by the code that exports.
 """
 
@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from signalfire.v1 import ledger_pb2
 
+from gateway.audit.proof_check import Nation
 from gateway.ledger import bundle
 from gateway.ledger.checkpoint import Checkpoint, LogKey, sign_checkpoint
 from gateway.ledger.cosignature import cosign
@@ -23,7 +24,6 @@ from gateway.ledger.origin import Origin
 from gateway.ledger.proof_file import ProofFile
 from gateway.ledger.statement import EntryStatement, EntryStatementKind
 from gateway.ledger.tiles import Edge, TileAddress
-from gateway.officer.proof_check import Nation
 from gateway.release.groups import parts_of
 from gateway.release.signatory import Partner
 from gateway.seal.commitment import disclose

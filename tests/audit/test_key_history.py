@@ -12,6 +12,7 @@ import apsw
 import pytest
 from signalfire.v1 import ledger_pb2
 
+from gateway.audit.verify import verify_store
 from gateway.identity.keyring import KeyKind
 from gateway.ledger import bundle
 from gateway.ledger.checkpoint import Checkpoint, sign_checkpoint
@@ -22,7 +23,6 @@ from gateway.ledger.origin import Origin
 from gateway.ledger.statement import EntryStatement, EntryStatementKind
 from gateway.ledger.stores import CosignatureKind, CosignatureRow
 from gateway.ledger.stores.sqlite import SqliteReader, SqliteStore
-from gateway.officer.verify import verify_store
 from gateway.release.heads import Heads
 from gateway.release.plan import Plan
 from gateway.release.signatory import Partner, Signatory

@@ -27,6 +27,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 from signalfire.v1 import ledger_pb2
 
+from gateway.audit.stored_tree import tree_at
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.merkle import inclusion_proof, leaf_hash, verify_inclusion
 from gateway.ledger.note import Note
@@ -34,7 +35,6 @@ from gateway.ledger.origin import Origin
 from gateway.ledger.proof_file import ProofFile
 from gateway.ledger.statement import EntryStatement, EntryStatementKind
 from gateway.ledger.stores import CosignatureKind, LedgerId, LedgerRow, StoreReader
-from gateway.officer.stored_tree import tree_at
 from gateway.release.opening import Opener
 from gateway.seal.entry import encode_canonical
 from gateway.seal.epoch import content_of

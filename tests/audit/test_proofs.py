@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from signalfire.v1 import ledger_pb2
 
+from gateway.audit.proof_check import NotProved, Proved, check_proof
+from gateway.audit.proofs import CannotProve, ProofRequest, ReleaseProofFile, prove_release
 from gateway.ledger.checkpoint import LogKey, sign_checkpoint
 from gateway.ledger.cosignature import cosign
 from gateway.ledger.merkle import leaf_hash
@@ -18,14 +20,12 @@ from gateway.ledger.note import Note, encode_base64
 from gateway.ledger.proof_file import ProofFile
 from gateway.ledger.statement import EntryStatement, EntryStatementKind
 from gateway.ledger.stores import KeptBackRow
-from gateway.officer.proof_check import NotProved, Proved, check_proof
-from gateway.officer.proofs import CannotProve, ProofRequest, ReleaseProofFile, prove_release
 from gateway.release.opening import Opener
 from gateway.release.pipeline import TakeReport
 from gateway.release.retention import PruneEntries
 from gateway.release.signatory import Retired
 from gateway.seal.entry import encode_canonical
-from tests.officer.nations import EXPIRES, NOW_S, TO_KOR, TO_USA, confirmed, nation, receipt
+from tests.audit.nations import EXPIRES, NOW_S, TO_KOR, TO_USA, confirmed, nation, receipt
 from tests.release.world import RELEASE_ALL, MakeSite, Site, anything, keys_of, partner_of, rules, signatory_of
 from tests.reports.examples import cancellation, launch_detection
 

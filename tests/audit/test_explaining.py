@@ -7,10 +7,10 @@ from pathlib import Path
 
 from signalfire.v1 import ledger_pb2, officer_pb2
 
+from gateway.audit.desk import Desk
+from gateway.audit.explaining import Question, explain
+from gateway.audit.search import DecisionSearch
 from gateway.cli.audit_prose import explanation
-from gateway.officer.explaining import Question, explain
-from gateway.officer.reading import Desk
-from gateway.officer.search import DecisionSearch
 from tests.release.onward import USA_RULES, american, bring, passing, recall
 from tests.release.world import Site
 

@@ -7,13 +7,13 @@ from typing import Final
 
 from signalfire.v1 import ledger_pb2
 
+from gateway.audit.export import ExportRequest, export
 from gateway.ledger.merkle import leaf_hash
 from gateway.ledger.statement import EntryStatement, EntryStatementKind
 from gateway.ledger.stores import KeptBackRow
-from gateway.officer.export import ExportRequest, export
 from gateway.release.pipeline import TakeReport
 from gateway.release.steps import KeepUnopenable
-from tests.officer.nations import TO_KOR, TO_USA, confirmed
+from tests.audit.nations import TO_KOR, TO_USA, confirmed
 from tests.release.world import RELEASE_ALL, Site, anything, rules
 from tests.reports.examples import launch_detection
 

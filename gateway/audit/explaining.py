@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 from signalfire.v1 import ledger_pb2, officer_pb2, report_pb2
 
+from gateway.audit.desk import Desk
+from gateway.audit.rule_text import agreement_text, rule_text
 from gateway.ledger.errors import NoteError
 from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
 from gateway.ledger.statement import EntryStatement, EntryStatementKind
 from gateway.ledger.stores import CosignatureKind, LedgerId, ReleasedRow
-from gateway.officer.reading import Desk
-from gateway.officer.rule_text import agreement_text, rule_text
 from gateway.release.orders import Kept, kept_orders
 from policy.approve import Activate, Suspend, decode, effect
 from policy.decide import BuiltIn

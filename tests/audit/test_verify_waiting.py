@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from gateway.officer.verify import verify_store
+from gateway.audit.verify import verify_store
 from tests.release.test_pending import AT_ONCE, HOLD
 from tests.release.test_pipeline import cancelling
 from tests.release.world import Site, identifier

@@ -8,7 +8,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from gateway.officer.verify import verify_store
+from gateway.audit.verify import verify_store
 from gateway.release.keeping import KeepBack
 from gateway.release.steps import Succeed
 from tests.release.test_keeping import LOST, SUSPENDED, TO_KOR, govern

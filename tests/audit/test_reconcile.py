@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.audit.proven_tree import ProvenTree, Untrue, folded, peaks
+from gateway.audit.reconcile import MAX_DIFFERING, Comparison, Signers, Verdict, reconcile
 from gateway.ledger.checkpoint import Checkpoint, LogKey, sign_checkpoint
 from gateway.ledger.cosignature import Ed25519CosignatureSigner, receipt_name
 from gateway.ledger.holding import HeldLedger, HeldSignatures, holder
 from gateway.ledger.merkle import HASH_SIZE, Frontier, leaf_hash
 from gateway.ledger.note import sign_note
 from gateway.ledger.origin import Origin
-from gateway.officer.proven_tree import ProvenTree, Untrue, folded, peaks
-from gateway.officer.reconcile import MAX_DIFFERING, Comparison, Signers, Verdict, reconcile
 from gateway.release.holdings import most_hashes
 
 LOGS: Final = {"JPN": LogKey(b"j" * 32), "KOR": LogKey(b"k" * 32)}

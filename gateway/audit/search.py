@@ -28,10 +28,10 @@ from typing import Final
 
 from signalfire.v1 import officer_pb2
 
+from gateway.audit.decision_filter import DecisionFilter, FilterError
 from gateway.ledger.errors import StoreError
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import DecisionPlace, DecisionRange, LedgerId, StoreReader
-from gateway.officer.decision_filter import DecisionFilter, FilterError
 from gateway.release.opening import Opener
 from gateway.release.signatory import Signatory
 from gateway.release.verdicts import Verdicts

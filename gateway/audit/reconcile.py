@@ -25,6 +25,7 @@ from typing import Final, Protocol
 
 from signalfire.v1 import officer_pb2
 
+from gateway.audit.proven_tree import HashReader, ProvenTree, Untrue, differing
 from gateway.identity.keyring import KeyKind
 from gateway.ledger.checkpoint import Checkpoint, LogKey, LogPublicKey, open_checkpoint
 from gateway.ledger.cosignature import (
@@ -37,7 +38,6 @@ from gateway.ledger.errors import LedgerError, NoteError
 from gateway.ledger.holding import HeldLedger, HeldSignatures, holder
 from gateway.ledger.note import MAX_NOTE, Note
 from gateway.ledger.origin import Origin
-from gateway.officer.proven_tree import HashReader, ProvenTree, Untrue, differing
 from gateway.release.signatory import Partner, Signatory
 
 MAX_DIFFERING: Final = 1000

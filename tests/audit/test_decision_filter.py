@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from signalfire.v1 import officer_pb2
 
-from gateway.officer.decision_filter import MAX_TEXT, MAX_VALUES, DecisionFilter, FilterError
+from gateway.audit.decision_filter import MAX_TEXT, MAX_VALUES, DecisionFilter, FilterError
 
 REPORT = "0190b7a5-3f1c-7c3e-9a51-000000000001"
 

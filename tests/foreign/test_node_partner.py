@@ -1,0 +1,367 @@
+"""Another nation's gateway in JavaScript, written from the contract alone, follows a real gateway.
+
+Japan's gateway is ours, a process of its own. The United States have no other gateway than `partner.mjs`, which holds the
+keys and the certificate that the nation issued.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from signalfire.v1 import c2_pb2, report_pb2
+
+from gateway.cli import main
+from gateway.demo.deployment import GATEWAY_NAME, PUSHER
+from gateway.identity import nation
+from gateway.identity.keyring import KeyKind, Keyring
+from gateway.identity.spiffe import Role, SpiffeId
+from tests.cli.conftest import World, make
+from tests.client.reports import fresh
+from tests.node.rotating import SIGNING, People
+
+HERE = Path(__file__).resolve().parent
+VECTORS = HERE.parent / "vectors"
+PATIENCE_S = 30.0
+FLASH, WITNESS = "signalfire/v1/JPN/USA/flash/1", "signalfire/v1/JPN/witness/1"
+ALTERED = 3
+"""Entries of the vectors of which the program flips a bit."""
+
+Event = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def environment(packages: Path) -> dict[str, str]:
+    """In which the programs run; skips where Node.js is too old for the packages."""
+    version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    if tuple(map(int, version.removeprefix("v").split(".")[:2])) < (20, 19):
+        pytest.skip(f"Node.js {version} is here, and the packages need 20.19 or later")
+    return os.environ | {"SIGNALFIRE_NODE_PACKAGES": str(packages)}
+
+
+# --- the gateway in JavaScript
+
+
+@dataclass(slots=True)
+class Partner:
+    """The process, and every line that it has printed."""
+
+    process: subprocess.Popen[str]
+    events: list[Event] = field(default_factory=list)
+    _reader: threading.Thread = field(init=False)
+    _grown: threading.Condition = field(default_factory=threading.Condition)
+    _ended: bool = False
+
+    def __post_init__(self) -> None:
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @classmethod
+    def start(cls, environment: dict[str, str], config: Path) -> Partner:
+        """Starts it; its standard error goes where that of the tests goes."""
+        command = ["node", str(HERE / "partner.mjs"), "follow", str(config)]
+        return cls(subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
+            for line in lines:
+                with self._grown:
+                    self.events.append(json.loads(line))
+                    self._grown.notify_all()
+        with self._grown:
+            self._ended = True
+            self._grown.notify_all()
+
+    def prints(self, what: Callable[[Event], bool], after: int = 0) -> Event:
+        """The first event of which `what` holds, of those from number `after` on, once it has come."""
+        until = time.monotonic() + PATIENCE_S
+        with self._grown:
+            while True:
+                found = next((event for event in self.events[after:] if what(event)), None)
+                if found is not None:
+                    return found
+                assert not self._ended, f"it ended: {self.events[-5:]}"
+                assert self._grown.wait(until - time.monotonic()), f"not printed: {self.events[-5:]}"
+
+    def report(self, report_id: str) -> Event:
+        """The batch that brought a report."""
+        return self.prints(lambda event: any(report_id == _id(said) for said in event.get("said", ())))
+
+    def command(self, line: str) -> None:
+        """Gives it a line on standard input."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+
+    def stop(self) -> int:
+        """Ends it, and returns its exit code."""
+        if self.process.stdin is not None and not self.process.stdin.closed:
+            self.process.stdin.close()
+        try:
+            return self.process.wait(PATIENCE_S)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self._reader.join()
+
+
+def _id(said: Event) -> str:
+    return str(said["content"].get("report", {}).get("report_id", ""))
+
+
+def is_event(name: str, **values: Any) -> Callable[[Event], bool]:
+    """Whether an event is of that name, and has these values."""
+    return lambda event: event["event"] == name and all(event.get(key) == value for key, value in values.items())
+
+
+# --- two nations
+
+
+@dataclass(slots=True)
+class Nations:
+    """Japan with its gateway, and the United States with theirs."""
+
+    world: World
+    environment: dict[str, str]
+    config: Path
+    partner: Partner
+
+    def push(self) -> report_pb2.Report:
+        """A report that Japan's C2 system pushes, and Japan's policy releases to the United States."""
+        report = fresh(0)
+        report.report_id = str(uuid.uuid4())
+        asyncio.run(self._push(report))
+        return report
+
+    async def _push(self, report: report_pb2.Report) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            async for result in self.world.places["JPN"].client(PUSHER).submit([report]):
+                assert result.accepted, result
+
+    def status(self) -> c2_pb2.GetStatusResponse:
+        """What Japan's gateway says of itself."""
+        return asyncio.run(self.world.places["JPN"].officer().status())
+
+    def until(self, condition: Callable[[c2_pb2.GetStatusResponse], bool]) -> c2_pb2.GetStatusResponse:
+        """The first status of which `condition` holds."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition(status := self.status()):
+            assert time.monotonic() < deadline, status
+            time.sleep(0.05)
+        return status
+
+    def restart(self, meanwhile: Callable[[], None]) -> int:
+        """Ends the partner's gateway, does something, and starts it again; returns its exit code."""
+        code = self.partner.stop()
+        meanwhile()
+        self.partner = Partner.start(self.environment, self.config)
+        return code
+
+
+def held(status: c2_pb2.GetStatusResponse, line: str) -> c2_pb2.LedgerStatus:
+    """One of Japan's own ledgers."""
+    return next(ledger for ledger in status.ledgers if ledger.origin == line and not ledger.replica)
+
+
+def write_config(world: World) -> Path:
+    """The configuration of the gateway in JavaScript: what the nation issued, with its private keys in hexadecimal."""
+    own, other = world.places["USA"], world.places["JPN"]
+    ring = Keyring.load(own.directory / "keys")
+    store = own.directory / "javascript"
+    store.mkdir(mode=0o700)
+    config = {
+        "node": "USA",
+        "spiffe_id": str(SpiffeId.of("USA", Role.GATEWAY, GATEWAY_NAME)),
+        "root": nation.read_root_vkey(own.directory / "pki"),
+        "bundle": str(own.bundle),
+        "tls": {
+            "key": str(own.directory / "keys" / "gateway.key.pem"),
+            "certificate": str(own.directory / "keys" / "gateway.crt.pem"),
+        },
+        "keys": {
+            "log": ring.default(KeyKind.LOG).secret.hex(),
+            "receipt": ring.default(KeyKind.RECEIPT).secret.hex(),
+            "sealing": [
+                {"mlkem768": key.parts["mlkem768_seed"].hex(), "x25519": key.parts["x25519_private"].hex()}
+                for key in ring.keys[KeyKind.SEALING].values()
+            ],
+        },
+        "partner": {
+            "node": "JPN",
+            "root": nation.read_root_vkey(other.directory / "pki"),
+            "bundle": str(own.directory / "partners" / "JPN.bundle.note"),
+        },
+        "store": str(store),
+    }
+    path = store / "config.json"
+    path.write_text(json.dumps(config), "utf-8")
+    path.chmod(0o600)
+    return path
+
+
+@pytest.fixture(scope="module")
+def nations(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nations]:
+    world = make(tmp_path_factory.mktemp("partner"))
+    config = write_config(world)
+    gateway = world.gateways["JPN"]
+    made = None
+    try:
+        gateway.start()
+        asyncio.run(gateway.ready())
+        made = Nations(world, environment, config, Partner.start(environment, config))
+        yield made
+    finally:
+        if made is not None:
+            made.partner.stop()
+        gateway.stop()
+
+
+# --- the vectors
+
+
+def test_every_vector_is_accepted_or_refused_as_it_should_be_and_a_tampered_batch_is_refused(
+    environment: dict[str, str],
+) -> None:
+    done = subprocess.run(
+        ["node", str(HERE / "vectors.mjs"), str(VECTORS)],
+        env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    checked = [json.loads(line) for line in done.stdout.splitlines()]
+    assert not [each for each in checked if not each["held"]]
+    count = Counter((each["file"], each["due"]) for each in checked)
+    for name in ("entry", "checkpoint", "cosignature", "statement", "proof"):
+        vectors = json.loads((VECTORS / f"{name}.json").read_text("utf-8"))
+        openings = len(vectors.get("readers", ()))
+        assert count[name, "accepted"] == len(vectors["accepted"]) + openings, name
+        assert count[name, "refused"] == len(vectors["refused"]) + (ALTERED if name == "entry" else 0), name
+    trees = json.loads((VECTORS / "rfc6962.json").read_text("utf-8"))
+    assert count["rfc6962", "accepted"] == sum(len(trees[name]) for name in ("roots", "inclusion")) + len(
+        trees["notes"]["notes"]
+    )
+    assert min(count["batch", "accepted"], count["batch", "refused"]) > 1
+
+
+# --- live
+
+
+def test_a_report_arrives_in_javascript_and_the_gateway_holds_its_receipt(nations: Nations) -> None:
+    pushed = nations.push()
+    batch = nations.partner.report(pushed.report_id)
+    (said,) = (each for each in batch["said"] if _id(each) == pushed.report_id)
+    report = said["content"]["report"]
+    assert (batch["ledger"], said["kind"], batch["unusable"]) == (FLASH, "report", [])
+    assert report["originator_node"] == "JPN"
+    assert report["traffic_class"] == "TRAFFIC_CLASS_EXERCISE"
+    assert report["launch_detection"]["launch_point"]["latitude_deg"] == 39.2
+    assert int(report["report_time"]["seconds"]) == pushed.report_time.seconds
+    status = nations.until(lambda status: held(status, FLASH).receipt_size == held(status, FLASH).size)
+    assert str(held(status, FLASH).size) == batch["size"]
+    (partner,) = status.partners
+    assert (partner.node, partner.followed) == ("USA", True)
+
+
+def test_the_post_quantum_line_and_the_witness_ledger_hold_in_javascript(nations: Nations) -> None:
+    batch = nations.partner.report(nations.push().report_id)
+    nations.partner.prints(is_event("cosignature", ledger=FLASH, kind="pq", size=batch["size"]))
+    nations.partner.prints(is_event("cosignature", ledger=WITNESS, kind="pq"))
+    assert nations.partner.prints(is_event("batch", ledger=WITNESS))["said"] == []
+    status = nations.until(lambda status: held(status, WITNESS).receipt_size == held(status, WITNESS).size)
+    assert held(status, WITNESS).size > 0
+
+
+def test_heartbeats_are_heard_and_echoed(nations: Nations) -> None:
+    first = nations.partner.prints(is_event("heartbeat"))
+    later = nations.partner.prints(lambda event: event["event"] == "heartbeat" and event["round_trip_ns"] != "0")
+    assert int(later["counter"]) > int(first["counter"])
+    assert abs(later["offset_ms"]) < 1000
+    batch = nations.partner.report(nations.push().report_id)
+    nations.partner.prints(
+        lambda event: event["event"] == "heartbeat" and int(event["heads"].get(FLASH, 0)) >= int(batch["size"])
+    )
+
+
+def test_a_stream_that_was_lost_goes_on_where_it_was(nations: Nations) -> None:
+    before = nations.partner.report(nations.push().report_id)
+    seen = len(nations.partner.events)
+    nations.partner.command("reconnect")
+    opened = nations.partner.prints(is_event("opened", ledger=FLASH), after=seen)
+    assert int(opened["from"]) >= int(before["size"])
+    assert nations.partner.report(nations.push().report_id)["first"] >= int(opened["from"])
+    nations.partner.prints(is_event("heartbeat"), after=seen)
+
+
+def test_a_partner_that_was_away_goes_on_from_disk_and_bundles_travel_in_band_both_ways(nations: Nations) -> None:
+    japan, states = (People(nations.world.places[node]) for node in ("JPN", "USA"))
+    before = nations.partner.report(nations.push().report_id)
+    away: list[report_pb2.Report] = []
+
+    def meanwhile() -> None:
+        japan.announce()
+        states.announce()
+        away.append(nations.push())
+
+    assert nations.restart(meanwhile) == 0
+    opened = nations.partner.prints(is_event("opened", ledger=FLASH))
+    assert int(opened["from"]) >= int(before["size"])
+    assert nations.partner.report(away[0].report_id)["first"] >= int(opened["from"])
+    assert nations.partner.prints(is_event("bundle", node="JPN"))["sequence"] == "2"
+    assert nations.partner.prints(is_event("proven", told=True))["believes"] == "1"
+
+    seen = len(nations.partner.events)
+    nations.partner.command("reconnect")
+    assert nations.partner.prints(is_event("proven", purpose="follow"), after=seen)["believes"] == "2"
+
+
+def test_the_partner_goes_on_while_the_gateway_changes_its_keys(nations: Nations) -> None:
+    seen = len(nations.partner.events)
+    People(nations.world.places["JPN"]).rotate(SIGNING)
+    nations.partner.prints(is_event("bundle", node="JPN"), after=seen)
+    nations.partner.prints(is_event("cosignature", ledger=FLASH, kind="anchor"), after=seen)
+    batch = nations.partner.report(nations.push().report_id)
+    nations.partner.prints(is_event("cosignature", ledger=FLASH, kind="pq", size=batch["size"]), after=seen)
+    nations.until(lambda status: str(held(status, FLASH).receipt_size) == batch["size"])
+    assert not [event for event in nations.partner.events[seen:] if event["event"] == "lost"]
+
+
+def test_a_proof_file_of_a_release_holds_in_javascript(nations: Nations, tmp_path: Path) -> None:
+    pushed = nations.push()
+    batch = nations.partner.report(pushed.report_id)
+    size = int(batch["size"])
+    nations.until(lambda status: min(held(status, FLASH).receipt_size, held(status, FLASH).pq_size) >= size)
+    out = tmp_path / "release.tlog-proof"
+    options = [*nations.world.options("JPN", "officer"), "--report", pushed.report_id, "--partner", "USA"]
+    result = CliRunner().invoke(main, ["ledger", "prove", *options, "--out", str(out)])
+    assert result.exit_code == 0, result.output
+
+    def check(file: Path) -> subprocess.CompletedProcess[str]:
+        command = ["node", str(HERE / "partner.mjs"), "prove", str(nations.config), str(file)]
+        return subprocess.run(
+            command, env=nations.environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
+
+    done = check(out)
+    assert done.returncode == 0, done.stderr
+    proof = json.loads(done.stdout)
+    assert (proof["ledger"], proof["receipt"], proof["postQuantum"]) == (FLASH, True, True)
+    assert proof["content"]["report"]["report_id"] == pushed.report_id
+
+    lines = out.read_text("utf-8").splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("index "))
+    (tmp_path / "other").write_text("\n".join([*lines[:at], f"index {size}", *lines[at + 1 :], ""]), "utf-8")
+    refused = check(tmp_path / "other")
+    assert refused.returncode != 0
+    assert "Refused" in refused.stderr
