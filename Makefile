@@ -8,11 +8,12 @@ BUF := npx --yes @bufbuild/buf@1.75.0
 PROTOS := $(wildcard proto/signalfire/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt proto proto-check lock clean foreign-tools
+.PHONY: help demo test test-tampering check fmt proto proto-check lock clean foreign-tools
 
 help:
 	@echo "make demo    three nations share a real launch, on this machine, in about a minute"
 	@echo "make test    all tests"
+	@echo "make test-tampering   every case of what is changed in a store's file; some minutes"
 	@echo "make check   linters, types, and whether generated code is current"
 	@echo "make fmt     format the code"
 	@echo "make proto   generate code from proto/"
@@ -24,6 +25,10 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+# `make test` flips one bit of each column and kind of row; this flips more of each, and more pages of the file.
+test-tampering: $(STAMP)
+	$(BIN)/python -m pytest tests/audit/test_tampering.py --every-case
 
 check: $(STAMP) proto-check
 	$(BIN)/ruff check .

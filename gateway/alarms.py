@@ -27,7 +27,8 @@ from gateway.release.heads import Head
 from gateway.telemetry import Telemetry
 
 KEPT_SIZES: Final = 64
-"""Sizes of one ledger of which it is remembered when they were seen: in between ages are those of the next older."""
+"""Sizes of one ledger of which it is remembered when they were seen. What stands between two of them is taken for as
+old as the oldest of them: an age is never understated, and overstated by what lies between two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +64,17 @@ class Unreceipted:
         while self._seen and self._seen[0][0] <= receipt:
             self._seen.popleft()
         if len(self._seen) > KEPT_SIZES:
-            # The oldest says how old the oldest is; of those after it every other one is let go.
-            kept = list(self._seen)
-            self._seen = deque([kept[0], *kept[2:-1:2], kept[-1]])
+            self._let_go()
         return now - self._seen[0][1] if self._seen else 0.0
+
+    def _let_go(self) -> None:
+        """Joins the two that lie closest together, but for the oldest and the newest: the larger size gets the time of
+        the smaller one, or what stands between them would be taken for younger than it is.
+        """
+        seen = list(self._seen)
+        at = min(range(1, len(seen) - 2), key=lambda each: seen[each + 1][1] - seen[each][1])
+        seen[at : at + 2] = [(seen[at + 1][0], seen[at][1])]
+        self._seen = deque(seen)
 
 
 class Alarms:
@@ -137,7 +145,7 @@ class Alarms:
                 # What of an ended ledger has no receipt stands in its successor again.
                 self._unreceipted.pop((origin, partner), None)
                 continue
-            receipt = self._reader().cosignature(head.id, CosignatureKind.RECEIPT, signer=partner)
+            receipt = self._reader().cosignature(head.id, CosignatureKind.RECEIPT, partner)
             seen = self._unreceipted.setdefault((origin, partner), Unreceipted())
             if origin.lane in link.paused:
                 seen = self._unreceipted[(origin, partner)] = Unreceipted()

@@ -30,7 +30,7 @@ from gateway.ledger.note import Ed25519Verifier
 from gateway.officer.access import OfficerLimits
 from gateway.release.letting_go import Retention
 from gateway.release.sequencer import SequencerLimits
-from gateway.release.witness import WitnessLimits
+from gateway.release.witness import MAX_INTERVAL_S, WitnessLimits
 from gateway.reports.kinds import Kind
 from gateway.reports.limits import ReportLimits
 from policy.approve import OrderLimits
@@ -276,11 +276,13 @@ class C2Section(_Section):
 
 
 class OfficerSection(_Section):
-    """Limits of what one officer may have going on at once (`OfficerLimits`)."""
+    """Limits of what one officer may have going on at once, and may fill of the record (`OfficerLimits`)."""
 
     searches: Annotated[int, Field(ge=1, le=1024)] = _DEFAULT_OFFICERS.searches
     exports: Annotated[int, Field(ge=1, le=1024)] = _DEFAULT_OFFICERS.exports
     watches: Annotated[int, Field(ge=1, le=65_536)] = _DEFAULT_OFFICERS.watches
+    record_bytes_per_s: Annotated[float, Field(ge=1, le=2**30)] = _DEFAULT_OFFICERS.record_bytes_per_s
+    record_burst_bytes: Annotated[int, Field(ge=65_536, le=2**40)] = _DEFAULT_OFFICERS.record_burst_bytes
 
 
 class OrderSection(_Section):
@@ -302,9 +304,10 @@ class OrderSection(_Section):
 class WitnessSection(_Section):
     """The beat of the witness ledger, and what partners' ones may cost (`WitnessLimits`)."""
 
-    interval_s: Annotated[float, Field(gt=0, le=_DAY_S)] = _DEFAULT_WITNESS.interval_s
+    interval_s: Annotated[float, Field(gt=0, le=MAX_INTERVAL_S)] = _DEFAULT_WITNESS.interval_s
     bytes_per_s: Annotated[float, Field(ge=1024, le=1 << 30)] = _DEFAULT_WITNESS.bytes_per_s
     burst_bytes: Annotated[float, Field(ge=1 << 20, le=1 << 50)] = _DEFAULT_WITNESS.burst_bytes
+    compare_s: Annotated[float, Field(gt=0, le=_DAY_S)] = _DEFAULT_WITNESS.compare_s
 
 
 class AlarmSection(_Section):

@@ -19,14 +19,16 @@ from signalfire.v1 import c2_pb2, exchange_pb2_grpc, officer_pb2_grpc
 
 import gateway
 from gateway.alarms import Alarms
+from gateway.audit.signers import Signers
 from gateway.c2.feed import Feed, Runs
 from gateway.c2.server import C2Servicer
 from gateway.clock import Clock, ClockWatch
 from gateway.config import Config
 from gateway.exchange.allowance import Allowance
+from gateway.exchange.bundle_record import BundleRecord, TakeUp
 from gateway.exchange.follower import PartnerFollower
 from gateway.exchange.heartbeat import Counter
-from gateway.exchange.in_band import InBand, note_record, sequence_record, taken_up
+from gateway.exchange.in_band import InBand
 from gateway.exchange.own_bundle import OwnBundle
 from gateway.exchange.partners import Partners, Pinned
 from gateway.exchange.rotation import Rotation
@@ -45,10 +47,10 @@ from gateway.ledger.stores.sqlite import SqliteReader, SqliteStore
 from gateway.officer.access import Access
 from gateway.officer.reading import Reading
 from gateway.officer.server import OfficerServicer
-from gateway.reconciliation import Reconciling
+from gateway.reconciliation import Reconciling, keep_comparing
 from gateway.release.errors import StepRefused, Unavailable
 from gateway.release.governance import Governance, faults_of_files, read_roster
-from gateway.release.letting_go import let_go
+from gateway.release.letting_go import WAITS, WHY_IT_WAITS, is_ahead, let_go
 from gateway.release.opening import Opener
 from gateway.release.pending import take_up_pending
 from gateway.release.postquantum import sign_within_a_second
@@ -188,6 +190,16 @@ class Node:
             self.telemetry,
             self.clock.monotonic,
         )
+        self._reconciling = Reconciling(
+            own=self._own,
+            signatory=self._signatory,
+            partners=self._partners,
+            sequencer=self._sequencer,
+            reader=self._read,
+            key_pair=self._pair,
+            limits=config.exchange_limits(),
+            in_band=self._in_band,
+        )
         self._reader: StoreReader | None = None
         self._reading = Reading(lambda: SqliteReader(config.store), self._signatory)
         self._servers: list[grpc.aio.Server] = []
@@ -201,6 +213,12 @@ class Node:
         if self._reader is None:
             self._reader = SqliteReader(self.config.store)
         return self._reader
+
+    def _signers(self) -> Mapping[str, Signers]:
+        """The keys in use of this node, and of the partners whose bundles are in force."""
+        found = {node: Signers.of(partner) for node, partner in self._partners.keys().items()}
+        found[self.config.node] = Signers.of_own(self._signatory)
+        return found
 
     def _governed(self, state: State) -> None:
         self.telemetry.policy_sequence.set(state.sequence)
@@ -240,6 +258,7 @@ class Node:
         sequencing = asyncio.create_task(self._sequencer.run(), name="sequencer")
         self._tasks.append(sequencing)
         counter = Counter(int.from_bytes(self._read().meta("heartbeat") or b""), self.clock.now_ns())
+        newest_ns = int.from_bytes(self._read().meta(LATEST_TIME) or b"")
         runs = Runs.continued(self._read().meta("runs") or b"", self._signatory.random(8), self._read().last_feed())
         await self._sequencer.do(
             RecordEvent(
@@ -249,6 +268,7 @@ class Node:
             )
         )
         await self._look_at_clock()
+        await self._look_at_pruning(newest_ns)
         self._governance.on_change(self._governed)
         await self._governance.take_up_files(self.config.roster, self.config.policy, self.config.order)
         await self._governance.end_posture()
@@ -315,6 +335,12 @@ class Node:
         )
         self._tasks.append(
             asyncio.create_task(
+                keep_comparing(self._reconciling, self._partners.links, witness.compare_s, self.clock.monotonic),
+                name="compare witnesses",
+            )
+        )
+        self._tasks.append(
+            asyncio.create_task(
                 let_go(
                     self._sequencer, self._read, self.config.retention.days(), self.clock.now_ns, self._count_pruned
                 ),
@@ -355,21 +381,15 @@ class Node:
                 telemetry=self.telemetry,
                 limits=self.config.officer_limits(),
                 now=self.clock.now,
+                monotonic=self.clock.monotonic,
             ),
             reading=self._reading,
             watch=self._watch,
             governance=self._governance,
             now_ns=self.clock.now_ns,
-            reconcile=Reconciling(
-                own=self._own,
-                signatory=self._signatory,
-                partners=self._partners,
-                sequencer=self._sequencer,
-                reader=self._read,
-                key_pair=self._pair,
-                limits=self.config.exchange_limits(),
-            ).compare,
+            reconcile=self._reconciling.compare,
             key_status=self._rotation.status,
+            signers=self._signers,
         )
         exchange = ExchangeServicer(
             own=self._own,
@@ -418,10 +438,16 @@ class Node:
     # --- running
 
     def _recorded_sequence(self, node: str) -> int:
-        return int.from_bytes(self._read().meta(sequence_record(node)) or b"")
+        return BundleRecord(self._read().meta).sequence(node, self._root_of(node))
 
     def _recorded_bundle(self, node: str) -> bytes | None:
-        return self._read().meta(note_record(node))
+        return BundleRecord(self._read().meta).note(node, self._root_of(node))
+
+    def _root_of(self, node: str) -> str:
+        """The root that is pinned for a partner, or for this node."""
+        if node in self.config.partners:
+            return self.config.partners[node].root
+        return "" if self.config.trust is None else self.config.trust.root
 
     async def _take_up_bundles(self) -> None:
         """Takes up bundles that have changed, and puts their sequences on record. Raises Unavailable or StoreError."""
@@ -432,9 +458,10 @@ class Node:
             if bundle is None or note is None:
                 continue
             self.telemetry.bundle_sequence.labels(node=node).set(bundle.sequence)
-            recorded = self._recorded_sequence(node)
-            if bundle.sequence > recorded or (bundle.sequence == recorded and self._recorded_bundle(node) is None):
-                await self._sequencer.do(taken_up(bundle, note, "from its file"))
+            root = self._partners.root(node)
+            record = BundleRecord(self._read().meta)
+            if bundle.sequence >= record.sequence(node, root) and not record.holds(node, root, note):
+                await self._sequencer.do(TakeUp(bundle, note, root, "from its file"))
 
     async def _look_at_clock(self) -> None:
         """Compares the clock with the newest time on record at which it was trusted."""
@@ -447,6 +474,19 @@ class Node:
             await self._sequencer.do(
                 RecordEvent("clock-declared-right", detail, meta=((LATEST_TIME, now_ns.to_bytes(8)),))
             )
+
+    async def _look_at_pruning(self, newest_ns: int) -> None:
+        """Has nothing pruned by a clock that is far ahead of `newest_ns`, the newest time on record before this start,
+        until an operator declares it right.
+        """
+        waits = bool(self._read().meta(WAITS))
+        if self._clock_is_right and waits:
+            detail = "contents may be pruned by the clock again"
+            await self._sequencer.do(RecordEvent("clock-declared-right", detail, meta=((WAITS, b""),)))
+        elif not self._clock_is_right and not waits and is_ahead(self.clock.now_ns(), newest_ns):
+            log.error("nothing is pruned: %s", WHY_IT_WAITS)
+            detail = f"nothing is pruned: {WHY_IT_WAITS}"
+            await self._sequencer.do(RecordEvent("pruning-waits", detail, meta=((WAITS, b"1"),)))
 
     def _can_be_told(self, partner: str) -> bool:
         return partner in self._partners.keys() and partner not in self._sequencer.rulebook.suspended  # noqa: SIM118
@@ -554,9 +594,9 @@ class Node:
         for row in reader.ledgers():
             # The own witness ledger has a receipt of every partner: that which covers least counts.
             shared = row.origin.lane == WITNESS and not row.replica
-            signers = tuple(self._partners) if shared else (None,)
-            receipts = [reader.cosignature(row.id, CosignatureKind.RECEIPT, signer=signer) for signer in signers]
-            pq = reader.cosignature(row.id, CosignatureKind.PQ)
+            signers = tuple(self._partners) if shared else (row.origin.recipient or self.config.node,)
+            receipts = [reader.cosignature(row.id, CosignatureKind.RECEIPT, signer) for signer in signers]
+            pq = reader.cosignature(row.id, CosignatureKind.PQ, row.origin.owner)
             response.ledgers.add(
                 origin=str(row.origin),
                 size=row.size,

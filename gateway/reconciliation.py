@@ -1,26 +1,41 @@
-"""Comparing the ledgers with a partner, live: what this node's store holds against what the partner's gateway says."""
+"""Comparing the ledgers with a partner, live: what this node's store holds against what the partner's gateway says.
+
+On demand everything is compared. By itself a gateway compares the witness ledgers of third nodes with each partner that
+it hears, now and then: a node that shows its partners different ones can be found by them alone. What contradicts goes
+on record as evidence against the third node, and is an alarm.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+import random
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Final
 
 import grpc
 from signalfire.v1 import officer_pb2
 
-from gateway.audit.reconcile import Comparison, NotComparable, Signers, reconcile
+from gateway.audit.reconcile import Comparison, NotComparable, reconcile
+from gateway.audit.signers import Signers
 from gateway.exchange.dialling import LinkError
-from gateway.exchange.partners import Partners
+from gateway.exchange.in_band import InBand
+from gateway.exchange.partners import Link, Partners
 from gateway.exchange.reconciling import PartnerHoldings, inspecting
 from gateway.exchange.server import ExchangeLimits, shown
 from gateway.identity.errors import IdentityError
 from gateway.identity.spiffe import SpiffeId
 from gateway.identity.tls import KeyPairFiles
 from gateway.identity.trust_bundle import Endpoint, TrustBundle
+from gateway.ledger.errors import LedgerError
+from gateway.ledger.evidence import EvidenceError, contradiction
+from gateway.ledger.holding import is_third_witness
+from gateway.ledger.origin import WITNESS
 from gateway.ledger.stores import StoreReader
-from gateway.release.holdings import Holdings
+from gateway.release.errors import ReleaseError
+from gateway.release.evidence import KeepEvidence, owner_keys
+from gateway.release.holdings import MAX_THIRDS, Holdings
 from gateway.release.sequencer import Sequencer
 from gateway.release.signatory import Partner, Signatory
 from gateway.release.steps import RecordEvent
@@ -38,12 +53,20 @@ MAX_NAMED: Final = 8
 """Ledgers that are named in the event."""
 
 
-_SILENT: Final = (LinkError, IdentityError, grpc.aio.AioRpcError, OSError)
+SILENT: Final = (LinkError, IdentityError, grpc.aio.AioRpcError, OSError)
 """What it looks like when a partner does not answer, or not as it should."""
 
 
+LOOK_S: Final = 1.0
+"""Seconds between looks at which partner is due."""
+
+FIRST_S: Final = 30.0
+"""Within so many seconds of the start a partner is compared with for the first time, at random: nodes that start
+together do not ask together."""
+
+
 class Reconciling:
-    """Compares with partners of one gateway, on demand."""
+    """Compares with partners of one gateway."""
 
     def __init__(
         self,
@@ -55,6 +78,7 @@ class Reconciling:
         reader: Callable[[], StoreReader],
         key_pair: KeyPairFiles,
         limits: ExchangeLimits,
+        in_band: InBand | None = None,
     ) -> None:
         self._own = own
         self._signatory = signatory
@@ -63,6 +87,7 @@ class Reconciling:
         self._reader = reader
         self._key_pair = key_pair
         self._limits = limits
+        self._in_band = in_band
 
     async def compare(self, node: str) -> AsyncIterator[officer_pb2.ReconcileResponse]:
         """How each ledger between this node and `node` compares; the outcome is then put on record.
@@ -75,7 +100,7 @@ class Reconciling:
             async for compared in self._compare(node):
                 done.append(compared)
                 yield compared.told()
-        except _SILENT as error:
+        except SILENT as error:
             detail = error.details() if isinstance(error, grpc.aio.AioRpcError) else str(error)
             raise NotComparable(
                 f"{node} cannot be asked what it holds: {shown(detail or type(error).__name__)}"
@@ -83,29 +108,74 @@ class Reconciling:
         if any(compared.finding for compared in done):
             log.critical("ledgers with %s part: %s", node, shown(outcome(node, done)))
         await self._sequencer.do(RecordEvent("reconciled", outcome(node, done), evidence_of(done)))
+        await self._take_note(node, done)
 
-    async def _compare(self, node: str) -> AsyncIterator[Comparison]:
+    async def compare_witnesses(self, node: str) -> None:
+        """Compares the witness ledgers of third nodes with what `node` holds of them. What parts goes on record once.
+
+        Raises what a partner that does not answer gives (`SILENT`), LedgerError and Unavailable.
+        """
+        done = [compared async for compared in self._compare(node, between=False)]
+        if any(compared.finding for compared in done) and await self._take_note(node, done):
+            log.critical("witness ledgers that %s holds too part: %s", node, shown(outcome(node, done)))
+            await self._sequencer.do(RecordEvent("reconciled", outcome(node, done), evidence_of(done)))
+
+    async def _take_note(self, node: str, done: Sequence[Comparison]) -> bool:
+        """Puts on record who has contradicted himself, and has told what of third nodes' witness ledgers parts.
+
+        Returns whether any of that was not known.
+        """
+        told: dict[str, str] = {}
+        anew = False
+        for compared in done:
+            owner = self._partners.get(compared.origin.owner)
+            if owner is None:
+                continue
+            if len(compared.evidence) == 2:
+                one, other = compared.evidence
+                with contextlib.suppress(EvidenceError):
+                    found = contradiction(one, other, owner_keys(owner))
+                    anew |= await self._sequencer.do(KeepEvidence(found))
+            current = self._sequencer.current(owner.node, compared.origin.recipient, compared.origin.lane)
+            if is_third_witness(compared.origin, self._own.node, node) and compared.origin == current:
+                told[owner.node] = compared.finding
+        for third, finding in told.items():
+            differs, lane = self._partners.links[third].differs, f"{WITNESS} as {node} holds it"
+            anew |= bool(finding) and lane not in differs
+            differs.pop(lane, None)
+            if finding:
+                differs[lane] = finding
+        return anew
+
+    async def _compare(self, node: str, *, between: bool = True) -> AsyncIterator[Comparison]:
         bundle, partner = self._partners.bundle(node), self._partners.get(node)
         if bundle is None or partner is None or not bundle.endpoints:
             raise LinkError(f"there is no valid trust bundle of {node} that names an endpoint")
         own = self._own.node
-        ours = Holdings(own, node, self._reader, self._sequencer.heads, self._sequencer.head)
-        signers = {own: Signers.of_own(self._signatory), node: Signers.of(partner)}
+        thirds = [each for each in self._partners if each != node][:MAX_THIRDS]
+        ours = Holdings(own, node, self._reader, self._sequencer.heads, self._sequencer.head, thirds)
         async with contextlib.AsyncExitStack() as stack:
-            theirs = await self._open(stack, bundle, partner)
-            async for compared in reconcile(own, node, ours, theirs, signers):
+            theirs = await self._open(stack, bundle, partner, thirds)
+            # The stream may have brought a newer bundle.
+            signers = {own: Signers.of_own(self._signatory), node: Signers.of(self._partners.get(node) or partner)}
+            signers |= {third: Signers.of(keys) for third, keys in self._partners.keys().items() if third in thirds}
+            async for compared in reconcile(
+                own, node, ours, theirs, signers, signed_sizes=ours.signed_sizes, between=between
+            ):
                 yield compared
 
-    async def _open(self, stack: contextlib.AsyncExitStack, bundle: TrustBundle, partner: Partner) -> PartnerHoldings:
+    async def _open(
+        self, stack: contextlib.AsyncExitStack, bundle: TrustBundle, partner: Partner, thirds: Sequence[str]
+    ) -> PartnerHoldings:
         """The first endpoint of the partner that answers."""
         *others, last = bundle.endpoints
         for endpoint in others:
-            with contextlib.suppress(*_SILENT):
-                return await stack.enter_async_context(self._inspecting(bundle, endpoint, partner))
-        return await stack.enter_async_context(self._inspecting(bundle, last, partner))
+            with contextlib.suppress(*SILENT):
+                return await stack.enter_async_context(self._inspecting(bundle, endpoint, partner, thirds))
+        return await stack.enter_async_context(self._inspecting(bundle, last, partner, thirds))
 
     def _inspecting(
-        self, bundle: TrustBundle, endpoint: Endpoint, partner: Partner
+        self, bundle: TrustBundle, endpoint: Endpoint, partner: Partner, thirds: Sequence[str]
     ) -> contextlib.AbstractAsyncContextManager[PartnerHoldings]:
         return inspecting(
             bundle,
@@ -115,7 +185,26 @@ class Reconciling:
             key_pair=self._key_pair,
             signer=self._signatory.gateway,
             patience_s=self._limits.handshake_s,
+            in_band=self._in_band,
+            thirds=thirds,
         )
+
+
+async def keep_comparing(
+    reconciling: Reconciling, links: Mapping[str, Link], interval_s: float, monotonic: Callable[[], float]
+) -> None:
+    """Compares third nodes' witness ledgers with each partner that is heard, until cancelled: soon after the start, and
+    again after half of `interval_s` to all of it. A partner that cannot be asked is asked again at the next turn.
+    """
+    due = {node: monotonic() + random.uniform(0, min(interval_s, FIRST_S)) for node in links}
+    while True:
+        for node in [node for node, at in due.items() if monotonic() >= at and links[node].heartbeat_at is not None]:
+            try:
+                await reconciling.compare_witnesses(node)
+            except (*SILENT, LedgerError, ReleaseError) as error:
+                log.warning("witness ledgers cannot be compared with %s: %s", node, shown(str(error)))
+            due[node] = monotonic() + interval_s * random.uniform(0.5, 1)
+        await asyncio.sleep(min(LOOK_S, interval_s))
 
 
 def outcome(node: str, done: Sequence[Comparison]) -> str:

@@ -149,6 +149,16 @@ def test_a_partner_that_never_answers_does_not_fill_the_memory() -> None:
     assert unreceipted.age_s(4999, 4998, 5000.0) < 5000
 
 
+@pytest.mark.parametrize("lag", [20, 100, 600])
+def test_an_age_is_never_understated_however_many_sizes_wait_and_little_overstated(lag: int) -> None:
+    unreceipted, told = Unreceipted(), []
+    for now in range(4 * lag):
+        age_s = unreceipted.age_s(now + 1, max(0, now + 1 - lag), float(now))
+        told.append(age_s - min(now, lag - 1))
+    assert min(told) == 0
+    assert max(told) <= 2 + 4 * lag / KEPT_SIZES
+
+
 # --- silence
 
 

@@ -33,7 +33,7 @@ from gateway.config import Config
 from gateway.identity.errors import Refusal
 from gateway.ledger.stores import sqlite
 from gateway.release.orders import EVENTS
-from gateway.release.passing import WITHDRAWN
+from gateway.release.passing import WITHDRAWN, WITHDRAWN_HELD
 from gateway.release.rulebook import NO_BUNDLE, NO_POLICY
 from gateway.reports.limits import ReportLimits
 from gateway.reports.validate import validate_submitted
@@ -285,7 +285,7 @@ def test_every_message_between_gateways_is_named(message: str) -> None:
         assert re.search(rf"`(?:\w+\.)?{message}[`.]", text("docs/protocol.md"))
 
 
-@pytest.mark.parametrize("reason", [NO_BUNDLE, NO_POLICY, WITHDRAWN, BuiltIn.RECALLED])
+@pytest.mark.parametrize("reason", [NO_BUNDLE, NO_POLICY, WITHDRAWN, WITHDRAWN_HELD, BuiltIn.RECALLED])
 def test_the_gateways_own_reasons_to_withhold_are_explained(reason: str) -> None:
     assert f"\n| `{reason}` |" in text("docs/officer.md")
 

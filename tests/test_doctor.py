@@ -10,12 +10,14 @@ import secrets
 import shutil
 import socket
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeAlias
 
+import apsw
 import pytest
 from click.testing import CliRunner
 from cryptography import x509
@@ -28,7 +30,7 @@ from gateway.cli import main
 from gateway.demo.deployment import Deployed
 from gateway.doctor import bundles, machine, reach, record
 from gateway.doctor.examine import Surroundings, examine
-from gateway.doctor.finding import Finding, Level
+from gateway.doctor.finding import Finding, Level, warning
 from gateway.expiry import Expiry, ExpiryTold, expiries
 from gateway.identity import nation
 from gateway.identity.authority import Validity, certificate_pem
@@ -38,6 +40,7 @@ from gateway.identity.spiffe import Role, SpiffeId, dns_name
 from gateway.identity.tls import KeyPairFiles
 from gateway.identity.trust_bundle import TrustBundle
 from gateway.identity.unlocking import KeyFile
+from gateway.ledger.stores.sqlite import SqliteStore
 from gateway.telemetry import Telemetry
 from policy.bundle import load as load_policy
 from tests.exchange.origin import HostileOrigin
@@ -418,9 +421,32 @@ def test_a_store_that_is_none_is_named(here: Installation) -> None:
     assert any(each.check == "store" for each in here.wrong())
 
 
-def test_a_clock_that_is_not_synchronised_is_a_problem(here: Installation) -> None:
-    here.around = replace(here.around, kernel_clock=lambda: machine.KernelClock(False, 16.0))
-    assert here.only().what == "it is not synchronised"
+def test_a_clock_that_nothing_synchronises_is_a_problem_and_one_that_something_does_a_warning(
+    here: Installation, tmp_path: Path
+) -> None:
+    here.around = replace(here.around, kernel_clock=lambda: machine.KernelClock(False, 16.0), time_client=lambda: "")
+    alone = here.only()
+    assert alone.level is Level.PROBLEM
+    assert alone.what == "it is not synchronised, and no program that would do it runs"
+    processes = tmp_path / "proc"
+    for number, name in enumerate(("init", "chronyd", "python")):
+        (processes / str(number)).mkdir(parents=True)
+        (processes / str(number) / "comm").write_text(f"{name}\n")
+    here.around = replace(here.around, time_client=lambda: machine.time_client(processes))
+    helped = here.only(Level.WARNING)
+    assert (helped.level, helped.what) == (Level.WARNING, "it is not synchronised, though chronyd runs")
+    assert machine.time_client(tmp_path / "none") == ""
+
+
+def test_a_store_of_an_older_version_is_no_damage_and_asks_for_a_start_alone(here: Installation) -> None:
+    SqliteStore(here.directory / "store.db").close()
+    older = apsw.Connection(str(here.directory / "store.db"))
+    older.pragma("user_version", 7)
+    older.close()
+    found = here.only(Level.WARNING)
+    assert "the first start of this software's gateway brings it up to date" in found.what
+    assert "backup" not in found.what
+    assert "needs no backup" in found.remedy
 
 
 def test_a_clock_that_may_be_off_or_says_nothing_or_was_set_back_is_told() -> None:
@@ -590,6 +616,20 @@ def test_the_command_says_each_thing_in_one_line_and_ends_with_3(here: Installat
     )
     assert listed["well"] is False
     assert {"level", "check", "where", "what", "remedy"} == set(listed["findings"][0])
+
+
+def test_the_command_shows_warnings_and_ends_with_0(here: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = warning("keys", "log.key", "it is not encrypted", "Lock it.")
+
+    async def one(*_: object, **__: object) -> list[Finding]:
+        return [told]
+
+    monkeypatch.setattr(sys.modules["gateway.cli.doctor"], "examine", one)
+    result = CliRunner().invoke(main, ["doctor", "--config", str(here.config)])
+    assert result.exit_code == 0
+    assert str(told) in result.output
+    listed = CliRunner().invoke(main, ["doctor", "--config", str(here.config), "--json"])
+    assert (listed.exit_code, json.loads(listed.output)["well"]) == (0, True)
 
 
 def test_the_command_ends_with_3_for_a_configuration_that_is_not_there(tmp_path: Path) -> None:

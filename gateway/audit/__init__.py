@@ -1,8 +1,8 @@
 """The record, read: searched, explained, rebuilt from its signatures, and taken out as evidence. Nothing is changed.
 
-- `desk`, `search`, `decision_filter`, `explaining`, `rule_text`: which decisions there are, and why each fell as it did;
+- `desk`, `search`, `decision_filter`, `explaining`, `rule_text`: which decisions there are, and why each fell so;
 - `verify`: a whole store against entries and keys, with `records`, `index_check`, `witnessed` and `key_history`;
 - `proofs`, `proof_check`: one release as a file that is verified offline, over `stored_tree`;
 - `export`, `exported`, `export_check`: ledgers as folders that other people's tools read;
-- `reconcile`: what two nations hold of the same ledgers, over `proven_tree`.
+- `signers`, `reconcile`: what two nations hold of the same ledgers, over `proven_tree`.
 """

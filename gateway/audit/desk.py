@@ -8,10 +8,12 @@ from typing import Final
 from signalfire.v1 import officer_pb2
 
 from gateway.audit.search import DecisionFilter, DecisionSearch
+from gateway.ledger.errors import BundleError
 from gateway.ledger.origin import DECISIONS, Origin
 from gateway.ledger.stores import LedgerId, LedgerRow, StoreReader
 from gateway.release.opening import Opener
 from gateway.release.signatory import Signatory
+from gateway.seal.errors import SealError
 
 STRETCH_ENTRIES: Final = 256
 """Entries of the decisions ledger that a watch reads at once: some tens of milliseconds."""
@@ -30,6 +32,8 @@ class Stretch:
     """Everything that the ledger holds was read."""
     successor: Origin | None = None
     """The generation that goes on where this one has ended, and was read to its end."""
+    remarks: tuple[str, ...] = ()
+    """What does not open, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +52,21 @@ class Desk:
     def stretch(self, origin: Origin, index: int, wanted: DecisionFilter | None) -> Stretch:
         """What the decisions ledger holds from `index` on, narrowed to what is wanted.
 
-        Raises SealError and StoreError.
+        What does not open is passed over and told. Raises StoreError.
         """
         row = self.reader.ledger(origin)
         if row is None:
             return Stretch((), index, True)
         found: list[officer_pb2.RecordedEntry] = []
+        remarks: list[str] = []
         last = min(row.size, index + STRETCH_ENTRIES)
         size = 0
         while index < last and size < STRETCH_BYTES:
-            entry = self.recorded(row.id, origin, index)
+            try:
+                entry = self.recorded(row.id, origin, index)
+            except (SealError, BundleError) as error:
+                entry = None
+                remarks.append(f"entry {index} of {origin} does not open: {error}")
             index += 1
             if entry is not None and wanted is not None:
                 entry = self.search.wants(wanted, entry)
@@ -65,7 +74,7 @@ class Desk:
                 size += entry.ByteSize()
                 found.append(entry)
         at_end = index >= row.size
-        return Stretch(tuple(found), index, at_end, row.successor if at_end else None)
+        return Stretch(tuple(found), index, at_end, row.successor if at_end else None, tuple(remarks))
 
     def recorded(self, ledger: LedgerId, origin: Origin, index: int) -> officer_pb2.RecordedEntry | None:
         """What one entry of a decisions ledger records; None where it only opens an epoch, or names its predecessor."""

@@ -8,21 +8,26 @@ the answer is that of the day of the decision, whatever the policy has become.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
+from google.protobuf.message import DecodeError
 from signalfire.v1 import ledger_pb2, officer_pb2, report_pb2
 
 from gateway.audit.desk import Desk
 from gateway.audit.rule_text import agreement_text, rule_text
-from gateway.ledger.errors import NoteError
+from gateway.ledger.errors import BundleError, NoteError
 from gateway.ledger.note import Note
-from gateway.ledger.origin import Origin
+from gateway.ledger.origin import DECISIONS, Origin
 from gateway.ledger.statement import EntryStatement, EntryStatementKind
-from gateway.ledger.stores import CosignatureKind, LedgerId, ReleasedRow
+from gateway.ledger.stores import CosignatureKind, LedgerId, LedgerRow, ReleasedRow
 from gateway.release.orders import Kept, kept_orders
+from gateway.release.retention import PRUNED
+from gateway.seal.errors import SealError
 from policy.approve import Activate, Suspend, decode, effect
 from policy.decide import BuiltIn
 
@@ -40,14 +45,18 @@ class Question:
 
 
 def explain(desk: Desk, question: Question) -> officer_pb2.ExplainDecisionResponse | None:
-    """What is on record; None where nothing is. Raises SealError, StoreError and OrdersError."""
-    found = desk.search.records_of(str(question.report_id), question.originator or desk.signatory.node)
+    """What is on record; None where nothing is. What does not open is told as a remark. Raises StoreError and
+    OrdersError.
+    """
+    found, remarks = desk.search.records_of(str(question.report_id), question.originator or desk.signatory.node)
     records = [_narrowed(entry, question.partner) for entry in found]
-    if not records:
+    if not records and not remarks:
         return None
     # What was recorded is there for good; what became of it is told as of one moment.
     with desk.reader.snapshot():
-        return _explained(desk, question, records)
+        response = _explained(desk, question, records)
+    response.remarks.extend(remarks)
+    return response
 
 
 def _explained(
@@ -55,7 +64,9 @@ def _explained(
 ) -> officer_pb2.ExplainDecisionResponse:
     response = officer_pb2.ExplainDecisionResponse(records=records)
     report = _report(desk, question, records)
-    if report is not None:
+    if isinstance(report, str):
+        response.report_missing = report
+    else:
         response.report.CopyFrom(report)
     withdrawn_ns = _withdrawn(desk, question)
     if withdrawn_ns is not None:
@@ -80,29 +91,54 @@ def _narrowed(entry: officer_pb2.RecordedEntry, partner: str) -> officer_pb2.Rec
 # --- the report
 
 
-def _report(desk: Desk, question: Question, records: Sequence[officer_pb2.RecordedEntry]) -> report_pb2.Report | None:
-    """The report as this node took it; None where its content is no longer kept."""
+def _report(desk: Desk, question: Question, records: Sequence[officer_pb2.RecordedEntry]) -> report_pb2.Report | str:
+    """The report as this node took it, or why it is not there."""
     if not question.originator:
         row = desk.reader.report(question.report_id.bytes)
-        if row is None or row.pruned_ns is not None:
-            return None
-        return report_pb2.Report.FromString(desk.signatory.storage.open(row.payload, row.report_id))
+        if row is None:
+            return "the store does not hold it; run `signalfire ledger verify`"
+        if row.pruned_ns is not None:
+            return PRUNED
+        try:
+            return report_pb2.Report.FromString(desk.signatory.storage.open(row.payload, row.report_id))
+        except (SealError, DecodeError) as error:
+            return f"it does not open: {error}"
+    if not records:
+        return "no record of it opens, so it is not known which entry brought it"
     # Of another node's report the record names the entry that brought it.
     ledger, _, index = records[0].decision_record.submitted_by.partition(" ")
     origin = Origin.parse(ledger)
     row_of_ledger = desk.reader.ledger(origin)
-    return None if row_of_ledger is None else _content(desk, row_of_ledger.id, origin, int(index))
+    if row_of_ledger is None:
+        return f"{origin}, which brought it, is not there; run `signalfire ledger verify`"
+    return _content(desk, row_of_ledger.id, origin, int(index))
 
 
-def _content(desk: Desk, ledger: LedgerId, origin: Origin, index: int) -> report_pb2.Report | None:
-    """The report in an entry of a ledger between nodes; None where only its hash is kept."""
+def _content(desk: Desk, ledger: LedgerId, origin: Origin, index: int) -> report_pb2.Report | str:
+    """The report in an entry of a ledger between nodes, or why it is not there."""
     entry = desk.reader.entry(ledger, index)
     if entry is None:
-        return None
-    content = desk.opener.content(origin, index, entry, lambda at: desk.reader.entry(ledger, at) or b"")
-    if content is None:
-        return None
+        return _why_absent(desk, ledger, origin, index)
+    try:
+        content = desk.opener.content(origin, index, entry, lambda at: desk.reader.entry(ledger, at) or b"")
+    except (SealError, BundleError) as error:
+        return f"entry {index} of {origin} does not open: {error}"
+    if content is None or content.WhichOneof("content") not in ("report", "onward_report"):
+        return f"entry {index} of {origin} holds no report; run `signalfire ledger verify`"
     return content.onward_report.report if content.HasField("onward_report") else content.report
+
+
+def _why_absent(desk: Desk, ledger: LedgerId, origin: Origin, index: int) -> str:
+    """The reason in the signed statement in whose favour an entry is gone, which was verified when it was taken."""
+    absent = desk.reader.absent(ledger, index)
+    try:
+        text = Note.parse(b"" if absent is None else absent.note).text
+        for node in (origin.owner, desk.signatory.node):
+            with contextlib.suppress(NoteError):
+                return EntryStatement.read(text, kind=EntryStatementKind.ABSENT, node=node, origin=origin).reason
+    except NoteError as error:
+        log.error("%s: why entry %d is gone cannot be read: %s", origin, index, error)
+    return f"of entry {index} of {origin} only the hash is kept, and why cannot be read"
 
 
 def _withdrawn(desk: Desk, question: Question) -> int | None:
@@ -134,7 +170,9 @@ def _views(
 def _view(desk: Desk, row: ReleasedRow, origin: Origin) -> officer_pb2.PartnerView:
     view = officer_pb2.PartnerView(partner=row.partner, ledger=str(origin), index=row.index)
     copy = _content(desk, row.ledger, origin, row.index)
-    if copy is not None:
+    if isinstance(copy, str):
+        view.copy_missing = copy
+    else:
         view.copy.CopyFrom(copy)
     for kept in desk.reader.kept_back(row.ledger, row.index, row.index + 1):
         view.kept_back = kept.reason
@@ -165,17 +203,18 @@ def _said(note: bytes, partner: str, origin: Origin) -> str:
 
 def _policies(desk: Desk, records: Sequence[officer_pb2.RecordedEntry]) -> Iterator[officer_pb2.PolicyOfRecord]:
     """The policies by which the records were made, each with the order that had put it in force by then."""
-    orders = list(kept_orders(desk.reader, desk.signatory))
+    orders = list(_placed(desk, kept_orders(desk.reader, desk.signatory)))
     told: dict[tuple[bytes, int], tuple[Kept | None, dict[tuple[str, str], officer_pb2.RuleText]]] = {}
     for entry in records:
         record = entry.decision_record
-        order = _in_force(orders, record)
+        place = _place(entry)
+        order = _in_force(orders, record, place)
         key = record.policy_digest, 0 if order is None else order.row.sequence
         _, rules = told.setdefault(key, (order, {}))
         for decision in record.decisions:
             rules.update(_texts({} if order is None else order.files, decision))
             if decision.rule == BuiltIn.SUSPENDED:
-                rules.update(_suspension(orders, record, decision.partner))
+                rules.update(_suspension(orders, place, decision.partner))
     for (digest, sequence), (order, rules) in told.items():
         policy = officer_pb2.PolicyOfRecord(digest=digest, order_sequence=sequence)
         if order is not None:
@@ -185,18 +224,49 @@ def _policies(desk: Desk, records: Sequence[officer_pb2.RecordedEntry]) -> Itera
         yield policy
 
 
-def _in_force(orders: Iterable[Kept], record: ledger_pb2.DecisionRecord) -> Kept | None:
+Place: TypeAlias = tuple[int, int]
+"""A generation of the decisions ledger, and an index in it: what is less was recorded before, whatever clocks said."""
+
+
+def _place(entry: officer_pb2.RecordedEntry) -> Place:
+    return Origin.parse(entry.ledger).generation, entry.index
+
+
+def _placed(desk: Desk, orders: Iterable[Kept]) -> Iterator[tuple[Place, Kept]]:
+    """Orders with the places of their records. An order's row names the index alone; the generation is the first, from
+    that of the order before on, whose entry there bears the order's signatures. Where none does, what verify tells of,
+    it stays that of the order before.
+    """
+    rows = [row for row in desk.reader.ledgers() if row.origin.lane == DECISIONS and not row.replica]
+    rows.sort(key=lambda row: row.origin.generation)
+    generation = 1
+    for kept in orders:
+        candidates = [row for row in rows if row.origin.generation >= generation and row.size > kept.row.event]
+        if len(candidates) > 1:
+            generation = next((row.origin.generation for row in candidates if _bears(desk, row, kept)), generation)
+        elif candidates:
+            generation = candidates[0].origin.generation
+        yield (generation, kept.row.event), kept
+
+
+def _bears(desk: Desk, row: LedgerRow, kept: Kept) -> bool:
+    """Whether the entry of a decisions ledger that an order names is the record of that order."""
+    try:
+        entry = desk.recorded(row.id, row.origin, kept.row.event)
+    except (SealError, BundleError):
+        return False
+    bears = kept.signed.message().SerializeToString(deterministic=True)
+    return entry is not None and bears in entry.node_event.evidence
+
+
+def _in_force(orders: Iterable[tuple[Place, Kept]], record: ledger_pb2.DecisionRecord, place: Place) -> Kept | None:
     """The last order before the record that had activated its policy."""
     found = None
-    for kept in orders:
+    for at, kept in orders:
         action = decode(kept.signed.order).action
-        if isinstance(action, Activate) and action.bundle == record.policy_digest and _before(kept, record):
+        if isinstance(action, Activate) and action.bundle == record.policy_digest and at < place:
             found = kept
     return found
-
-
-def _before(kept: Kept, record: ledger_pb2.DecisionRecord) -> bool:
-    return kept.row.enacted_ns <= record.time.ToNanoseconds()
 
 
 def _texts(
@@ -212,13 +282,13 @@ def _texts(
 
 
 def _suspension(
-    orders: Iterable[Kept], record: ledger_pb2.DecisionRecord, partner: str
+    orders: Iterable[tuple[Place, Kept]], place: Place, partner: str
 ) -> Iterator[tuple[tuple[str, str], officer_pb2.RuleText]]:
     """The order by which a partner was suspended when the record was made, in words."""
     found: tuple[Kept, str] | None = None
-    for kept in orders:
+    for at, kept in orders:
         order = decode(kept.signed.order)
-        if isinstance(order.action, Suspend) and order.action.partner == partner and _before(kept, record):
+        if isinstance(order.action, Suspend) and order.action.partner == partner and at < place:
             found = kept, effect(order)
     if found is not None:
         kept, does = found

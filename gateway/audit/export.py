@@ -132,7 +132,7 @@ def _showable(reader: StoreReader, row: LedgerRow, node: str, request: ExportReq
         return 0, "it is empty"
     if row.replica or row.origin.recipient is None or request.unconfirmed:
         return row.size, ""
-    receipt = reader.cosignature(row.id, CosignatureKind.RECEIPT, signer=row.origin.recipient)
+    receipt = reader.cosignature(row.id, CosignatureKind.RECEIPT, row.origin.recipient)
     if receipt is None:
         return 0, f"{row.origin.recipient} has confirmed none of it yet"
     return receipt.size, ""

@@ -3,18 +3,20 @@
 Rules, in order, for each ledger:
 
 1. The folder's place, the checkpoint and the trust bundle speak of the same ledger and owner. The checkpoint is signed
-   by a log key of the owner, current or retired.
+   by a log key of the owner that its bundle names as current, be it in an anchor: whatever else the folder holds.
 2. Every entry bundle that the size requires is there, and holds exactly its entries. An entry that is given as its hash
    has a signed reason, by the owner or of a replica by the recipient, about that index. What is sealed content has a
    header that can stand there.
 3. The leaf hashes give the root of the checkpoint, and every tile that the size requires is the one that they give.
 4. Every signed note in `signatures.jsonl` is over the root that the entries give at its size, in order of size, and is
    signed: `checkpoint` and `anchor` by a log key of the owner, `pq` by its post-quantum key, `receipt` by the recipient
-   (of a witness ledger: by any nation) whose bundle was given. Others are counted as not checked.
-5. A statement that an entry is unopenable is the recipient's, about the entry that is there.
-6. A signature by a retired log key is believed up to the largest size that a current log key signed, or that a receipt
-   covers which was given while that key was in use; one by a retired receipt or post-quantum key, if its own time
-   is within the use of that key.
+   (of a witness ledger: by any nation) whose bundle was given. Others are counted as not checked. There is a
+   `checkpoint` of the size of the ledger.
+5. A statement that an entry is unopenable is the recipient's, about the entry that is there. By a retired key it counts
+   for nothing, and is counted as not checked.
+6. What a retired log key signed is believed, as the checkpoint covers it, which a current one signed. What a retired
+   receipt or post-quantum key signed is believed as far as a note of the same size or a larger one by a current key of
+   that nation covers it. No time in a note says anything: whoever has a retired key writes what he likes.
 7. There is no file besides.
 
 It proves that the owner signed these trees, that the entries are theirs, and what the recipient confirmed. What the
@@ -31,16 +33,18 @@ from typing import TypeVar
 
 from gateway.audit.export import ABSENT, CHECKPOINT, SIGNATURES, UNOPENABLE, place_of
 from gateway.audit.exported import ExportedLedger, FolderError, SignedNote, origins_in
-from gateway.audit.proof_check import Nation
+from gateway.audit.proof_check import at
 from gateway.audit.records import Finding
 from gateway.ledger.checkpoint import Checkpoint, open_checkpoint
 from gateway.ledger.cosignature import CosignatureVerifier, verify_cosignature
 from gateway.ledger.errors import LedgerError, NoteError
 from gateway.ledger.merkle import leaf_hash
 from gateway.ledger.note import MAX_NOTE, Note, verify_note
+from gateway.ledger.origin import Origin
 from gateway.ledger.statement import EntryStatement, EntryStatementKind
 from gateway.ledger.tiles import TILE_BYTES, TILE_HEIGHT, TILE_WIDTH, Edge, TileWrite, partial_widths
-from gateway.release.signatory import Retired
+from gateway.release.belief import History
+from gateway.release.signatory import Partner, Retired
 from gateway.seal.entry import parse_header, require_place
 from gateway.seal.errors import SealError
 
@@ -61,7 +65,7 @@ class ExportedCheck:
     """When the receipt of the largest size was given: POSIX seconds."""
     pq_size: int = 0
     unchecked: int = 0
-    """Signed notes of nations whose bundles were not given."""
+    """Signed notes of nations whose bundles were not given, and statements of the recipient by a key it has retired."""
 
 
 @dataclass(slots=True)
@@ -78,9 +82,12 @@ class ExportVerification:
 
 
 def verify_export(
-    top: Path, nations: Mapping[str, Nation], progress: Callable[[str], None] = lambda _: None
+    top: Path, nations: Mapping[str, Partner], progress: Callable[[str], None] = lambda _: None
 ) -> ExportVerification:
-    """Checks every ledger of a folder by the bundles of `nations`. Raises FolderError where there is none."""
+    """Checks every ledger of a folder by the bundles of `nations`, all in force.
+
+    Raises FolderError where there is no ledger.
+    """
     outcome = ExportVerification()
     for origin in origins_in(top):
         try:
@@ -98,15 +105,15 @@ def verify_export(
 @dataclass(slots=True)
 class _Check:
     ledger: ExportedLedger
-    nations: Mapping[str, Nation]
+    nations: Mapping[str, Partner]
     check: ExportedCheck
     edge: Edge = field(default_factory=Edge.empty)
     files: int = 2
     """Files that were read: the checkpoint, and the signed notes."""
-    covered: int = 0
-    """Largest size that a current log key signed, or that a receipt covers from when a retired one was in use."""
-    by_retired: list[tuple[int, int]] = field(default_factory=list)
-    """(size, until) of checkpoints that only a retired log key signed: the largest of each key."""
+    whole: bool = False
+    """A checkpoint of the size of the ledger stands among the signed notes."""
+    histories: dict[tuple[str, str], History] = field(default_factory=dict)
+    """Receipts and post-quantum lines, by kind and node."""
 
     def findings(self) -> Iterator[str]:
         """Everything that is wrong; what a damaged file makes unreadable ends the examination."""
@@ -116,11 +123,14 @@ class _Check:
             yield f"it was not checked: no trust bundle of {origin.owner} was given"
             return
         try:
-            keys = [*owner.keys.log, *(old.key for old in owner.keys.retired_log)]
-            _, head = open_checkpoint(self.ledger.checkpoint, keys, origin)
+            head = Note.parse(self.ledger.checkpoint)
+            if (old := _only_retired(head, owner, origin)) is not None:
+                yield old
+                return
+            open_checkpoint(self.ledger.checkpoint, owner.log, origin)
             for nation in self.nations.values():
-                _cosigned(head, nation.keys.receipt, nation.keys.retired_receipt)
-                _cosigned(head, nation.keys.pq, nation.keys.retired_pq)
+                _cosigned(head, nation.receipt, nation.retired_receipt)
+                _cosigned(head, nation.pq, nation.retired_pq)
             notes = self.ledger.signatures()
             waiting = next(notes, None)
             for index in range(-(-self.ledger.size // TILE_WIDTH)):
@@ -140,12 +150,14 @@ class _Check:
                 return
             self._tiles_at_the_edge()
             yield from self._unopenable(owner)
-            yield from self._retired()
+            if not self.whole:
+                yield f"{SIGNATURES}: there is no checkpoint of size {self.ledger.size}, which is that of the ledger"
+            yield from self._uncovered()
             yield from self._spare_files()
         except (LedgerError, SealError, FolderError) as error:
             yield f"at entry {self.edge.size}: {error}"
 
-    def _leaves(self, index: int, owner: Nation) -> Iterator[bytes]:
+    def _leaves(self, index: int, owner: Partner) -> Iterator[bytes]:
         """The leaf hashes of one bundle. Raises what is wrong."""
         self.files += 1
         for place, entry in enumerate(self.ledger.bundle(index), index * TILE_WIDTH):
@@ -157,7 +169,7 @@ class _Check:
                 self.check.absent += 1
                 yield self._absent(place, owner)
 
-    def _absent(self, index: int, owner: Nation) -> bytes:
+    def _absent(self, index: int, owner: Partner) -> bytes:
         origin = self.ledger.origin
         note = Note.parse(self.ledger.absent(index))
         speaker = owner
@@ -168,7 +180,7 @@ class _Check:
                     f"{ABSENT}/{place_of(index)} is a statement of {origin.recipient}, whose bundle was not given"
                 )
             speaker = found
-        verify_note(note, [*speaker.keys.gateway, *speaker.keys.retired_gateway])
+        verify_note(note, [*speaker.gateway, *speaker.retired_gateway])
         statement = EntryStatement.read(note.text, kind=EntryStatementKind.ABSENT, node=speaker.node, origin=origin)
         if statement.index != index:
             raise NoteError(f"{ABSENT}/{place_of(index)} is about entry {statement.index}")
@@ -195,69 +207,76 @@ class _Check:
 
     # --- signed notes
 
-    def _note(self, signed: SignedNote, owner: Nation) -> Iterator[str]:
+    def _note(self, signed: SignedNote, owner: Partner) -> Iterator[str]:
         try:
             self._signed(signed, owner)
         except LedgerError as error:
             yield f"the {signed.kind} of size {signed.size} does not hold: {error}"
 
-    def _signed(self, signed: SignedNote, owner: Nation) -> None:
+    def _signed(self, signed: SignedNote, owner: Partner) -> None:
         note = Note.parse(signed.note)
         if note.text != Checkpoint(self.ledger.origin, self.edge.size, self.edge.root()).text():
             raise NoteError("it is not over what the entries give")
         match signed.kind:
             case "checkpoint" | "anchor":
-                self._by_log_key(note, signed.size, owner)
-                self.check.checkpoints += signed.kind == CHECKPOINT
+                self._by_log_key(note, owner)
+                if signed.kind == CHECKPOINT:
+                    self.check.checkpoints += 1
+                    self.whole |= signed.size == self.ledger.size
             case "pq":
-                if _cosigned(note, owner.keys.pq, owner.keys.retired_pq) is None:
-                    raise NoteError(f"no post-quantum key of {owner.node} signed it in its time")
+                if self._by_cosigner(note, signed, owner, owner.pq, owner.retired_pq) is None:
+                    raise NoteError(f"no post-quantum key of {owner.node} signed it")
                 self.check.pq_size = max(self.check.pq_size, signed.size)
             case _:
-                self._receipt(note, signed.size, owner)
+                self._receipt(note, signed, owner)
 
-    def _by_log_key(self, note: Note, size: int, owner: Nation) -> None:
+    def _by_log_key(self, note: Note, owner: Partner) -> None:
         origin = self.ledger.origin
-        retired = {old.key.verifier(origin): old for old in owner.keys.retired_log}
-        current = [key.verifier(origin) for key in owner.keys.log]
-        signers = verify_note(note, [*current, *retired])
-        if any(signer in current for signer in signers):
-            self.covered = max(self.covered, size)
-            return
-        until = max(retired[signer].until for signer in signers)
-        self.by_retired = [(other, end) for other, end in self.by_retired if end != until]
-        self.by_retired.append((size, until))
+        verify_note(note, [key.verifier(origin) for key in (*owner.log, *(old.key for old in owner.retired_log))])
 
-    def _receipt(self, note: Note, size: int, owner: Nation) -> None:
+    def _receipt(self, note: Note, signed: SignedNote, owner: Partner) -> None:
         recipient = self.ledger.origin.recipient
         nations = [nation for node, nation in self.nations.items() if recipient in (None, node) and nation is not owner]
         found = [
-            cosigned
+            seconds
             for nation in nations
-            if (cosigned := _cosigned(note, nation.keys.receipt, nation.keys.retired_receipt)) is not None
+            if (seconds := self._by_cosigner(note, signed, nation, nation.receipt, nation.retired_receipt)) is not None
         ]
         if not found:
             if recipient is None or recipient not in self.nations:
                 self.check.unchecked += 1
                 return
-            raise NoteError(f"no receipt key of {recipient} signed it in its time")
+            raise NoteError(f"no receipt key of {recipient} signed it")
         self.check.receipts += 1
-        if size >= self.check.receipt_size:
-            self.check.receipt_size, self.check.receipt_seconds = size, min(found)
-        if recipient is not None and any(at == size and min(found) <= until for at, until in self.by_retired):
-            self.covered = max(self.covered, size)
+        if signed.size >= self.check.receipt_size:
+            self.check.receipt_size, self.check.receipt_seconds = signed.size, min(found)
 
-    def _retired(self) -> Iterator[str]:
-        for size, _ in self.by_retired:
-            if size > self.covered:
+    def _by_cosigner(
+        self, note: Note, signed: SignedNote, nation: Partner, current: Iterable[V], retired: Iterable[Retired[V]]
+    ) -> int | None:
+        """When a nation's key cosigned; takes note of whether that is a current one. Raises NoteError."""
+        found = _cosigned(note, current, retired)
+        if found is None:
+            return None
+        seconds, by_current = found
+        history = self.histories.setdefault((signed.kind, nation.node), History())
+        if by_current:
+            history.current(signed.size)
+        else:
+            history.by_retired(signed.size, 0)
+        return seconds
+
+    def _uncovered(self) -> Iterator[str]:
+        for (kind, node), history in self.histories.items():
+            for size in history.uncovered():
                 yield (
-                    f"the checkpoint of size {size} is signed by a retired log key alone, and nothing that is believed"
-                    " covers it: neither a current key nor a receipt from when that key was in use"
+                    f"the {kind} of size {size} is signed by a key that {node} has retired, and none by a current one"
+                    " covers it"
                 )
 
     # --- what else is there
 
-    def _unopenable(self, owner: Nation) -> Iterator[str]:
+    def _unopenable(self, owner: Partner) -> Iterator[str]:
         origin = self.ledger.origin
         for path in sorted((self.ledger.directory / UNOPENABLE).rglob("*")):
             if path.is_dir():
@@ -269,9 +288,10 @@ class _Check:
                 self.check.unchecked += 1
                 continue
             try:
+                raw = self.ledger.read(name, MAX_NOTE)
                 statement = EntryStatement.open(
-                    self.ledger.read(name, MAX_NOTE),
-                    [*nation.keys.gateway, *nation.keys.retired_gateway],
+                    raw,
+                    [*nation.gateway, *nation.retired_gateway],
                     kind=EntryStatementKind.UNOPENABLE,
                     node=nation.node,
                     origin=origin,
@@ -280,6 +300,7 @@ class _Check:
                     raise NoteError(f"it is about entry {statement.index}")
                 if self.ledger.node(0, statement.index) != statement.leaf_hash:
                     raise NoteError("it is about another entry than the one that is there")
+                self.check.unchecked += not any(map(Note.parse(raw).bears, nation.gateway))
             except LedgerError as error:
                 yield f"{name} does not hold: {error}"
 
@@ -289,16 +310,31 @@ class _Check:
             yield f"there are {there} files, and an export of this size has {self.files}"
 
 
-def _cosigned(note: Note, current: Iterable[V], retired: Iterable[Retired[V]]) -> int | None:
-    """The first time at which a known key cosigned; of the retired ones within their time. Raises NoteError."""
-    keys: list[tuple[V, int | None]] = [(key, None) for key in current]
-    keys += [(old.key, old.until) for old in retired]
+def _only_retired(head: Note, owner: Partner, origin: Origin) -> str | None:
+    """What to say of a checkpoint on which no current log key of the owner stands, but a retired one."""
+    if any(head.bears(key.verifier(origin)) for key in owner.log):
+        return None
+    for old in owner.retired_log:
+        if head.bears(old.key.verifier(origin)):
+            return (
+                f"its checkpoint is signed by the log key {old.key.verifier(origin).key_id:08x} alone, which"
+                f" {owner.node} retired at {at(old.until)}: have it exported anew, by either side"
+            )
+    return None
+
+
+def _cosigned(note: Note, current: Iterable[V], retired: Iterable[Retired[V]]) -> tuple[int, bool] | None:
+    """When a known key cosigned, and whether a current one did; of several the first time. Raises NoteError."""
     lines = {(line.name, line.key_id): line for line in note.signatures}
-    times = []
-    for key, until in keys:
-        line = lines.get((key.name, key.key_id))
-        if line is not None:
-            seconds = verify_cosignature(note.text, line, key)
-            if until is None or seconds <= until:
-                times.append(seconds)
-    return min(times, default=None)
+
+    def times(keys: Iterable[V]) -> list[int]:
+        return [
+            verify_cosignature(note.text, lines[key.name, key.key_id], key)
+            for key in keys
+            if (key.name, key.key_id) in lines
+        ]
+
+    for seconds, by_current in ((times(current), True), (times(old.key for old in retired), False)):
+        if seconds:
+            return min(seconds), by_current
+    return None

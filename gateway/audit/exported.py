@@ -20,7 +20,7 @@ from gateway.audit.export import ABSENT, CHECKPOINT, SIGNATURES, place_of
 from gateway.ledger import bundle
 from gateway.ledger.checkpoint import Checkpoint
 from gateway.ledger.errors import LedgerError, OriginError, TileError
-from gateway.ledger.holding import HeldLedger, HeldSignatures, is_between
+from gateway.ledger.holding import HeldLedger, HeldSignatures, is_between, is_third_witness
 from gateway.ledger.merkle import HASH_SIZE, NodeReader
 from gateway.ledger.note import MAX_NOTE, Note
 from gateway.ledger.origin import PREFIX, Origin
@@ -189,10 +189,14 @@ class ExportedFolder:
     def __init__(self, top: Path, one: str, other: str) -> None:
         """Raises FolderError."""
         self._nodes = one, other
-        self._ledgers = {ledger.origin: ledger for ledger in ledgers_in(top) if is_between(ledger.origin, one, other)}
+        self._ledgers = {
+            ledger.origin: ledger
+            for ledger in ledgers_in(top)
+            if is_between(ledger.origin, one, other) or is_third_witness(ledger.origin, one, other)
+        }
 
     async def heads(self) -> Sequence[HeldLedger]:
-        """Every ledger between the two nodes. Raises FolderError."""
+        """Every ledger between the two nodes, and the witness ledgers of third ones. Raises FolderError."""
         return [ledger.held(self._signer(ledger.origin)) for ledger in self._ledgers.values()]
 
     async def hashes(self, origin: Origin, level: int, first: int, count: int) -> bytes:
@@ -217,6 +221,13 @@ class ExportedFolder:
             next((note.note for note in notes if note.kind == CHECKPOINT), b""),
             next((note.note for note in notes if note.kind == "receipt" and _is_by(note.note, signer)), b""),
         )
+
+    async def signed_sizes(self, origin: Origin, least: int, last: int) -> Sequence[int]:
+        """Sizes from `least` to `last` of which there is a checkpoint, largest first. Raises FolderError."""
+        ledger = self._ledgers.get(origin)
+        notes = () if ledger is None else ledger.signatures()
+        sizes = {note.size for note in notes if note.kind == CHECKPOINT and least <= note.size <= last}
+        return sorted(sizes, reverse=True)
 
     def _signer(self, origin: Origin) -> str:
         one, other = self._nodes

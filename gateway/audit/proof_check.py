@@ -8,14 +8,14 @@ Rules, in order:
    hash is given; parts are shown of an entry alone.
 3. The leaf is the hash of that very entry, which is sealed content that can stand at that index; or the one that the
    statement names, which is about this ledger and index.
-4. A log key of the owner signed the checkpoint, and the path leads from the leaf to its root.
-5. The receipt is by a receipt key of the recipient, and the post-quantum line by a key of the owner. A line of a known
-   key that does not hold condemns the file. Without the recipient's bundle nothing is said about the receipt.
-6. A checkpoint that only a retired log key signed is believed with the recipient's receipt over that very checkpoint,
-   of a time at which the key was still in use. A receipt by a retired receipt key counts, and is named as such, if its
-   own time is within the use of that key; later it counts for nothing, and so does a post-quantum line.
-7. What was cosigned after a bundle expired is not believed by that bundle: a newer one may have withdrawn the key.
-8. The parts that are shown are what the entry commits to, and hold a report of the owner's, one that it passed on, or a
+4. A log key of the owner signed the checkpoint, and the path leads from the leaf to its root. Keys are those that the
+   bundle in force names as current: a retired one's thief, who may be either party, signs with whatever time he likes.
+   A file of before a change of keys proves nothing by itself, and either side makes it anew.
+5. The receipt is by a receipt key of the recipient, and the post-quantum line by a key of the owner, current as well. A
+   line of such a key that does not hold condemns the file; one of a retired key counts for nothing, and is named.
+   Without the recipient's bundle nothing is said about the receipt.
+6. A reason why only the hash is given may be signed by a retired key: the checkpoint covers the hash. It is named then.
+7. The parts that are shown are what the entry commits to, and hold a report of the owner's, one that it passed on, or a
    withdrawal.
 
 What is proved: the owner released this copy to the recipient, who stored it by the time of the receipt. That a report
@@ -55,26 +55,11 @@ class NotProved(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Nation:
-    """What a trust bundle says of a nation's keys, and until when it was in force: POSIX seconds."""
-
-    keys: Partner
-    expires: int
-
-    @property
-    def node(self) -> str:
-        """ISO 3166-1 alpha-3."""
-        return self.keys.node
-
-
-@dataclass(frozen=True, slots=True)
 class Signed:
     """A signature that holds: by which key (8 hexadecimal digits), and when where it says so (POSIX seconds)."""
 
     key_id: str
     seconds: int | None = None
-    retired: bool = False
-    """The key has been retired since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +93,8 @@ class Proved:
         return None
 
 
-def check_proof(raw: bytes, owner: Nation, recipient: Nation | None = None) -> Proved:
-    """What the proof `raw` proves, by the rules of this module. Raises NotProved."""
+def check_proof(raw: bytes, owner: Partner, recipient: Partner | None = None) -> Proved:
+    """What the proof `raw` proves, by the keys of bundles in force and the rules of this module. Raises NotProved."""
     try:
         file = ProofFile.parse(raw)
         origin = file.said.origin
@@ -119,16 +104,10 @@ def check_proof(raw: bytes, owner: Nation, recipient: Nation | None = None) -> P
             raise NotProved("its extra data is not a ReleaseProof that holds an entry, or why only its hash is given")
         remarks: list[str] = []
         leaf, absent = _leaf(origin, file.index, proof, owner, recipient, remarks)
-        current = owner.keys.log
-        retired = [old.key for old in owner.keys.retired_log]
-        checkpoint = file.prove(leaf, [*current, *retired], origin)
+        signed = _signed(file.checkpoint, origin, owner)
+        checkpoint = file.prove(leaf, owner.log, origin)
         receipt = _receipt(file.checkpoint, recipient, remarks)
         post_quantum = _post_quantum(file.checkpoint, owner, remarks)
-        signed = _signed(file.checkpoint, origin, owner, receipt)
-        if receipt is not None and receipt.seconds is not None and receipt.seconds >= owner.expires:
-            raise NotProved(
-                f"it was cosigned at {at(receipt.seconds)}, after the bundle of {owner.node} expired: get a newer one"
-            )
         content, hidden = _content(proof, origin, remarks)
     except (LedgerError, SealError) as error:
         raise NotProved(str(error)) from error
@@ -137,7 +116,7 @@ def check_proof(raw: bytes, owner: Nation, recipient: Nation | None = None) -> P
     )
 
 
-def _between(origin: Origin, owner: Nation, recipient: Nation | None) -> None:
+def _between(origin: Origin, owner: Partner, recipient: Partner | None) -> None:
     """Rule 1."""
     if origin.recipient is None:
         raise NotProved(f"{origin} is not a ledger of releases to a partner")
@@ -153,8 +132,8 @@ def _leaf(
     origin: Origin,
     index: int,
     proof: ledger_pb2.ReleaseProof,
-    owner: Nation,
-    recipient: Nation | None,
+    owner: Partner,
+    recipient: Partner | None,
     remarks: list[str],
 ) -> tuple[bytes, str]:
     """Rule 3: the leaf hash, and why only that is given. Raises SealError, LedgerError or NotProved."""
@@ -175,7 +154,9 @@ def _leaf(
     if speaker is None:
         remarks.append(f"why only the hash is given is the word of {node}, whose bundle was not given")
     else:
-        verify_note(note, [*speaker.keys.gateway, *speaker.keys.retired_gateway])
+        signed = verify_note(note, [*speaker.gateway, *speaker.retired_gateway])
+        if not set(signed) & set(speaker.gateway):
+            remarks.append(f"why only the hash is given is signed by a log key that {node} has retired")
     return statement.leaf_hash, statement.reason
 
 
@@ -183,74 +164,56 @@ def _speaks(note: Note, node: str) -> bool:
     return note.text.startswith(f"signalfire/v1/{node}/")
 
 
-def _signed(note: Note, origin: Origin, owner: Nation, receipt: Signed | None) -> Signed:
-    """Rule 6, of the log key."""
-    names = {(line.name, line.key_id) for line in note.signatures}
-    for key in owner.keys.log:
+def _signed(note: Note, origin: Origin, owner: Partner) -> Signed:
+    """Rule 4: which key signed, of those that stand on the note. Raises NotProved where it is none in use."""
+    for key in owner.log:
         verifier = key.verifier(origin)
-        if _name(verifier) in names:
+        if note.bears(verifier):
             return Signed(f"{verifier.key_id:08x}")
-    for old in owner.keys.retired_log:
+    for old in owner.retired_log:
         verifier = old.key.verifier(origin)
-        if _name(verifier) not in names:
-            continue
-        if receipt is None or receipt.seconds is None:
+        if note.bears(verifier):
             raise NotProved(
-                f"only the log key {verifier.key_id:08x} signed it, which {owner.node} has retired: that is believed"
-                f" with the receipt of {origin.recipient} alone; give the partner's bundle, or make the proof again"
+                f"the log key {verifier.key_id:08x} signed it, which {owner.node} retired at {at(old.until)}: it is not"
+                f" proved by this file alone. Have it made anew, by {owner.node} or by {origin.recipient}"
             )
-        if receipt.seconds <= old.until:
-            return Signed(f"{verifier.key_id:08x}", retired=True)
-    raise NotProved(
-        f"only a log key signed it that {owner.node} had retired before {at(receipt.seconds if receipt else None)},"
-        f" when {origin.recipient} cosigned it"
-    )
+    raise NotProved(f"it is signed by no known key of {owner.node}")
 
 
-def _receipt(note: Note, recipient: Nation | None, remarks: list[str]) -> Signed | None:
-    """Rules 5 to 7, of the receipt."""
+def _receipt(note: Note, recipient: Partner | None, remarks: list[str]) -> Signed | None:
+    """Rule 5, of the receipt."""
     if recipient is None:
         remarks.append("the partner's receipt was not checked: its trust bundle was not given")
         return None
-    keys = recipient.keys
-    found = _cosigned(note, keys.receipt, keys.retired_receipt)
-    if found is None:
-        remarks.append(f"no receipt of {recipient.node} is in it")
-    elif found.seconds is not None and found.seconds >= recipient.expires:
-        raise NotProved(
-            f"its receipt is of {at(found.seconds)}, after the bundle of {recipient.node} expired: get a newer one"
-        )
-    elif found.retired:
-        remarks.append(f"{recipient.node} has since retired the key {found.key_id} of its receipt")
-    return found
+    return _cosigned(note, recipient.receipt, recipient.retired_receipt, f"receipt of {recipient.node}", remarks)
 
 
-def _post_quantum(note: Note, owner: Nation, remarks: list[str]) -> Signed | None:
-    """Rules 5 to 7, of the post-quantum line."""
-    found = _cosigned(note, owner.keys.pq, owner.keys.retired_pq)
-    if found is None:
-        remarks.append(f"no post-quantum signature of {owner.node} is in it")
-    elif found.seconds is not None and found.seconds >= owner.expires:
-        remarks.append(
-            f"its post-quantum signature is from after the bundle of {owner.node} expired: it counts nothing"
-        )
-        return None
-    return found
+def _post_quantum(note: Note, owner: Partner, remarks: list[str]) -> Signed | None:
+    """Rule 5, of the post-quantum line."""
+    return _cosigned(note, owner.pq, owner.retired_pq, f"post-quantum signature of {owner.node}", remarks)
 
 
-def _cosigned(note: Note, current: Iterable[V], retired: Iterable[Retired[V]]) -> Signed | None:
-    """The first line of a known key; those of current keys first. Raises NoteError for one that does not hold."""
-    keys: list[tuple[V, int | None]] = [(key, None) for key in current]
-    keys += [(old.key, old.until) for old in retired]
+def _cosigned(
+    note: Note, current: Iterable[V], retired: Iterable[Retired[V]], what: str, remarks: list[str]
+) -> Signed | None:
+    """The first line of a current key. Raises NoteError for one that does not hold."""
     lines = {(line.name, line.key_id): line for line in note.signatures}
-    found: list[Signed] = []
-    for key, until in keys:
-        line = lines.get(_name(key))
-        if line is not None:
-            seconds = verify_cosignature(note.text, line, key)
-            if until is None or seconds <= until:
-                found.append(Signed(f"{key.key_id:08x}", seconds, retired=until is not None))
-    return found[0] if found else None
+    found = [
+        Signed(f"{key.key_id:08x}", verify_cosignature(note.text, lines[_name(key)], key))
+        for key in current
+        if _name(key) in lines
+    ]
+    if found:
+        return found[0]
+    old = next((old for old in retired if note.bears(old.key)), None)
+    if old is None:
+        remarks.append(f"no {what} is in it")
+    else:
+        remarks.append(
+            f"the {what} is by the key {old.key.key_id:08x}, retired at {at(old.until)}, and counts for nothing: have"
+            " the proof made anew"
+        )
+    return None
 
 
 def _name(verifier: Verifier) -> tuple[str, int]:
@@ -260,7 +223,7 @@ def _name(verifier: Verifier) -> tuple[str, int]:
 def _content(
     proof: ledger_pb2.ReleaseProof, origin: Origin, remarks: list[str]
 ) -> tuple[ledger_pb2.EntryContent | None, int]:
-    """Rule 8. Raises SealError or NotProved."""
+    """Rule 7. Raises SealError or NotProved."""
     if not proof.HasField("disclosed"):
         return None, 0
     payload = proof.disclosed

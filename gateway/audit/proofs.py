@@ -10,9 +10,13 @@ The `extra` data of the file is a `ReleaseProof`. What a file holds, and nothing
 4. One checkpoint, with every signature on record for its size: the owner's, by each log key that signed it; the owner's
    post-quantum line; the recipient's receipt.
 
-Which checkpoint, in order: the largest of those sizes that have both receipt and post-quantum line, among the newest of
-each and the first LOOKED_THROUGH that cover the entry; the newest that has a receipt; the ledger's newest. What is
-missing from the ideal is told as a remark.
+Signatures count under the keys in use alone (`Signers`): whoever checks the file believes no others. Which checkpoint,
+in order: the largest of those sizes that have both receipt and post-quantum line, among the newest of each and the
+first LOOKED_THROUGH that cover the entry; the newest that has a receipt; the ledger's newest. Where its checkpoint is
+by an older key the anchor of that size stands in its place. What is missing from the ideal is told as a remark.
+
+What an own ledger holds above the recipient's newest receipt may still have to be kept back from it: of such an entry
+the content is left out unless it is asked for as `unconfirmed`.
 
 Making one reads O(log n) of a ledger of n entries, and the file is proved against itself before it is given out.
 """
@@ -20,17 +24,18 @@ Making one reads O(log n) of a ledger of n entries, and the file is proved again
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from google.protobuf.message import DecodeError
 from signalfire.v1 import ledger_pb2
 
+from gateway.audit.signers import Signers
 from gateway.audit.stored_tree import tree_at
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.merkle import inclusion_proof, leaf_hash, verify_inclusion
-from gateway.ledger.note import Note
+from gateway.ledger.note import Note, Verifier
 from gateway.ledger.origin import Origin
 from gateway.ledger.proof_file import ProofFile
 from gateway.ledger.statement import EntryStatement, EntryStatementKind
@@ -66,6 +71,8 @@ class ProofRequest:
     partner: str
     originator: str = ""
     without_content: bool = False
+    unconfirmed: bool = False
+    """Also the content of an entry that the recipient has not confirmed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +94,14 @@ class _Place:
     withdrawn_ns: int | None
 
 
-def prove_release(reader: StoreReader, opener: Opener | None, node: str, request: ProofRequest) -> ReleaseProofFile:
+def prove_release(
+    reader: StoreReader, opener: Opener | None, node: str, request: ProofRequest, signers: Mapping[str, Signers]
+) -> ReleaseProofFile:
     """The proof of one release of `node`'s, or of one that it received.
 
-    `opener` opens entries for `node`; without one the content must be left out. Call it inside `reader.snapshot()`.
-    Raises CannotProve, or StoreError.
+    `opener` opens entries for `node`; without one the content must be left out. `signers` has the keys in use of `node`
+    and of the partners whose bundles are in force. Call it inside `reader.snapshot()`. Raises CannotProve, or
+    StoreError.
     """
     remarks: list[str] = []
     place = _find(reader, node, request, remarks)
@@ -101,7 +111,7 @@ def prove_release(reader: StoreReader, opener: Opener | None, node: str, request
     if place.withdrawn_ns is not None:
         remarks.append("the report was withdrawn later; this proves what was released, not that it still stands")
     proof, leaf = _release_proof(reader, opener, row, place.index, request, remarks)
-    note, size = _checkpoint(reader, row, place.index, remarks)
+    note, size = _checkpoint(reader, row, place.index, signers, remarks)
     path = inclusion_proof(place.index, size, tree_at(reader, row, size))
     try:
         made = ProofFile(place.index, path, note, encode_canonical(proof))
@@ -160,9 +170,22 @@ def _release_proof(
         remarks.append(f"the entry stands in the proof as its hash alone: {statement.reason}")
         return ledger_pb2.ReleaseProof(absent=note), statement.leaf_hash
     proof = ledger_pb2.ReleaseProof(entry=entry)
-    if not request.without_content:
+    if not request.without_content and _may_show(reader, row, index, request, remarks):
         proof.disclosed.CopyFrom(_payload(reader, opener, row, index, entry, request))
     return proof, leaf_hash(entry)
+
+
+def _may_show(reader: StoreReader, row: LedgerRow, index: int, request: ProofRequest, remarks: list[str]) -> bool:
+    """Whether the content of an entry may be shown: not what may still have to be kept back from its recipient."""
+    recipient = row.origin.recipient or ""
+    receipt = None if row.replica else reader.cosignature(row.id, CosignatureKind.RECEIPT, recipient, index + 1)
+    if row.replica or receipt is not None or request.unconfirmed:
+        return True
+    remarks.append(
+        f"the content is left out, as {recipient} has not confirmed the entry, and it may still have to be kept back;"
+        f" the entry is sealed to {recipient}, who may be able to open it: do not give the file to {recipient}"
+    )
+    return False
 
 
 def _statement(origin: Origin, note: bytes) -> EntryStatement:
@@ -198,52 +221,76 @@ def _report_id(payload: ledger_pb2.SealedPayload) -> str:
     return (content.onward_report.report if content.HasField("onward_report") else content.report).report_id
 
 
-def _checkpoint(reader: StoreReader, row: LedgerRow, index: int, remarks: list[str]) -> tuple[Note, int]:
+def _checkpoint(
+    reader: StoreReader, row: LedgerRow, index: int, signers: Mapping[str, Signers], remarks: list[str]
+) -> tuple[Note, int]:
     """The signed checkpoint that the proof leads to, with all signatures on record for it, and its size."""
-    owner, recipient = row.origin.owner, row.origin.recipient or ""
-    receipts = _sizes(reader, row, CosignatureKind.RECEIPT, recipient, index)
-    both = receipts & _sizes(reader, row, CosignatureKind.PQ, owner, index)
-    size = max(both or receipts, default=row.size)
+    origin, owner, recipient = row.origin, row.origin.owner, row.origin.recipient or ""
+    by_owner, by_recipient = signers.get(owner), signers.get(recipient)
+    if by_owner is None:
+        raise CannotProve(f"no trust bundle of {owner} is in force", "get the newest one")
+    log = [key.verifier(origin) for key in by_owner.log]
+    found: dict[int, Note] = {}
+
+    def signed(size: int) -> bool:
+        found[size] = _signed(reader, row, size)
+        return any(map(found[size].bears, log))
+
+    receipt_keys = () if by_recipient is None else by_recipient.receipt
+    receipted = _sizes(reader, row, CosignatureKind.RECEIPT, recipient, index, receipt_keys)
+    receipts = {size for size in receipted if signed(size)}
+    both = receipts & _sizes(reader, row, CosignatureKind.PQ, owner, index, by_owner.pq)
+    anchor = reader.cosignature(row.id, CosignatureKind.ANCHOR, owner, index + 1)
+    heads = [size for size in (row.size, anchor.size if anchor else 0) if size > index and signed(size)]
+    size = max(both or receipts or heads, default=None)
+    if size is None:
+        raise CannotProve(
+            f"{origin}: no log key of {owner} that is in use has signed what covers the entry",
+            f"ask again once {owner} has: it signs its ledgers anew as it changes its key",
+        )
+    if not receipts:
+        remarks.append(
+            f"{recipient} has not confirmed that it stores the entry: no receipt under a key in use covers it"
+        )
+    if not both:
+        remarks.append(f"no post-quantum signature of {owner} is on record for this size of the ledger")
+    return found[size], size
+
+
+def _signed(reader: StoreReader, row: LedgerRow, size: int) -> Note:
+    """The checkpoint of one size with every signature on record for it. Raises CannotProve."""
     raw = reader.checkpoint(row.id, size)
     if raw is None:
         raise CannotProve(f"{row.origin}: there is no checkpoint of size {size}", _UNSOUND)
-    if not receipts:
-        remarks.append(f"{recipient} has not confirmed that it stores the entry: no receipt covers it yet")
-    if not both:
-        remarks.append(f"no post-quantum signature of {owner} is on record for this size of the ledger")
     further = [
-        (CosignatureKind.ANCHOR, owner),
-        (CosignatureKind.PQ, owner),
-        (CosignatureKind.RECEIPT, recipient),
+        (CosignatureKind.ANCHOR, row.origin.owner),
+        (CosignatureKind.PQ, row.origin.owner),
+        (CosignatureKind.RECEIPT, row.origin.recipient or ""),
     ]
     try:
         note = Note.parse(raw)
         for kind, signer in further:
-            note = _joined(
-                note,
-                (found.note for found in reader.cosignatures_from(row.id, kind, signer, size, 1) if found.size == size),
-            )
+            for found in reader.cosignatures_from(row.id, kind, signer, size, 1):
+                note = note.joined(Note.parse(found.note))
     except LedgerError as error:
         raise CannotProve(f"{row.origin}: the signatures of size {size} cannot be read: {error}", _UNSOUND) from error
-    return note, size
+    return note
 
 
-def _sizes(reader: StoreReader, row: LedgerRow, kind: CosignatureKind, signer: str, index: int) -> set[int]:
-    """Sizes above `index` of which there is a cosignature: the first LOOKED_THROUGH and the newest."""
-    newest = reader.cosignature(row.id, kind, index + 1, signer=signer)
+def _sizes(
+    reader: StoreReader,
+    row: LedgerRow,
+    kind: CosignatureKind,
+    signer: str,
+    index: int,
+    keys: Collection[Verifier],
+) -> set[int]:
+    """Sizes above `index` of which one of `keys` gave a cosignature: of the first LOOKED_THROUGH, and the newest."""
+    newest = reader.cosignature(row.id, kind, signer, index + 1)
     if newest is None:
         return set()
-    return {
-        newest.size,
-        *(found.size for found in reader.cosignatures_from(row.id, kind, signer, index + 1, LOOKED_THROUGH)),
-    }
-
-
-def _joined(note: Note, others: Iterable[bytes]) -> Note:
-    """`note` with the signatures of other notes over the same text. Raises NoteError."""
-    for raw in others:
-        other = Note.parse(raw)
-        known = {(line.name, line.key_id) for line in note.signatures}
-        if other.text == note.text:
-            note = note.with_signatures(*(line for line in other.signatures if (line.name, line.key_id) not in known))
-    return note
+    rows = [newest, *reader.cosignatures_from(row.id, kind, signer, index + 1, LOOKED_THROUGH)]
+    try:
+        return {found.size for found in rows if any(map(Note.parse(found.note).bears, keys))}
+    except LedgerError as error:
+        raise CannotProve(f"{row.origin}: a {kind} cannot be read: {error}", _UNSOUND) from error

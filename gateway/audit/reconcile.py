@@ -3,7 +3,9 @@
 Two sources of hashes are compared: a store and a partner that is asked, or two exported folders. Rules, in order, for
 each ledger:
 
-1. What a side holds counts as signed where it shows the owner's checkpoint of just that size and root.
+1. What a side holds counts as signed where it shows the owner's checkpoint of just that size and root, under a key in
+   use. What retired keys alone signed is as good as unsigned: whoever has such a key signs what he likes, so that it
+   blames nobody. It is a finding unless what the other side holds, under a key in use, covers it.
 2. A side's hashes are believed as far as they add up to its root (`proven_tree`). A side whose hashes do not is named:
    its store is damaged, or it does not tell the truth.
 3. Where one tree is a prefix of the other they agree, and one side is simply behind. Only the owner cannot be: a
@@ -11,14 +13,18 @@ each ledger:
    different times that says nothing.)
 4. Where they part, the differing entries are found by descending both trees. Two checkpoints by the owner that cannot
    both be true are equivocation; otherwise the side without a signature holds what nobody signed.
-5. A receipt must be for a tree that its signer holds: a size beyond it, or another root at that size, contradicts it.
+5. The witness ledger of a third node, where both sides hold it, is compared alike, up to what both have: two trees that
+   part are that node's equivocation. Where both sides have its checkpoints of one size, those two are named: they
+   convince everybody.
+6. A receipt must be for a tree that its signer holds: a size beyond it, or another root at that size, contradicts it.
+   One under a retired key blames nobody either.
 
 It asks and computes; what came of it is for the caller to record.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Protocol
@@ -26,22 +32,20 @@ from typing import Final, Protocol
 from signalfire.v1 import officer_pb2
 
 from gateway.audit.proven_tree import HashReader, ProvenTree, Untrue, differing
-from gateway.identity.keyring import KeyKind
-from gateway.ledger.checkpoint import Checkpoint, LogKey, LogPublicKey, open_checkpoint
-from gateway.ledger.cosignature import (
-    Ed25519CosignatureSigner,
-    Ed25519CosignatureVerifier,
-    receipt_name,
-    verify_cosignature,
-)
+from gateway.audit.signers import Signers
+from gateway.ledger.checkpoint import Checkpoint, LogPublicKey, open_checkpoint
+from gateway.ledger.cosignature import Ed25519CosignatureVerifier, verify_cosignature
 from gateway.ledger.errors import LedgerError, NoteError
-from gateway.ledger.holding import HeldLedger, HeldSignatures, holder
+from gateway.ledger.holding import HeldLedger, HeldSignatures, holder, is_third_witness
 from gateway.ledger.note import MAX_NOTE, Note
 from gateway.ledger.origin import Origin
-from gateway.release.signatory import Partner, Signatory
 
 MAX_DIFFERING: Final = 1000
 """Indices of differing entries that are named, a ledger: the contract's bound."""
+
+
+MAX_SIZES: Final = 64
+"""Sizes of which both sides are asked for a checkpoint, to have two of the same size."""
 
 
 class NotComparable(Exception):
@@ -56,6 +60,10 @@ class HashSource(HashReader, Protocol):
 
     async def signatures(self, origin: Origin, size: int) -> HeldSignatures:
         """The notes about exactly that size."""
+
+
+SignedSizes = Callable[[Origin, int, int], Awaitable[Sequence[int]]]
+"""Of a ledger the sizes from one to another of which there is a checkpoint, the largest first."""
 
 
 class Verdict(StrEnum):
@@ -73,40 +81,6 @@ class Verdict(StrEnum):
     """A side holds what the owner did not sign."""
     UNTRUE = "untrue"
     """A side gave hashes that do not add up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Signers:
-    """The keys by which one node's statements are believed. Those that are retired come last."""
-
-    node: str
-    log: Sequence[LogPublicKey]
-    receipt: Sequence[Ed25519CosignatureVerifier]
-    retired_log: Sequence[LogPublicKey] = ()
-    retired_receipt: Sequence[Ed25519CosignatureVerifier] = ()
-
-    @classmethod
-    def of(cls, partner: Partner) -> Signers:
-        """Those of a trust bundle."""
-        return cls(
-            partner.node,
-            tuple(partner.log),
-            tuple(partner.receipt),
-            tuple(old.key for old in partner.retired_log),
-            tuple(old.key for old in partner.retired_receipt),
-        )
-
-    @classmethod
-    def of_own(cls, signatory: Signatory) -> Signers:
-        """Those that this node holds itself; of them the ones in use first."""
-        ring, name = signatory.ring.keys, receipt_name(signatory.node)
-        return cls(
-            signatory.node,
-            (signatory.log.public,),
-            (signatory.receipt.verifier,),
-            tuple(LogKey(key.secret).public for key in ring[KeyKind.LOG].values()),
-            tuple(Ed25519CosignatureSigner(name, key.secret).verifier for key in ring[KeyKind.RECEIPT].values()),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +131,14 @@ async def reconcile(
     signers: Mapping[str, Signers],
     *,
     at_once: bool = True,
+    signed_sizes: SignedSizes | None = None,
+    between: bool = True,
 ) -> AsyncIterator[Comparison]:
-    """Compares every ledger between two nodes, by origin line.
+    """Compares every ledger between two nodes, and the witness ledgers of third nodes that both hold, by origin line.
 
-    `signers` has both nodes; `at_once` is False for folders that were written at different times. Raises what the
-    sources raise.
+    `signers` has both nodes, and third ones: of others nothing is compared. `at_once` is False for folders that were
+    written at different times. `signed_sizes` gives the sizes of which this side has a checkpoint; where `between` is
+    False the ledgers between the two are left out. Raises what the sources raise.
     """
     # Ledgers grow meanwhile. What an owner holds is read last and what a recipient holds first, so that whoever may be
     # behind is.
@@ -169,6 +146,11 @@ async def reconcile(
     told = {held.origin: held for held in await theirs.heads()}
     after = {held.origin: held for held in await ours.heads()}
     for origin in sorted({*told, *after}, key=str):
+        if is_third_witness(origin, own, partner):
+            if origin.owner not in signers or origin not in told or origin not in after:
+                continue
+        elif not between:
+            continue
         none = HeldLedger.none(origin)
         first, last, other = before.get(origin, none), after.get(origin, none), told.get(origin, none)
         held = replace(last, receipt=first.receipt) if origin.owner == own else first
@@ -178,20 +160,38 @@ async def reconcile(
             _Side(partner, theirs, other, other, ProvenTree(theirs, other, partner)),
             signers,
             at_once=at_once,
+            signed_sizes=signed_sizes,
         )
         yield await comparing.run()
+
+
+def _size(raw: bytes) -> int | None:
+    """The size that a checkpoint states; None for what is none."""
+    try:
+        return Checkpoint.parse(Note.parse(raw).text).size
+    except LedgerError:
+        return None
 
 
 class _Comparing:
     """The comparison of one ledger."""
 
     def __init__(
-        self, origin: Origin, our: _Side, their: _Side, signers: Mapping[str, Signers], *, at_once: bool
+        self,
+        origin: Origin,
+        our: _Side,
+        their: _Side,
+        signers: Mapping[str, Signers],
+        *,
+        at_once: bool,
+        signed_sizes: SignedSizes | None,
     ) -> None:
         self._origin = origin
         self._our, self._their = our, their
         self._owner = signers[origin.owner]
+        self._third = is_third_witness(origin, our.name, their.name)
         self._receipts_by = signers[holder(origin, our.name, their.name)]
+        self._signed_sizes = signed_sizes
         self._at_once = at_once
         self._found: list[tuple[Verdict, str]] = []
         self._evidence: list[bytes] = []
@@ -202,14 +202,17 @@ class _Comparing:
         unlike: Sequence[int] = ()
         agreed = 0
         try:
-            signed = [self._require_signed(side) for side in (self._our, self._their)]
+            signed = [self._is_signed(side) for side in (self._our, self._their)]
             unlike = await self._unlike()
             agreed = unlike[0] if unlike else min(our.size, their.size)
+            if unlike or not self._third:
+                self._require_covered(signed, alike=not unlike)
             if unlike and all(signed):
-                await self._two_histories(signed, agreed)
-            elif not unlike and all(signed):
+                await self._two_histories(agreed)
+            elif not unlike and all(signed) and not self._third:
                 self._lost_tail()
-            await self._receipts()
+            if not self._third:
+                await self._receipts()
         except Untrue as untrue:
             self._find(
                 Verdict.UNTRUE,
@@ -238,31 +241,46 @@ class _Comparing:
         # What is longer than any note is none, and the other side chose its length.
         self._evidence.extend(note for note in evidence if 0 < len(note) <= MAX_NOTE)
 
-    def _require_signed(self, side: _Side) -> LogPublicKey | None:
-        """The owner's key under what a side holds; None, which is a finding, where there is none (rule 1)."""
+    def _is_signed(self, side: _Side) -> bool:
+        """Whether the owner signed what a side holds, with a key in use. That no key of it did is found (rule 1)."""
         held = side.held
-        if held.size == 0:
-            return self._owner.log[0]
-        key = self._signed(held.checkpoint, held.size, held.root)
-        if key is None:
+        if held.size == 0 or self._signed(held.checkpoint, held.size, held.root):
+            return True
+        if not self._signed(held.checkpoint, held.size, held.root, self._owner.retired_log):
             self._find(
                 Verdict.UNSIGNED,
                 f"{side.name} holds {held.size} entries with the root {held.root.hex()}, and shows no checkpoint of"
                 f" {self._owner.node} that says so",
             )
-        return key
+        return False
 
-    def _signed(self, raw: bytes, size: int, root: bytes | None = None) -> LogPublicKey | None:
-        """The owner's key that signed the checkpoint of that size, and of that root where one is given."""
-        for key in (*self._owner.log, *self._owner.retired_log):
+    def _require_covered(self, signed: Sequence[bool], *, alike: bool) -> None:
+        """Finds a side for which a retired key alone signed, unless what the other side holds covers it (rule 1)."""
+        sides = (self._our, self._their)
+        for side, is_signed, other, other_is in zip(sides, signed, sides[::-1], signed[::-1], strict=True):
+            held = side.held
+            covered = alike and other_is and other.held.size >= held.size
+            if is_signed or covered or not self._signed(held.checkpoint, held.size, held.root, self._owner.retired_log):
+                continue
+            self._find(
+                Verdict.UNSIGNED,
+                f"{side.name} holds {held.size} entries with the root {held.root.hex()}, signed with a log key alone"
+                f" that {self._owner.node} has retired: that is as good as unsigned, and blames nobody",
+            )
+
+    def _signed(
+        self, raw: bytes, size: int, root: bytes | None = None, keys: Sequence[LogPublicKey] | None = None
+    ) -> bool:
+        """Whether one of `keys` (the owner's in use) signed the checkpoint of that size, and of that root if given."""
+        for key in self._owner.log if keys is None else keys:
             try:
                 checkpoint, _ = open_checkpoint(raw, [key], self._origin)
             except LedgerError:
                 # Not by this key, or no checkpoint of this ledger at all.
                 continue
             if checkpoint.size == size and root in (None, checkpoint.root):
-                return key
-        return None
+                return True
+        return False
 
     async def _unlike(self) -> Sequence[int]:
         """The entries below both sizes that differ."""
@@ -274,7 +292,7 @@ class _Comparing:
             return ()
         return await differing(our.tree, their.tree, common, MAX_DIFFERING)
 
-    async def _two_histories(self, signed: Sequence[LogPublicKey | None], agreed: int) -> None:
+    async def _two_histories(self, agreed: int) -> None:
         our, their = self._our.held, self._their.held
         size = min(our.size, their.size)
         ours, theirs = our.checkpoint, their.checkpoint
@@ -284,14 +302,24 @@ class _Comparing:
         if their.size > size:
             held = (await self._their.source.signatures(self._origin, size)).checkpoint
             theirs = held if self._signed(held, size) else theirs
-        old = [key for key in signed if key not in self._owner.log]
+        if self._signed_sizes is not None and _size(ours) != _size(theirs):
+            ours, theirs = await self._of_one_size(agreed, self._signed_sizes) or (ours, theirs)
         self._find(
             Verdict.EQUIVOCATION,
-            f"{self._owner.node} signed two trees that part at entry {agreed}: both cannot be true (equivocation)"
-            + (", one of them with a key that is in use no more" if old else ""),
+            f"{self._owner.node} signed two trees that part at entry {agreed}: both cannot be true (equivocation)",
             ours,
             theirs,
         )
+
+    async def _of_one_size(self, agreed: int, signed_sizes: SignedSizes) -> tuple[bytes, bytes] | None:
+        """Both sides' checkpoints of one size beyond what they agree on, where there are any among the last ones."""
+        both = min(self._our.held.size, self._their.held.size)
+        for size in (await signed_sizes(self._origin, agreed + 1, both))[:MAX_SIZES]:
+            ours = (await self._our.source.signatures(self._origin, size)).checkpoint
+            theirs = (await self._their.source.signatures(self._origin, size)).checkpoint
+            if self._signed(ours, size) and self._signed(theirs, size):
+                return ours, theirs
+        return None
 
     def _lost_tail(self) -> None:
         """Whether the other side has the owner's signature on more than the owner holds (rule 3)."""
@@ -304,14 +332,16 @@ class _Comparing:
             )
 
     async def _receipts(self) -> None:
-        """Rule 5, of the receipts that both sides hold."""
+        """Rule 6, of the receipts that both sides hold."""
         signer = self._our if self._receipts_by.node == self._our.name else self._their
         for side in (self._our, self._their):
             raw = side.held.receipt
             if not raw:
                 continue
-            receipt = self._receipt(raw)
-            if receipt is None:
+            receipt = self._receipt(raw, self._receipts_by.receipt)
+            retired = None if receipt else self._receipt(raw, self._receipts_by.retired_receipt)
+            said = receipt or retired
+            if said is None:
                 self._find(
                     Verdict.UNSIGNED,
                     f"{side.name} holds a receipt that no key of {signer.name} signed for this ledger",
@@ -319,25 +349,25 @@ class _Comparing:
                 )
                 continue
             held = signer.latest
-            if receipt.size > held.size:
-                if self._at_once:
-                    self._find(
-                        Verdict.FALSE_RECEIPT,
-                        f"{signer.name} gave a receipt for {receipt.size} entries and holds {held.size}",
-                        raw,
-                        held.checkpoint,
-                    )
-            elif await signer.tree.root_at(receipt.size) != receipt.root:
+            if said.size > held.size:
+                if not self._at_once:
+                    continue
+                contradicts = f"for {said.size} entries and holds {held.size}"
+            elif await signer.tree.root_at(said.size) != said.root:
+                contradicts = f"for {said.size} entries with the root {said.root.hex()}, and holds others"
+            else:
+                continue
+            if retired:
                 self._find(
-                    Verdict.FALSE_RECEIPT,
-                    f"{signer.name} gave a receipt for {receipt.size} entries with the root {receipt.root.hex()}, and"
-                    " holds others",
-                    raw,
-                    held.checkpoint,
+                    Verdict.UNSIGNED,
+                    f"{side.name} has a receipt by {signer.name} {contradicts}, under a key that is retired: that is as"
+                    " good as unsigned, and blames nobody",
                 )
+            else:
+                self._find(Verdict.FALSE_RECEIPT, f"{signer.name} gave a receipt {contradicts}", raw, held.checkpoint)
 
-    def _receipt(self, raw: bytes) -> Checkpoint | None:
-        """The checkpoint that a receipt is for; None for what is none of this ledger by the one who gives them."""
+    def _receipt(self, raw: bytes, keys: Sequence[Ed25519CosignatureVerifier]) -> Checkpoint | None:
+        """The checkpoint that a receipt is for; None for what is none of this ledger by one of `keys`."""
         try:
             note = Note.parse(raw)
             checkpoint = Checkpoint.parse(note.text)
@@ -345,7 +375,7 @@ class _Comparing:
             return None
         if checkpoint.origin != self._origin:
             return None
-        for key in (*self._receipts_by.receipt, *self._receipts_by.retired_receipt):
+        for key in keys:
             for line in note.signatures:
                 try:
                     verify_cosignature(note.text, line, key)

@@ -12,29 +12,36 @@ Rules:
    have a next one.
 2. Pages neither overlap nor leave anything out, whatever is recorded meanwhile: a token names the last place that was
    looked at, and the next page begins beyond it.
-3. A token belongs to one filter and one order, and is refused for any other.
+3. A token belongs to one filter and one order, and is refused for any other. It is made by the gateway that runs, which
+   knows its own by a code under a key that it drew at its start.
+4. What does not open keeps nothing else from being found: its place is told in the page's remarks, and the search goes
+   on. A damaged index is told there too, since what it hides cannot be known.
 """
 
 from __future__ import annotations
 
 import hashlib
 import heapq
+import hmac
+import itertools
+import os
 import struct
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, field, replace
 from operator import attrgetter
 from typing import Final
 
 from signalfire.v1 import officer_pb2
 
 from gateway.audit.decision_filter import DecisionFilter, FilterError
-from gateway.ledger.errors import StoreError
-from gateway.ledger.origin import Origin
+from gateway.ledger.errors import BundleError, StoreError
+from gateway.ledger.origin import DECISIONS, Origin
 from gateway.ledger.stores import DecisionPlace, DecisionRange, LedgerId, StoreReader
 from gateway.release.opening import Opener
 from gateway.release.signatory import Signatory
-from gateway.release.verdicts import Verdicts
+from gateway.release.verdicts import TO_INDEX, Verdicts
+from gateway.seal.errors import SealError
 
 __all__ = ["DecisionFilter", "DecisionSearch", "FilterError", "Page"]
 
@@ -55,7 +62,14 @@ _NO_PLACE: Final = 1 << 63
 _EVERYTHING: Final = DecisionRange(
     DecisionPlace(-_NO_PLACE, LedgerId(0), 0), DecisionPlace(_NO_PLACE - 1, LedgerId(_NO_PLACE - 1), _NO_PLACE - 1)
 )
+REPORTED: Final = 256
+"""Records about one report that are read at each end of them: as a rule it has one for each partner and change."""
+
+MAX_REMARKS: Final = 16
+"""Entries that do not open which a page names; of more, how many."""
+
 _TOKEN: Final = struct.Struct(">qQQ16s")
+_TOKEN_KEY: Final = os.urandom(32)
 _TOKEN_DOMAIN: Final = b"signalfire/decision-page/v1\0"
 
 
@@ -65,6 +79,26 @@ class Page:
 
     entries: Sequence[officer_pb2.RecordedEntry]
     next_token: bytes
+    remarks: Sequence[str] = ()
+    """What could not be read, in words; empty: nothing is missing."""
+
+
+@dataclass(slots=True)
+class _Remarks:
+    """What could not be read, each thing once."""
+
+    _found: dict[str, None] = field(default_factory=dict)
+    _more: int = 0
+
+    def add(self, text: str) -> None:
+        if len(self._found) < MAX_REMARKS or text in self._found:
+            self._found[text] = None
+        else:
+            self._more += 1
+
+    def told(self) -> Sequence[str]:
+        more = [f"{self._more} more entries do not open; `signalfire ledger verify` names them"] if self._more else []
+        return [*self._found, *more]
 
 
 class DecisionSearch:
@@ -77,10 +111,24 @@ class DecisionSearch:
         self._verdicts = Verdicts(signatory.storage)
         self._origins: dict[LedgerId, Origin] = {}
 
-    def page(self, wanted: DecisionFilter, *, limit: int, token: bytes, oldest_first: bool) -> Page:
-        """Up to `limit` entries, 1 to MAX_LIMIT, after the page that gave `token` (empty: the first).
+    def sizes(self) -> Mapping[LedgerId, int]:
+        """How many entries each generation of the decisions ledger has now. Raises StoreError."""
+        rows = self._reader.ledgers()
+        return {row.id: row.size for row in rows if row.origin.lane == DECISIONS and not row.replica}
 
-        Raises FilterError for a token of another filter or order, SealError and StoreError.
+    def page(
+        self,
+        wanted: DecisionFilter,
+        *,
+        limit: int,
+        token: bytes,
+        oldest_first: bool,
+        within_sizes: Mapping[LedgerId, int] | None = None,
+    ) -> Page:
+        """Up to `limit` entries, 1 to MAX_LIMIT, after the page that gave `token` (empty: the first); with
+        `within_sizes` those alone that the ledgers held when they had these sizes, whatever the clock said since.
+
+        Raises FilterError for a token of another filter or order, and StoreError.
         """
         if not 1 <= limit <= MAX_LIMIT:
             raise FilterError(f"{limit} entries", "page_size", f"ask for 1 to {MAX_LIMIT}")
@@ -91,34 +139,52 @@ class DecisionSearch:
         found: list[officer_pb2.RecordedEntry] = []
         examined = size = 0
         last: DecisionPlace | None = None
+        remarks = _Remarks()
         with self._reader.snapshot():
             for place in self._places(wanted, within, oldest_first=oldest_first):
                 if place == last:
                     continue  # several decisions of one record are wanted
                 if last is not None and (len(found) == limit or examined == most or size >= PAGE_BYTES):
-                    return Page(found, _token(last, wanted, oldest_first=oldest_first))
+                    self._remark_on_index(remarks)
+                    return Page(found, _token(last, wanted, oldest_first=oldest_first), remarks.told())
                 last = place
                 examined += 1
-                entry = self._read(place)
+                if within_sizes is not None and place.entry >= within_sizes.get(place.ledger, 0):
+                    continue
+                entry = self._read(place, remarks)
                 if entry is not None and (entry := wanted.narrowed(entry)) is not None:
                     found.append(entry)
                     size += entry.ByteSize()
-        return Page(found, b"")
+            self._remark_on_index(remarks)
+        return Page(found, b"", remarks.told())
 
-    def records_of(self, report_id: str, originator: str) -> Sequence[officer_pb2.RecordedEntry]:
-        """Every record about one report of an originator (a node's code), the earliest first.
+    def records_of(self, report_id: str, originator: str) -> tuple[Sequence[officer_pb2.RecordedEntry], Sequence[str]]:
+        """The records about one report of an originator (a node's code), the earliest first, and what could not be
+        read. Of very many the first and the last REPORTED are given, and it is said that there are more.
 
-        Raises SealError and StoreError.
+        Raises StoreError.
         """
         wanted = DecisionFilter(report_id=report_id, originator_node=originator)
+        remarks = _Remarks()
         with self._reader.snapshot():
-            entries = [self._read(place) for place in self._places(wanted, _EVERYTHING, oldest_first=True)]
-        return [
+            first, last = (
+                list(itertools.islice(self._places(wanted, _EVERYTHING, oldest_first=oldest_first), REPORTED))
+                for oldest_first in (True, False)
+            )
+            places = sorted({*first, *last})
+            if first and last and first[-1] < last[-1]:
+                remarks.add(
+                    f"there are more records about it than the first {len(first)} and the last {len(last)}, which are"
+                    f" given; a search for the report {report_id} gives all of them"
+                )
+            entries = [self._read(place, remarks) for place in places]
+        found = [
             entry
             for entry in entries
             if entry is not None
             and (entry.decision_record.report_id, entry.decision_record.originator_node) == (report_id, originator)
         ]
+        return found, remarks.told()
 
     @staticmethod
     def wants(wanted: DecisionFilter, entry: officer_pb2.RecordedEntry) -> officer_pb2.RecordedEntry | None:
@@ -178,14 +244,28 @@ class DecisionSearch:
 
     # --- what stands there
 
-    def _read(self, place: DecisionPlace) -> officer_pb2.RecordedEntry | None:
-        """The record at a place; None where there is another, which the index does not know of."""
+    def _remark_on_index(self, remarks: _Remarks) -> None:
+        unreadable = self._verdicts.unreadable
+        if unreadable:
+            remarks.add(
+                f"the index of decisions is damaged: {unreadable} of its verdicts do not open, and what was decided by"
+                " them is found by its report or event alone; run `signalfire ledger verify`"
+            )
+        if self._reader.meta(TO_INDEX):
+            remarks.add("the index of decisions is being made, and is not whole yet")
+
+    def _read(self, place: DecisionPlace, remarks: _Remarks) -> officer_pb2.RecordedEntry | None:
+        """The record at a place; None where there is another, which the index does not know of, or it does not open."""
         origin, ledger = self._origin(place.ledger), place.ledger
 
         def fetch(index: int) -> bytes:
             return self._reader.entry(ledger, index) or b""
 
-        content = self._opener.content(origin, place.entry, fetch(place.entry), fetch)
+        try:
+            content = self._opener.content(origin, place.entry, fetch(place.entry), fetch)
+        except (SealError, BundleError) as error:
+            remarks.add(f"entry {place.entry} of {origin} does not open: {error}")
+            return None
         if content is None:
             return None
         record = content.node_event if content.HasField("node_event") else content.decision_record
@@ -263,7 +343,8 @@ def _beyond(within: DecisionRange, place: DecisionPlace, *, oldest_first: bool) 
 
 def _digest(place: DecisionPlace, wanted: DecisionFilter, *, oldest_first: bool) -> bytes:
     filter_of_it = [sorted(value) if isinstance(value, frozenset) else value for value in astuple(wanted)]
-    return hashlib.sha256(_TOKEN_DOMAIN + repr((filter_of_it, oldest_first, tuple(place))).encode()).digest()[:16]
+    told = _TOKEN_DOMAIN + repr((filter_of_it, oldest_first, tuple(place))).encode()
+    return hmac.digest(_TOKEN_KEY, told, hashlib.sha256)[:16]
 
 
 def _token(place: DecisionPlace, wanted: DecisionFilter, *, oldest_first: bool) -> bytes:
@@ -274,6 +355,11 @@ def _read_token(token: bytes, wanted: DecisionFilter, *, oldest_first: bool) -> 
     if len(token) == _TOKEN.size:
         time_ns, ledger, entry, digest = _TOKEN.unpack(token)
         place = DecisionPlace(time_ns, LedgerId(ledger), entry)
-        if digest == _digest(place, wanted, oldest_first=oldest_first):
+        in_bounds = ledger < _NO_PLACE and entry < _NO_PLACE - 1
+        if in_bounds and hmac.compare_digest(digest, _digest(place, wanted, oldest_first=oldest_first)):
             return place
-    raise FilterError("it belongs to another filter or another order", "page_token", "begin again without one")
+    raise FilterError(
+        "it belongs to another filter or another order, or to a gateway that has been started again since",
+        "page_token",
+        "begin again without one",
+    )

@@ -18,12 +18,19 @@ For every ledger, own or replica:
 7. Generations of a ledger follow one another: all but the last have ended, and name the next. An own one that has
    ended goes on with everything above its receipts.
 
+So that memory does not grow with what is checked, everything is read once and in order, a segment at a time, and what
+is compared later is gathered on disk (`gateway.audit.gathered`). Of findings in one place the first NAMED are told, and
+how many more there are.
+
 Before all of that the file itself is asked whether it is whole, and every row belongs to a ledger that is there. Across
-ledgers, and against the records beside them: see `gateway.audit.records`.
+ledgers, and against the records beside them: see `gateway.audit.copies` and `gateway.audit.comparing`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -31,8 +38,11 @@ from typing import Final
 from google.protobuf.message import DecodeError
 from signalfire.v1 import ledger_pb2
 
+from gateway.audit.comparing import compare
+from gateway.audit.gathered import Gathered
+from gateway.audit.indices import Indices
 from gateway.audit.key_history import CURRENT, KnownKeys
-from gateway.audit.records import Finding, Records, compare
+from gateway.audit.records import Finding, Records
 from gateway.audit.witnessed import WitnessCheck
 from gateway.identity.key_names import gateway_key_name
 from gateway.ledger import bundle
@@ -44,10 +54,10 @@ from gateway.ledger.note import Ed25519Verifier, Note, verify_note
 from gateway.ledger.origin import DECISIONS, WITNESS, Origin
 from gateway.ledger.statement import EntryStatement, EntryStatementKind, speaks_for
 from gateway.ledger.stores import CosignatureKind, KeptBackRow, LedgerRow, Run, StoreReader
-from gateway.ledger.tiles import Edge
+from gateway.ledger.tiles import TILE_BYTES, Edge, TileWrite
 from gateway.release.belief import History
 from gateway.release.key_switch import KEYS_SWITCHED, keys_on_record, read_switches
-from gateway.release.onward import NotBelieved, verify
+from gateway.release.onward import NotBelieved, verify_on_record
 from gateway.release.opening import Opener
 from gateway.release.signatory import Partner, Signatory
 from gateway.release.witness import WitnessError
@@ -57,6 +67,14 @@ from gateway.seal.epoch import content_of
 from gateway.seal.errors import SealError
 
 _SECOND_NS: Final = 1_000_000_000
+MIN_INDEX: Final = -MAX_INDEX - 1
+"""The lowest integer that a store holds: what somebody has put below the first entry is looked at as well."""
+
+NAMED: Final = 1000
+"""Findings of one place that are told one by one. Where every row of a table is gone there are as many as rows."""
+
+_WITNESS_LEDGER: Final = "witness ledger"
+"""Where a finding is that is about all of its generations."""
 
 __all__ = ["Finding", "LedgerCheck", "Verification", "verify_store"]
 
@@ -73,10 +91,13 @@ class LedgerCheck:
     pq_size: int = 0
     reports: int = 0
     withdrawals: int = 0
-    absent: set[int] = field(default_factory=set)
+    absent: Indices = field(default_factory=Indices)
     """Indices of the entries that came as hashes alone, each with its owner's signed reason."""
-    pruned: set[int] = field(default_factory=set)
+    pruned: Indices = field(default_factory=Indices)
     """Indices of the entries that this node let go of, each with its own signed reason."""
+    cosigned: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Of the own witness ledger: up to which size each partner has cosigned it, and when by its clock, seconds since
+    1970; both 0 where it has not."""
 
 
 @dataclass(slots=True)
@@ -106,29 +127,44 @@ def verify_store(
     this node's own bundle, where it has one.
     """
     outcome = Verification()
-    try:
-        _verify(outcome, store, signatory, partners, progress, own)
-    except LedgerError as error:
-        # What cannot be read ends the check; what was found before stands.
-        outcome.findings.append(Finding("store", str(error)))
+    more: Counter[str] = Counter()
+    told: Counter[str] = Counter()
+    with contextlib.closing(Gathered()) as rows:
+        try:
+            for finding in _findings(outcome, store, signatory, partners, progress, own, rows):
+                told[finding.where] += 1
+                if told[finding.where] <= NAMED:
+                    outcome.findings.append(finding)
+                else:
+                    more[finding.where] += 1
+        except LedgerError as error:
+            # What cannot be read ends the check; what was found before stands.
+            outcome.findings.append(Finding("store", str(error)))
+        except (TypeError, ValueError) as error:
+            # Damaged pages hold values of any kind, whatever the schema says.
+            if not told["store"]:
+                raise
+            outcome.findings.append(Finding("store", f"what is damaged cannot be read: {error}"))
+    outcome.findings.extend(Finding(where, f"{count} more findings") for where, count in more.items())
     return outcome
 
 
-def _verify(
+def _findings(
     outcome: Verification,
     store: StoreReader,
     signatory: Signatory,
     partners: Mapping[str, Partner],
     progress: Callable[[str], None],
     own: Partner | None,
-) -> None:
+    gathered: Gathered,
+) -> Iterator[Finding]:
     progress("the file")
-    outcome.findings.extend(Finding("store", what) for what in store.damage())
+    yield from (Finding("store", what) for what in store.damage())
     signatory = signatory.using(keys_on_record(store))
     keys = {node: KnownKeys.of_partner(partner) for node, partner in partners.items()}
     keys[signatory.node] = KnownKeys.of_own(signatory, own)
-    records = Records(signatory.node)
     opener = Opener(signatory.node, signatory.sealing)
+    records = Records(store, signatory, opener, gathered)
     witness = WitnessCheck(store, lambda: records.clock_declared)
     rows = store.ledgers()
     # The decisions first: they say which entries of the others were pruned.
@@ -138,12 +174,12 @@ def _verify(
             store, row, keys, partners, signatory.node, opener, LedgerCheck(row.origin, row.replica), records, witness
         )
         outcome.ledgers.append(ledger.check)
-        outcome.findings.extend(Finding(str(row.origin), what) for what in ledger.findings())
-    outcome.findings.extend(_generations(rows, records))
+        yield from (Finding(str(row.origin), what) for what in ledger.findings())
+    yield from (Finding(_WITNESS_LEDGER, what) for what in witness.whole())
+    yield from _generations(rows, records)
     progress("decisions, releases and reports")
-    outcome.findings.extend(compare(store, signatory, records))
-    outcome.reports = sum(not named.originator for named in records.subjects)
-    outcome.released, outcome.withheld = len(records.decided), records.withheld
+    yield from compare(records)
+    outcome.reports, outcome.released, outcome.withheld = records.counts()
 
 
 def _generations(rows: Sequence[LedgerRow], records: Records) -> Iterator[Finding]:
@@ -164,6 +200,10 @@ def _generations(rows: Sequence[LedgerRow], records: Records) -> Iterator[Findin
             yield Finding(str(line[last].origin), f"of its {last} generations {len(line)} are kept")
 
 
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
 @dataclass(slots=True)
 class _Ledger:
     """One ledger under examination."""
@@ -178,18 +218,17 @@ class _Ledger:
     records: Records
     witness: WitnessCheck
     edge: Edge = field(default_factory=Edge.empty)
-    texts: dict[int, str] = field(default_factory=dict)
-    """Text of each checkpoint, by size."""
-    unopenable: dict[int, EntryStatement] = field(default_factory=dict)
-    kept_back: dict[int, KeptBackRow] = field(default_factory=dict)
+    filling: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    """Tiles that are not full, by level and index."""
+    tiles: int = 0
+    """Full tiles that were compared."""
+    tiles_differ: bool = False
+    unopenable: dict[int, bytes] = field(default_factory=dict)
+    """Leaf hashes of the entries of a segment about which there is a statement."""
     history: History = field(default_factory=History)
     """Signatures of the owner's log keys on its checkpoints."""
-    unnamed: list[tuple[int, Note]] = field(default_factory=list)
-    """Checkpoints of the own decisions ledger by keys that are not known yet: it may name them further on."""
-    confirmed: set[int] = field(default_factory=set)
-    """Sizes that its recipients have confirmed."""
-    doubtful: list[tuple[int, int]] = field(default_factory=list)
-    """Entries about which a statement was signed by a log key out of use, with the time until which it was in use."""
+    confirmed: bool = False
+    """Whether a recipient has confirmed what it ended with."""
 
     def findings(self) -> Iterator[str]:
         """Everything that is wrong with it."""
@@ -200,9 +239,6 @@ class _Ledger:
         if owner is None:
             yield f"the keys of {row.origin.owner} are not known; pin its trust bundle in the configuration"
             return
-        yield from self._read_statements()
-        self._read_kept_back()
-        tiles: dict[tuple[int, int], bytes] = {}
         while True:
             try:
                 # One segment at a time, so that every checkpoint on record is checked.
@@ -215,39 +251,62 @@ class _Ledger:
             except LedgerError as error:
                 yield f"at entry {self.edge.size}: {error}"
                 return
-            tiles.update(((write.level, write.index), write.data) for write in writes)
+            self._compare_tiles(writes)
             if (checkpoint.size, checkpoint.root) != (self.edge.size, self.edge.root()):
                 yield (
                     f"the signed checkpoint of size {checkpoint.size} is not what the entries up to"
                     f" {self.edge.size} give"
                 )
                 return
-            self.texts[self.edge.size] = note.text
+            self.check.checkpoints += 1
+            self.records.rows.add("checkpoint", row.id, self.edge.size, _digest(note.text))
+            yield from self._read_statements(run.first, self.edge.size)
             yield from self._verify_statements(run, leaves)
             yield from self._verify_entries(run)
-        self.check.size, self.check.checkpoints = self.edge.size, len(self.texts)
+        self.check.size = self.edge.size
         if (row.size, row.root) != (self.edge.size, self.edge.root()):
             yield f"its size or root on record ({row.size}) is not what the entries give ({self.edge.size})"
-        if {size for size, _ in store.checkpoints(row.id)} != self.texts.keys():
+        if store.count_checkpoints(row.id) != self.check.checkpoints:
             yield "there are checkpoints on record that belong to no segment"
-        if {(level, index): data for level, index, data in store.tiles(row.id)} != tiles:
+        if not self._tiles_hold():
             yield "its tiles are not what the entries give"
-        for index in sorted(self.unopenable):
-            if index >= self.edge.size:
+        for first, end in ((MIN_INDEX, 0), (self.edge.size, MAX_INDEX)):
+            yield from self._read_statements(first, end)
+            for index in self.unopenable:
                 yield f"there is a statement about entry {index}, which is not there"
-        for index in sorted(self.kept_back):
-            yield f"entry {index} is on record as kept back, and is not there"
+            for kept_back in store.kept_back(row.id, first, end):
+                self.records.note_kept_back(row, kept_back.index)
+                yield f"entry {kept_back.index} is on record as kept back, and is not there"
         yield from self._verify_unnamed(owner)
         if row.origin.lane == WITNESS and not row.replica:
             yield from self.witness.finish()
+            self.check.cosigned = dict.fromkeys(self.partners, (0, 0))
         yield from self._verify_cosignatures()
         yield from self._verify_history()
         if row.agreed is not None and (row.replica or row.successor is None):
             yield f"it has not ended, and is on record as ended with {row.agreed} entries confirmed"
-        elif row.agreed and row.agreed not in self.confirmed:
+        elif row.agreed and not self.confirmed:
             yield f"it ended with {row.agreed} entries confirmed, and its receipts cover {self.check.receipt_size}"
-        if self.check.pruned and max(self.check.pruned) >= self.check.pq_size:
-            yield f"entry {max(self.check.pruned)} is pruned, and no post-quantum line covers it"
+        if self.check.pruned and self.check.pruned.last >= self.check.pq_size:
+            yield f"entry {self.check.pruned.last} is pruned, and no post-quantum line covers it"
+
+    def _compare_tiles(self, writes: Sequence[TileWrite]) -> None:
+        """Compares tiles as they become full."""
+        for write in writes:
+            if len(write.data) < TILE_BYTES:
+                self.filling[(write.level, write.index)] = write.data
+                continue
+            self.filling.pop((write.level, write.index), None)
+            self.tiles += 1
+            if self.store.tile(self.row.id, write.level, write.index) != write.data:
+                self.tiles_differ = True
+
+    def _tiles_hold(self) -> bool:
+        """Whether the stored tiles are those that the entries gave, and no others."""
+        partial = all(self.store.tile(self.row.id, *place) == data for place, data in self.filling.items())
+        return (
+            partial and not self.tiles_differ and self.store.count_tiles(self.row.id) == self.tiles + len(self.filling)
+        )
 
     def _open_checkpoint(self, raw: bytes, owner: KnownKeys) -> tuple[Checkpoint, Note]:
         note = Note.parse(raw)
@@ -256,7 +315,8 @@ class _Ledger:
             raise LedgerError(f"the checkpoint is of {checkpoint.origin}")
         named = {verifier.key_id for verifier in self._log_verifiers(owner)}
         if self.row.origin.lane == DECISIONS and not any(line.key_id in named for line in note.signatures):
-            self.unnamed.append((checkpoint.size, note))
+            # By a key that is not known yet: the ledger may name it further on.
+            self.records.rows.add("unnamed", self.row.id, checkpoint.size, raw)
         else:
             self._note_signature(checkpoint.size, note, owner)
         return checkpoint, note
@@ -273,9 +333,11 @@ class _Ledger:
             self.history.by_retired(size, max(until for until in untils if until is not None))
 
     def _verify_unnamed(self, owner: KnownKeys) -> Iterator[str]:
-        for size, note in self.unnamed:
+        for size, raw in self.records.rows.rows(
+            "SELECT size, note FROM unnamed WHERE ledger = ? ORDER BY size", self.row.id
+        ):
             try:
-                self._note_signature(size, note, owner)
+                self._note_signature(size, Note.parse(raw), owner)
             except NoteError as error:
                 yield f"the checkpoint of size {size}: {error}"
                 return
@@ -288,11 +350,21 @@ class _Ledger:
                 f"{len(sizes)} checkpoints, the first of size {sizes[0]}, are signed by a log key of"
                 f" {self.row.origin.owner} that is out of use, and nothing that is believed covers them"
             )
-        for index, until in self.doubtful:
+        rows = self.records.rows
+        for index, until in rows.rows("SELECT idx, until FROM doubtful WHERE ledger = ? ORDER BY n", self.row.id):
             if index >= self.history.covered_to(until):
                 yield (
                     f"the statement about entry {index} is signed by a log key that is out of use, and nothing that is"
                     " believed covers the entry"
+                )
+
+        for index, originator, until in rows.rows(
+            "SELECT idx, originator, until FROM proven WHERE ledger = ? ORDER BY n", self.row.id
+        ):
+            if not self.history.received_by(index, until):
+                yield (
+                    f"entry {index} was passed on, and is not believed: its proof is under a log key that"
+                    f" {originator} has retired, and no receipt of this node shows that it came before that"
                 )
 
     def _note_statement(self, index: int, raw: bytes, speaker: KnownKeys) -> None:
@@ -301,7 +373,8 @@ class _Ledger:
         keys = {Ed25519Verifier(name, key).key_id: until for key, until in speaker.of_log.items()}
         untils = [keys[line.key_id] for line in Note.parse(raw).signatures if line.name == name and line.key_id in keys]
         if CURRENT not in untils:
-            self.doubtful.append((index, max((until for until in untils if until is not None), default=0)))
+            until = max((until for until in untils if until is not None), default=0)
+            self.records.rows.add("doubtful", None, self.row.id, index, until)
 
     def _leaves(self, run: Run, owner: KnownKeys) -> Iterator[bytes]:
         absent = {item.index: item for item in run.absent}
@@ -330,11 +403,14 @@ class _Ledger:
 
     # --- entries
 
-    def _read_statements(self) -> Iterator[str]:
-        """Statements that an entry cannot be used: this node's about a replica, the recipient's about an own ledger."""
+    def _read_statements(self, first: int, end: int) -> Iterator[str]:
+        """Statements that an entry from `first` up to `end` cannot be used: this node's about a replica, the
+        recipient's about an own ledger.
+        """
         speaker = self.node if self.row.replica else self.row.origin.recipient
         known = self.keys.get(speaker or "")
-        for item in self.store.unopenable(self.row.id):
+        self.unopenable = {}
+        for item in self.store.unopenable_between(self.row.id, first, end):
             try:
                 if speaker is None or known is None:
                     raise NoteError(f"the keys of {speaker} are not known")
@@ -351,13 +427,7 @@ class _Ledger:
                 yield f"the statement about entry {item.index} does not hold: {error}"
             else:
                 self._note_statement(item.index, item.note, known)
-                self.unopenable[item.index] = statement
-
-    def _read_kept_back(self) -> None:
-        """What of an own ledger is kept back from its recipient."""
-        for item in self.store.kept_back(self.row.id, 0, MAX_INDEX):
-            self.kept_back[item.index] = item
-            self.records.kept_back.add((str(self.row.origin), item.index))
+                self.unopenable[item.index] = statement.leaf_hash
 
     def _verify_reason(self, item: KeptBackRow, leaf: bytes) -> Iterator[str]:
         origin = self.row.origin
@@ -372,12 +442,12 @@ class _Ledger:
             yield f"the reason why entry {item.index} is kept back does not hold: {error}"
 
     def _verify_statements(self, run: Run, leaves: Sequence[bytes]) -> Iterator[str]:
-        for index, leaf in enumerate(leaves, run.first):
-            kept_back = self.kept_back.pop(index, None)
-            if kept_back is not None:
-                yield from self._verify_reason(kept_back, leaf)
-            statement = self.unopenable.get(index)
-            if statement is not None and statement.leaf_hash != leaf:
+        for item in self.store.kept_back(self.row.id, run.first, run.first + run.count):
+            # What of an own ledger is kept back from its recipient.
+            self.records.note_kept_back(self.row, item.index)
+            yield from self._verify_reason(item, leaves[item.index - run.first])
+        for index, leaf in self.unopenable.items():
+            if leaf != leaves[index - run.first]:
                 yield f"the statement about entry {index} is about another entry than the one that is there"
 
     def _verify_entries(self, run: Run) -> Iterator[str]:
@@ -399,15 +469,11 @@ class _Ledger:
                 yield f"entry {index} does not open, and no statement says so: {error}"
                 continue
             if content is not None:
-                yield from self._note(index, content)
+                yield from self._note(index, entry, content)
 
     def _note_pruned(self, index: int) -> Iterator[str]:
-        report = self.records.gone.get((str(self.row.origin), index))
-        if report is None:
+        if not self.records.note_gone(self.row, index):
             yield f"entry {index} is pruned, and no record says so"
-            return
-        self.records.pruned.add((str(self.row.origin), index))
-        self.records.note_report(self.row, index, report, pruned=True)
 
     def _witnessed(self, index: int, entry: bytes) -> Iterator[str]:
         """An entry of the own witness ledger, held against the ledgers to which it commits."""
@@ -418,7 +484,7 @@ class _Ledger:
                 return
             if index == 1 and origin.generation > 1:
                 content = ledger_pb2.EntryContent.FromString(content_of(payload))
-                yield from self._note(index, content)
+                yield from self._note(index, entry, content)
                 return
             witnessed = read_witnessed(self.node, payload)
         except (SealError, WitnessError, DecodeError) as error:
@@ -426,54 +492,62 @@ class _Ledger:
             return
         yield from self.witness.note(index, witnessed)
 
-    def _note(self, index: int, content: ledger_pb2.EntryContent) -> Iterator[str]:
+    def _note(self, index: int, entry: bytes, content: ledger_pb2.EntryContent) -> Iterator[str]:
+        try:
+            yield from self._note_content(index, entry, content)
+        except ValueError as error:
+            yield f"entry {index}: {error}"
+
+    def _note_content(self, index: int, entry: bytes, content: ledger_pb2.EntryContent) -> Iterator[str]:
         home = self.row.origin.recipient is None
         match content.WhichOneof("content"):
             case "report" if not home:
                 self.check.reports += 1
-                self.records.note_report(self.row, index, content.report)
+                yield from self.records.note_report(self.row, index, entry, content.report)
             case "onward_report" if not home:
                 self.check.reports += 1
-                self.records.note_report(self.row, index, content.onward_report.report)
+                yield from self.records.note_report(self.row, index, entry, content.onward_report.report)
                 if self.row.replica:
                     yield from self._believed(index, content.onward_report)
             case "withdrawal" if not home:
                 self.check.withdrawals += 1
                 self.records.note_withdrawal(self.row, index, content.withdrawal)
             case "decision_record" if self.row.origin.lane == DECISIONS:
-                self.records.note_decisions(index, content.decision_record)
-                self.records.index.note_decisions(self.row, index, content.decision_record)
+                self.witness.note_decisions(self.row.origin, index, content.decision_record)
+                self.records.note_decisions(self.row, index, content.decision_record)
             case "cover" if not home:
                 return
             case "succession" if not home or (index == 1 and self.row.origin.generation > 1):
                 if index == 1 and not (home or self.row.replica):
                     self.records.agreed[self.row.origin] = content.succession.agreed_size
             case "node_event" if self.row.origin.lane == DECISIONS:
-                self.records.index.note_event(self.row, index, content.node_event)
-                try:
-                    self.records.note_event(index, content.node_event)
-                    if content.node_event.kind == KEYS_SWITCHED:
-                        switches = read_switches(content.node_event.evidence)
-                        self.keys[self.node].learn(switches, content.node_event.time.seconds)
-                except ValueError as error:
-                    yield f"entry {index}: {error}"
+                self.witness.note_event(self.row.origin, index, content.node_event)
+                self.records.note_event(self.row, index, content.node_event)
+                if content.node_event.kind == KEYS_SWITCHED:
+                    switches = read_switches(content.node_event.evidence)
+                    self.keys[self.node].learn(switches, content.node_event.time.seconds)
             case other:
                 yield f"entry {index} holds {other or 'nothing'}, which has no place in this ledger"
 
     def _believed(self, index: int, onward: ledger_pb2.OnwardReport) -> Iterator[str]:
         """Whether what a partner passed on is its originator's, by the keys that are pinned now."""
         try:
-            verify(onward, carrier=self.row.origin.owner, node=self.node, partners=self.partners)
+            until = verify_on_record(onward, carrier=self.row.origin.owner, node=self.node, partners=self.partners)
         except NotBelieved as error:
             yield f"entry {index} was passed on, and is not believed: {error} {error.detail}".rstrip()
+        else:
+            if until is not None:
+                # By a key that is retired: the receipts that may cover it come later.
+                self.records.rows.add("proven", None, self.row.id, index, onward.report.originator_node, until)
 
     # --- further signatures
 
     def _verify_cosignatures(self) -> Iterator[str]:
         origin = self.row.origin
-        receipts: set[int] = set()
+        rows = self.records.rows
+        receipts = 0
         histories: dict[tuple[CosignatureKind, str], History] = {}
-        for item in self.store.cosignatures(self.row.id):
+        for item in self.store.each_cosignature(self.row.id):
             receipt = item.kind is CosignatureKind.RECEIPT
             signer = item.signer
             # Every partner cosigns a witness ledger; any other has one recipient.
@@ -487,7 +561,9 @@ class _Ledger:
                 continue
             try:
                 note = Note.parse(item.note)
-                if note.text != self.texts.get(item.size):
+                if (_digest(note.text),) != rows.row(
+                    "SELECT digest FROM checkpoint WHERE ledger = ? AND size = ?", self.row.id, item.size
+                ):
                     raise NoteError("it is not over the checkpoint on record")
                 if item.kind is CosignatureKind.ANCHOR:
                     self._note_anchor(item.size, note, known)
@@ -504,12 +580,16 @@ class _Ledger:
             else:
                 history.by_retired(item.size, 0)
             if receipt:
-                receipts.add(item.size)
+                receipts += 1
+                self.check.receipt_size = max(self.check.receipt_size, item.size)
+                self.confirmed = self.confirmed or item.size == self.row.agreed
+                self._note_receipt(item.size, signer, max(at for _, at in found))
                 if self.row.replica:
-                    self.records.stored.setdefault(self.row.id, []).append((item.size, item.time_ns))
+                    rows.add("stored", self.row.id, item.size, item.time_ns)
                     # When this node stored it, by the receipt that says so.
                     times = [at for until, at in found if until is CURRENT or at <= until]
-                    self.history.receipts.extend((item.size, at) for at in times)
+                    for at in times:
+                        self.history.received(item.size, at)
             else:
                 self.check.pq_size = max(self.check.pq_size, item.size)
         # A ledger that has ended gets no further receipts: what it says was confirmed stands under the node's own key.
@@ -521,10 +601,21 @@ class _Ledger:
                     f"the {kind} of size {doubtful[-1]} is signed by a key of {signer} that is out of use, and none by"
                     " a current one covers it"
                 )
-        self.check.receipt_size = max(receipts, default=0)
-        self.confirmed = receipts
-        if self.row.replica and (missing := self.texts.keys() - receipts):
-            yield f"this node's own receipts are missing for sizes {', '.join(map(str, sorted(missing)[:8]))}"
+        if self.row.replica and receipts != self.check.checkpoints:
+            missing = rows.rows(
+                "SELECT size FROM checkpoint WHERE ledger = ?1"
+                " EXCEPT SELECT size FROM stored WHERE ledger = ?1 LIMIT 8",
+                self.row.id,
+            )
+            sizes = ", ".join(str(size) for (size,) in missing)
+            yield f"this node's own receipts are missing for sizes {sizes}"
+
+    def _note_receipt(self, size: int, signer: str, time_s: int) -> None:
+        if self.row.replica:
+            return
+        self.witness.note_receipt(self.row.origin, signer, time_s)
+        if self.row.origin.lane == WITNESS:
+            self.check.cosigned[signer] = max(self.check.cosigned.get(signer, (0, 0)), (size, time_s))
 
     def _note_anchor(self, size: int, note: Note, owner: KnownKeys) -> None:
         """An anchor counts under a current key alone. Raises NoteError."""

@@ -7,8 +7,11 @@ A cursor names a place in the feed, and the run of the gateway that gave it. It 
    may number other items as they did.
 2. Its number is below the first that the next run gave: what lies beyond was lost with the rest of that run.
 3. Its number is not above the last item.
-4. Nothing after it was let go because of its age (`gateway.release.retention`). A subscription without a cursor begins
-   after what was.
+4. Nothing after it was let go because of its age (`gateway.release.retention`).
+
+A subscription without a cursor is given all that is kept: it begins after what was let go of partners' reports, and is
+not given own reports of which the content was. Those are let go by a setting of their own, and may be younger than
+partners' reports that are kept: they never keep anything else from anybody.
 """
 
 from __future__ import annotations
@@ -110,23 +113,26 @@ class Feed:
         """The number that a cursor names; for an empty one the first after which there is something to give. Raises
         CursorError or PrunedError.
         """
-        oldest = max(floor(self.reader(), key) for key in (PARTNERS_FLOOR, *([OWN_FLOOR] if include_own else [])))
+        partners = floor(self.reader(), PARTNERS_FLOOR)
+        own = floor(self.reader(), OWN_FLOOR) if include_own else 0
         if not cursor:
-            return oldest
+            return partners
         match = _CURSOR.fullmatch(cursor)
         if match is None:
             raise CursorError(f"cursor {cursor[:40]!r} is none; send one as it was received, or none to begin anew")
         position = self.runs.position(match[1], int(match[2]))
         if position > self.reader().last_feed():
             raise CursorError("the cursor is ahead of this gateway's store; send none to begin anew")
-        if position < oldest:
-            raise self._pruned(oldest)
+        if position < max(partners, own):
+            raise self._pruned(max(partners, own))
         return position
 
     def _pruned(self, oldest: int) -> PrunedError:
         return PrunedError(
             "some of what came after the cursor was pruned, since it is older than this gateway keeps it; the oldest"
-            f" cursor that still holds is {self._cursor(oldest)}. Send that, or none, to go on without what was pruned"
+            f" cursor after which nothing was is {self._cursor(oldest)}. Send none to be given everything that is kept,"
+            " of which some may have been given before; or send that cursor to go on after it, and without what is"
+            " kept from before it"
         )
 
     async def follow(
@@ -256,7 +262,7 @@ class Feed:
         delivery.received_from = origin.owner
         delivery.ledger = str(origin)
         delivery.index = row.index
-        pq = self.reader().cosignature(row.ledger, CosignatureKind.PQ)
+        pq = self.reader().cosignature(row.ledger, CosignatureKind.PQ, origin.owner)
         delivery.pq_pending = pq is None or pq.size <= row.index
         known = self.reader().received(row.originator, row.report_id)
         delivery.withdrawn = entry.withdrawn or (known is not None and known.withdrawn_ns is not None)

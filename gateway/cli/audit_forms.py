@@ -174,9 +174,11 @@ def _cells(row: Row) -> Iterator[str]:
 
 def _csv_line(cells: Iterable[str]) -> str:
     out = io.StringIO()
-    csv.writer(out, lineterminator="").writerow([_no_formula(visible(cell)) for cell in cells])
+    # Every cell in quotes: where ";" separates, a spreadsheet would otherwise begin another cell within one.
+    csv.writer(out, lineterminator="", quoting=csv.QUOTE_ALL).writerow([_no_formula(visible(cell)) for cell in cells])
     return out.getvalue()
 
 
 def _no_formula(cell: str) -> str:
-    return f"'{cell}" if cell.lstrip(" \N{NO-BREAK SPACE}").startswith(_FORMULA) else cell
+    parts = cell.split(";")
+    return f"'{cell}" if any(part.strip().startswith(_FORMULA) for part in parts) else cell

@@ -17,7 +17,7 @@ from signalfire.v1 import ledger_pb2, officer_pb2, report_pb2
 
 from gateway.cli.audit_rows import outcome_of, precedence_of, time_text, traffic_class_of
 from gateway.cli.visible import visible
-from gateway.release.passing import WITHDRAWN
+from gateway.release.passing import WITHDRAWN, WITHDRAWN_HELD
 from gateway.release.rulebook import NO_BUNDLE, NO_POLICY
 from policy.decide import BuiltIn
 
@@ -36,7 +36,8 @@ BUILT_IN: Final[Mapping[str, str]] = {
     BuiltIn.RECALLED: "The report was recalled before its hold was over.",
     NO_BUNDLE: "The partner's keys were not known, or had expired: nothing could be sealed to it.",
     NO_POLICY: "No policy was in force, or the orders on record were not believed: then everything is withheld.",
-    WITHDRAWN: "Its originator withdrew the report before it could go.",
+    WITHDRAWN: "Its originator withdrew the report, and whoever had been passed it was told so.",
+    WITHDRAWN_HELD: "Its originator withdrew the report while it was held, so it never went.",
 }
 """What the built-in reasons mean."""
 
@@ -48,8 +49,11 @@ _INDENT: Final = "  "
 
 def explanation(found: officer_pb2.ExplainDecisionResponse) -> Iterator[str]:
     """The lines of it. Nothing from the record acts on a terminal."""
-    first = found.records[0].decision_record
-    yield from _subject(found, first)
+    for remark in found.remarks:
+        yield visible(f"Not all of the record can be read: {remark}.")
+    if not found.records:
+        return
+    yield from _subject(found, _told_of(found))
     views = {view.partner: view for view in found.partners}
     for partner in sorted(views):
         yield ""
@@ -59,6 +63,12 @@ def explanation(found: officer_pb2.ExplainDecisionResponse) -> Iterator[str]:
 
 
 # --- the report
+
+
+def _told_of(found: officer_pb2.ExplainDecisionResponse) -> ledger_pb2.DecisionRecord:
+    """The first record that knows the report's content: of a withdrawal it is not asked for."""
+    records = [entry.decision_record for entry in found.records]
+    return next((record for record in records if record.kind), records[0])
 
 
 def _subject(found: officer_pb2.ExplainDecisionResponse, record: ledger_pb2.DecisionRecord) -> Iterator[str]:
@@ -74,7 +84,7 @@ def _subject(found: officer_pb2.ExplainDecisionResponse, record: ledger_pb2.Deci
         caveats = f", caveats {', '.join(marking.caveats)}" if marking.caveats else ""
         yield visible(f"{_INDENT}marked {marking.policy} {level}, releasable to {to}{onward}{caveats}")
     else:
-        yield f"{_INDENT}Its content was pruned; the digest stands, and so does everything below."
+        yield visible(f"{_INDENT}Its content is not there: {found.report_missing}; what is below stands.")
     if found.HasField("withdrawn_time"):
         yield f"{_INDENT}It no longer stands, since {time_text(found.withdrawn_time)}."
 
@@ -90,11 +100,14 @@ def _partner(found: officer_pb2.ExplainDecisionResponse, view: officer_pb2.Partn
         for decision in entry.decision_record.decisions
         if decision.partner == partner
     ]
+    released = [decision for _, decision in decided if decision.outcome == ledger_pb2.OUTCOME_RELEASED]
+    if not decided:
+        return
     yield visible(f"{partner}: {_verdict(view, decided[-1][1])}")
     for entry, decision in decided:
         yield from _decision(found, entry, decision)
     if view.ledger:
-        yield from _release(found, view, decided[-1][1])
+        yield from _release(found, view, released[-1] if released else None)
 
 
 def _verdict(view: officer_pb2.PartnerView, last: ledger_pb2.Decision) -> str:
@@ -105,6 +118,9 @@ def _verdict(view: officer_pb2.PartnerView, last: ledger_pb2.Decision) -> str:
             return f"withheld by {last.rule}"
     if view.kept_back:
         return f"released, and kept back before it went: {view.kept_back}"
+    if view.unopenable:
+        told = f"; told at {time_text(view.withdrawn_time)} that it no longer stands"
+        return f"sent, and it could not use it{told if view.HasField('withdrawn_time') else ''}"
     if view.HasField("withdrawn_time"):
         return f"given, and told at {time_text(view.withdrawn_time)} that it no longer stands"
     return "given" if view.HasField("receipt_time") else "released; no receipt of it has come yet"
@@ -114,6 +130,10 @@ def _decision(
     found: officer_pb2.ExplainDecisionResponse, entry: officer_pb2.RecordedEntry, decision: ledger_pb2.Decision
 ) -> Iterator[str]:
     record = entry.decision_record
+    if decision.rule == WITHDRAWN:
+        yield f"{_INDENT}told at {time_text(record.time)} that it no longer stands: its originator withdrew it"
+        yield visible(f"{_INDENT * 2}entry {entry.index} of {entry.ledger}; posture {record.posture or 'none'}")
+        return
     agreement = f", under the agreement {decision.agreement}" if decision.agreement else ""
     yield visible(f"{_INDENT}{outcome_of(decision)} at {time_text(record.time)} by {decision.rule}{agreement}")
     yield visible(f"{_INDENT * 2}entry {entry.index} of {entry.ledger}; posture {record.posture or 'none'}")
@@ -150,7 +170,7 @@ def _texts(
 
 
 def _release(
-    found: officer_pb2.ExplainDecisionResponse, view: officer_pb2.PartnerView, decision: ledger_pb2.Decision
+    found: officer_pb2.ExplainDecisionResponse, view: officer_pb2.PartnerView, decision: ledger_pb2.Decision | None
 ) -> Iterator[str]:
     yield visible(f"{_INDENT}entry {view.index} of {view.ledger}")
     if view.HasField("receipt_time"):
@@ -159,11 +179,13 @@ def _release(
     if view.unopenable:
         yield visible(f"{_INDENT}{view.partner} could not use it: {view.unopenable}")
     if not view.HasField("copy"):
-        yield f"{_INDENT}the content of the copy was pruned; what follows is the decision's own list"
-        yield from _wrapped("went", decision.fields)
+        yield visible(f"{_INDENT}the copy is not there: {view.copy_missing}")
+        if decision is not None and not view.kept_back:
+            yield f"{_INDENT}what follows is the decision's own list"
+            yield from _wrapped("went", decision.fields)
         return
     went = _values(view.copy)
-    yield from _wrapped("went", sorted(went))
+    yield from _wrapped("was to go" if view.kept_back else "went", sorted(went))
     if found.HasField("report"):
         accepted = _values(found.report)
         yield from _wrapped("stayed", sorted(accepted.keys() - went.keys()))

@@ -11,6 +11,7 @@ import click
 import grpc
 from cryptography import x509
 
+from gateway.cli.visible import visible
 from gateway.client import Client, Credentials
 from gateway.identity.errors import IdentityError
 from gateway.identity.spiffe import Role, SpiffeId, dns_name
@@ -59,7 +60,8 @@ def _options(command: Callable[..., Any], *, required: bool) -> Callable[..., An
             assert credentials is not None
             assert address is not None
             found = Credentials.from_directory(credentials)
-            return Client(found, address, _server_name(found, gateway_name), on_trouble=_say_once())
+            server_name = _server_name(found, gateway_name)
+            return Client(found, address, server_name, on_trouble=_say_once(), on_remark=_say)
 
         try:
             return command(*args, connect=None if credentials is None else connect, **kwargs)
@@ -76,6 +78,10 @@ def _server_name(credentials: Credentials, gateway_name: str) -> str:
     except (OSError, ValueError) as error:
         raise click.ClickException(f"{credentials.pair.certificate}: cannot be read: {error}") from error
     return dns_name(SpiffeId.of(SpiffeId.from_certificate(certificate).node, Role.GATEWAY, gateway_name))
+
+
+def _say(text: str) -> None:
+    click.echo(visible(text), err=True)
 
 
 def _say_once() -> Callable[[str], None]:

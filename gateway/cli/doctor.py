@@ -35,15 +35,16 @@ def doctor(connect: Callable[[], Client] | None, path: Path, no_dial: bool, ever
     """Check a gateway's installation: before it starts, or beside it while it runs.
 
     Configuration, certificates, keys, trust bundles, policy, clock, disk, ports, and each partner in both directions.
-    One line for each thing that is wrong, with how to mend it. Nothing is changed. Run it as the gateway's user. With
-    --credentials and --gateway it asks the running gateway which partners follow it; otherwise its metrics, if any.
+    One line for each thing that is wrong (a problem) or may become so (a warning), with how to mend it. Nothing is
+    changed. Run it as the gateway's user. With --credentials and --gateway it asks the running gateway which partners
+    follow it; otherwise its metrics, if any.
 
     \b
-    Exit code 0: nothing is wrong; 3: something is; 1: it could not be run.
+    Exit code 0: no problem, though there may be warnings; 3: there is a problem; 1: it could not be run.
     Example: signalfire doctor --config jpn/gateway.yaml
     """
     found = asyncio.run(_examine(path, connect, dial=not no_dial))
-    wrong = [each for each in found if each.level in (Level.PROBLEM, Level.WARNING)]
+    wrong = [each for each in found if each.level is Level.PROBLEM]
     if as_json:
         click.echo(json.dumps({"well": not wrong, "findings": [_as_json(each) for each in found]}, indent=2))
     else:

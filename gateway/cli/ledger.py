@@ -12,14 +12,14 @@ import click
 from rich.table import Table
 
 from gateway import config as configuration
-from gateway.audit.verify import Verification, verify_store
+from gateway.audit.verify import LedgerCheck, Verification, verify_store
 from gateway.cli.connecting import PARTLY
 from gateway.cli.ledger_export import export_command, verify_folder
 from gateway.cli.ledger_proofs import check_proof_command, prove
 from gateway.cli.nations import FILE
 from gateway.cli.terminal import console
 from gateway.clock import Clock
-from gateway.exchange.in_band import note_record, sequence_record
+from gateway.exchange.bundle_record import BundleRecord, known_then
 from gateway.exchange.partners import Partners, Pinned, public_keys
 from gateway.identity.errors import IdentityError
 from gateway.identity.keyring import Keyring
@@ -94,30 +94,32 @@ def verify_configured(config: configuration.Config, *, quiet: bool) -> Verificat
     store = SqliteReader(config.store)
     try:
         with store.snapshot():
-            # Of a partner's bundles the newest counts, and that may have come in band.
+            # Of a partner's bundles the newest counts, and that may have come in band; what was retired, those before.
+            record = BundleRecord(store.meta)
+            pinned = {node: partner.root for node, partner in config.partners.items()}
             partners = Partners.load(
                 [Pinned(node, partner.root, partner.bundle) for node, partner in config.partners.items()],
                 Clock().now,
-                lambda node: int.from_bytes(store.meta(sequence_record(node)) or b""),
-                lambda node: store.meta(note_record(node)),
+                lambda node: record.sequence(node, pinned[node]),
+                lambda node: record.note(node, pinned[node]),
             )
             return verify_store(
                 store,
                 signatory,
-                partners.keys(),
+                {node: known_then(partner, record, pinned[node]) for node, partner in partners.keys().items()},
                 progress=lambda text: None if quiet else click.echo(text, err=True),
-                own=_own_keys(config),
+                own=_own_keys(config, record),
             )
     finally:
         store.close()
 
 
-def _own_keys(config: configuration.Config) -> Partner | None:
+def _own_keys(config: configuration.Config, record: BundleRecord) -> Partner | None:
     """The keys of the node's own bundle, where it has one; expired or not, it says which keys were retired."""
     if config.trust is None:
         return None
     bundle = TrustBundle.open(config.trust.bundle.read_bytes(), config.trust.root, now=datetime.min.replace(tzinfo=UTC))
-    return public_keys(bundle)
+    return known_then(public_keys(bundle), record, config.trust.root)
 
 
 def _as_json(outcome: Verification) -> dict[str, object]:
@@ -138,11 +140,23 @@ def _as_json(outcome: Verification) -> dict[str, object]:
                 "withdrawals": check.withdrawals,
                 "absent": len(check.absent),
                 "pruned": len(check.pruned),
+                "cosigned": [
+                    {"partner": partner, "size": size, "time": _when(at_s) if size else None}
+                    for partner, (size, at_s) in sorted(check.cosigned.items())
+                ],
             }
             for check in outcome.ledgers
         ],
         "findings": [{"where": finding.where, "what": finding.what} for finding in outcome.findings],
     }
+
+
+def _when(at_s: int) -> str:
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _generation(check: LedgerCheck) -> int:
+    return check.origin.generation
 
 
 def _show(outcome: Verification) -> None:
@@ -158,6 +172,13 @@ def _show(outcome: Verification) -> None:
         )
     out.print(table)
     out.print(f"{outcome.reports} reports accepted, {outcome.released} copies released, {outcome.withheld} withheld")
+    witness = max((check for check in outcome.ledgers if check.cosigned), key=_generation, default=None)
+    if witness is not None:
+        for partner, (size, at_s) in sorted(witness.cosigned.items()):
+            told = (
+                f"up to {size} of {witness.size} entries, last at {_when(at_s)} by its clock" if size else "nothing yet"
+            )
+            out.print(f"{partner} has cosigned {witness.origin}: {told}")
     for finding in outcome.findings:
         out.print(f"[bold red]{finding}[/bold red]")
     out.print(

@@ -99,53 +99,53 @@ def _written(out: Path, number: int, event: ledger_pb2.NodeEvent) -> Path:
 def check_evidence_command(file: Path, bundle: Path, root: Path, as_json: bool) -> None:
     """Check offline that a nation contradicted itself, and say in words how.
 
-    Nothing is needed but the file and the trust bundle of the nation that is accused.
+    Nothing is needed but the file and the trust bundle of the nation that is accused, in force. What a key signed that
+    this bundle names as retired proves nothing by itself: whoever took that key could have made it.
 
     \b
     Exit code 0: it did; 3: the file does not prove it, and the message says why; 1: it could not be checked.
     Example: signalfire ledger check-evidence fork-0001.json --bundle kor.note --root kor-root.vkey
     """
     try:
-        nation, remarks = nation_of(bundle, root)
+        nation = nation_of(bundle, root)
         with file.open("rb") as opened:
             raw = opened.read(MAX_EVIDENCE + 1)
     except (IdentityError, OSError) as error:
         raise click.ClickException(str(error)) from error
     try:
-        found, more = check(raw, nation.keys)
+        found = check(raw, nation)
     except EvidenceError as error:
         if as_json:
             click.echo(json.dumps({"proved": False, "finding": str(error)}, indent=2))
         else:
             click.echo(f"NOT PROVED: {error}")
         sys.exit(PARTLY)
-    remarks += more
     if as_json:
-        click.echo(json.dumps(_as_json(found, remarks), indent=2))
+        click.echo(json.dumps(_as_json(found), indent=2))
         return
     click.echo(f"PROVED: {found.origin.owner} contradicted itself. {found}")
-    for remark in remarks:
-        click.echo(f"note: {remark}")
 
 
-def check(raw: bytes, accused: Partner) -> tuple[Contradiction, list[str]]:
-    """What a file proves against a node with these keys, and what has to be said about it. Raises EvidenceError."""
+def check(raw: bytes, accused: Partner) -> Contradiction:
+    """What a file proves against a node with these keys in use. Raises EvidenceError."""
     one, other = decode(raw)
-    present = OwnerKeys(accused.node, accused.log, accused.gateway, accused.pq)
     try:
-        return contradiction(one, other, present), []
-    except EvidenceError:
-        found = contradiction(one, other, owner_keys(accused))
-    return found, [
-        f"a key that {accused.node} has retired signed one of the two: whoever took that key could have made it later"
-    ]
+        return contradiction(one, other, OwnerKeys(accused.node, accused.log, accused.gateway, accused.pq))
+    except EvidenceError as error:
+        try:
+            found = contradiction(one, other, owner_keys(accused))
+        except EvidenceError:
+            raise error from None
+        raise EvidenceError(
+            f"{found}; but a key that {accused.node} has retired signed one of the two, and whoever took that key could"
+            " have made it: it is not proved by this file alone"
+        ) from None
 
 
-def _as_json(found: Contradiction, remarks: list[str]) -> dict[str, object]:
+def _as_json(found: Contradiction) -> dict[str, object]:
     return {
         "proved": True,
         "node": found.origin.owner,
         "ledger": str(found.origin),
         "heads": [{"size": head.size, "root": head.root.hex()} for head in found.heads],
-        "remarks": remarks,
     }

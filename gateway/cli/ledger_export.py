@@ -76,19 +76,19 @@ def _told(each: ExportedCounts) -> dict[str, object]:
 def verify_folder(top: Path, bundles: Sequence[Path], roots: Sequence[Path], *, as_json: bool) -> None:
     """Checks an exported folder, prints what was found, and ends the command."""
     try:
-        nations, remarks = nations_of(bundles, roots)
+        nations = nations_of(bundles, roots)
         outcome = verify_export(top, nations, lambda text: None if as_json else click.echo(text, err=True))
     except (FolderError, IdentityError, LedgerError, OSError) as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        click.echo(json.dumps(_as_json(outcome, remarks), indent=2))
+        click.echo(json.dumps(_as_json(outcome), indent=2))
     else:
-        _show(outcome, remarks)
+        _show(outcome)
     if not outcome.sound:
         sys.exit(PARTLY)
 
 
-def _as_json(outcome: ExportVerification, remarks: Sequence[str]) -> dict[str, object]:
+def _as_json(outcome: ExportVerification) -> dict[str, object]:
     return {
         "sound": outcome.sound,
         "ledgers": [
@@ -105,11 +105,10 @@ def _as_json(outcome: ExportVerification, remarks: Sequence[str]) -> dict[str, o
             for check in outcome.ledgers
         ],
         "findings": [{"where": finding.where, "what": finding.what} for finding in outcome.findings],
-        "notes": list(remarks),
     }
 
 
-def _show(outcome: ExportVerification, remarks: Sequence[str]) -> None:
+def _show(outcome: ExportVerification) -> None:
     out = console()
     table = Table("ledger", "entries", "as hashes alone", "checkpoints", "receipt to", "post-quantum to", "not checked")
     for check in outcome.ledgers:
@@ -120,8 +119,6 @@ def _show(outcome: ExportVerification, remarks: Sequence[str]) -> None:
             *map(str, figures),
         )
     out.print(table)
-    for remark in remarks:
-        out.print(f"note: {remark}")
     for finding in outcome.findings:
         out.print(f"[bold red]{finding}[/bold red]")
     out.print(

@@ -16,7 +16,7 @@ from gateway.audit.proof_check import NotProved, Proved, Signed, at, check_proof
 from gateway.audit.proofs import CannotProve, ProofRequest, prove_release
 from gateway.cli.connecting import PARTLY, gateway_options_if_any, unreached
 from gateway.cli.nations import FILE, nation_of
-from gateway.cli.opened import opener_of, reading
+from gateway.cli.opened import at_work, reading
 from gateway.client import Client, ClientError
 from gateway.identity.errors import IdentityError
 from gateway.identity.private_files import write_private
@@ -35,6 +35,12 @@ from gateway.reports.kinds import kind_of
     "--without-content", is_flag=True, help="Prove that the entry is there, and show nothing of what it says."
 )
 @click.option(
+    "--unconfirmed",
+    is_flag=True,
+    help="With --config: also the content of an entry that the partner has not confirmed, and that may still have to be"
+    " kept back from it.",
+)
+@click.option(
     "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file to write: NAME.tlog-proof."
 )
 def prove(
@@ -44,13 +50,15 @@ def prove(
     partner: str,
     originator: str,
     without_content: bool,
+    unconfirmed: bool,
     out: Path,
 ) -> None:
     """Write the proof of one release: a C2SP tlog-proof file, which anybody checks offline with your trust bundle.
 
     It holds the copy that the partner was released, its sealed entry, and the signed ledger with the partner's receipt;
     nothing of any other entry. It is made from the store with --config, beside a running gateway, or by the gateway
-    with --credentials and --gateway; then the look is on record.
+    with --credentials and --gateway; then the look is on record. After a change of keys a file of before proves nothing
+    any more: it is made anew, by you or by the partner.
 
     \b
     Exit code 0: it is written; 1: it cannot be proved, and the message says why.
@@ -59,12 +67,14 @@ def prove(
     """
     if (path is None) == (connect is None):
         raise click.UsageError("give either --config, or --credentials and --gateway")
-    remarks: list[str] = []
-    request = ProofRequest(report_id, partner, originator, without_content)
+    if unconfirmed and path is None:
+        raise click.UsageError("--unconfirmed goes with --config: a gateway shows no content that is not confirmed")
+    request = ProofRequest(report_id, partner, originator, without_content, unconfirmed)
     try:
         if connect is not None:
             asked = connect().proof(report_id, partner, originator_node=originator, without_content=without_content)
-            made = asyncio.run(asked)
+            answer = asyncio.run(asked)
+            made, remarks = answer.proof, list(answer.remarks)
         else:
             assert path is not None
             made, remarks = _made(configuration.load(path), request)
@@ -79,9 +89,9 @@ def prove(
 
 
 def _made(config: configuration.Config, request: ProofRequest) -> tuple[bytes, list[str]]:
-    opener = None if request.without_content else opener_of(config)
     with reading(config) as reader, reader.snapshot():
-        proof = prove_release(reader, opener, config.node, request)
+        opener, signers = at_work(config, reader)
+        proof = prove_release(reader, opener, config.node, request, signers)
     return proof.file, list(proof.remarks)
 
 
@@ -98,21 +108,21 @@ def check_proof_command(
     """Check a proof offline, and say in words what it proves.
 
     Nothing is needed but the file and the trust bundle of the nation that released; with the partner's bundle its
-    receipt is checked as well.
+    receipt is checked as well. Only the keys that these bundles name as current are believed: get the newest ones.
 
     \b
-    Exit code 0: it is proved; 3: it is not, and the message says why; 1: it could not be checked.
+    Exit code 0: it is proved; 3: it is not, and the message says why; 1: it could not be checked, as with a bundle that
+    has expired.
     Example: signalfire ledger check-proof launch.tlog-proof --bundle jpn.note --root jpn-root.vkey
                  --partner-bundle kor.note --partner-root kor-root.vkey
     """
     if (partner_bundle is None) != (partner_root is None):
         raise click.UsageError("--partner-bundle and --partner-root go together")
     try:
-        owner, remarks = nation_of(bundle, root)
+        owner = nation_of(bundle, root)
         recipient = None
         if partner_bundle is not None and partner_root is not None:
-            recipient, more = nation_of(partner_bundle, partner_root)
-            remarks += more
+            recipient = nation_of(partner_bundle, partner_root)
         with file.open("rb") as opened:
             raw = opened.read(MAX_PROOF_FILE + 1)
     except (IdentityError, OSError) as error:
@@ -126,11 +136,11 @@ def check_proof_command(
             click.echo(f"NOT PROVED: {error}")
         sys.exit(PARTLY)
     if as_json:
-        click.echo(json.dumps(_as_json(proved, remarks), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(_as_json(proved), indent=2, ensure_ascii=False))
         return
     for line in _in_words(proved):
         click.echo(line)
-    for remark in (*proved.remarks, *remarks):
+    for remark in proved.remarks:
         click.echo(f"note: {remark}")
 
 
@@ -138,15 +148,15 @@ def _in_words(proved: Proved) -> list[str]:
     origin = proved.origin
     owner, recipient = origin.owner, origin.recipient
     lines = [f"PROVED: {_what(proved)}", f"  entry {proved.index} of {origin}, of {proved.checkpoint.size}"]
-    lines.append(f"  signed by {owner}: log key {_key(proved.signed)}")
+    lines.append(f"  signed by {owner}: log key {proved.signed.key_id}")
     if proved.post_quantum is not None:
         lines.append(
-            f"  signed by {owner} post-quantum at {at(proved.post_quantum.seconds)}: key {_key(proved.post_quantum)}"
+            f"  signed by {owner} post-quantum at {at(proved.post_quantum.seconds)}: key {proved.post_quantum.key_id}"
         )
     if proved.receipt is not None:
         given = at(proved.receipt.seconds)
         stored = "the hash of the entry" if proved.absent else "this entry"
-        lines.append(f"  {recipient} confirmed at {given} that it stores {stored}: receipt key {_key(proved.receipt)}")
+        lines.append(f"  {recipient} confirmed at {given} that it stores {stored}: receipt key {proved.receipt.key_id}")
     return lines
 
 
@@ -167,16 +177,12 @@ def _what(proved: Proved) -> str:
     return f"{owner} released {name} {report.report_id}{passed} to {recipient}{shown}"
 
 
-def _key(signed: Signed) -> str:
-    return f"{signed.key_id} (retired since)" if signed.retired else signed.key_id
-
-
-def _as_json(proved: Proved, remarks: list[str]) -> dict[str, object]:
+def _as_json(proved: Proved) -> dict[str, object]:
     def told(signed: Signed | None) -> dict[str, object] | None:
         if signed is None:
             return None
         when = {} if signed.seconds is None else {"time": at(signed.seconds)}
-        return {"key_id": signed.key_id, "retired": signed.retired, **when}
+        return {"key_id": signed.key_id, **when}
 
     return {
         "proved": True,
@@ -195,5 +201,5 @@ def _as_json(proved: Proved, remarks: list[str]) -> dict[str, object]:
         "content": None
         if proved.content is None
         else json_format.MessageToDict(proved.content, preserving_proto_field_name=True),
-        "notes": [*proved.remarks, *remarks],
+        "notes": list(proved.remarks),
     }

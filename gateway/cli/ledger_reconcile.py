@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -14,16 +15,20 @@ from signalfire.v1 import officer_pb2
 
 from gateway.audit.export_check import verify_export
 from gateway.audit.exported import ExportedFolder, FolderError
-from gateway.audit.proof_check import Nation
-from gateway.audit.reconcile import Signers, reconcile
+from gateway.audit.reconcile import reconcile
+from gateway.audit.signers import Signers
 from gateway.cli.connecting import PARTLY, gateway_options_if_any, unreached
 from gateway.cli.nations import nation_of
 from gateway.cli.terminal import console
 from gateway.client import Client, ClientError
 from gateway.identity.errors import IdentityError
 from gateway.identity.private_files import write_private
+from gateway.ledger.checkpoint import Checkpoint
 from gateway.ledger.errors import LedgerError
+from gateway.ledger.evidence import encode
+from gateway.ledger.note import Note
 from gateway.ledger.origin import PREFIX
+from gateway.release.signatory import Partner
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -39,9 +44,17 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--their-bundle", type=_FILE, help="The partner's trust bundle.")
 @click.option("--their-root", type=_FILE, help="The partner's root.vkey.")
 @click.option(
+    "--third",
+    "thirds",
+    type=(_FILE, _FILE),
+    multiple=True,
+    metavar="BUNDLE ROOT",
+    help="Trust bundle and root.vkey of a third nation, whose witness ledger both folders hold; may be repeated.",
+)
+@click.option(
     "--evidence",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Save the signed notes that contradict each other here.",
+    help="Save what contradicts here: two checkpoints of one size as `ledger check-evidence` reads them.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def reconcile_command(
@@ -53,13 +66,15 @@ def reconcile_command(
     our_root: Path | None,
     their_bundle: Path | None,
     their_root: Path | None,
+    thirds: Sequence[tuple[Path, Path]],
     evidence: Path | None,
     as_json: bool,
 ) -> None:
     """Compare every ledger between you and a partner with what the partner holds.
 
     Live, your gateway asks the partner's; only hashes travel, and the outcome goes on record. With --ours and --theirs
-    two exported folders are compared, with nobody online. What parts is named to the entry, with who signed what.
+    two exported folders are compared, with nobody online. The witness ledgers of third nations that both hold are
+    compared too. What parts is named to the entry, with who signed what.
 
     \b
     Exit code 0: no ledger parts (one side may be behind); 3: one does; 1: it could not be compared.
@@ -77,15 +92,14 @@ def reconcile_command(
     }
     missing = [name for name, given in files.items() if given is None]
     try:
-        if connect is not None and partner is not None and len(missing) == len(files):
+        if connect is not None and partner is not None and len(missing) == len(files) and not thirds:
             found = asyncio.run(_live(connect(), partner))
         elif connect is None and partner is None and ours and our_bundle and our_root and theirs and not missing:
             assert their_bundle is not None
             assert their_root is not None
-            (our, remarks), (their, more) = nation_of(our_bundle, our_root), nation_of(their_bundle, their_root)
-            for remark in (*remarks, *more):
-                click.echo(remark, err=True)
-            found = asyncio.run(_folders(ours, theirs, our, their))
+            our, their = nation_of(our_bundle, our_root), nation_of(their_bundle, their_root)
+            others = [nation_of(bundle, root) for bundle, root in thirds]
+            found = asyncio.run(_folders(ours, theirs, our, their, others))
         elif connect is None and partner is None and len(missing) < len(files):
             raise click.UsageError(f"to compare folders give {', '.join(missing)} as well")
         else:
@@ -110,14 +124,16 @@ async def _live(client: Client, partner: str) -> list[officer_pb2.ReconcileRespo
     return [each async for each in client.reconcile(partner)]
 
 
-async def _folders(ours: Path, theirs: Path, our: Nation, their: Nation) -> list[officer_pb2.ReconcileResponse]:
+async def _folders(
+    ours: Path, theirs: Path, our: Partner, their: Partner, thirds: Sequence[Partner]
+) -> list[officer_pb2.ReconcileResponse]:
     if our.node == their.node:
         raise click.ClickException(f"both bundles are those of {our.node}: give yours and the partner's")
-    nations = {nation.node: nation for nation in (our, their)}
-    signers = {node: Signers.of(nation.keys) for node, nation in nations.items()}
+    nations = {nation.node: nation for nation in (*thirds, our, their)}
+    signers = {node: Signers.of(nation) for node, nation in nations.items()}
     one, other = (ExportedFolder(folder, our.node, their.node) for folder in (ours, theirs))
     # The folders may have been written at different times, so that an owner may be behind as well.
-    compared = reconcile(our.node, their.node, one, other, signers, at_once=False)
+    compared = reconcile(our.node, their.node, one, other, signers, at_once=False, signed_sizes=one.signed_sizes)
     found = {str(each.origin): each.told() async for each in compared}
     # What is compared are hashes: that the entries of each folder are theirs is checked apart.
     for folder, whose in ((ours, our.node), (theirs, their.node)):
@@ -129,11 +145,29 @@ async def _folders(ours: Path, theirs: Path, our: Nation, their: Nation) -> list
 
 
 def _save(found: Sequence[officer_pb2.ReconcileResponse], directory: Path) -> None:
+    """Two notes that cannot both be true as `check-evidence` reads them; any other note as it is."""
     directory.mkdir(parents=True, exist_ok=True)
     for each in found:
         name = each.ledger.removeprefix(f"{PREFIX}/").replace("/", "-")
-        for number, note in enumerate(each.evidence, 1):
+        notes = list(each.evidence)
+        pair = next(((one, other) for one, other in itertools.combinations(notes, 2) if _two_roots(one, other)), None)
+        if pair is not None:
+            write_private(directory / f"{name}.json", encode(*pair), mode=0o644)
+            notes = [note for note in notes if note not in pair]
+        for number, note in enumerate(notes, 1):
             write_private(directory / f"{name}.{number}.note", note, mode=0o644)
+
+
+def _two_roots(one: bytes, other: bytes) -> bool:
+    """Whether two checkpoints of one ledger give it two roots at one size, both signed by its owner as they say."""
+    try:
+        notes = [Note.parse(raw) for raw in (one, other)]
+        said = [Checkpoint.parse(note.text) for note in notes]
+    except LedgerError:
+        return False
+    origins = {checkpoint.origin for checkpoint in said}
+    by_owner = all(str(said[0].origin) in {line.name for line in note.signatures} for note in notes)
+    return by_owner and len(origins) == 1 and said[0].size == said[1].size and said[0].root != said[1].root
 
 
 def _as_json(each: officer_pb2.ReconcileResponse) -> dict[str, object]:

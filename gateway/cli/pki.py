@@ -17,12 +17,13 @@ from gateway.identity import describe, nation
 from gateway.identity.admission import write_outgoing
 from gateway.identity.authority import IpAddress
 from gateway.identity.errors import SpiffeIdError
+from gateway.identity.keyring import public_key_id
 from gateway.identity.locked import Wrapper, is_sealed
 from gateway.identity.node_keys import kind_of
 from gateway.identity.officer_keys import create_officer_key
 from gateway.identity.peer import verify_peer
-from gateway.identity.private_files import MAX_FILE_SIZE
-from gateway.identity.revocation import Issuers
+from gateway.identity.retirement import left_out, read_retired
+from gateway.identity.revocation import MAX_LISTS, Issuers
 from gateway.identity.spiffe import Role, SpiffeId, trust_domain_of
 from gateway.identity.trust_bundle import TrustBundle
 from gateway.identity.unlocking import KeyFile, Passphrase
@@ -326,8 +327,16 @@ def bundle_command(
         )
         if out is not None:
             write_outgoing(directory, out, lock=lock)
+        dropped = left_out(read_retired(directory))
     click.echo(f"Signed trust bundle {bundle.sequence} of {bundle.node}: {directory / 'bundle.note'}")
     click.echo(f"It expires at {bundle.expires.isoformat()}.")
+    for one in dropped:
+        click.echo(
+            f"LEFT OUT, for there is no room: the retired {one.kind} key {public_key_id(one.key)}, which signed until"
+            f" {one.until.isoformat()}. Whoever has had an earlier bundle goes on verifying what it signed;"
+            " others cannot.",
+            err=True,
+        )
 
 
 @pki.command("show")
@@ -353,7 +362,7 @@ def show_command(file: Path, root: Path | None, ca: Path | None) -> None:
     now = now_utc()
     with refusals():
         with file.open("rb") as opened:
-            raw = opened.read(MAX_FILE_SIZE)
+            raw = opened.read(MAX_LISTS)
         kind = kind_of(raw)
         if kind is not None:
             how = "Encrypted" if is_sealed(raw) else "NOT encrypted"

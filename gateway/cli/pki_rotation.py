@@ -25,6 +25,7 @@ from gateway.identity.admission import (
 from gateway.identity.errors import IdentityError, Refusal
 from gateway.identity.keyring import public_key_id
 from gateway.identity.private_files import MAX_FILE_SIZE
+from gateway.identity.revocation import MAX_LISTS
 from gateway.identity.spiffe import Role
 
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -153,6 +154,8 @@ def revoke_command(certificate: Path | None, directory: Path, days: int, passphr
         lists = revoke(directory, pem, now=now_utc(), lifetime=timedelta(days=days), lock=lock)
     for path in lists:
         click.echo(f"Signed the revocation list {path}.")
+        if (size := path.stat().st_size) > MAX_LISTS // 4:
+            click.echo(f"It has {size} bytes, and a gateway reads {MAX_LISTS}: replace this authority soon.", err=True)
     click.echo(
         f"Next: signalfire pki bundle --dir {directory} --out DIR, and signalfire keys install DIR at each gateway"
     )

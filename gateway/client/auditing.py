@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from typing import Final, TypeAlias, TypeVar
 
@@ -26,6 +27,12 @@ INDEX_KEY: Final = "signalfire-from-index"
 """Initial metadata of a watch: the place at which it begins, so that one that breaks at once goes on from there."""
 
 
+PUSHBACK_KEY: Final = "grpc-retry-pushback-ms"
+"""Trailing metadata by which a gateway says how long to wait before a call is tried again (gRFC A6)."""
+
+LONGEST_PUSHBACK_S: Final = 30.0
+"""Seconds that are waited at most because the gateway asks for it."""
+
 DIALS: Final = 3
 """Times that a call is tried where it never reached the gateway: one that is busy may be slow to shake hands."""
 
@@ -46,10 +53,25 @@ async def stream(connector: Connector, call: Callable[[Stub], AsyncIterable[T]])
                     yield answer
             return
         except grpc.aio.AioRpcError as error:
+            wait_s = _pushback_s(error)
+            if left and wait_s is not None:
+                connector.remark([f"{error.details()} (waiting {wait_s:.0f} s)"])
+                await asyncio.sleep(wait_s)
+                continue
             connector.require_transient(error)
             if not left or _UNREACHED not in (error.details() or ""):
                 raise ConnectionError(f"{connector.address}: {error.details()}") from error
         await pause.wait()
+
+
+def _pushback_s(error: grpc.aio.AioRpcError) -> float | None:
+    """How long the gateway asks to wait before the call is tried again, seconds; None where it does not, or for longer
+    than anybody waits.
+    """
+    told = dict(error.trailing_metadata() or ()).get(PUSHBACK_KEY)
+    if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED or not isinstance(told, str) or not told.isdecimal():
+        return None
+    return wait_s if (wait_s := int(told) / 1000) <= LONGEST_PUSHBACK_S else None
 
 
 async def _one(answer: Awaitable[T]) -> AsyncIterator[T]:
@@ -62,6 +84,7 @@ async def search(
     """See `Client.search_decisions`."""
     while True:
         page = await ask(connector, lambda stub: stub.SearchDecisions(request, timeout=CALL_TIMEOUT_S))
+        connector.remark(page.remarks)
         for entry in page.entries:
             yield entry
         if not page.next_page_token:
@@ -82,6 +105,9 @@ async def watch(
                 request.live_only = False
                 request.generation, request.from_index = int(begins[GENERATION_KEY]), int(begins[INDEX_KEY])
             async for response in call:
+                connector.remark(response.remarks)
+                if not response.HasField("entry"):
+                    continue
                 entry = response.entry
                 # From here on a new connection goes on after this record.
                 request.generation, request.from_index = int(entry.ledger.rpartition("/")[2]), entry.index + 1

@@ -16,7 +16,8 @@ class Client:
 
     `address` is ``host:port``; `server_name` is the name in the gateway's certificate, for example
     ``a.gateway.jpn.signalfire.internal`` for ``spiffe://jpn/gateway/a``. `on_trouble`, if given, is told in words
-    whenever the connection is lost.
+    whenever the connection is lost, and `on_remark` whenever the gateway says that something in its record could not be
+    read, so that an answer is not all there is.
     """
 
     def __init__(
@@ -26,8 +27,9 @@ class Client:
         server_name: str,
         *,
         on_trouble: Callable[[str], None] | None = None,
+        on_remark: Callable[[str], None] | None = None,
     ) -> None:
-        self._connector = Connector(credentials, address, server_name, on_trouble)
+        self._connector = Connector(credentials, address, server_name, on_trouble, on_remark)
 
     def submit(
         self,
@@ -146,6 +148,7 @@ class Client:
         """
         request = officer_pb2.ExportDecisionsRequest(filter=wanted)
         async for part in auditing.stream(self._connector, lambda stub: stub.ExportDecisions(request)):
+            self._connector.remark(part.remarks)
             for entry in part.entries:
                 yield entry
 
@@ -167,8 +170,9 @@ class Client:
 
     async def proof(
         self, report_id: str, partner: str, *, originator_node: str = "", without_content: bool = False
-    ) -> bytes:
-        """The proof of one release to `partner` (or of what `partner` sent), for officers: a C2SP tlog-proof file.
+    ) -> officer_pb2.GetProofResponse:
+        """The proof of one release to `partner` (or of what `partner` sent), for officers: a C2SP tlog-proof file, and
+        remarks on it.
 
         Raises ClientError when the gateway refuses the caller or cannot prove it, and says why; ConnectionError when
         it cannot be reached.
@@ -179,7 +183,7 @@ class Client:
         answer = await auditing.ask(
             self._connector, lambda stub: stub.GetProof(request, timeout=auditing.CALL_TIMEOUT_S)
         )
-        return answer.proof
+        return answer
 
     def reconcile(self, partner: str) -> AsyncIterator[officer_pb2.ReconcileResponse]:
         """How each ledger between this node and `partner` compares with what the partner holds now, for officers.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -67,16 +67,22 @@ class Connector:
     """Dials one gateway. Every call has a connection of its own, and ends it.
 
     `address` is ``host:port``; `server_name` the name in the gateway's certificate; `on_trouble` is told in words
-    whenever a connection is lost.
+    whenever a connection is lost, and `on_remark` of what the gateway remarks on its answers.
     """
 
     def __init__(
-        self, credentials: Credentials, address: str, server_name: str, on_trouble: Callable[[str], None] | None
+        self,
+        credentials: Credentials,
+        address: str,
+        server_name: str,
+        on_trouble: Callable[[str], None] | None,
+        on_remark: Callable[[str], None] | None = None,
     ) -> None:
         self._credentials = credentials
         self.address = address
         self._server_name = server_name
         self._on_trouble = on_trouble or log.warning
+        self._on_remark = on_remark or log.warning
 
     @contextlib.asynccontextmanager
     async def dial(self) -> AsyncIterator[grpc.aio.Channel]:
@@ -122,6 +128,11 @@ class Connector:
         """Takes note of a call that ended with an error. Raises ClientError where trying again changes nothing."""
         self.require_transient(error)
         self._on_trouble(f"{self.address}: {error.code().name}: {error.details()}")
+
+    def remark(self, remarks: Iterable[str]) -> None:
+        """Tells what the gateway says of its answer: that something in its record could not be read."""
+        for remark in remarks:
+            self._on_remark(f"{self.address}: {remark}")
 
     def require_transient(self, error: grpc.aio.AioRpcError) -> None:
         """Raises ClientError where trying again changes nothing."""

@@ -38,6 +38,7 @@ class Surroundings:
 
     now: Callable[[], datetime] = field(default_factory=lambda: Clock().now)
     kernel_clock: Callable[[], machine.KernelClock | None] = machine.kernel_clock
+    time_client: Callable[[], str] = machine.time_client
     disk: Callable[[Path], list[Finding]] = machine.disk
     patience_s: float = reach.PATIENCE_S
 
@@ -110,7 +111,8 @@ class _Examination:
             if bundle is not None:
                 self._believed[node] = bundle
         self._each("policy", self._policy)
-        self._each("clock", lambda: machine.clock(self._around.kernel_clock(), now, self._record.latest))
+        around, latest = self._around, self._record.latest
+        self._each("clock", lambda: machine.clock(around.kernel_clock(), now, latest, around.time_client()))
         self._each("disk", lambda: self._around.disk(config.store))
         self._each("port", self._ports)
         return self._found
@@ -156,8 +158,9 @@ class _Examination:
         return read
 
     def _read_record(self) -> tuple[Sequence[Finding], None]:
-        nodes = (self._config.node, *self._config.partners)
-        found, self._record = record.read_record(self._config.store, nodes)
+        roots = {node: partner.root for node, partner in self._config.partners.items()}
+        roots[self._config.node] = "" if self._config.trust is None else self._config.trust.root
+        found, self._record = record.read_record(self._config.store, roots)
         return found, None
 
     def _read_keys(self) -> tuple[Sequence[Finding], None]:

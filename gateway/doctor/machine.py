@@ -6,6 +6,7 @@ holds the clock to be synchronised (STA_UNSYNC), with the most that it may be of
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -85,8 +86,25 @@ def kernel_clock() -> KernelClock | None:
     return KernelClock(synchronised, found.maxerror / 1e6)
 
 
-def clock(kernel: KernelClock | None, now: datetime, latest: datetime | None) -> list[Finding]:
-    """The clock. `latest`: the newest time on record."""
+_TIME_CLIENTS: Final = frozenset({"chronyd", "ntpd", "openntpd", "systemd-timesyn", "ptp4l", "phc2sys"})
+"""Programs that discipline a clock, by the 15 characters that Linux keeps of a name."""
+
+
+def time_client(processes: Path = Path("/proc")) -> str:
+    """The name of a program that runs here and disciplines the clock; empty where none is seen."""
+    for name in processes.glob("[0-9]*/comm"):
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            if (found := name.read_text("utf-8").strip()) in _TIME_CLIENTS:
+                return found
+    return ""
+
+
+def clock(kernel: KernelClock | None, now: datetime, latest: datetime | None, client: str = "") -> list[Finding]:
+    """The clock. `latest`: the newest time on record; `client`: the program that disciplines it, if one runs.
+
+    What the kernel says alone is not enough for a problem: it says so too for a while after a start, and in a container
+    whose host keeps the time.
+    """
     where = "this machine's clock"
     found = []
     if latest is not None and (behind := (latest - now).total_seconds()) > STEP_S:
@@ -102,7 +120,14 @@ def clock(kernel: KernelClock | None, now: datetime, latest: datetime | None) ->
         return [*found, unknown(CLOCK, where, "the system does not say whether it is synchronised", "Look at chronyc.")]
     if not kernel.synchronised:
         mend = "Run chrony or another NTP client: reports, agreements and certificates all depend on the time."
-        found.append(problem(CLOCK, where, "it is not synchronised", mend))
+        if client:
+            what, mend = (
+                f"it is not synchronised, though {client} runs",
+                "Look at its sources: they may be gone.",
+            )
+            found.append(warning(CLOCK, where, what, mend))
+        else:
+            found.append(problem(CLOCK, where, "it is not synchronised, and no program that would do it runs", mend))
     elif kernel.max_error_s > MAX_ERROR_S:
         what = f"it may be off by {kernel.max_error_s:.1f} s"
         found.append(warning(CLOCK, where, what, "Look at `chronyc tracking`: its sources may be gone."))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from gateway.doctor.finding import Finding, ok, problem
+from gateway.doctor.finding import Finding, ok, problem, warning
+from gateway.exchange.bundle_record import BundleRecord
 from gateway.identity.keyring import KeyKind
-from gateway.ledger.errors import LedgerError
+from gateway.ledger.errors import LedgerError, StoreVersionError
 from gateway.ledger.stores.sqlite import SqliteReader
 from gateway.release.key_switch import keys_on_record
 from gateway.release.sequencer import LATEST_TIME
@@ -31,25 +32,31 @@ class OnRecord:
     """Newest time at which the clock was trusted."""
 
 
-def read_record(store: Path, nodes: Collection[str]) -> tuple[list[Finding], OnRecord]:
-    """What the store has on record about these nodes. It only reads, and may do so beside a running gateway."""
+def read_record(store: Path, roots: Mapping[str, str]) -> tuple[list[Finding], OnRecord]:
+    """What the store has on record about these nodes, each with the root that is pinned for it. It only reads, and may
+    do so beside a running gateway.
+    """
     if not store.exists():
         return [ok(CHECK, str(store), "there is none yet: the first start makes it")], OnRecord()
     try:
         reader = SqliteReader(store)
         try:
             with reader.snapshot():
-                bundles = {node: reader.meta(f"bundle-note {node}") for node in nodes}
+                record = BundleRecord(reader.meta)
+                bundles = {node: record.note(node, root) for node, root in roots.items()}
                 latest_ns = int.from_bytes(reader.meta(LATEST_TIME) or b"")
                 found = OnRecord(
                     keys_on_record(reader),
-                    {node: int.from_bytes(reader.meta(f"bundle {node}") or b"") for node in nodes},
+                    {node: record.sequence(node, root) for node, root in roots.items()},
                     {node: note for node, note in bundles.items() if note is not None},
                     datetime.fromtimestamp(latest_ns / 1e9, UTC) if latest_ns else None,
                 )
                 reports = reader.last_report()
         finally:
             reader.close()
+    except StoreVersionError as error:
+        mend = "It is not damaged and needs no backup: start the gateway of this version, or the one that wrote it."
+        return [warning(CHECK, str(store), str(error), mend)], OnRecord()
     except (LedgerError, OSError) as error:
         mend = "Restore it from a backup as docs/operations.md says; `signalfire ledger verify` names what is damaged."
         return [problem(CHECK, str(store), f"it cannot be read: {error}", mend)], OnRecord()

@@ -39,7 +39,8 @@ async def dial(
     no restart. Raises IdentityError for files that cannot be used.
     """
     roots = "".join(bundle.gateway_ca).encode("ascii")
-    credentials = channel_credentials(key_pair, lambda: roots)
+    # In a thread: where the lock of the keys has changed, a passphrase is worked on for a second.
+    credentials = await asyncio.to_thread(channel_credentials, key_pair, lambda: roots)
     options = [*channel_options(endpoint.server_name), *CHANNEL_OPTIONS]
     channel = grpc.aio.secure_channel(endpoint.address, credentials, options)
     try:

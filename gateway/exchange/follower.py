@@ -105,6 +105,8 @@ class PartnerFollower:
         self._monotonic = monotonic
         self._dialled = 0
         self._awake = asyncio.Event()
+        self._forked: dict[str, asyncio.Event] = {}
+        """Set when a fork of the lane's ledger was put on record: its stream is opened anew."""
 
     @property
     def _link(self) -> Link:
@@ -194,7 +196,10 @@ class PartnerFollower:
                         signer = self._signatory.receipt
                         await self._give_receipt(call, origin)
 
-            await _first_of(self._take(call, origin, lane, still_believed), watch())
+            # What forked goes on in its next generation, which the partner opens once it is shown what we hold.
+            forked = self._forked.setdefault(lane, asyncio.Event())
+            forked.clear()
+            await _first_of(self._take(call, origin, lane, still_believed), watch(), forked.wait())
 
     def _authorities(self) -> frozenset[str]:
         bundle = self._partners.bundle(self._node)
@@ -221,7 +226,7 @@ class PartnerFollower:
 
     def _signed_checkpoint(self, row: LedgerRow) -> bytes:
         """The owner's checkpoint of what there is of a replica; under the key that took over, where it has signed."""
-        anchor = self._reader().cosignature(row.id, CosignatureKind.ANCHOR, row.size)
+        anchor = self._reader().cosignature(row.id, CosignatureKind.ANCHOR, row.origin.owner, row.size)
         if anchor is not None and anchor.size == row.size:
             return anchor.note
         return self._reader().checkpoint(row.id, row.size) or b""
@@ -266,9 +271,7 @@ class PartnerFollower:
         """Gives this node's last receipt for a replica, where there is one."""
         row = self._reader().ledger(origin)
         receipt = (
-            None
-            if row is None
-            else self._reader().cosignature(row.id, CosignatureKind.RECEIPT, signer=self._signatory.node)
+            None if row is None else self._reader().cosignature(row.id, CosignatureKind.RECEIPT, self._signatory.node)
         )
         if receipt is not None:
             note = signed_by(receipt.note, self._signatory.receipt.at(self._now_ns() // 1_000_000_000))
@@ -320,6 +323,9 @@ class PartnerFollower:
 
     async def _keep_evidence(self, found: Contradiction) -> None:
         if await self._sequencer.do(KeepEvidence(found)):
+            # Once for each ledger: a partner that contradicts itself again and again is not dialled each time.
+            if (forked := self._forked.get(found.origin.lane)) is not None:
+                forked.set()
             log.critical("%s has contradicted itself: %s; both statements are on record", self._node, found)
 
     # --- heartbeats
@@ -333,6 +339,7 @@ class PartnerFollower:
                 proven = await self._in_time(
                     self._prove(call, exchange_pb2.HeartbeatRequest, handshake.HEARTBEAT, partner)
                 )
+                offers = self._in_band.offers()
                 while True:
                     message = await self._in_time(read(call))
                     if message.WhichOneof("message") != "pulse":
@@ -342,8 +349,15 @@ class PartnerFollower:
                     self._still_believed(proven, authorities)
                     await self._hold_against_record(message.pulse.note)
                     counter = self._hear(message.pulse)
+                    # Where the partner cannot dial this node, this is how it gets to know its bundle.
+                    known = message.pulse.bundle_sequence
+                    if known:
+                        self._in_band.knows(proven.gateway, known)
                     echo = exchange_pb2.Echo(
-                        counter=counter, time_ns=self._now_ns(), bundle_sequence=self._in_band.believed(self._node)
+                        counter=counter,
+                        time_ns=self._now_ns(),
+                        bundle_sequence=self._in_band.believed(self._node),
+                        bundle=offers.due(known) if known else b"",
                     )
                     await write(call, exchange_pb2.HeartbeatRequest(echo=echo))
         finally:
@@ -425,9 +439,9 @@ def _kind_of(raw: bytes, origin: Origin) -> CosignatureKind:
     return CosignatureKind.PQ
 
 
-async def _first_of(work: Coroutine[Any, Any, None], watch: Coroutine[Any, Any, None]) -> None:
-    """Does `work` until it ends or `watch` raises, and ends both; raises what the first of them raised."""
-    tasks = [asyncio.ensure_future(work), asyncio.ensure_future(watch)]
+async def _first_of(*work: Coroutine[Any, Any, object]) -> None:
+    """Does all of it until the first ends, and ends the others; raises what that one raised."""
+    tasks = [asyncio.ensure_future(each) for each in work]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         next(task for task in tasks if task.done()).result()

@@ -3,10 +3,11 @@
 Rules, in order, after the opening that every stream has (`gateway.exchange.server`, rules 1 and 2):
 
 1. A question is one of three: which ledgers there are, hashes of one tree, the notes about one size of a ledger.
-2. It is answered about ledgers between the two nodes alone (`gateway.release.holdings`): any other is refused.
+2. It is answered about ledgers between the two nodes, and about those witness ledgers of third nodes that this node
+   holds (`gateway.release.holdings`): any other is refused.
 3. No entry travels: hashes, sizes and signed notes only, which the partner was sent, or sent, before.
 4. Of all streams of one partner so many questions a second are answered, and later ones wait; of one stream so many in
-   all. A stream on which none comes is ended.
+   all. Each ledger that is listed counts as a question. A stream on which none comes is ended.
 5. A stream ends when its partner is believed no longer: that is asked before each answer.
 """
 
@@ -42,11 +43,11 @@ class Pace:
     monotonic: Callable[[], float]
     _due: dict[str, float] = field(default_factory=dict)
 
-    def wait_s(self, node: str) -> float:
-        """Seconds that the question which came just now waits for its turn."""
+    def wait_s(self, node: str, questions: int = 1) -> float:
+        """Seconds that what came just now waits for its turn; it costs as much as so many questions."""
         now = self.monotonic()
         turn = max(now, self._due.get(node, now))
-        self._due[node] = turn + 1 / self.per_s
+        self._due[node] = turn + questions / self.per_s
         return turn - now
 
 
@@ -55,15 +56,16 @@ async def answer_questions(
     write: Callable[[exchange_pb2.InspectResponse], Awaitable[object]],
     holdings: Holdings,
     *,
-    turn: Callable[[], float],
+    turn: Callable[[int], float],
     most: int,
     idle_s: float,
     still_believed: Callable[[], None],
 ) -> None:
     """Answers until the partner ends the stream.
 
-    `turn` gives the seconds until the next answer is due, `most` how many questions are answered in all, `idle_s` how
-    long a question may be in coming. Raises InspectionEnded, and what `still_believed` raises.
+    `turn` charges for so many questions, and gives the seconds until the answer is due; `most` is how many questions
+    are answered in all, `idle_s` how long a question may be in coming. Raises InspectionEnded, and what
+    `still_believed` raises.
     """
     for _ in range(most):
         try:
@@ -73,7 +75,7 @@ async def answer_questions(
             return
         except TimeoutError:
             raise InspectionEnded(grpc.StatusCode.DEADLINE_EXCEEDED, f"no question within {idle_s:g} s") from None
-        if (wait_s := turn()) > 0:
+        if (wait_s := turn(1)) > 0:
             await asyncio.sleep(wait_s)
         still_believed()
         try:
@@ -84,6 +86,7 @@ async def answer_questions(
             raise InspectionEnded(
                 grpc.StatusCode.UNAVAILABLE, f"this node's own ledgers cannot be read now: {type(error).__name__}"
             ) from error
+        turn(len(response.heads.ledgers))
         await write(response)
     raise InspectionEnded(
         grpc.StatusCode.RESOURCE_EXHAUSTED, f"{most} questions were answered on this stream; dial again for more"
@@ -93,7 +96,7 @@ async def answer_questions(
 async def _answer(request: exchange_pb2.InspectRequest, holdings: Holdings) -> exchange_pb2.InspectResponse:
     match request.WhichOneof("message"):
         case "list_heads":
-            heads = exchange_pb2.Heads(ledgers=map(_told, await holdings.heads()))
+            heads = exchange_pb2.Heads(ledgers=map(_told, await holdings.heads(request.list_heads.witnesses)))
             return exchange_pb2.InspectResponse(heads=heads)
         case "read_hashes":
             asked = request.read_hashes

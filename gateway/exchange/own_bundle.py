@@ -46,12 +46,11 @@ class OwnBundle:
         """`root` is the verifier key of this node's root, and `path` the file; both or none."""
         self._signatory = signatory
         self._now = now
-        self._root = root
+        self.root = root
+        """Verifier key of this node's root, as it is pinned."""
         self._path = path
         self._last_sequence = last_sequence
         self._recorded = recorded
-        self._raw: bytes | None = None
-        self._tried: tuple[bytes, object] | None = None
         self.bundle: TrustBundle | None = None
         self.keys: Partner | None = None
         """Its public keys."""
@@ -70,6 +69,11 @@ class OwnBundle:
         """The sequence of the bundle in use; 0 where there is none."""
         return 0 if self.bundle is None else self.bundle.sequence
 
+    @property
+    def in_force(self) -> bool:
+        """Whether there is one that has not expired."""
+        return self.bundle is not None and self._now() < self.bundle.expires
+
     def restore(self) -> None:
         """Takes up again what is on record. Raises StoreError."""
         raw = self._recorded(self._signatory.node) if self.configured else None
@@ -77,7 +81,10 @@ class OwnBundle:
             self._try(raw, "on record")
 
     def refresh(self) -> bool:
-        """Takes up the file where it, or the keyring, has changed. Returns whether another bundle is in use now."""
+        """Takes up the file where it is another than that in use. Returns whether another bundle is in use now.
+
+        One that is refused is tried again at the next look: the clock, the store or the keyring may have been at fault.
+        """
         if self._path is None:
             return False
         try:
@@ -85,16 +92,16 @@ class OwnBundle:
         except OSError as unreadable:
             self._refuse(f"{self._path} cannot be read: {unreadable.strerror}")
             return False
-        if self._tried == (raw, self._signatory.ring):
+        if raw == self.note:
+            self.problem = ""
             return False
-        self._tried = (raw, self._signatory.ring)
-        return raw != self.note and self._try(raw, str(self._path))
+        return self._try(raw, str(self._path))
 
     def _try(self, raw: bytes, where: str) -> bool:
         node = self._signatory.node
         try:
             at_least = max(self._last_sequence(node), self.sequence)
-            bundle = TrustBundle.open(raw, self._root, now=self._now(), at_least_sequence=at_least)
+            bundle = TrustBundle.open(raw, self.root, now=self._now(), at_least_sequence=at_least)
             if bundle.node != node:
                 raise _refused(Refusal.WRONG_NODE, f"it is the bundle of {bundle.node}", "Give that of this node.")
             keys = public_keys(bundle)

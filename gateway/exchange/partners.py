@@ -4,10 +4,11 @@ A bundle comes in a file that people put there, or in band, from the partner's o
 
 1. It has at most MAX_NOTE bytes; nothing of a larger one is looked at.
 2. It is signed by the pinned root of that partner, and by nothing else: the gateway that brings it vouches for nothing.
-3. In band its sequence is larger than any that is on record or in use; otherwise it is passed over, whatever it says. A
-   file may also hold again the one that is on record.
+3. In band its sequence is larger than any that is on record or in use, and it has not expired; otherwise it is passed
+   over, whatever it says. A file may also hold again the one that is on record.
 4. It is on record, sequence and text, before it is believed in band; a gateway that starts believes the newest of file
-   and record. A bundle that comes in a file is believed at once, and put on record as the next thing.
+   and record. A bundle that comes in a file is believed at once, and put on record as the next thing. What is on record
+   counts for the root that is pinned now, and for no other (`gateway.exchange.bundle_record`).
 """
 
 from __future__ import annotations
@@ -232,7 +233,13 @@ class Partners:
                 where="bundle in band",
                 mend="Nothing of it was read; ask that nation what its gateway sends.",
             )
-        bundle = self._read(pin, raw, 0)
+        try:
+            bundle = self._read(pin, raw, 0)
+        except TrustBundleError as refused:
+            if refused.code is Refusal.EXPIRED:
+                # Its root has signed it. What is held stays as it is: that may be in force.
+                return None
+            raise
         return bundle if bundle.sequence > self._newest(node) else None
 
     def take(self, node: str, raw: bytes, bundle: TrustBundle) -> bool:
@@ -285,6 +292,10 @@ class Partners:
     def bundle(self, node: str) -> TrustBundle | None:
         """The trust bundle of a partner, if there is one that can be believed."""
         return self._bundles.get(node)
+
+    def root(self, node: str) -> str:
+        """The verifier key that is pinned for a partner."""
+        return self._pinned[node].root
 
     def note(self, node: str) -> bytes | None:
         """The signed note of that bundle, as it came."""

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from signalfire.v1 import exchange_pb2
 
 from gateway.exchange import handshake
 from gateway.exchange.dialling import LinkError, dial, read, write
+from gateway.exchange.in_band import InBand
 from gateway.identity.spiffe import SpiffeId
 from gateway.identity.tls import KeyPairFiles
 from gateway.identity.trust_bundle import Endpoint, TrustBundle
 from gateway.ledger.errors import OriginError
-from gateway.ledger.holding import HeldLedger, HeldSignatures, is_between
+from gateway.ledger.holding import HeldLedger, HeldSignatures, is_between, is_third_witness
 from gateway.ledger.note import Ed25519Signer
 from gateway.ledger.origin import Origin
 from gateway.release.signatory import Partner
@@ -32,15 +33,16 @@ class PartnerHoldings:
     grpc.aio.AioRpcError.
     """
 
-    def __init__(self, call: Any, own: str, partner: str, patience_s: float) -> None:
+    def __init__(self, call: Any, own: str, partner: str, thirds: Collection[str], patience_s: float) -> None:
         self._call = call
         self._own = own
         self._partner = partner
+        self._thirds = thirds
         self._patience_s = patience_s
 
     async def heads(self) -> Sequence[HeldLedger]:
-        """Every ledger between the two nodes."""
-        answer = await self._ask("heads", list_heads=exchange_pb2.ListHeads())
+        """The ledgers between the two nodes, and the witness ledgers of third nodes that the partner holds too."""
+        answer = await self._ask("heads", list_heads=exchange_pb2.ListHeads(witnesses=sorted(self._thirds)))
         held = [self._held(ledger) for ledger in answer.ledgers]
         if len({ledger.origin for ledger in held}) != len(held):
             raise LinkError(f"{self._partner} lists a ledger twice")
@@ -58,7 +60,8 @@ class PartnerHoldings:
             )
         except OriginError as error:
             raise LinkError(f"{self._partner} lists what is no ledger: {error}") from error
-        if not is_between(held.origin, self._own, self._partner):
+        third = is_third_witness(held.origin, self._own, self._partner) and held.origin.owner in self._thirds
+        if not (third or is_between(held.origin, self._own, self._partner)):
             raise LinkError(f"{self._partner} lists {held.origin}, which is not between it and {self._own}")
         return held
 
@@ -92,23 +95,26 @@ async def inspecting(
     key_pair: KeyPairFiles,
     signer: Ed25519Signer,
     patience_s: float,
+    thirds: Collection[str] = (),
+    in_band: InBand | None = None,
 ) -> AsyncIterator[PartnerHoldings]:
     """Dials one endpoint of a partner, proves both sides, and asks it.
 
-    `signer` is this node's log key under its gateway name; `patience_s` how long each answer may take. Raises
-    LinkError, IdentityError and grpc.aio.AioRpcError.
+    `signer` is this node's log key under its gateway name; `patience_s` how long each answer may take; `thirds` the
+    third nodes whose witness ledgers are compared too; `in_band` how bundles are given and taken, where a gateway runs.
+    Raises LinkError, IdentityError and grpc.aio.AioRpcError; with `in_band` also StoreError and Unavailable.
     """
     async with dial(bundle, endpoint, key_pair) as stub:
         call: Any = stub.Inspect()
         try:
-            await in_time(_prove(call, own, signer, partner), patience_s)
-            yield PartnerHoldings(call, own.node, partner.node, patience_s)
+            await in_time(_prove(call, own, signer, partner, in_band), patience_s)
+            yield PartnerHoldings(call, own.node, partner.node, thirds, patience_s)
             await call.done_writing()
         finally:
             call.cancel()
 
 
-async def _prove(call: Any, own: SpiffeId, signer: Ed25519Signer, partner: Partner) -> None:
+async def _prove(call: Any, own: SpiffeId, signer: Ed25519Signer, partner: Partner, in_band: InBand | None) -> None:
     async def read_challenge() -> exchange_pb2.Challenge:
         message = await read(call)
         if message.WhichOneof("message") != "challenge":
@@ -124,6 +130,7 @@ async def _prove(call: Any, own: SpiffeId, signer: Ed25519Signer, partner: Partn
         own=own,
         signer=signer,
         partner=partner,
+        in_band=in_band,
     )
 
 

@@ -6,7 +6,8 @@ Rules, in order, at every look:
    nothing, loudly.
 2. The own bundle is read again where its file, or the keyring, has changed (`gateway.exchange.own_bundle`), and put on
    record. From then on partners are given it in band.
-3. A storage key that was never in use is taken into use: the newest file, where there are several. Nobody has to know.
+3. A storage key that was never in use is taken into use: the newest file, where there are several, and then none of the
+   others any more. Nobody has to know.
 4. Of sealing keys, the first of the bundle's list that the keyring holds is taken into use.
 5. Of log, receipt and post-quantum keys likewise, once nobody has to be waited for: a partner is, as long as its bundle
    is in force and it was heard of within `silent_s`, until each of its gateways has said that it believes this bundle
@@ -17,6 +18,7 @@ Rules, in order, at every look:
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,7 +27,7 @@ from typing import Final
 from cryptography import x509
 from signalfire.v1 import officer_pb2
 
-from gateway.exchange.in_band import taken_up
+from gateway.exchange.bundle_record import BundleRecord, TakeUp
 from gateway.exchange.own_bundle import SIGNING, OwnBundle, listed, retired, wanted
 from gateway.exchange.partners import Partners
 from gateway.identity.errors import IdentityError
@@ -84,13 +86,13 @@ class Rotation:
 
     async def look(self) -> None:
         """Looks once. Raises Unavailable, StepRefused or LedgerError where what is due cannot be made durable."""
-        self._read_keyring()
+        await self._read_keyring()
         self._own.refresh()
         bundle = self._own.bundle
         if bundle is not None:
             self._telemetry.bundle_sequence.labels(node=bundle.node).set(bundle.sequence)
-            if self._own.note != self._reader().meta(f"bundle-note {bundle.node}"):
-                await self._sequencer.do(taken_up(bundle, self._own.note, "our own"))
+            if not BundleRecord(self._reader().meta).holds(bundle.node, self._own.root, self._own.note):
+                await self._sequencer.do(TakeUp(bundle, self._own.note, self._own.root, "our own"))
         changes = self._due()
         if changes:
             await self._switch(changes)
@@ -107,12 +109,13 @@ class Rotation:
                 found[path.name] = (at.st_ino, at.st_mtime_ns, at.st_size)
         return found
 
-    def _read_keyring(self) -> None:
+    async def _read_keyring(self) -> None:
         files = self._files()
         if files == self._seen:
             return
         try:
-            ring = Keyring.load(self._keys, self._lock)
+            # In a thread: where the lock has changed, a passphrase is worked on for a second.
+            ring = await asyncio.to_thread(Keyring.load, self._keys, self._lock)
             self._signatory.adopt(self._signatory.using({}, ring))
         except (IdentityError, KeyNotHeld) as refused:
             if str(refused) != self._problem:

@@ -10,7 +10,9 @@ Rules, in order, for every stream:
    as the last thing before a batch is sent. In doubt the lane pauses.
 5. What the follower claims to have must be a prefix of the ledger. An unsigned claim that is not ends the stream and no
    more. A checkpoint signed by this node that its ledger contradicts is proof that the ledger's tail was lost: the
-   ledger ends, and its next generation opens at once; with the witness ledger the decisions ledger does too.
+   ledger ends, and its next generation opens at once; with the witness ledger the decisions ledger does too. One that
+   a retired key of this node signed proves nothing, for a thief may have; but a machine that was lost leaves just that
+   behind. So the ledger ends too, once from start to start: that is all that a thief gains.
 6. A stream ends when the partner's trust bundle expires, when the key under which it was proven is believed no more, or
    was not at that time, or when the certificate that it was opened with is not: that is asked before each batch and
    each answer, and every BELIEF_S while nothing happens. A key that was retired after the stream was proven ends none.
@@ -43,6 +45,7 @@ from gateway.exchange.own_bundle import OwnBundle
 from gateway.exchange.partners import Partners
 from gateway.exchange.signed_anew import presented, signed_by
 from gateway.identity.errors import IdentityError
+from gateway.identity.keyring import KeyKind
 from gateway.identity.spiffe import Role, SpiffeId
 from gateway.identity.tls import peer_from_context
 from gateway.ledger.checkpoint import Checkpoint, LogPublicKey, open_checkpoint
@@ -69,8 +72,8 @@ MAX_SHOWN: Final = 512
 """Characters of a reason that are logged or sent: gRPC carries it in a header, of which it takes a few kilobytes."""
 
 
-OFFER_AGAIN_NS: Final = 30_000_000_000
-"""Pause before a bundle is sent again with a heartbeat to a partner that did not take it up, nanoseconds."""
+MOST_LOST_GENERATIONS: Final = 16
+"""Generations that a checkpoint under a retired key may be ahead: a copy of the store from before a few successions."""
 
 
 BELIEF_S: Final = 1.0
@@ -169,6 +172,8 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         self._now_ns = now_ns
         self._monotonic_ns = monotonic_ns
         self._streams: Counter[str] = Counter()
+        self._ended_by_retired: set[tuple[str | None, str]] = set()
+        """Recipient and lane of the ledgers that ended on the word of a retired key, since the start."""
         self._pace = Pace(limits.questions_s, lambda: monotonic_ns() / 1e9)
 
     async def Follow(  # type: ignore[override]  # noqa: N802  gRPC's name; a coroutine that writes to its context
@@ -313,6 +318,14 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         announced = () if self._own_bundle.keys is None else self._own_bundle.keys.log
         return list(dict.fromkeys([self._signatory.log.public, *announced]))
 
+    def _own_retired_keys(self) -> Sequence[LogPublicKey]:
+        """The log keys that were this node's: those of its bundle that are retired, and those that it still holds."""
+        bundle = self._own_bundle.keys
+        named = () if bundle is None else [old.key for old in bundle.retired_log]
+        held = [LogPublicKey(key.public) for key in self._signatory.ring.keys[KeyKind.LOG].values()]
+        current = self._own_keys()
+        return [key for key in dict.fromkeys([*named, *held]) if key not in current]
+
     # --- Follow
 
     async def _follow(
@@ -382,10 +395,12 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         stored = None if row is None or claim.size > row.size else self._reader().checkpoint(row.id, claim.size)
         if stored is not None and Checkpoint.parse(Note.parse(stored).text).root == claim.root:
             return None
-        signed: tuple[Checkpoint, Note] | None = None
-        with contextlib.suppress(LedgerError):
-            signed = open_checkpoint(claim.checkpoint, self._own_keys(), origin)
-        if signed is None or (signed[0].size, signed[0].root) != (claim.size, claim.root):
+        current_keys, retired_keys = self._own_keys(), self._own_retired_keys()
+        signed = _signed_by(claim, current_keys, origin)
+        by_retired = signed is None
+        if signed is None:
+            signed = _signed_by(claim, retired_keys, origin)
+        if signed is None:
             self._partners.links[partner.node].differs[f"to {partner.node}, {origin.lane}"] = (
                 f"what it has of {origin} at size {claim.size} is not what is here, and no signature says so"
             )
@@ -393,15 +408,35 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
                 grpc.StatusCode.FAILED_PRECONDITION,
                 f"{origin}: what you have at size {claim.size} is not a prefix of it, and no signature of mine says so",
             )
-        lost = row is None or claim.size > row.size
+        if by_retired:
+            self._bound_retired(origin, partner)
+        lost = row is None or claim.size > row.size or by_retired
         reason = ledger_pb2.SUCCESSION_REASON_LOST_TAIL if lost else ledger_pb2.SUCCESSION_REASON_FORK
         log.critical(
-            "%s: %s holds a checkpoint of size %d that this node signed and does not have; the next generation opens",
-            origin, partner.node, claim.size,
+            "%s: %s holds a checkpoint of size %d that this node signed%s and does not have; the next generation opens",
+            origin, partner.node, claim.size, ", with a key that is out of use," if by_retired else "",
         )  # fmt: skip
         # The partner chose how many lines of unknown keys stand beside ours: they are no evidence.
-        evidence = signed[1].of_keys([key.verifier(origin) for key in self._own_keys()]).encode()
-        return await self._sequencer.do(Succeed(origin, reason, evidence))
+        evidence = signed.of_keys([key.verifier(origin) for key in (*current_keys, *retired_keys)]).encode()
+        successor = await self._sequencer.do(Succeed(origin, reason, evidence))
+        if by_retired:
+            self._ended_by_retired.add((origin.recipient, origin.lane))
+        return successor
+
+    def _bound_retired(self, origin: Origin, partner: _Caller) -> None:
+        """Ends the stream where the word of a retired key has ended a ledger of this lane before, or goes too far."""
+        current = self._sequencer.current(origin.owner, origin.recipient, origin.lane)
+        if origin.generation < current.generation:
+            # It ended already: the follower is told which one goes on.
+            return
+        again = (origin.recipient, origin.lane) in self._ended_by_retired
+        if not again and origin.generation <= current.generation + MOST_LOST_GENERATIONS:
+            return
+        why = "ended a ledger so since the start" if again else f"is {origin.generation - current.generation} ahead"
+        told = f"a key that is out of use signed what {partner.node} has of {origin}, and such a key {why}"
+        self._partners.links[partner.node].differs[f"to {partner.node}, {origin.lane}"] = told
+        log.critical("%s: no further generation opens; look for the thief of a retired log key, or start again", told)
+        raise StreamEnded(grpc.StatusCode.FAILED_PRECONDITION, told)
 
     async def _send_ledger(
         self,
@@ -429,7 +464,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
                     self._telemetry.entries_sent.labels(partner=partner.node, lane=origin.lane).inc(run.count)
                 for kind in (CosignatureKind.ANCHOR, CosignatureKind.PQ):
                     sent = further.get(kind)
-                    line = self._reader().cosignature(row.id, kind, 1 if sent is None else sent.size)
+                    line = self._reader().cosignature(row.id, kind, origin.owner, 1 if sent is None else sent.size)
                     # One of a size that went before goes again where another key has signed it since.
                     if line is not None and line.size in ends and (sent is None or sent.note != line.note):
                         note = exchange_pb2.Cosignature(note=self._in_use(kind, origin, line.note))
@@ -538,7 +573,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
                 requests,
                 context.write,
                 holdings,
-                turn=lambda: self._pace.wait_s(partner.node),
+                turn=lambda questions: self._pace.wait_s(partner.node, questions),
                 most=self._limits.questions,
                 idle_s=self._limits.handshake_s,
                 still_believed=lambda: self._judge(partner),
@@ -556,20 +591,16 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
     ) -> None:
         round_trip_ns = 0
         link, gateway = self._partners.links[partner.node], partner.proven.gateway
-        offered, offered_ns = 0, 0
+        offers = self._in_band.offers()
         while True:
             self._still_believed(partner)
             known = link.known.get(str(gateway))
-            bundle = self._in_band.due(0 if known is None else known.sequence)
-            # One that it does not take up is not sent with every heartbeat.
-            if offered == self._own_bundle.sequence and self._monotonic_ns() - offered_ns < OFFER_AGAIN_NS:
-                bundle = b""
-            if bundle:
-                offered, offered_ns = self._own_bundle.sequence, self._monotonic_ns()
+            bundle = offers.due(0 if known is None else known.sequence)
             counter = self._counter.next()
             note = sign_heartbeat(self._signatory, partner.node, self._now_ns(), counter, self._sequencer.heads())
             sent = self._monotonic_ns()
-            pulse = exchange_pb2.Pulse(note=note, round_trip_ns=round_trip_ns, bundle=bundle)
+            believed = self._in_band.believed(partner.node)
+            pulse = exchange_pb2.Pulse(note=note, round_trip_ns=round_trip_ns, bundle=bundle, bundle_sequence=believed)
             await context.write(exchange_pb2.HeartbeatResponse(pulse=pulse))
             try:
                 async with asyncio.timeout(self._limits.silence_s):
@@ -582,10 +613,20 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
                 ) from None
             if answer.WhichOneof("message") != "echo" or answer.echo.counter != counter:
                 raise StreamEnded(grpc.StatusCode.INVALID_ARGUMENT, f"the echo of heartbeat {counter} was due")
+            await self._in_band.take(partner.node, answer.echo.bundle)
             self._in_band.knows(gateway, answer.echo.bundle_sequence)
             round_trip_ns = self._monotonic_ns() - sent
             self._telemetry.round_trip.labels(partner=partner.node).set(round_trip_ns / 1e9)
             await asyncio.sleep(self._limits.heartbeat_s)
+
+
+def _signed_by(claim: exchange_pb2.Open, keys: Sequence[LogPublicKey], origin: Origin) -> Note | None:
+    """The checkpoint of a claim, where one of these keys signed it and it says what the claim says."""
+    with contextlib.suppress(LedgerError):
+        checkpoint, note = open_checkpoint(claim.checkpoint, keys, origin)
+        if (checkpoint.size, checkpoint.root) == (claim.size, claim.root):
+            return note
+    return None
 
 
 def shown(text: str) -> str:

@@ -6,33 +6,38 @@ with the files that a gateway gets beside it (`write_outgoing`).
 Rules for a request (`rotation`), in order:
 
 1. A log key signed it that is on record for the gateway it speaks of, and not retired.
-2. None of its keys is on record or retired: a key is admitted once.
-3. Its CSR is signed by its own key, which no authority of ours has, and is on P-256 as `authority` makes them. It names
+2. It was made within the last REQUEST_LIFETIME, and was not admitted before.
+3. None of its keys is on record or retired: a key is admitted once. So is the key of its CSR: no certificate is issued
+   for a key that has had one, or whose certificate was revoked.
+4. Its CSR is signed by its own key, which no authority of ours has, and is on P-256 as `authority` makes them. It names
    exactly the gateway's SPIFFE ID, its DNS name, and further names that are on record for that gateway: a stolen log
    key gets no certificate for anybody else.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from pydantic import Field, TypeAdapter, ValidationError
 
 from gateway.identity.authority import Authority, IpAddress, Validity, certificate_pem
-from gateway.identity.errors import IssueError, Refusal
+from gateway.identity.errors import IssueError, Refusal, SecretFileError
 from gateway.identity.keyring import public_key_id
 from gateway.identity.locked import KeyLock
 from gateway.identity.nation import (
     AUTHORITY_LIFETIME,
     LEAF_LIFETIME,
+    MAX_LEAF_LIFETIME,
     GatewayRecord,
     Nation,
     authority_certificate,
@@ -40,21 +45,34 @@ from gateway.identity.nation import (
     load_nation,
     new_record_path,
     read_records,
+    tls_key_digest,
     write_authority,
     write_national,
     write_record,
 )
 from gateway.identity.node_keys import GATEWAY_CERTIFICATE
-from gateway.identity.private_files import write_private
+from gateway.identity.private_files import read_private, write_private
 from gateway.identity.retirement import OutOfUse, encoded, read_retired, write_retired
-from gateway.identity.revocation import crl_pem, signed_by
+from gateway.identity.revocation import crl_pem, number_of, signed_by
 from gateway.identity.rotation import KeyRequest
 from gateway.identity.spiffe import Role, SpiffeId, dns_name, trust_domain_of
+from gateway.ledger.note import Note
 
 CRL_LIFETIME: Final = LEAF_LIFETIME
 """Of a revocation list: by then whatever it revokes has expired. It is heeded after that too."""
 
+REQUEST_LIFETIME: Final = timedelta(days=7)
+"""How long a request may be on its way: it is carried by hand."""
+
+REQUEST_AHEAD: Final = timedelta(hours=1)
+"""How far the gateway's clock may be ahead of the nation's."""
+
 BUNDLE_FILE: Final = "bundle.note"
+REVOKED_KEYS: Final = "revoked-keys.json"
+"""In a nation's directory: the TLS keys whose certificates were revoked, as `nation.tls_key_digest` names them."""
+
+
+_DIGESTS: Final = TypeAdapter(list[Annotated[str, Field(pattern=r"^[0-9a-f]{64}\z")]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +110,13 @@ def admit(
         if record.log_key is not None and record.log_key not in gone:
             log_keys.setdefault(record.spiffe_id, set()).add(record.log_key)
     request = KeyRequest.open(raw, nation.node, log_keys)
+    digest = sha256(Note.parse(raw).text.encode("utf-8")).hexdigest()
+    _check_fresh(request, digest, records, now)
     spiffe_id = SpiffeId.parse(request.spiffe_id)
     newest = next(record for record in records if record.spiffe_id == request.spiffe_id)
     # After every record there is, also within one second: the newest keys are those of the newest record.
     issued = max(now.astimezone(UTC).replace(microsecond=0), records[0].issued + timedelta(seconds=1))
+    csr = None if request.csr is None else _csr(request.csr, spiffe_id, newest.names)
     admitted = GatewayRecord(
         spiffe_id=request.spiffe_id,
         issued=issued,
@@ -105,7 +126,11 @@ def admit(
         receipt_key=request.receipt_key,
         pq_key=request.pq_key,
         sealing_key=request.sealing_key,
+        tls_key=None if csr is None else tls_key_digest(csr.public_key()),
+        request=digest,
     )
+    if admitted.tls_key is not None:
+        _check_new_tls_key(directory, admitted.tls_key, records)
     known = {key.public for key in keys_on_record(records)} | gone
     keys = keys_on_record([admitted])
     twice = next((key for key in keys if key.public in known), None)
@@ -116,11 +141,44 @@ def admit(
             "If this request was admitted before, sign the next bundle; otherwise have the gateway make new keys.",
         )
     certificate = None
-    if request.csr is not None:
-        csr = _csr(request.csr, spiffe_id, newest.names)
+    if csr is not None:
         certificate = _issue(nation, spiffe_id, csr, Validity.starting(now, lifetime))
     write_record(new_record_path(directory, spiffe_id.name, issued), admitted)
     return Admitted(spiffe_id, [(key.kind, key.key_id) for key in keys], certificate)
+
+
+def _check_fresh(request: KeyRequest, digest: str, records: Sequence[GatewayRecord], now: datetime) -> None:
+    if any(record.request == digest for record in records):
+        raise _refused(Refusal.ALREADY_THERE, "this request was admitted before", _AGAIN)
+    if not now - REQUEST_LIFETIME <= request.made <= now + REQUEST_AHEAD:
+        raise _refused(
+            Refusal.BAD_REQUEST,
+            f"the request was made at {request.made.isoformat()}, and it is {now.isoformat()}: it counts for"
+            f" {REQUEST_LIFETIME.days} days",
+            _AGAIN,
+        )
+
+
+def _check_new_tls_key(directory: Path, key: str, records: Sequence[GatewayRecord]) -> None:
+    if key in _revoked_keys(directory):
+        raise _refused(Refusal.REVOKED, "the certificate of the key of its CSR was revoked", _AGAIN)
+    if any(record.tls_key == key for record in records):
+        raise _refused(Refusal.ALREADY_THERE, "the key of its CSR has a certificate already", _AGAIN)
+
+
+def _revoked_keys(directory: Path) -> list[str]:
+    path = directory / REVOKED_KEYS
+    if not path.exists():
+        return []
+    try:
+        return _DIGESTS.validate_json(read_private(path))
+    except ValidationError as refused:
+        raise SecretFileError(
+            Refusal.MALFORMED_FILE,
+            "this is not a list of digests of keys",
+            where=str(path),
+            mend="Restore the file from its backup: without it a revoked key could get a certificate again.",
+        ) from refused
 
 
 def keys_on_record(records: Iterable[GatewayRecord]) -> list[NationKey]:
@@ -209,6 +267,9 @@ def revoke(
             f"the {role.value} authority of {nation.node} that issues now did not issue this certificate",
             "A leaf of a former authority falls with it: `signalfire pki authority ROLE --drop-former`.",
         ) from other
+    # The key first: a list that names the leaf while its key could get another would be half a revocation.
+    keys = dict.fromkeys([*_revoked_keys(directory), tls_key_digest(leaf.public_key())])
+    write_private(directory / REVOKED_KEYS, f"{json.dumps(list(keys), indent=2)}\n".encode("ascii"))
     return [_write_crl(nation, role, leaf.serial_number, now, lifetime)]
 
 
@@ -230,15 +291,16 @@ def drop_former_authorities(directory: Path, role: Role, *, lock: KeyLock | None
     nation = load_nation(directory, lock)
     issuers = nation.believed[trust_domain_of(nation.node), role]
     current = issuers.certificates[0]
-    # The lists first: one of an authority that is gone would be refused.
-    if issuers.crls:
+    # The authorities first: were it cut short after the lists, a former one would be believed without its list. A list
+    # of one that is gone is passed over, and goes when the command is given again.
+    write_private(authority_certificate(directory, role), certificate_pem(current))
+    if authority_crl(directory, role).exists():
         kept = [crl for crl in issuers.crls if signed_by(crl, current)]
         path = authority_crl(directory, role)
         if kept:
             write_private(path, b"".join(map(crl_pem, kept)))
         else:
             path.unlink()
-    write_private(authority_certificate(directory, role), certificate_pem(current))
     return len(issuers) - 1
 
 
@@ -311,8 +373,10 @@ def _write_crl(nation: Nation, role: Role, serial: int | None, now: datetime, li
     number = 1
     revoked: dict[int, datetime] = {}
     if before is not None:
-        number = before.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number + 1
-        revoked = {one.serial_number: one.revocation_date_utc for one in before}
+        number = number_of(before) + 1
+        # Once a list from after its expiry has named it, a leaf need not be named any more (RFC 5280 §3.3).
+        told = before.last_update_utc - MAX_LEAF_LIFETIME
+        revoked = {one.serial_number: one.revocation_date_utc for one in before if one.revocation_date_utc >= told}
     if serial is not None:
         revoked.setdefault(serial, moment)
     builder = (

@@ -19,13 +19,13 @@ from typing import Final
 
 from cryptography import x509
 
-from gateway.identity.errors import CredentialsError, Refusal
+from gateway.identity.errors import CredentialsError, Refusal, SecretFileError
 from gateway.identity.locked import KeyLock
-from gateway.identity.nation import crl_file, parse_issuers
+from gateway.identity.nation import crl_file, parse_issuers, read_issuers
 from gateway.identity.node_keys import GATEWAY_CERTIFICATE, GATEWAY_KEY, tls_key, tls_key_file
 from gateway.identity.peer import verify_peer
 from gateway.identity.private_files import read_private, write_private
-from gateway.identity.revocation import Issuers
+from gateway.identity.revocation import MAX_AUTHORITIES, MAX_LISTS, Issuers, set_back
 from gateway.identity.spiffe import Role, SpiffeId, trust_domain_of
 from gateway.identity.trust_bundle import TrustBundle
 
@@ -91,12 +91,23 @@ def _check_national(found: Mapping[str, bytes], source: Path, keys: Path, role: 
     authorities, lists = f"{role.value}-ca.crt.pem", crl_file(role)
     if authorities not in found and lists not in found:
         return
-    parse_issuers(
-        found.get(authorities) or read_private(keys / authorities),
+    after = parse_issuers(
+        found.get(authorities) or read_private(keys / authorities, most=MAX_AUTHORITIES),
         str((source if authorities in found else keys) / authorities),
-        found[lists] if lists in found else read_private(keys / lists) if (keys / lists).exists() else None,
+        found[lists]
+        if lists in found
+        else read_private(keys / lists, most=MAX_LISTS)
+        if (keys / lists).exists()
+        else None,
         str((source if lists in found else keys) / lists),
     )
+    try:
+        wrong = set_back(after, read_issuers(keys / authorities, keys / lists, former=True))
+    except SecretFileError:
+        # What lies there is damaged, and is what this mends.
+        return
+    if wrong is not None:
+        raise _refused(Refusal.STALE_SEQUENCE, wrong, source / lists, "Install what the nation wrote last.")
 
 
 def _check_certificate(

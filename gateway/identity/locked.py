@@ -37,7 +37,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -86,7 +86,17 @@ class Unwrapper(Protocol):
         """Which method of `lock.json` it serves."""
 
     def unwrap(self, wrapped: Wrapped) -> bytes:
-        """The KEK, 32 bytes. Raises LockError. It is asked once a start, and again when `lock.json` changes."""
+        """The KEK, 32 bytes. Raises LockError. It is asked once a start, and again when `lock.json` changes; where it
+        failed, again when `lock.json` or its `Changing.state` does.
+        """
+
+
+@runtime_checkable
+class Changing(Protocol):
+    """What an unwrapper may have besides: it says when it is worth asking again after it has failed."""
+
+    def state(self) -> object:
+        """Equal to what it was before, as long as it would fail again."""
 
 
 class Wrapper(Unwrapper, Protocol):
@@ -109,6 +119,7 @@ class _Keks:
 
 class KeyLock:
     """The lock of one directory of secrets, and what opens it. Unwraps the KEK once, and anew when `lock.json` changes.
+    A `lock.json` that did not open is not tried again until it, or what unlocks it, has changed: that takes long.
 
     A directory without `lock.json` is plain: its files are read as they are. Safe to use from several threads.
     """
@@ -118,6 +129,7 @@ class KeyLock:
         self._unwrapper = unwrapper
         self._mutex = threading.Lock()
         self._seen: bytes | None = None
+        self._failed: tuple[bytes, object, SecretFileError] | None = None
         self._keks: _Keks | None = None
 
     def __repr__(self) -> str:
@@ -226,8 +238,15 @@ class KeyLock:
                 )
             raw = read_private(path)
             if self._keks is None or raw != self._seen:
-                self._keks = self._unwrap(path, raw)
-                self._seen = raw
+                state = self._unwrapper.state() if isinstance(self._unwrapper, Changing) else None
+                if self._failed is not None and self._failed[:2] == (raw, state):
+                    raise self._failed[2].with_traceback(None)
+                try:
+                    self._keks = self._unwrap(path, raw)
+                except SecretFileError as refused:
+                    self._failed = raw, state, refused
+                    raise
+                self._seen, self._failed = raw, None
             return self._keks
 
     def _unwrap(self, path: Path, raw: bytes) -> _Keks:

@@ -23,11 +23,14 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Final, TypeVar
 
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gateway.identity.authority import (
@@ -46,7 +49,7 @@ from gateway.identity.peer import Authorities
 from gateway.identity.private_files import make_private_directory, read_private, write_private
 from gateway.identity.relocking import put_lock
 from gateway.identity.retirement import encoded, read_retired, retired_of_bundle
-from gateway.identity.revocation import Issuers, crl_pem, load_crls
+from gateway.identity.revocation import MAX_AUTHORITIES, MAX_LISTS, Issuers, crl_pem, load_crls, signed_by
 from gateway.identity.spiffe import Role, SpiffeId, dns_name, trust_domain_of
 from gateway.identity.trust_bundle import (
     Ed25519Key,
@@ -62,7 +65,10 @@ AUTHORITY_LIFETIME: Final = timedelta(days=3650)
 """Of an authority: it is replaced by pinning a new bundle at every partner, which is done by people."""
 
 LEAF_LIFETIME: Final = timedelta(days=90)
-"""Of a leaf: there is no revocation list, so this is how long a stolen one serves."""
+"""Of a leaf: so long one serves that was stolen and not revoked, because nobody noticed."""
+
+MAX_LEAF_LIFETIME: Final = timedelta(days=825)
+"""No leaf lives longer: by then a revocation list need not name it any more."""
 
 BUNDLE_LIFETIME: Final = timedelta(days=365)
 """Of a trust bundle: long enough to be exchanged in person once a year."""
@@ -89,6 +95,16 @@ class GatewayRecord(BaseModel):
     receipt_key: Ed25519Key | None
     pq_key: MlDsa44Key | None
     sealing_key: SealingKey | None
+    tls_key: str | None = None
+    """SHA-256 of the certificate's public key (SubjectPublicKeyInfo, DER), hexadecimal, where one was issued."""
+    request: str | None = None
+    """SHA-256 of the text of the request that was admitted, hexadecimal."""
+
+
+def tls_key_digest(public: CertificatePublicKeyTypes) -> str:
+    """What names a TLS key on record."""
+    encoded_key = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return sha256(encoded_key).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +171,7 @@ def load_nation(directory: Path, lock: KeyLock | None = None) -> Nation:
     authorities: dict[Role, Authority] = {}
     believed: dict[tuple[str, Role], Issuers] = {}
     for role in Role:
-        issuers = read_issuers(authority_certificate(directory, role), authority_crl(directory, role))
+        issuers = read_issuers(authority_certificate(directory, role), authority_crl(directory, role), former=True)
         certificates = issuers.certificates
         key = _load_key(authority_key(directory, role), lock)
         if key.public_key() != certificates[0].public_key():
@@ -244,6 +260,7 @@ def issue_gateway(
         receipt_key=public.receipt,
         pq_key=public.pq,
         sealing_key=SealingKey(mlkem768=public.sealing_mlkem768, x25519=public.sealing_x25519),
+        tls_key=tls_key_digest(x509.load_pem_x509_certificate(leaf.certificate_pem).public_key()),
     )
     write_record(record_path, record)
     return spiffe_id
@@ -384,14 +401,23 @@ def _national_issuers(out: Path, role: Role) -> Issuers:
     return read_issuers(out / f"{role.value}-ca.crt.pem", out / crl_file(role))
 
 
-def read_issuers(authorities: Path, lists: Path) -> Issuers:
-    """The authorities in one file, and what the lists in another revoke, if it is there. Raises `SecretFileError`."""
+def read_issuers(authorities: Path, lists: Path, *, former: bool = False) -> Issuers:
+    """The authorities in one file, and what the lists in another revoke, if it is there. Raises `SecretFileError`.
+
+    With `former`, lists of authorities that are not there are passed over: dropping them may have been cut short.
+    """
     return parse_issuers(
-        read_private(authorities), str(authorities), read_private(lists) if lists.exists() else None, str(lists)
+        read_private(authorities, most=MAX_AUTHORITIES),
+        str(authorities),
+        read_private(lists, most=MAX_LISTS) if lists.exists() else None,
+        str(lists),
+        former=former,
     )
 
 
-def parse_issuers(authorities: bytes, authorities_at: str, lists: bytes | None, lists_at: str) -> Issuers:
+def parse_issuers(
+    authorities: bytes, authorities_at: str, lists: bytes | None, lists_at: str, *, former: bool = False
+) -> Issuers:
     """The same from the contents of the files, and where they are from. Raises `SecretFileError`."""
     try:
         certificates = x509.load_pem_x509_certificates(authorities)
@@ -403,7 +429,10 @@ def parse_issuers(authorities: bytes, authorities_at: str, lists: bytes | None, 
             mend="Restore the file from its backup.",
         ) from unreadable
     try:
-        return Issuers.of(certificates, () if lists is None else load_crls(lists))
+        crls = () if lists is None else load_crls(lists)
+        if former:
+            crls = [crl for crl in crls if any(signed_by(crl, one) for one in certificates)]
+        return Issuers.of(certificates, crls)
     except ValueError as refused:
         raise SecretFileError(
             Refusal.MALFORMED_FILE,

@@ -5,7 +5,8 @@ The files are read at every judgement, so that a renewed authority or a revocati
 1. Files that cannot be believed (a list that is not of these authorities, a half-written file) change nothing: that is
    logged as an error, once for each way of failing, and what was in force stays so.
 2. At a start nothing is in force, so there they stop the gateway.
-3. A list whose time has passed is heeded, and remarked.
+3. So does a list that is older than the one in force: it would give back what was revoked since.
+4. A list whose time has passed is heeded, and remarked.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import logging
 from datetime import datetime
 from pathlib import Path
 
-from gateway.identity.errors import SecretFileError
+from gateway.identity.errors import Refusal, SecretFileError
 from gateway.identity.nation import crl_file, parse_issuers
 from gateway.identity.peer import Authorities
 from gateway.identity.private_files import read_private
-from gateway.identity.revocation import Issuers, overdue
+from gateway.identity.revocation import MAX_AUTHORITIES, MAX_LISTS, Issuers, overdue, set_back
 from gateway.identity.spiffe import Role, trust_domain_of
 
 _log = logging.getLogger(__name__)
@@ -56,9 +57,20 @@ class NationalAuthorities:
 
     def _read(self, role: Role) -> None:
         authorities, lists = self._directory / f"{role.value}-ca.crt.pem", self._directory / crl_file(role)
-        raw = (read_private(authorities), read_private(lists) if lists.exists() else None)
+        raw = (
+            read_private(authorities, most=MAX_AUTHORITIES),
+            read_private(lists, most=MAX_LISTS) if lists.exists() else None,
+        )
         if raw != self._seen.get(role):
-            self._issuers[role] = parse_issuers(raw[0], str(authorities), raw[1], str(lists))
+            found = parse_issuers(raw[0], str(authorities), raw[1], str(lists))
+            wrong = set_back(found, self._issuers[role]) if role in self._issuers else None
+            if wrong is not None:
+                raise SecretFileError(
+                    Refusal.STALE_SEQUENCE, wrong, where=str(lists), mend="Install the newest list of your nation."
+                )
+            if raw[1] is not None and len(raw[1]) > MAX_LISTS // 4:
+                _log.error("%s has %d bytes, and %d are read at most", lists, len(raw[1]), MAX_LISTS)
+            self._issuers[role] = found
             if role in self._seen:
                 _log.info("authorities of the role %s have changed and are in force", role.value)
             self._seen[role] = raw

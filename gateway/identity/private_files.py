@@ -61,8 +61,8 @@ def write_private(path: Path, content: bytes, *, mode: int = 0o600) -> None:
         os.close(directory)
 
 
-def read_private(path: Path, *, credential: bool = False) -> bytes:
-    """The content of `path`, if it belongs to this user (or root) and nobody else may touch it.
+def read_private(path: Path, *, credential: bool = False, most: int = MAX_FILE_SIZE) -> bytes:
+    """The content of `path`, at most `most` bytes, if it belongs to this user (or root) and nobody else may touch it.
 
     The mode is that of the file that is read, not of a name that may be exchanged in between. A `credential` may also
     be readable (0440) by the group of root, in which systemd shows the access list that it gives to a service's user.
@@ -71,7 +71,7 @@ def read_private(path: Path, *, credential: bool = False) -> bytes:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
             _refuse_exposed(path, status, credential=credential)
-            content = file.read(MAX_FILE_SIZE + 1)
+            content = file.read(most + 1)
     except OSError as failed:
         raise SecretFileError(
             Refusal.MISSING,
@@ -79,12 +79,12 @@ def read_private(path: Path, *, credential: bool = False) -> bytes:
             where=str(path),
             mend="Put the file there, owned by the user that runs the gateway; `signalfire pki gateway` makes one.",
         ) from failed
-    if len(content) > MAX_FILE_SIZE:
+    if len(content) > most:
         raise SecretFileError(
             Refusal.MALFORMED_FILE,
-            f"the file has more than {MAX_FILE_SIZE} bytes",
+            f"the file has more than {most} bytes",
             where=str(path),
-            mend="This is no key file; restore the right one.",
+            mend="Restore the right one; a revocation list loses what has expired when the next is signed.",
         )
     return content
 

@@ -1,7 +1,7 @@
 """Keys of a nation that are out of use, as its directory keeps them: `retired.json`, one list of `OutOfUse`.
 
 What the next trust bundle says of them: of log, receipt and post-quantum keys what they are and until when they signed,
-the latest `MAX_RETIRED` of them; of sealing keys nothing, for nobody is to seal to them any more.
+of each kind the latest `MAX_RETIRED`; of sealing keys nothing, for nobody is to seal to them any more.
 """
 
 from __future__ import annotations
@@ -61,9 +61,20 @@ def write_retired(directory: Path, retired: Sequence[OutOfUse]) -> None:
 
 
 def retired_of_bundle(retired: Sequence[OutOfUse]) -> tuple[RetiredKey, ...]:
-    """The latest of them, as a trust bundle lists them."""
-    latest = sorted((one for one in retired if one.kind != "sealing"), key=lambda one: one.until, reverse=True)
+    """The latest of each kind, as a trust bundle lists them."""
     return tuple(
         RetiredKey.model_validate({"kind": one.kind, "key": one.key, "until": one.until})
-        for one in latest[:MAX_RETIRED]
+        for kind, most in MAX_RETIRED.items()
+        for one in _latest(retired, kind)[:most]
     )
+
+
+def left_out(retired: Sequence[OutOfUse]) -> list[OutOfUse]:
+    """Those for which a trust bundle has no room: a partner that never had an earlier bundle cannot verify what they
+    signed.
+    """
+    return [one for kind, most in MAX_RETIRED.items() for one in _latest(retired, kind)[most:]]
+
+
+def _latest(retired: Sequence[OutOfUse], kind: str) -> list[OutOfUse]:
+    return sorted((one for one in retired if one.kind == kind), key=lambda one: one.until, reverse=True)

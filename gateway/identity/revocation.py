@@ -9,6 +9,9 @@ Rules for a list, in order:
    authority may sign lists (key usage cRLSign).
 4. Of each authority there is one list at most.
 
+A list is never taken in place of a newer one of the same authority (`set_back`): that would give back what was revoked
+since.
+
 A leaf whose serial number stands in the list of its authority is revoked, whatever the reason and the date: whoever put
 it there wants it refused. A list whose nextUpdate has passed is heeded all the same: what it revokes stays revoked.
 """
@@ -18,12 +21,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import overload
+from typing import Final, overload
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+MAX_LISTS: Final = 16 << 20
+"""Bytes of a file of revocation lists: some hundred thousand leaves."""
+
+MAX_AUTHORITIES: Final = 4 << 20
+"""Bytes of a file of authorities: a few thousand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +135,27 @@ def checked_crls(
     if len(set(signers)) != len(signers):
         raise ValueError("an authority has two revocation lists: give the newest alone")
     return tuple(crls)
+
+
+def set_back(found: Issuers, held: Issuers) -> str | None:
+    """What is wrong where an authority's list in `found` is older than that in `held`: by its number (RFC 5280 §5.2.3),
+    and what has none is older than what has one. None where none is.
+    """
+    for crl in found.crls:
+        signer = next((one for one in held.certificates if signed_by(crl, one)), None)
+        before = None if signer is None else next((each for each in held.crls if signed_by(each, signer)), None)
+        if before is not None and number_of(crl) < number_of(before):
+            who = crl.issuer.rfc4514_string()
+            return f"the revocation list of {who} is number {number_of(crl)}, and {number_of(before)} is in force"
+    return None
+
+
+def number_of(crl: x509.CertificateRevocationList) -> int:
+    """The number of a list; 0 where it has none."""
+    try:
+        return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+    except x509.ExtensionNotFound:
+        return 0
 
 
 def overdue(crl: x509.CertificateRevocationList, now: datetime) -> str | None:

@@ -40,16 +40,26 @@ _SECURE_LEVEL: Final = b"TSI_PRIVACY_AND_INTEGRITY"
 _log = logging.getLogger(__name__)
 
 
+@dataclass(slots=True)
+class _Kept:
+    """Key and certificate that were read last, and why they cannot be read any more."""
+
+    pair: tuple[bytes, bytes] | None = field(default=None, repr=False)
+    problem: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class KeyPairFiles:
     """Where the private key (PKCS #8 PEM, private to its owner) and the certificate (PEM) of one end lie.
 
-    `lock` opens the key where the directory is locked; it is decrypted in memory alone.
+    `lock` opens the key where the directory is locked; it is decrypted in memory alone. What was read last is kept, for
+    dials while the files cannot be used.
     """
 
     key: Path
     certificate: Path
     lock: KeyLock | None = field(default=None, compare=False)
+    kept: _Kept = field(default_factory=lambda: _Kept(), compare=False, repr=False)
 
     @classmethod
     def of_gateway(cls, directory: Path, lock: KeyLock | None = None) -> KeyPairFiles:
@@ -87,13 +97,24 @@ def server_credentials(pair: KeyPairFiles, roots: RootsSource) -> grpc.ServerCre
 
 
 def channel_credentials(pair: KeyPairFiles, roots: RootsSource) -> grpc.ChannelCredentials:
-    """Credentials for one dial, from the files as they are now; call it again for each dial.
+    """Credentials for one dial, from the files as they are now; call it again for each dial. Where key and certificate
+    cannot be used, and could before, those of before go on.
 
     `roots` gives the authorities of the partner that is dialled, and of nobody else. Raises `CredentialsError` or
     another `IdentityError`.
     """
     _require_tls13()
-    material = _read(pair, roots)
+    try:
+        key_and_certificate = _read_pair(pair)
+        pair.kept.problem = ""
+    except (IdentityError, OSError) as refused:
+        if pair.kept.pair is None:
+            raise
+        if str(refused) != pair.kept.problem:
+            pair.kept.problem = str(refused)
+            _log.error("TLS files cannot be used; dials go on with the previous ones: %s", refused)
+        key_and_certificate = pair.kept.pair
+    material = _with_roots(key_and_certificate, roots)
     return grpc.ssl_channel_credentials(
         root_certificates=material.roots,
         private_key=material.key,
@@ -174,6 +195,17 @@ def _configuration(material: _Material) -> grpc.ServerCertificateConfiguration:
 
 
 def _read(pair: KeyPairFiles, roots: RootsSource) -> _Material:
+    return _with_roots(_read_pair(pair), roots)
+
+
+def _with_roots(key_and_certificate: tuple[bytes, bytes], roots: RootsSource) -> _Material:
+    roots_pem = roots()
+    _certificates(roots_pem, "authorities of peers")
+    return _Material(*key_and_certificate, roots_pem)
+
+
+def _read_pair(pair: KeyPairFiles) -> tuple[bytes, bytes]:
+    """Key and certificate, PEM, which belong together."""
     try:
         certificate_pem = pair.certificate.read_bytes()
     except OSError as failed:
@@ -196,9 +228,8 @@ def _read(pair: KeyPairFiles, roots: RootsSource) -> _Material:
             mend="Install key and certificate of the same issue; replacing one after the other is fine, for the "
             "previous pair serves until both match.",
         )
-    roots_pem = roots()
-    _certificates(roots_pem, "authorities of peers")
-    return _Material(key_pem, certificate_pem, roots_pem)
+    pair.kept.pair = key_pem, certificate_pem
+    return key_pem, certificate_pem
 
 
 def _certificates(pem: bytes, where: str) -> list[x509.Certificate]:

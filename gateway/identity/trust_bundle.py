@@ -33,12 +33,13 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -62,8 +63,10 @@ from gateway.ledger.note import MAX_NOTE, Ed25519Signer, Ed25519Verifier, Note, 
 MAX_KEYS: Final = 8
 """Keys, authorities or endpoints in one list: a rotation needs two, a large site a few more."""
 
-MAX_RETIRED: Final = 16
-"""Retired keys: those that partners may still meet in what they keep. A bundle must fit into a note all the same."""
+MAX_RETIRED: Final[Mapping[str, int]] = {"log": 64, "receipt": 64, "pq": 8}
+"""Retired keys of each kind: those that partners may still meet in what they keep. A post-quantum key is forty times as
+large, and the bundle must fit into a note.
+"""
 
 ED25519_SIZE: Final = 32
 MLDSA44_SIZE: Final = 1312
@@ -192,7 +195,7 @@ class TrustBundle(BaseModel):
     pq_keys: Annotated[tuple[MlDsa44Key, ...], Field(min_length=1, max_length=MAX_KEYS)]
     sealing_keys: Annotated[tuple[SealingKey, ...], Field(min_length=1, max_length=MAX_KEYS)]
     endpoints: Annotated[tuple[Endpoint, ...], Field(max_length=MAX_KEYS)]
-    retired: Annotated[tuple[RetiredKey, ...], Field(max_length=MAX_RETIRED)]
+    retired: Annotated[tuple[RetiredKey, ...], Field(max_length=sum(MAX_RETIRED.values()))]
     gateway_crl: Annotated[tuple[str, ...], Field(max_length=MAX_KEYS)]
 
     @field_validator("expires")
@@ -231,6 +234,9 @@ class TrustBundle(BaseModel):
         pq = [*self.pq_keys, *(one.key for one in self.retired if one.kind == "pq")]
         if len(set(pq)) != len(pq):
             raise ValueError("a post-quantum key occurs twice")
+        for kind, most in MAX_RETIRED.items():
+            if sum(one.kind == kind for one in self.retired) > most:
+                raise ValueError(f"more than {most} {kind} keys are retired")
         sealing = [half for key in self.sealing_keys for half in (key.mlkem768, key.x25519)]
         if len(set(sealing)) != len(sealing):
             raise ValueError("a sealing key occurs twice")
@@ -260,7 +266,7 @@ class TrustBundle(BaseModel):
                 Refusal.MALFORMED_BUNDLE,
                 f"the bundle of {self.node} cannot be signed: {refused}",
                 where="whole bundle",
-                mend=f"Leave out keys and authorities no longer in use; a bundle has at most {MAX_NOTE} bytes.",
+                mend=f"Retire keys and drop authorities no longer in use; a bundle has at most {MAX_NOTE} bytes.",
             ) from refused
 
     @classmethod
@@ -411,9 +417,27 @@ def _load_authority(pem: str) -> x509.Certificate:
         raise ValueError("the certificate has no basic constraints, so it is no authority")
     if not constraints[0].ca:
         raise ValueError("the certificate is not that of an authority")
-    if not isinstance(keys[0], ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey):
-        raise ValueError("the authority's key is of a kind that TLS 1.3 peers do not use")
+    if not _usable_in_tls(keys[0]):
+        raise ValueError(
+            "the authority's key is of a kind that TLS 1.3 peers do not use: they use P-256, P-384, P-521, Ed25519 and"
+            " RSA of 2048 to 8192 bits"
+        )
+    if certificates[0].version is not x509.Version.v3:
+        raise ValueError("the authority is not an X.509 certificate of version 3")
     return certificates[0]
+
+
+def _usable_in_tls(key: CertificatePublicKeyTypes) -> bool:
+    """Whether both libraries read it: this one, and that of gRPC, which would pass over what it cannot read together
+    with all that follows.
+    """
+    match key:
+        case ec.EllipticCurvePublicKey():
+            return isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1 | ec.SECP521R1)
+        case rsa.RSAPublicKey():
+            return 2048 <= key.key_size <= 8192
+        case _:
+            return isinstance(key, ed25519.Ed25519PublicKey)
 
 
 def _malformed(what: str, where: str) -> TrustBundleError:

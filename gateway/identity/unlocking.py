@@ -22,6 +22,7 @@ import os
 import secrets
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,8 +46,13 @@ MIN_PASSPHRASE: Final = 12
 COMMAND_TIMEOUT_S: Final = 20.0
 """Seconds that a program may take: a KMS across a network answers in one or two."""
 
-_MAX_OPS: Final = 64
-_MAX_MEM: Final = 4 << 30
+_MAX_OPS: Final = 16
+_MAX_MEM: Final = 1 << 30
+"""What a file may ask for of Argon2id: whoever alters it must not stop a gateway by that."""
+
+COMMAND_AGAIN_S: Final = 60.0
+"""Seconds after which a program that failed is asked again: a KMS may have been out of reach."""
+
 _ENVIRONMENT: Final = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
 
@@ -78,11 +84,17 @@ class Passphrase:
     where: str
     strength: Strength = Strength()
     method: str = "passphrase"
+    file: Path | None = None
+    """Where it lies, if in a file."""
+
+    def state(self) -> object:
+        """Changes with the file."""
+        return None if self.file is None else _stamp(self.file)
 
     @classmethod
     def of_file(cls, path: Path, strength: Strength | None = None) -> Passphrase:
         """The first line of a private file, without its newline."""
-        return cls(lambda: passphrase_in(path), str(path), strength or Strength())
+        return cls(lambda: passphrase_in(path), str(path), strength or Strength(), file=path)
 
     @classmethod
     def of_text(cls, text: str, strength: Strength | None = None) -> Passphrase:
@@ -118,6 +130,10 @@ class KeyFile:
 
     path: Path
     method: str = "key-file"
+
+    def state(self) -> object:
+        """Changes with the file."""
+        return _stamp(self.path)
 
     def make(self) -> bool:
         """Makes the file if it is not there; whether it did. Raises OSError."""
@@ -163,6 +179,10 @@ class Command:
     wrap_argv: Sequence[str] = ()
     timeout_s: float = COMMAND_TIMEOUT_S
     method: str = "command"
+
+    def state(self) -> object:
+        """Changes every minute: what the program asks may be there again."""
+        return time.monotonic() // COMMAND_AGAIN_S
 
     def wrap(self, kek: bytes) -> Wrapped:
         """What the program prints that is given the KEK. Raises LockError."""
@@ -251,6 +271,14 @@ def run(argv: Sequence[str], given: bytes, *, timeout_s: float, most: int) -> by
     if len(printed) > most:
         raise _failed(argv, f"it printed {len(printed)} bytes, and {most} at most are meant")
     return printed
+
+
+def _stamp(path: Path) -> object:
+    try:
+        at = path.stat()
+    except OSError:
+        return None
+    return at.st_ino, at.st_mtime_ns, at.st_size, at.st_mode
 
 
 def passphrase_in(path: Path) -> bytes:

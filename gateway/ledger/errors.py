@@ -12,6 +12,7 @@ LedgerError
     ├── BundleError       an entry bundle that does not hold exactly the entries it should
     ├── EvidenceError     two statements that prove nothing against the node that made them (`evidence`)
     └── StoreError        the store beneath: raised by `gateway.ledger.stores` alone
+        └── StoreVersionError   it is sound, and was written by another version of this software
 
 The message says what was wrong and where, and, where a person can mend it, how.
 """
@@ -49,3 +50,7 @@ class BundleError(LedgerError):
 
 class StoreError(LedgerError):
     """The store of a ledger could not read or commit, or holds something that it cannot have written."""
+
+
+class StoreVersionError(StoreError):
+    """The store was written by another version of this software. Nothing is wrong with it."""

@@ -53,6 +53,11 @@ def is_between(origin: Origin, one: str, other: str) -> bool:
     return {origin.owner, origin.recipient} == {one, other}
 
 
+def is_third_witness(origin: Origin, one: str, other: str) -> bool:
+    """Whether it is the witness ledger of neither of two nodes: both may hold it, as partners of its owner."""
+    return origin.lane == WITNESS and origin.owner not in (one, other)
+
+
 def holder(origin: Origin, one: str, other: str) -> str:
     """Of two nodes between whom a ledger is: the one that holds it and does not own it. It gives the receipts."""
     return other if origin.owner == one else one

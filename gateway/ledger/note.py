@@ -173,6 +173,17 @@ class Note:
         keys = {(verifier.name, verifier.key_id) for verifier in verifiers}
         return replace(self, signatures=tuple(line for line in self.signatures if (line.name, line.key_id) in keys))
 
+    def joined(self, other: Note) -> Note:
+        """The same text with the lines of another note over it after its own; over another text it has none to add."""
+        known = {(line.name, line.key_id) for line in self.signatures}
+        if other.text != self.text:
+            return self
+        return self.with_signatures(*(line for line in other.signatures if (line.name, line.key_id) not in known))
+
+    def bears(self, verifier: Verifier) -> bool:
+        """Whether a line of that key stands there, verified or not."""
+        return any((line.name, line.key_id) == (verifier.name, verifier.key_id) for line in self.signatures)
+
     def with_signatures(self, *lines: SignatureLine) -> Note:
         """The same text with these signatures after its own. Raises NoteError for a key that has signed already."""
         signatures = (*self.signatures, *lines)

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Final, NoReturn
 
 import grpc
@@ -19,9 +18,10 @@ from signalfire.v1 import officer_pb2, officer_pb2_grpc
 
 from gateway.audit.desk import Desk
 from gateway.audit.explaining import Question, explain
-from gateway.audit.proofs import CannotProve, ProofRequest, prove_release
+from gateway.audit.proofs import CannotProve, ProofRequest, ReleaseProofFile, prove_release
 from gateway.audit.reconcile import NotComparable
 from gateway.audit.search import DecisionFilter, FilterError, Page
+from gateway.audit.signers import Signers
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.origin import DECISIONS, Origin
 from gateway.officer.access import Access, Call, filter_in_words
@@ -61,9 +61,10 @@ class OfficerServicer(officer_pb2_grpc.OfficerServiceServicer):
         now_ns: Callable[[], int],
         reconcile: Callable[[str], AsyncIterator[officer_pb2.ReconcileResponse]] | None = None,
         key_status: Callable[[], officer_pb2.GetKeyStatusResponse] | None = None,
+        signers: Callable[[], Mapping[str, Signers]],
     ) -> None:
         """`reconcile` compares with a partner, `key_status` tells of the keys: what is not given is answered with
-        UNIMPLEMENTED.
+        UNIMPLEMENTED. `signers` gives the keys in use of this node, and of the partners whose bundles are in force.
         """
         self._node = node
         self._partners = partners
@@ -74,6 +75,7 @@ class OfficerServicer(officer_pb2_grpc.OfficerServiceServicer):
         self._now_ns = now_ns
         self._reconcile = reconcile
         self._key_status = key_status
+        self._signers = signers
 
     # --- looking at the record
 
@@ -89,9 +91,14 @@ class OfficerServicer(officer_pb2_grpc.OfficerServiceServicer):
             words = f"{filter_in_words(request.filter)}, {limit} {'oldest' if request.oldest_first else 'newest'} first"
             if request.page_token:
                 words += ", a further page"
-            async with self._access.look(Call.SEARCH, officer, words, context):
+            asked = officer_pb2.SearchDecisionsRequest()
+            asked.CopyFrom(request)
+            asked.ClearField("page_token")
+            async with self._access.look(Call.SEARCH, officer, words, asked, context):
                 page = await self._page(wanted, limit, request.page_token, oldest_first=request.oldest_first)
-                return officer_pb2.SearchDecisionsResponse(entries=page.entries, next_page_token=page.next_token)
+                return officer_pb2.SearchDecisionsResponse(
+                    entries=page.entries, next_page_token=page.next_token, remarks=page.remarks
+                )
 
     async def ExportDecisions(  # noqa: N802  gRPC's name
         self,
@@ -102,8 +109,8 @@ class OfficerServicer(officer_pb2_grpc.OfficerServiceServicer):
         officer = await self._access.admit(context)
         async with self._errors(context):
             wanted = DecisionFilter.of(request.filter)
-            async with self._access.look(Call.EXPORT, officer, filter_in_words(request.filter), context):
-                parts = self._export(wanted, self._now_ns())
+            async with self._access.look(Call.EXPORT, officer, filter_in_words(request.filter), request, context):
+                parts = self._export(wanted)
                 async with aclosing(self._access.while_believed(parts, context)) as believed:
                     async for part in believed:
                         yield part
@@ -117,12 +124,14 @@ class OfficerServicer(officer_pb2_grpc.OfficerServiceServicer):
         officer = await self._access.admit(context)
         async with self._errors(context):
             wanted = DecisionFilter.of(request.filter) if request.HasField("filter") else None
-            origin, index = await self._place(request)
+            origin, index = Origin(self._node, None, DECISIONS, generation_of(request)), request.from_index
             what = "decisions and events" if wanted is None else filter_in_words(request.filter)
             words = f"{what}, from now on" if request.live_only else f"{what}, from entry {index} of {origin} on"
-            async with self._access.look(Call.WATCH, officer, words, context):
+            async with self._access.look(Call.WATCH, officer, words, request, context):
                 if request.live_only:
                     origin, index = await self._reading.do(_end_of_decisions)
+                else:
+                    await self._require_place(origin, index)
                 await context.send_initial_metadata(
                     ((_GENERATION_KEY, str(origin.generation)), (_INDEX_KEY, str(index)))
                 )
@@ -140,7 +149,7 @@ class OfficerServicer(officer_pb2_grpc.OfficerServiceServicer):
         officer = await self._access.admit(context)
         async with self._errors(context):
             question = question_of(request, self._node, self._partners)
-            async with self._access.look(Call.EXPLAIN, officer, _in_words(question, self._node), context):
+            async with self._access.look(Call.EXPLAIN, officer, _in_words(question, self._node), request, context):
                 found = await self._reading.do(lambda desk: explain(desk, question))
                 if found is None:
                     await context.abort(
@@ -163,9 +172,10 @@ class OfficerServicer(officer_pb2_grpc.OfficerServiceServicer):
             wanted = ProofRequest(
                 str(question.report_id), question.partner, question.originator, request.without_content
             )
-            async with self._access.look(Call.PROOF, officer, words, context):
-                proof = await self._reading.do(lambda desk: _prove(desk, wanted))
-                return officer_pb2.GetProofResponse(proof=proof)
+            async with self._access.look(Call.PROOF, officer, words, request, context):
+                signers = self._signers()
+                made = await self._reading.do(lambda desk: _prove(desk, wanted, signers))
+                return officer_pb2.GetProofResponse(proof=made.file, remarks=made.remarks)
 
     async def Reconcile(  # noqa: N802  gRPC's name
         self,
@@ -179,7 +189,7 @@ class OfficerServicer(officer_pb2_grpc.OfficerServiceServicer):
             await self._not_here(context, "ledgers are not compared with a partner's")
         async with self._errors(context):
             partner = partner_of(request.partner, self._partners)
-            async with self._access.look(Call.RECONCILE, officer, f"with {partner}", context):
+            async with self._access.look(Call.RECONCILE, officer, f"with {partner}", request, context):
                 compared = _generator(compare(partner))
                 async with aclosing(self._access.while_believed(compared, context)) as believed:
                     async for ledger in believed:
@@ -217,9 +227,18 @@ class OfficerServicer(officer_pb2_grpc.OfficerServiceServicer):
         officer = await self._access.admit(context)
         files = {file.path: file.content for file in request.files}
         response = officer_pb2.EnactResponse()
+        recorded = True
+
+        def may_record(size: int) -> bool:
+            nonlocal recorded
+            recorded = self._access.may_record_refusal(officer, size)
+            return recorded
+
         try:
-            await self._governance.enact(SignedOrder.of(request.order), files, str(officer))
+            await self._governance.enact(SignedOrder.of(request.order), files, str(officer), may_record)
         except OrderRefused as error:
+            if not recorded:
+                await self._access.refuse_order(officer, context)
             response.refusals.extend(map(_refusal, error.refusals))
         except (Unavailable, LedgerError) as error:
             log.error("an order of %s could not be put on record: %s", officer, error)
@@ -239,34 +258,32 @@ class OfficerServicer(officer_pb2_grpc.OfficerServiceServicer):
             lambda desk: desk.search.page(wanted, limit=limit, token=token, oldest_first=oldest_first)
         )
 
-    async def _export(
-        self, wanted: DecisionFilter, now_ns: int
-    ) -> AsyncGenerator[officer_pb2.ExportDecisionsResponse, None]:
-        until_ns = now_ns if wanted.until_ns is None else min(now_ns, wanted.until_ns)
-        if wanted.since_ns is not None and wanted.since_ns >= until_ns:
-            return
-        wanted, token = replace(wanted, until_ns=until_ns), b""
+    async def _export(self, wanted: DecisionFilter) -> AsyncGenerator[officer_pb2.ExportDecisionsResponse, None]:
+        """What the ledgers hold at the call. Its moment is their sizes: a clock may have been set back since."""
+        sizes = await self._reading.do(lambda desk: desk.search.sizes())
+        token, said = b"", frozenset[str]()
         while True:
-            page = await self._page(wanted, EXPORTED_AT_ONCE, token, oldest_first=True)
-            if page.entries:
-                yield officer_pb2.ExportDecisionsResponse(entries=page.entries)
+            page = await self._reading.do(
+                lambda desk, token=token: desk.search.page(  # type: ignore[misc]
+                    wanted, limit=EXPORTED_AT_ONCE, token=token, oldest_first=True, within_sizes=sizes
+                )
+            )
+            remarks = [remark for remark in page.remarks if remark not in said]
+            said = frozenset(page.remarks)
+            if page.entries or remarks:
+                yield officer_pb2.ExportDecisionsResponse(entries=page.entries, remarks=remarks)
             token = page.next_token
             if not token:
                 return
 
-    async def _place(self, request: officer_pb2.WatchDecisionsRequest) -> tuple[Origin, int]:
-        """Where a watch begins. Raises AskError."""
-        generation, index = generation_of(request), request.from_index
-        origin = Origin(self._node, None, DECISIONS, generation)
-        if request.live_only:
-            return origin, 0
+    async def _require_place(self, origin: Origin, index: int) -> None:
+        """Raises AskError unless a watch may begin there."""
         row = await self._reading.do(lambda desk: desk.reader.ledger(origin))
         size = 0 if row is None else row.size
-        if row is None and generation > 1:
+        if row is None and origin.generation > 1:
             raise AskError(f"generation: {origin} is not there; name an earlier one, or none for the first")
         if index > size:
             raise AskError(f"from_index: {origin} has {size} entries, so none is number {index}; give at most {size}")
-        return origin, index
 
     async def _follow(
         self, origin: Origin, index: int, wanted: DecisionFilter | None
@@ -278,6 +295,8 @@ class OfficerServicer(officer_pb2_grpc.OfficerServiceServicer):
             stretch = await self._reading.do(lambda desk, o=origin, i=index: desk.stretch(o, i, wanted))  # type: ignore[misc]
             for entry in stretch.entries:
                 yield officer_pb2.WatchDecisionsResponse(entry=entry)
+            if stretch.remarks:
+                yield officer_pb2.WatchDecisionsResponse(remarks=stretch.remarks)
             index = stretch.next_index
             if stretch.successor is not None:
                 origin, index = stretch.successor, 0
@@ -316,9 +335,9 @@ def _end_of_decisions(desk: Desk) -> tuple[Origin, int]:
     return (last.origin, last.size) if last.successor is None else (last.successor, 0)
 
 
-def _prove(desk: Desk, wanted: ProofRequest) -> bytes:
+def _prove(desk: Desk, wanted: ProofRequest, signers: Mapping[str, Signers]) -> ReleaseProofFile:
     with desk.reader.snapshot():
-        return prove_release(desk.reader, desk.opener, desk.signatory.node, wanted).file
+        return prove_release(desk.reader, desk.opener, desk.signatory.node, wanted, signers)
 
 
 def _in_words(question: Question, node: str) -> str:

@@ -1,28 +1,30 @@
 """What is believed of what a key signed that is out of use: enough that history stays verifiable, and no more.
 
-A thief of such a key can sign anything, with any date. So what it signed is believed only where something that he
-cannot sign stands over it. Rules, in order, for one ledger:
+A thief of such a key can sign anything, with any date, and he may be the other party to what he signed. So what it
+signed is believed only where something that he cannot sign stands over it. Rules, in order, for one ledger:
 
-1. Live traffic is believed under the keys that a bundle names as current, and no others.
-2. A checkpoint on record by a retired log key is believed as far as a checkpoint of the same ledger, of the same size
-   or a larger one, or an anchor, by a current log key covers it.
+1. Outside one's own store a statement is believed under the keys that a bundle in force names as current, and under no
+   others. What an older key signed is believed as far as something of the same ledger by a current key covers it.
+2. In one's own store a checkpoint by a retired log key is believed as far as a checkpoint of the same size or a larger
+   one, or an anchor, by a current log key covers it.
 3. A replica's is believed as well as far as this node itself gave its receipt for that size or a larger one, while the
-   key was in use: at a time up to its `until`. The owner's thief does not have this node's receipt key.
+   key was in use: at a time up to its `until`. Neither the owner nor its thief has this node's receipt key.
 4. A statement by a retired log key about an entry is believed where such a checkpoint or receipt covers the entry.
 5. A receipt, or a post-quantum line, by a retired key is believed as far as one by a current key covers it.
-6. A checkpoint that came with a report which was passed on stands alone. By a retired key it is believed where its note
-   bears the receipt of the ledger's recipient over it, at a time up to `until`.
+6. A checkpoint that came with a report which was passed on stands alone: when it comes rule 1 holds for it. In a store
+   one by a retired key is believed where this node's own receipt covers the entry that brought it, from while that key
+   was in use. What the node that passed it on signed says nothing: it may be the thief.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from array import array
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gateway.ledger.checkpoint import Checkpoint, open_checkpoint
-from gateway.ledger.cosignature import Ed25519CosignatureVerifier, verify_cosignature
 from gateway.ledger.errors import NoteError
-from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
 from gateway.release.signatory import Partner
 
@@ -30,36 +32,23 @@ FOREVER = 2**63 - 1
 """The `until` of a key that is out of use and was never declared retired, POSIX seconds."""
 
 
-def open_alone(raw: bytes, origin: Origin, owner: Partner, recipient: Partner | None) -> Checkpoint:
-    """A checkpoint that stands alone (rule 6), of the ledger that `owner` keeps for `recipient`. Raises NoteError."""
+def open_on_record(raw: bytes, origin: Origin, owner: Partner) -> tuple[Checkpoint, int | None]:
+    """A checkpoint that stands alone and was believed when it came (rule 6): where none but retired keys of the
+    `owner` signed it, with the latest time until which one of them was in use. Raises NoteError.
+    """
     try:
-        return open_checkpoint(raw, owner.log, origin)[0]
+        return open_checkpoint(raw, owner.log, origin)[0], None
     except NoteError:
+        signed = []
         for old in owner.retired_log:
             try:
-                checkpoint, note = open_checkpoint(raw, [old.key], origin)
+                signed.append((open_checkpoint(raw, [old.key], origin)[0], old.until))
             except NoteError:
+                # Another key's.
                 continue
-            if recipient is not None and any(at <= old.until for at in receipt_times(note, recipient)):
-                return checkpoint
-            raise NoteError(
-                f"it is signed by a log key that {owner.node} has retired, and bears no receipt from before that"
-            ) from None
-        raise
-
-
-def receipt_times(note: Note, signer: Partner) -> Iterator[int]:
-    """When `signer` cosigned the checkpoint, POSIX seconds, for each of its keys that did: a retired one's time counts
-    up to its own `until`. Raises NoteError for a line of a known key that does not hold.
-    """
-    known: list[tuple[Ed25519CosignatureVerifier, int]] = [(verifier, FOREVER) for verifier in signer.receipt]
-    known += [(old.key, old.until) for old in signer.retired_receipt]
-    for line in note.signatures:
-        for verifier, until in known:
-            if (line.name, line.key_id) == (verifier.name, verifier.key_id):
-                at = verify_cosignature(note.text, line, verifier)
-                if at <= until:
-                    yield at
+        if not signed:
+            raise
+        return max(signed, key=lambda each: each[1])
 
 
 @dataclass(slots=True)
@@ -68,10 +57,11 @@ class History:
 
     current_to: int = 0
     """The largest size that a current key signed."""
-    retired: dict[int, int] = field(default_factory=dict)
-    """Sizes that retired keys alone signed, and the `until` of the key."""
-    receipts: list[tuple[int, int]] = field(default_factory=list)
-    """Sizes of this node's own receipts, with their times (POSIX seconds)."""
+    _retired: dict[int, array[int]] = field(default_factory=dict)
+    """Sizes that retired keys alone signed, by the `until` of the key."""
+    _times: array[int] = field(default_factory=lambda: array("q"))
+    """When this node gave its receipts (POSIX seconds), in order, and up to which size it then had."""
+    _sizes: array[int] = field(default_factory=lambda: array("q"))
 
     def current(self, size: int) -> None:
         """Takes note of a signature by a current key."""
@@ -79,12 +69,33 @@ class History:
 
     def by_retired(self, size: int, until: int) -> None:
         """Takes note of a signature by a retired key."""
-        self.retired[size] = max(until, self.retired.get(size, 0))
+        self._retired.setdefault(until, array("q")).append(size)
+
+    def received(self, size: int, at: int) -> None:
+        """Takes note of this node's own receipt for a size, of a time. They come by size."""
+        while self._times and self._times[-1] >= at:
+            # A receipt that is older and covers more says more.
+            self._times.pop()
+            self._sizes.pop()
+        self._times.append(at)
+        self._sizes.append(size)
 
     def covered_to(self, until: int) -> int:
         """The size up to which what a key signed that was retired at `until` is believed."""
-        return max(self.current_to, max((size for size, at in self.receipts if at <= until), default=0))
+        return max(self.current_to, self._received_to(until))
+
+    def received_by(self, index: int, until: int) -> bool:
+        """Whether a receipt of this node's, of a time up to `until`, covers the entry `index` of the replica."""
+        return self._received_to(until) > index
+
+    def _received_to(self, until: int) -> int:
+        place = bisect_right(self._times, until)
+        return self._sizes[place - 1] if place else 0
 
     def uncovered(self) -> Sequence[int]:
         """The sizes that retired keys alone signed, and that are not believed."""
-        return sorted(size for size, until in self.retired.items() if size > self.covered_to(until))
+        found = array("q")
+        for until, sizes in self._retired.items():
+            covered = self.covered_to(until)
+            found.extend(size for size in sizes if size > covered)
+        return sorted(found)

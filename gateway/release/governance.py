@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -58,8 +58,9 @@ REFUSED_KEPT: Final = 16
 WAITING_POLICIES: Final = 8
 """Policies that may be judged or wait for it; each has its files in memory, and its officers wait for an answer."""
 
-_RECORDED_CHARS: Final = 8_000
-"""Characters of the reasons for a refusal that go on record: an entry has at most 65,535 bytes."""
+_RECORDED_CHARS: Final = 1_000
+"""Characters of the reasons for a refusal that go on record: whoever has a certificate and no key can be refused as
+often as he likes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,8 @@ class Governance:
         self.file_problems: list[str] = []
         """What the configured files have against them."""
         self.refused: deque[Refused] = deque(maxlen=REFUSED_KEPT)
+        self._unrecorded: Counter[str] = Counter()
+        """Orders that were refused and are not on record, by who brought them."""
 
     @property
     def node(self) -> str:
@@ -183,18 +186,29 @@ class Governance:
 
     # --- orders
 
-    async def enact(self, signed: SignedOrder, files: Mapping[str, bytes], brought_by: str) -> Judgement:
+    async def enact(
+        self,
+        signed: SignedOrder,
+        files: Mapping[str, bytes],
+        brought_by: str,
+        may_record: Callable[[int], bool] = lambda _: True,
+    ) -> Judgement:
         """Puts an order in force; on return it is durable, and the next decision is made by it.
+
+        A refusal is put on record where `may_record` allows so many bytes of it; one that it does not allow is counted,
+        and the next that is on record says how many there were. An order that is put in force always is.
 
         Raises OrderRefused with what stands against it, or Unavailable.
         """
         # A caller who goes away half-way must not leave the state behind the store.
-        task = asyncio.create_task(self._enact(signed, dict(files), brought_by))
+        task = asyncio.create_task(self._enact(signed, dict(files), brought_by, may_record))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         return await asyncio.shield(task)
 
-    async def _enact(self, signed: SignedOrder, files: dict[str, bytes], brought_by: str) -> Judgement:
+    async def _enact(
+        self, signed: SignedOrder, files: dict[str, bytes], brought_by: str, may_record: Callable[[int], bool]
+    ) -> Judgement:
         try:
             judgement = await self._judge(signed, files)
             async with self._one_at_a_time:
@@ -209,7 +223,7 @@ class Governance:
                 await self._make_durable(EnactOrder(judgement, signed, files, brought_by))
                 self._move(judgement.state)
         except OrderRefused as error:
-            await self._refuse(error, signed, brought_by)
+            await self._refuse(error, signed, brought_by, may_record)
             raise
         log.warning("order %d is in force, brought by %s", judgement.order.sequence, brought_by)
         return judgement
@@ -252,16 +266,24 @@ class Governance:
             "clock_trusted": self._clock_trusted(),
         }
 
-    async def _refuse(self, error: OrderRefused, signed: SignedOrder, brought_by: str) -> None:
+    async def _refuse(
+        self, error: OrderRefused, signed: SignedOrder, brought_by: str, may_record: Callable[[int], bool]
+    ) -> None:
         log.error("an order brought by %s is refused: %s", brought_by, error)
         self.refused.appendleft(Refused(self._now(), brought_by, error.refusals))
         for refusal in error.refusals:
             for listener in self._refusal_listeners:
                 listener(refusal)
         said = "; ".join(f"{refusal.reason}: {refusal.what}" for refusal in error.refusals)[:_RECORDED_CHARS]
-        step = RecordEvent("order-refused", f"{signed.digest.hex()}, brought by {brought_by}: {said}")
+        more = self._unrecorded[brought_by]
+        before = f" ({more} more of them were refused since the last on record)" if more else ""
+        words = f"{signed.digest.hex()}, brought by {brought_by}{before}: {said}"
+        if not may_record(len(words.encode())):
+            self._unrecorded[brought_by] += 1
+            return
+        del self._unrecorded[brought_by]
         try:
-            await self._do().do(step)
+            await self._do().do(RecordEvent("order-refused", words))
         except (Unavailable, LedgerError) as unrecorded:
             log.error("that refusal could not be put on record: %s", unrecorded)
 

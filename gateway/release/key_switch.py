@@ -51,7 +51,9 @@ def record_of(kind: KeyKind) -> str:
 
 
 USED_STORAGE: Final = "keys storage"
-"""Key of the store's own value that names every storage key that was ever in use, joined by spaces."""
+"""Key of the store's own value that names, joined by spaces, every storage key that was in use or was held when a newer
+one was taken into use: none of these is new any more.
+"""
 
 
 def keys_on_record(store: StoreReader) -> Mapping[KeyKind, str]:
@@ -116,7 +118,7 @@ class SwitchKeys:
         if KeyKind.STORAGE in changes:
             used = (plan.store.meta(USED_STORAGE) or before.in_use[KeyKind.STORAGE].encode()).decode().split(" ")
             plan.commit.meta[USED_STORAGE] = " ".join(
-                dict.fromkeys([*used, before.in_use[KeyKind.STORAGE], changes[KeyKind.STORAGE]])
+                dict.fromkeys([*used, before.in_use[KeyKind.STORAGE], *before.ring.keys[KeyKind.STORAGE]])
             ).encode()
         for kind, key_id in changes.items():
             plan.commit.meta[record_of(kind)] = key_id.encode("ascii")
@@ -163,9 +165,7 @@ def _post_quantum(plan: Plan, head: Head) -> CosignatureRow:
 
 def _receipts(plan: Plan) -> Iterator[CosignatureRow]:
     for head in plan.heads:
-        held = (
-            plan.store.cosignature(head.id, CosignatureKind.RECEIPT, 0, plan.signatory.node) if head.replica else None
-        )
+        held = plan.store.cosignature(head.id, CosignatureKind.RECEIPT, plan.signatory.node) if head.replica else None
         if held is None:
             continue
         note = Note.parse(held.note)

@@ -24,6 +24,25 @@ PAUSE_S: Final = 0.1
 
 DAY_NS: Final = 86_400 * 1_000_000_000
 
+AHEAD_NS: Final = 7 * DAY_NS
+"""How far a clock may lie ahead of the newest time on record when a gateway starts, and have contents pruned by it: a
+clock that is a year ahead would have everything go, and nothing that went ever comes back. A gateway that was switched
+off for longer asks an operator."""
+
+WAITS: Final = "pruning waits"
+"""Key of the store's own value that says that nothing is pruned, until an operator declares the clock right."""
+
+
+WHY_IT_WAITS: Final = (
+    "when this gateway started, its clock was more than 7 days ahead of the newest time on record, and by a wrong clock"
+    " everything would go; look at the clock, and start once with `signalfire serve --clock-is-right`"
+)
+
+
+def is_ahead(now_ns: int, newest_ns: int) -> bool:
+    """Whether a clock is too far ahead of the newest time on record (0: there is none) to prune by it."""
+    return newest_ns > 0 and now_ns - newest_ns > AHEAD_NS
+
 
 @dataclass(frozen=True, slots=True)
 class Retention:
@@ -43,7 +62,10 @@ async def let_go(
     """Runs until cancelled. `pruned` hears of what ("report", "entry") went, and how many."""
     while retention != Retention():
         try:
-            await look(sequencer, reader, retention, now_ns, pruned)
+            if reader().meta(WAITS):
+                log.error("nothing is pruned: %s", WHY_IT_WAITS)
+            else:
+                await look(sequencer, reader, retention, now_ns, pruned)
         except (ReleaseError, LedgerError) as error:
             log.error("what is old could not be pruned and is tried again: %s", error)
         await asyncio.sleep(LOOK_S)

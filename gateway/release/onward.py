@@ -17,9 +17,9 @@ Rules for making (`passed_on`), in order:
 Rules for believing (`verify`), in order. `carrier` is the owner of the ledger that brought it:
 
 1. Another node than the carrier and this one is the originator, and this node has pinned its trust bundle.
-2. The entry stands in a ledger of the originator for the carrier: under a checkpoint that a log key of the originator
-   signed, by an inclusion proof; under one that is retired where the carrier's receipt over it is from before that
-   (`gateway.release.belief`).
+2. The entry stands in a ledger of the originator for the carrier, by an inclusion proof, under a checkpoint that a
+   log key of the originator signed: one that its bundle in force names as current. The carrier's own signatures on it
+   say nothing. Of what is on record `verify_on_record` says until when a retired key was in use.
 3. It is sealed content, and the parts that are shown are what its commitment stands for.
 4. Each part that is shown holds a piece of a report of the same kind, of its own group alone; identity is among them.
 5. The originator named this node among those who may have the report onward.
@@ -39,10 +39,11 @@ from typing import Final
 
 from signalfire.v1 import ledger_pb2, report_pb2
 
+from gateway.ledger.checkpoint import open_checkpoint
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.merkle import leaf_hash, verify_inclusion
 from gateway.ledger.origin import Origin
-from gateway.release.belief import open_alone
+from gateway.release.belief import open_on_record
 from gateway.release.groups import (
     IDENTITY,
     ONWARD,
@@ -191,6 +192,22 @@ def verify(onward: ledger_pb2.OnwardReport, *, carrier: str, node: str, partners
     The report has been judged by itself (`gateway.reports.validate.validate_released`). `partners` are the nodes whose
     trust bundles this one has pinned and believes.
     """
+    _verify(onward, carrier, node, partners, on_record=False)
+
+
+def verify_on_record(
+    onward: ledger_pb2.OnwardReport, *, carrier: str, node: str, partners: Mapping[str, Partner]
+) -> int | None:
+    """The same of a report that this node believed when it came. Returns None where a current key of the originator
+    signed the checkpoint, otherwise until when the retired one was in use (POSIX seconds): it is believed where this
+    node received the entry by then (`gateway.release.belief`, rule 6). Raises NotBelieved.
+    """
+    return _verify(onward, carrier, node, partners, on_record=True)
+
+
+def _verify(
+    onward: ledger_pb2.OnwardReport, carrier: str, node: str, partners: Mapping[str, Partner], *, on_record: bool
+) -> int | None:
     copy = onward.report
     originator = copy.originator_node
     if originator in (carrier, node):
@@ -198,7 +215,7 @@ def verify(onward: ledger_pb2.OnwardReport, *, carrier: str, node: str, partners
     pinned = partners.get(originator)
     if pinned is None:
         raise NotBelieved("its originator is not known here", f"this node has no trust bundle of {originator} in force")
-    _verify_entry(onward.proof, originator, carrier, pinned, partners.get(carrier))
+    until = _verify_entry(onward.proof, carrier, pinned, on_record=on_record)
     try:
         pieces = pieces_shown(onward.proof.disclosed)
     except NotInGroups as error:
@@ -226,17 +243,20 @@ def verify(onward: ledger_pb2.OnwardReport, *, carrier: str, node: str, partners
         raise NotBelieved(
             "it holds values that no proof shows and that are not named as derived", ", ".join(sorted(unproved))
         )
+    return until
 
 
-def _verify_entry(
-    proof: ledger_pb2.OriginProof, originator: str, carrier: str, pinned: Partner, carried_by: Partner | None
-) -> None:
+def _verify_entry(proof: ledger_pb2.OriginProof, carrier: str, pinned: Partner, *, on_record: bool) -> int | None:
     """Rules 2 and 3 for believing."""
+    until = None
     try:
         origin = Origin.parse(proof.origin)
-        if (origin.owner, origin.recipient) != (originator, carrier):
+        if (origin.owner, origin.recipient) != (pinned.node, carrier):
             raise NotBelieved("its proof is of another ledger than its originator's for the node that passed it on")
-        checkpoint = open_alone(proof.checkpoint, origin, pinned, carried_by)
+        if on_record:
+            checkpoint, until = open_on_record(proof.checkpoint, origin, pinned)
+        else:
+            checkpoint, _ = open_checkpoint(proof.checkpoint, pinned.log, origin)
         verify_inclusion(leaf_hash(proof.entry), proof.index, checkpoint.size, proof.path, checkpoint.root)
         header = parse_header(proof.entry)
         require_place(header, proof.index)
@@ -245,6 +265,7 @@ def _verify_entry(
         check(proof.disclosed.parts, header.commitment)
     except (LedgerError, SealError) as error:
         raise NotBelieved("its proof does not hold", str(error)) from error
+    return until
 
 
 def _paths(group: Group) -> frozenset[str]:

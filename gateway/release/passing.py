@@ -31,7 +31,11 @@ from gateway.seal.errors import OpenError, SealError
 from policy.decide import BuiltIn, Outcome, withheld
 
 WITHDRAWN: Final = "(withdrawn by its originator)"
-"""Built-in reason, on record for each partner who is told of a withdrawal that came from the originator."""
+"""Built-in reason, on record for each partner who was passed a report and is told that its originator withdrew it."""
+
+WITHDRAWN_HELD: Final = "(withdrawn by its originator while it was held)"
+"""Built-in reason, on record for each partner for whom a report was held when its originator withdrew it: it never
+goes."""
 
 
 def pass_on(
@@ -74,9 +78,10 @@ def follow_withdrawals(plan: Plan, subjects: Sequence[Subject]) -> None:
     withdraw(plan, [subject for subject in subjects if passed[subject]])
     for subject in subjects:
         held = sorted(plan.held_for(subject))
-        records = [record_of(withheld(partner, WITHDRAWN)) for partner in (*passed[subject], *held)]
-        for record in records[: len(passed[subject])]:
+        told = [record_of(withheld(partner, WITHDRAWN)) for partner in passed[subject]]
+        for record in told:
             record.withdrawals = 1
+        records = [*told, *(record_of(withheld(partner, WITHDRAWN_HELD)) for partner in held)]
         if records:
             _record(plan, subject, plan.copies(subject.originator, subject.report_id)[subject.originator], records)
         for partner in held:

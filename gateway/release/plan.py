@@ -249,34 +249,44 @@ class Plan:
         heads: Iterator[Head] = itertools.chain(self.changed.values(), self.heads)
         return next(head.origin for head in heads if head.id == ledger)
 
-    def inclusion(self, origin: Origin, index: int) -> tuple[tuple[bytes, ...], bytes]:
-        """The inclusion path of an entry of a replica as this plan has it, and the signed checkpoint it leads to."""
+    def inclusion(self, origin: Origin, index: int) -> tuple[tuple[bytes, ...], bytes] | None:
+        """The inclusion path of an entry of a replica as this plan has it, and the signed checkpoint it leads to.
+
+        That is under the newest key of the owner that is believed and has signed what covers the entry, since a third
+        nation believes no other: the head's checkpoint, or an anchor. None where no such key has.
+        """
         head = self.replica(origin)
         assert head is not None  # the entry is in it
+        found = self._covering(head, index)
+        if found is None:
+            return None
+        size, checkpoint = found
         appends = [append for append in self.commit.appends if append.ledger == head.id]
         written = {(tile.level, tile.index): tile.data for append in appends for tile in append.tiles}
 
         def read_tile(level: int, at: int) -> bytes:
             return written.get((level, at)) or self.store.tile(head.id, level, at) or b""
 
-        size = head.edge.size
-        path = inclusion_proof(index, size, node_reader(size, read_tile, head.edge))
-        checkpoint = appends[-1].checkpoint if appends else self.store.checkpoint(head.id, size)
-        assert checkpoint is not None  # every segment ends with one
-        return path, self._with_receipt(head.id, size, checkpoint)
+        return inclusion_proof(index, size, node_reader(head.edge.size, read_tile, head.edge)), checkpoint
 
-    def _with_receipt(self, ledger: LedgerId, size: int, checkpoint: bytes) -> bytes:
-        """A replica's checkpoint, under the key that took over where that has signed it, with this node's receipt: by
-        that it is believed when its key has been retired (`gateway.release.belief`).
-        """
-        own = self.signatory.node
-        rows = [row for row in self.commit.cosignatures if (row.ledger, row.size, row.signer) == (ledger, size, own)]
-        row = rows[-1] if rows else self.store.cosignature(ledger, CosignatureKind.RECEIPT, size, own)
-        anchor = self.store.cosignature(ledger, CosignatureKind.ANCHOR, size)
-        note = Note.parse(checkpoint if anchor is None or anchor.size != size else anchor.note)
-        if row is None or row.size != size:
-            return note.encode()
-        return note.with_signatures(Note.parse(row.note).signatures[0]).encode()
+    def _covering(self, head: Head, index: int) -> tuple[int, bytes] | None:
+        """Size and note of what covers an entry of a replica, under a key of its owner that is believed."""
+        owner = self.partners.get(head.origin.owner)
+        if owner is None:
+            return None
+        appends = [append for append in self.commit.appends if append.ledger == head.id]
+        checkpoint = appends[-1].checkpoint if appends else self.store.checkpoint(head.id, head.edge.size)
+        assert checkpoint is not None  # every segment ends with one
+        notes = [(head.edge.size, checkpoint)]
+        anchor = self.store.cosignature(head.id, CosignatureKind.ANCHOR, head.origin.owner, index + 1)
+        if anchor is not None:
+            notes.append((anchor.size, anchor.note))
+        for key in owner.log:
+            verifier = key.verifier(head.origin)
+            for size, raw in notes:
+                if Note.parse(raw).bears(verifier):
+                    return size, raw
+        return None
 
     def extend_replica(
         self,

@@ -148,9 +148,10 @@ class PruneEntries:
         at, index, final = self.segment, self.index, self.index == self.segment
         remembered = at if at == position(plan.store, row) else None
         segments = plan.store.segments(row.id, at, READ_BYTES)
+        covered = post_quantum_size(plan.store, row)
         for segment in segments[:SEGMENTS_A_COMMIT]:
             end = segment.first + segment.count
-            if not confirmed(plan.store, row, end, self.before_ns):
+            if end > covered or not received(plan.store, row, end, self.before_ns):
                 look.done = True
                 break
             index = look.through(segment, max(index, segment.first))
@@ -257,9 +258,19 @@ def confirmed(store: StoreReader, row: LedgerRow, size: int, before_ns: int) -> 
     """Whether the recipient of a ledger has its first `size` entries by its own signature of `before_ns` or earlier,
     and a post-quantum line of its owner covers them.
     """
-    pq = store.cosignature(row.id, CosignatureKind.PQ)
+    return size <= post_quantum_size(store, row) and received(store, row, size, before_ns)
+
+
+def post_quantum_size(store: StoreReader, row: LedgerRow) -> int:
+    """How many entries of a ledger a post-quantum line of its owner covers."""
+    pq = store.cosignature(row.id, CosignatureKind.PQ, row.origin.owner)
+    return 0 if pq is None else pq.size
+
+
+def received(store: StoreReader, row: LedgerRow, size: int, before_ns: int) -> bool:
+    """Whether the recipient of a ledger has its first `size` entries by its own signature of `before_ns` or earlier."""
     recipient = row.origin.recipient
-    if pq is None or pq.size < size or recipient is None:
+    if recipient is None:
         return False
     receipt = store.covering(row.id, CosignatureKind.RECEIPT, recipient, size)
     if receipt is not None:

@@ -24,7 +24,7 @@ from gateway.ledger.evidence import EvidenceError, OwnerKeys, contradiction
 from gateway.ledger.merkle import leaf_hash
 from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
-from gateway.ledger.stores import CosignatureKind
+from gateway.ledger.stores import CosignatureKind, CosignatureRow
 from gateway.release.evidence import KeepEvidence
 from gateway.release.opening import Opener
 from gateway.release.plan import Plan
@@ -54,10 +54,19 @@ def end_decisions(plan: Plan, witness: Origin, reason: ledger_pb2.SuccessionReas
     return ending
 
 
+def last_receipt(plan: Plan, origin: Origin) -> CosignatureRow | None:
+    """The receipt of the largest size for a ledger, whoever of its recipients gave it."""
+    head = plan.heads.get(origin)
+    if head is None:
+        return None
+    signers = plan.store.cosigners(head.id, CosignatureKind.RECEIPT)
+    receipts = (plan.store.cosignature(head.id, CosignatureKind.RECEIPT, signer) for signer in signers)
+    return max((receipt for receipt in receipts if receipt is not None), key=lambda row: row.size, default=None)
+
+
 def _witnessed(plan: Plan, witness: Origin, decisions: Origin) -> Checkpoint | None:
     """The last head of the decisions ledger that a confirmed witness entry commits to; None where none does."""
-    head = plan.heads.get(witness)
-    receipt = None if head is None else plan.store.cosignature(head.id, CosignatureKind.RECEIPT)
+    head, receipt = plan.heads.get(witness), last_receipt(plan, witness)
     if head is None or receipt is None:
         return None
     ledger = head.id

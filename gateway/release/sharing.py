@@ -27,6 +27,7 @@ from gateway.release import groups
 from gateway.release.onward import CannotBeProved, Inclusion, Passage, passed_on
 from gateway.release.plan import Plan, Subject
 from gateway.reports.kinds import kind_of
+from gateway.seal.entry import parse_header
 from policy.decide import BuiltIn, Decision, Outcome, withheld
 
 LANES: Final = {
@@ -89,6 +90,7 @@ def share(plan: Plan, shared: Shared, partner: str) -> tuple[ledger_pb2.Decision
         writer = plan.writer(partner, LANES[report.precedence])
         index = groups.seal(writer, content)
         record.ledger, record.index = str(writer.head.origin), index
+        record.entry_commitment = parse_header(writer.entries[-1]).commitment
         plan.record_release(
             ReleasedRow(
                 shared.subject.report_id, partner, writer.head.id, index, report.traffic_class, report.precedence,
@@ -108,10 +110,15 @@ def _content(
     passage = shared.passage
     if passage is None:
         return decision, ledger_pb2.EntryContent(report=copy)
-    inclusion = Inclusion(*plan.inclusion(passage.origin, passage.index))
     node, partner = plan.signatory.node, decision.partner
     try:
-        return decision, passed_on(passage, inclusion, shared.report, copy, node=node, partner=partner)
+        found = plan.inclusion(passage.origin, passage.index)
+        if found is None:
+            raise CannotBeProved(
+                f"no log key of {passage.origin.owner} that is in use has signed what covers it, and a third nation"
+                " believes no other"
+            )
+        return decision, passed_on(passage, Inclusion(*found), shared.report, copy, node=node, partner=partner)
     except CannotBeProved as error:
         failed = f'rule "{decision.rule}": {error}'
         return withheld(partner, BuiltIn.POLICY_ERROR, error=failed, asked=decision.asked), None

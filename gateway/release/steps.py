@@ -25,8 +25,9 @@ from gateway.release.evidence import require_no_contradiction
 from gateway.release.opening import Opener
 from gateway.release.plan import SEGMENT_BYTES, Plan
 from gateway.release.replica import IncomingBatch, Received, receive
-from gateway.release.setback import end_decisions, final_state, keep_own_contradiction
+from gateway.release.setback import end_decisions, final_state, keep_own_contradiction, last_receipt
 from gateway.release.signatory import Partner
+from gateway.release.successions import charge_succession
 from gateway.reports.limits import ReportLimits
 from gateway.seal.errors import SealError
 
@@ -97,7 +98,7 @@ class KeepCosignature:
         if self.kind is not CosignatureKind.RECEIPT:
             require_no_contradiction(plan.store, self.origin, self.note, self.partner)
         ledger = _on_record(plan, self.origin, checkpoint, note.text)
-        held = plan.store.cosignature(ledger, self.kind, checkpoint.size, self.partner.node)
+        held = plan.store.cosignature(ledger, self.kind, self.partner.node, checkpoint.size)
         before = None if held is None else Note.parse(held.note)
         if held is not None and before is not None and self._rank(before) <= self._rank(note):
             # Said before, or covered since: a signature that is repeated costs no commit.
@@ -251,8 +252,7 @@ class Succeed:
         if current.generation > self.origin.generation:
             return self.origin.successor()
         agreed = ledger_pb2.Succession(reason=self.reason)
-        head = plan.heads.get(self.origin)
-        receipt = None if head is None else plan.store.cosignature(head.id, CosignatureKind.RECEIPT)
+        receipt = last_receipt(plan, self.origin)
         if receipt is not None:
             checkpoint = Checkpoint.parse(Note.parse(receipt.note).text)
             agreed.agreed_size, agreed.agreed_root = checkpoint.size, checkpoint.root
@@ -295,8 +295,7 @@ class Succeed:
 
 def _confirmed(plan: Plan, origin: Origin) -> int:
     """The size of an own ledger's last receipt."""
-    head = plan.heads.get(origin)
-    receipt = None if head is None else plan.store.cosignature(head.id, CosignatureKind.RECEIPT)
+    receipt = last_receipt(plan, origin)
     return 0 if receipt is None else receipt.size
 
 
@@ -343,18 +342,25 @@ def _unconfirmed(
 
 @dataclass(frozen=True, slots=True)
 class FollowSuccessor:
-    """Ends a replica whose owner has ended the ledger."""
+    """Ends a replica whose owner has ended the ledger.
+
+    That bears no signature, and leaves a row for ever: of one line of ledgers only so many successions are followed
+    (`gateway.release.successions`).
+    """
 
     origin: Origin
     successor: Origin
     weight: int = 0
 
     def apply(self, plan: Plan) -> None:
-        """Ends the replica. Raises LedgerError unless the successor is the next generation of the same ledger."""
+        """Ends the replica. Raises LedgerError unless the successor is the next generation of the same ledger, and for
+        one that comes too soon after many others.
+        """
         if self.successor != self.origin.successor():
             raise LedgerError(f"{self.origin}: {self.successor} is not its next generation")
         current = plan.heads.current(self.origin.owner, self.origin.recipient, self.origin.lane)
         if current == self.origin:
+            charge_succession(plan, self.origin)
             plan.end(self.origin, self.successor)
 
 

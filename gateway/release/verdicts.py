@@ -135,6 +135,8 @@ class Verdicts:
         self._by_number: dict[int, Verdict] = {}
         self._numbers: dict[Verdict, int] = {}
         self._last = 0
+        self.unreadable = 0
+        """How many the store holds that do not open."""
 
     @classmethod
     def restore(cls, store: StoreReader, storage: Storage) -> Verdicts:
@@ -153,6 +155,7 @@ class Verdicts:
                 verdict = Verdict.read(row, self._storage)
             except (OpenError, UnicodeDecodeError) as error:
                 log.error("verdict %d of the index of decisions cannot be read: %s; run `ledger verify`", row.id, error)
+                self.unreadable += 1
                 continue
             self._by_number[row.id] = verdict
             self._numbers.setdefault(verdict, row.id)

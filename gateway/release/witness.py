@@ -56,6 +56,10 @@ class WitnessError(LedgerError):
     """An entry of a witness ledger does not hold what one must."""
 
 
+MAX_INTERVAL_S: Final = 3600
+"""The longest that beats may lie apart, seconds: how much may go uncommitted is also what a check has to allow."""
+
+
 @dataclass(frozen=True, slots=True)
 class WitnessLimits:
     """The beat of the own witness ledger, and what partners' ones may cost."""
@@ -68,6 +72,9 @@ class WitnessLimits:
     with a few partners needs, and 700 MB a day of one that does as it likes."""
     burst_bytes: float = float(1 << 30)
     """Bytes of one that are taken in at full speed after a start: the witness ledger of some months."""
+    compare_s: float = 3600.0
+    """Seconds between comparisons of third nodes' witness ledgers with each partner, half of it to all of it by chance:
+    for how long a node can show two partners two histories. Each costs a dial and a few questions."""
 
 
 @dataclass(frozen=True, slots=True)

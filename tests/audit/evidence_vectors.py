@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from signalfire.v1 import ledger_pb2
 
-from gateway.audit.proof_check import Nation
 from gateway.ledger import bundle
 from gateway.ledger.checkpoint import Checkpoint, LogKey, sign_checkpoint
 from gateway.ledger.cosignature import cosign
@@ -44,13 +43,12 @@ from tests.reports.examples import launch_detection
 from tests.seal.parties import JPN, KOR, seeded
 
 VECTORS: Final = Path(__file__).parents[1] / "vectors"
-EXPIRES: Final = TIME + 365 * 86_400
 
 
-def nation(node: str) -> Nation:
+def nation(node: str) -> Partner:
     """JPN, who owns the ledger, or KOR, its recipient, as their bundles would show them."""
     own = node == "JPN"
-    keys = Partner(
+    return Partner(
         node,
         log=(LOG.public,) if own else (),
         gateway=((GATEWAY if own else KOR_GATEWAY).verifier,),
@@ -58,7 +56,6 @@ def nation(node: str) -> Nation:
         pq=(PQ,) if own else (),
         sealing=(JPN if own else KOR).public,
     )
-    return Nation(keys, EXPIRES)
 
 
 _PATH: Final = (leaf_hash(b"the opening of the epoch"), leaf_hash(b"another entry"))
@@ -220,6 +217,12 @@ def changes() -> Sequence[Change]:
          "the checkpoint of size 3"),
         ("the order of the signed notes", f"{top}/signatures.jsonl",
          lambda data: b"\n".join(reversed(data.splitlines())) + b"\n", "out of order"),
+        ("no signed notes", f"{top}/signatures.jsonl", lambda _: b"", "there is no checkpoint of size 260"),
+        ("no checkpoint of the whole ledger among the signed notes", f"{top}/signatures.jsonl",
+         lambda data: b"".join(line for line in data.splitlines(True) if b'260, "kind": "checkpoint"' not in line),
+         "there is no checkpoint of size 260"),
+        ("a checkpoint that the owner did not sign", f"{top}/checkpoint",
+         lambda data: _signed(Checkpoint.parse(Note.parse(data).text), key=STRANGER).encode(), "no known key"),
     ]  # fmt: skip
 
 

@@ -209,6 +209,6 @@ def _show_witness(owner: Site, partner: Site) -> None:
     partner.do(partner.receive(owner.incoming(origin, 0 if have is None else have.size)))
     confirm(owner, partner, origin)
     owner.do(SignPostQuantum(origin))
-    line = owner.store.cosignature(owner.row(origin).id, PQ)
+    line = owner.store.cosignature(owner.row(origin).id, PQ, owner.node)
     assert line is not None
     partner.do(KeepCosignature(origin, PQ, line.note, partner.partners[owner.node]))

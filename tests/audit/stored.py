@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import apsw
+import pytest
+from signalfire.v1 import ledger_pb2
 
+from gateway.audit import verify
 from gateway.audit.verify import Finding, verify_store
+from gateway.ledger import note
 from gateway.ledger.errors import LedgerError
+from gateway.ledger.origin import Origin
 from gateway.ledger.stores.sqlite import SqliteReader, SqliteStore
+from gateway.release.opening import Opener
+from gateway.seal.entry import parse_header
 from tests.audit.history import History
 
 KINDS: Final = {
@@ -125,6 +132,34 @@ def findings(history: History, node: str, db: apsw.Connection, path: Path) -> li
         return verify_store(reader, history.signatories[node], history.partners[node]).findings
     except LedgerError as error:
         return [Finding("store", str(error))]
+
+
+_OPENED: Final[dict[tuple[Origin, int, bytes, bytes], ledger_pb2.SealedPayload | None]] = {}
+
+
+class Remembering(Opener):
+    """An opener that opens the same entry of the same epoch once: of a history, one change leaves nearly all as it was.
+    What does not open is tried again.
+    """
+
+    def payload(
+        self, origin: Origin, index: int, entry: bytes, fetch: Callable[[int], bytes]
+    ) -> ledger_pb2.SealedPayload | None:
+        epoch = parse_header(entry).epoch
+        key = origin, index, entry, b"" if epoch == index else fetch(epoch)
+        if key not in _OPENED:
+            _OPENED[key] = super().payload(origin, index, entry, fetch)
+        return _OPENED[key]
+
+
+@contextlib.contextmanager
+def remembering() -> Iterator[None]:
+    """Within it what holds is worked out once: entries that open, and signatures, by key, text and signature."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verify, "Opener", Remembering)
+        patch.setattr(verify, "verify_cosignature", cache(verify.verify_cosignature))
+        patch.setattr(note, "verify_ed25519", cache(note.verify_ed25519))
+        yield
 
 
 @contextlib.contextmanager

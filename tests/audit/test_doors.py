@@ -57,7 +57,7 @@ class Doors:
         """Why JPN refuses this receipt. Nothing of it is kept."""
         with pytest.raises(LedgerError) as refused:
             self.jpn.do(KeepCosignature(TO_KOR, CosignatureKind.RECEIPT, raw, partner_of("KOR")))
-        assert self.jpn.store.cosignature(self.jpn.row(TO_KOR).id, CosignatureKind.RECEIPT) is None
+        assert self.jpn.store.cosignature(self.jpn.row(TO_KOR).id, CosignatureKind.RECEIPT, "KOR") is None
         return str(refused.value)
 
 

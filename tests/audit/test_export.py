@@ -15,20 +15,22 @@ import pytest
 from gateway.audit.export import ExportError, ExportRequest, export, place_of
 from gateway.audit.export_check import ExportVerification, verify_export
 from gateway.audit.exported import ExportedFolder, ExportedLedger, FolderError, ledgers_in
-from gateway.identity.key_names import gateway_key_name
-from gateway.ledger.checkpoint import Checkpoint, LogKey, sign_checkpoint
+from gateway.ledger.checkpoint import Checkpoint, sign_checkpoint
+from gateway.ledger.cosignature import Ed25519CosignatureSigner, cosign, receipt_name
 from gateway.ledger.merkle import consistency_proof, inclusion_proof, leaf_hash, verify_consistency, verify_inclusion
-from gateway.ledger.note import Ed25519Verifier, Note
+from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
 from gateway.release.pipeline import TakeReport
 from gateway.release.retention import PruneEntries
 from gateway.release.signatory import Retired
 from tests.audit.exports import KEPT_BACK, REPORTS, RULES, UNOPENABLE, fill, write
-from tests.audit.nations import NOW_S, TO_KOR, TO_USA, confirmed, nation
+from tests.audit.nations import NEW_LOG, NOW_S, TO_KOR, TO_USA, anchored, confirmed, nation, rotated
 from tests.release.world import Site, anything, partner_of
 from tests.reports.examples import launch_detection
 
 DECISIONS = Origin.decisions("JPN", 1)
+NEW_RECEIPT = Ed25519CosignatureSigner(receipt_name("KOR"), b"9" * 32)
+ANY_TIME = pytest.mark.parametrize("until", [NOW_S - 1, NOW_S, NOW_S + 400 * 86_400])
 NATIONS = {node: nation(node) for node in ("JPN", "KOR", "USA")}
 
 
@@ -311,27 +313,76 @@ def test_nobody_is_believed_without_a_bundle(written: Path) -> None:
     assert sum(check.unchecked for check in alone.ledgers) >= 3
 
 
-def test_a_retired_log_key_is_believed_as_far_as_something_covers_it(written: Path, folder: Path) -> None:
-    new = LogKey(bytes(32))
-    old = partner_of("JPN").log[0]
+def jpn_rotated(until: int) -> dict[str, Any]:
+    return {"JPN": nation("JPN", **rotated("JPN", until))}
 
-    def jpn(until: int) -> dict[str, Any]:
-        gateway = Ed25519Verifier(gateway_key_name("JPN"), new.public.public_key)
-        retired = (Retired(old, until),)
-        return {"JPN": nation("JPN", log=(new.public,), gateway=(gateway,), retired_log=retired)}
 
-    # Receipts of KOR and USA are from when the key was in use; nothing covers the decisions.
-    findings = check(written, **jpn(NOW_S)).findings
-    assert {finding.where for finding in findings} == {str(DECISIONS)}
-    assert {finding.where for finding in check(written, **jpn(NOW_S - 1)).findings} == {
-        str(TO_KOR),
-        str(TO_USA),
-        str(DECISIONS),
-    }
-    # The anchor of the key that took over covers everything before it.
+def add(ledger: ExportedLedger, kind: str, note: Note) -> None:
+    """One more signed note of the size of the ledger."""
+    line = {"size": ledger.size, "kind": kind, "note": note.encode().decode()}
+    with (ledger.directory / "signatures.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+@ANY_TIME
+def test_a_checkpoint_under_a_retired_log_key_is_believed_under_the_key_that_took_over_alone(
+    written: Path, folder: Path, until: int
+) -> None:
+    key_id = f"{partner_of('JPN').log[0].verifier(TO_KOR).key_id:08x}"
+    findings = check(written, **jpn_rotated(until)).findings
+    assert {finding.where for finding in findings} == {str(TO_KOR), str(TO_USA), str(DECISIONS)}
+    assert any(f"the log key {key_id} alone, which JPN retired at" in finding.what for finding in findings)
+    # The receipts of KOR and USA, whatever time they tell, cover nothing: an anchor on the checkpoint does.
     for ledger in ledgers_in(folder):
-        anchor = sign_checkpoint(ledger.said, new).encode().decode()
-        line = {"size": ledger.size, "kind": "anchor", "note": anchor}
-        with (ledger.directory / "signatures.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-    assert check(folder, **jpn(NOW_S - 1)).sound
+        anchor = sign_checkpoint(ledger.said, NEW_LOG)
+        (ledger.directory / "checkpoint").write_bytes(Note.parse(ledger.checkpoint).joined(anchor).encode())
+        add(ledger, "anchor", anchor)
+    assert check(folder, **jpn_rotated(until)).findings == []
+
+
+@ANY_TIME
+def test_a_whole_folder_by_the_thief_of_a_retired_key_is_not_sound_whatever_it_leaves_out(
+    jpn: Site, tmp_path: Path, until: int
+) -> None:
+    jpn.do_all(*(TakeReport.of(report, "c2", anything) for report in REPORTS), rulebook=RULES)
+    folder = write(jpn, tmp_path / "x", partner="KOR", unconfirmed=True)
+    (ledger,) = ledgers_in(folder)
+    for notes in ((ledger.directory / "signatures.jsonl").read_bytes(), b""):
+        (ledger.directory / "signatures.jsonl").write_bytes(notes)
+        assert not check(folder, **jpn_rotated(until)).sound
+    # An empty list of signed notes is found under the keys in use as well.
+    (finding,) = check(folder).findings
+    assert "there is no checkpoint of size" in finding.what
+
+
+@ANY_TIME
+def test_receipts_and_post_quantum_lines_under_retired_keys_are_believed_as_far_as_one_by_a_current_key_covers_them(
+    folder: Path, until: int
+) -> None:
+    kor, usa = partner_of("KOR"), partner_of("USA")
+    changed = nation("KOR", receipt=(NEW_RECEIPT.verifier,), retired_receipt=(Retired(kor.receipt[0], until),))
+    findings = check(folder, KOR=changed).findings
+    assert {finding.where for finding in findings} == {str(TO_KOR)}
+    assert all("is signed by a key that KOR has retired, and none by a current one" in each.what for each in findings)
+    (ledger,) = (ledger for ledger in ledgers_in(folder) if ledger.origin == TO_KOR)
+    add(ledger, "receipt", Note(ledger.said.text(), (cosign(ledger.said.text(), NEW_RECEIPT, NOW_S),)))
+    assert check(folder, KOR=changed).findings == []
+    changed = nation("JPN", pq=usa.pq, retired_pq=(Retired(partner_of("JPN").pq[0], until),))
+    assert any("the pq of size" in finding.what for finding in check(folder, JPN=changed).findings)
+
+
+def test_a_statement_of_the_recipient_under_a_retired_key_counts_for_nothing(folder: Path) -> None:
+    (before,) = (each for each in check(folder).ledgers if each.origin == str(TO_KOR))
+    (after,) = (
+        each for each in check(folder, KOR=nation("KOR", **rotated("KOR", 1))).ledgers if each.origin == str(TO_KOR)
+    )
+    assert (before.unchecked, after.unchecked) == (0, 1)
+
+
+def test_the_owner_and_the_recipient_export_the_anchor(jpn: Site, kor: Site, tmp_path: Path) -> None:
+    jpn.do_all(*(TakeReport.of(report, "c2", anything) for report in REPORTS), rulebook=RULES)
+    confirmed(jpn, kor)
+    anchored(jpn, kor)
+    for site in (jpn, kor):
+        folder = write(site, tmp_path / site.node, ledgers=frozenset({TO_KOR}))
+        assert check(folder, **jpn_rotated(1)).findings == []

@@ -65,14 +65,14 @@ def exchange(jpn: Site, kor: Site, number: int) -> None:
 def pass_on_signatures(jpn: Site, kor: Site) -> None:
     """What JPN's Follow stream would bring beside entries."""
     for kind in (ANCHOR, PQ):
-        line = jpn.store.cosignature(jpn.row(TO_KOR).id, kind)
+        line = jpn.store.cosignature(jpn.row(TO_KOR).id, kind, "JPN")
         if line is not None and kor.store.checkpoint(kor.row(TO_KOR).id, line.size) is not None:
             kor.do(KeepCosignature(TO_KOR, kind, line.note, kor.partners["JPN"]))
 
 
 def give_receipt(jpn: Site, kor: Site) -> None:
     """KOR gives its last receipt again."""
-    line = kor.store.cosignature(kor.row(TO_KOR).id, RECEIPT)
+    line = kor.store.cosignature(kor.row(TO_KOR).id, RECEIPT, "KOR")
     assert line is not None
     jpn.do(KeepCosignature(TO_KOR, RECEIPT, line.note, jpn.partners["KOR"]))
 

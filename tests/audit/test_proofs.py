@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from signalfire.v1 import ledger_pb2
 
-from gateway.audit.proof_check import NotProved, Proved, check_proof
+from gateway.audit.proof_check import NotProved, Proved, at, check_proof
 from gateway.audit.proofs import CannotProve, ProofRequest, ReleaseProofFile, prove_release
+from gateway.audit.signers import Signers
 from gateway.ledger.checkpoint import LogKey, sign_checkpoint
 from gateway.ledger.cosignature import cosign
 from gateway.ledger.merkle import leaf_hash
@@ -25,19 +26,21 @@ from gateway.release.pipeline import TakeReport
 from gateway.release.retention import PruneEntries
 from gateway.release.signatory import Retired
 from gateway.seal.entry import encode_canonical
-from tests.audit.nations import EXPIRES, NOW_S, TO_KOR, TO_USA, confirmed, nation, receipt
+from tests.audit.nations import NEW_LOG, NOW_S, TO_KOR, TO_USA, anchored, confirmed, nation, receipt, rotated
 from tests.release.world import RELEASE_ALL, MakeSite, Site, anything, keys_of, partner_of, rules, signatory_of
 from tests.reports.examples import cancellation, launch_detection
 
 RULES = rules(KOR=RELEASE_ALL, USA=RELEASE_ALL)
 REPORTS = [launch_detection(seed) for seed in range(1, 8)]
 JPN, KOR = nation("JPN"), nation("KOR")
+SIGNERS = {node: Signers.of(nation(node)) for node in ("JPN", "KOR", "USA")}
 
 
 def prove(site: Site, report_id: str, partner: str = "KOR", **options: Any) -> ReleaseProofFile:
     """What a proof made from a site's store is."""
+    signers = SIGNERS | options.pop("signers", {})
     with site.store.snapshot():
-        return prove_release(site.store, site.opener, site.node, ProofRequest(report_id, partner, **options))
+        return prove_release(site.store, site.opener, site.node, ProofRequest(report_id, partner, **options), signers)
 
 
 @pytest.fixture
@@ -60,7 +63,6 @@ def test_a_release_is_proved_by_its_file_and_two_bundles(two: SimpleNamespace) -
     assert proved.receipt is not None
     assert proved.receipt.seconds == NOW_S
     assert proved.post_quantum is not None
-    assert not proved.signed.retired
 
 
 def test_the_recipient_proves_what_it_received(two: SimpleNamespace) -> None:
@@ -100,17 +102,17 @@ def test_without_content_the_entry_alone_is_shown(two: SimpleNamespace) -> None:
 def test_content_needs_the_keys_and_nothing_else_does(two: SimpleNamespace) -> None:
     request = ProofRequest(REPORTS[3].report_id, "KOR")
     with pytest.raises(CannotProve, match="--without-content"):
-        prove_release(two.jpn.store, None, "JPN", request)
+        prove_release(two.jpn.store, None, "JPN", request, SIGNERS)
     with pytest.raises(CannotProve, match=r"does not open.*--without-content"):
-        prove_release(two.jpn.store, Opener("JPN", signatory_of("USA").sealing), "JPN", request)
-    made = prove_release(two.jpn.store, None, "JPN", replace(request, without_content=True))
+        prove_release(two.jpn.store, Opener("JPN", signatory_of("USA").sealing), "JPN", request, SIGNERS)
+    made = prove_release(two.jpn.store, None, "JPN", replace(request, without_content=True), SIGNERS)
     assert check_proof(made.file, JPN).index == made.index
 
 
 def test_where_no_receipt_has_come_that_is_said(jpn: Site) -> None:
     jpn.do_all(TakeReport.of(REPORTS[0], "c2", anything), rulebook=RULES)
-    made = prove(jpn, REPORTS[0].report_id)
-    assert "no receipt covers it yet" in made.remarks[0]
+    made = prove(jpn, REPORTS[0].report_id, unconfirmed=True)
+    assert "no receipt under a key in use covers it" in made.remarks[0]
     assert "no post-quantum signature" in made.remarks[1]
     proved = check_proof(made.file, JPN, KOR)
     assert proved.receipt is None
@@ -146,7 +148,7 @@ def test_a_withdrawn_report_is_proved_with_a_remark(two: SimpleNamespace) -> Non
 )
 def test_what_was_not_released_is_not_proved(two: SimpleNamespace, request_: ProofRequest, says: str) -> None:
     with pytest.raises(CannotProve, match=says):
-        prove_release(two.jpn.store, two.jpn.opener, "JPN", request_)
+        prove_release(two.jpn.store, two.jpn.opener, "JPN", request_, SIGNERS)
 
 
 def test_what_was_kept_back_is_shown_as_its_hash_alone(two: SimpleNamespace) -> None:
@@ -284,56 +286,100 @@ def test_without_the_partners_bundle_its_receipt_is_not_spoken_of(two: SimpleNam
     assert any("was not checked" in remark for remark in proved.remarks)
 
 
-# --- keys of their day
+def test_content_that_may_still_have_to_be_kept_back_is_left_out_unless_it_is_asked_for(jpn: Site, kor: Site) -> None:
+    jpn.do_all(TakeReport.of(REPORTS[0], "c2", anything), rulebook=RULES)
+    confirmed(jpn, kor)
+    jpn.do_all(TakeReport.of(REPORTS[1], "c2", anything), rulebook=RULES)
+    assert check_proof(prove(jpn, REPORTS[0].report_id).file, JPN, KOR).report is not None
+    made = prove(jpn, REPORTS[1].report_id)
+    assert "the content is left out, as KOR has not confirmed the entry" in made.remarks[0]
+    assert not ledger_pb2.ReleaseProof.FromString(ProofFile.parse(made.file).extra).HasField("disclosed")
+    assert check_proof(made.file, JPN, KOR).report is None
+    assert check_proof(prove(jpn, REPORTS[1].report_id, unconfirmed=True).file, JPN, KOR).report is not None
+    receipt(jpn, kor)
+    assert check_proof(prove(jpn, REPORTS[1].report_id).file, JPN, KOR).report is not None
 
 
-def retired_log(until: int) -> dict[str, Any]:
-    """JPN's keys after a rotation: the log key that signed is retired."""
-    return {"log": (LogKey(bytes(32)).public,), "retired_log": (Retired(partner_of("JPN").log[0], until),)}
+# --- after a change of keys: nobody knows whether the owner's or the recipient's retired key has a thief
+
+ANY_TIME = pytest.mark.parametrize("until", [NOW_S - 86_400, NOW_S, NOW_S + 400 * 86_400])
 
 
-def test_a_retired_log_key_is_believed_with_the_receipt_of_its_time(two: SimpleNamespace) -> None:
+@ANY_TIME
+def test_a_file_under_a_key_that_is_retired_since_proves_nothing_and_says_so(two: SimpleNamespace, until: int) -> None:
     made = prove(two.jpn, REPORTS[3].report_id)
-    proved = check_proof(made.file, nation("JPN", **retired_log(NOW_S)), KOR)
-    assert proved.signed.retired
-    with pytest.raises(NotProved, match="had retired before"):
-        check_proof(made.file, nation("JPN", **retired_log(NOW_S - 1)), KOR)
-    with pytest.raises(NotProved, match="give the partner's bundle"):
-        check_proof(made.file, nation("JPN", **retired_log(NOW_S)))
-
-
-def test_a_thief_of_a_retired_log_key_can_backdate_nothing(two: SimpleNamespace) -> None:
-    file = ProofFile.parse(prove(two.jpn, REPORTS[3].report_id).file)
-    # He signs what he likes under the old key, and has no receipt for it.
-    forged = replace(file, checkpoint=sign_checkpoint(file.said, LogKey(keys_of("JPN").log_seed)))
-    with pytest.raises(NotProved, match="retired"):
-        check_proof(forged.encode(), nation("JPN", **retired_log(EXPIRES)), KOR)
-
-
-def test_the_line_of_the_key_that_took_over_needs_no_receipt(two: SimpleNamespace) -> None:
-    file = ProofFile.parse(prove(two.jpn, REPORTS[3].report_id).file)
-    anchor = sign_checkpoint(file.said, LogKey(bytes(32))).signatures
-    anchored = replace(file, checkpoint=file.checkpoint.with_signatures(*anchor)).encode()
-    proved = check_proof(anchored, nation("JPN", **retired_log(NOW_S - 1)))
-    assert not proved.signed.retired
-
-
-def test_a_retired_receipt_key_counts_within_its_own_time(two: SimpleNamespace) -> None:
-    made = prove(two.jpn, REPORTS[3].report_id)
-    after: dict[str, Any] = {"receipt": partner_of("USA").receipt}
-    old = partner_of("KOR").receipt[0]
-    proved = check_proof(made.file, JPN, nation("KOR", **after, retired_receipt=(Retired(old, NOW_S),)))
-    assert proved.receipt is not None
-    assert proved.receipt.retired
-    proved = check_proof(made.file, JPN, nation("KOR", **after, retired_receipt=(Retired(old, NOW_S - 1),)))
-    assert proved.receipt is None
-
-
-def test_what_was_cosigned_after_a_bundle_expired_is_not_believed_by_it(two: SimpleNamespace) -> None:
-    made = prove(two.jpn, REPORTS[3].report_id)
-    for owner, recipient in ((nation("JPN", NOW_S), KOR), (JPN, nation("KOR", NOW_S))):
-        with pytest.raises(NotProved, match="expired: get a newer one"):
+    owner = nation("JPN", **rotated("JPN", until))
+    key_id = f"{partner_of('JPN').log[0].verifier(TO_KOR).key_id:08x}"
+    says = f"{key_id} signed it, which JPN retired at {at(until)[:10]}.*not proved by this file alone.*made anew"
+    for recipient in (KOR, None):
+        with pytest.raises(NotProved, match=says):
             check_proof(made.file, owner, recipient)
+
+
+@ANY_TIME
+def test_a_thief_of_a_retired_log_key_can_backdate_nothing(make_site: MakeSite, until: int) -> None:
+    # He is the recipient, has a whole ledger that was never JPN's, and gives his own receipt with a time of his own.
+    fake = make_site("JPN")
+    fake.do_all(TakeReport.of(launch_detection(77), "c2", anything), rulebook=RULES)
+    file = ProofFile.parse(prove(fake, launch_detection(77).report_id, unconfirmed=True).file)
+    note = sign_checkpoint(file.said, LogKey(keys_of("JPN").log_seed))
+    note = note.with_signatures(cosign(file.said.text(), signatory_of("KOR").receipt, until - 5))
+    forged = replace(file, checkpoint=note).encode()
+    assert check_proof(forged, JPN, KOR).receipt is not None
+    with pytest.raises(NotProved, match="not proved by this file alone"):
+        check_proof(forged, nation("JPN", **rotated("JPN", until)), KOR)
+
+
+@ANY_TIME
+def test_a_thief_of_a_retired_receipt_key_confirms_nothing(jpn: Site, until: int) -> None:
+    # He is the owner: the recipient never got anything.
+    jpn.do_all(TakeReport.of(REPORTS[0], "c2", anything), rulebook=RULES)
+    file = ProofFile.parse(prove(jpn, REPORTS[0].report_id).file)
+    note = file.checkpoint.with_signatures(cosign(file.said.text(), signatory_of("KOR").receipt, until - 5))
+    forged = replace(file, checkpoint=note).encode()
+    assert check_proof(forged, JPN, KOR).receipt is not None
+    old = (Retired(partner_of("KOR").receipt[0], until),)
+    proved = check_proof(forged, JPN, nation("KOR", receipt=partner_of("USA").receipt, retired_receipt=old))
+    assert proved.receipt is None
+    assert any("counts for nothing: have the proof made anew" in remark for remark in proved.remarks)
+
+
+def test_a_retired_post_quantum_key_counts_for_nothing(two: SimpleNamespace) -> None:
+    made = prove(two.jpn, REPORTS[3].report_id)
+    old = (Retired(partner_of("JPN").pq[0], NOW_S + 1),)
+    proved = check_proof(made.file, nation("JPN", pq=partner_of("USA").pq, retired_pq=old), KOR)
+    assert proved.post_quantum is None
+    assert any("post-quantum signature of JPN is by the key" in remark for remark in proved.remarks)
+
+
+def test_either_side_makes_it_anew_under_the_key_that_took_over(two: SimpleNamespace) -> None:
+    anchored(two.jpn, two.kor)
+    owner = nation("JPN", **rotated("JPN", NOW_S - 1))
+    signers = {"JPN": Signers.of(owner)}
+    for made in (
+        prove(two.jpn, REPORTS[3].report_id, signers=signers),
+        prove(two.kor, REPORTS[3].report_id, "JPN", originator="JPN", signers=signers),
+    ):
+        assert made.remarks == []
+        proved = check_proof(made.file, owner, KOR)
+        assert proved.receipt is not None
+        assert proved.signed.key_id == f"{NEW_LOG.public.verifier(TO_KOR).key_id:08x}"
+
+
+def test_nothing_is_made_that_would_not_be_believed(two: SimpleNamespace) -> None:
+    signers = {"JPN": Signers.of(nation("JPN", **rotated("JPN", NOW_S)))}
+    with pytest.raises(CannotProve, match="no log key of JPN that is in use has signed"):
+        prove(two.kor, REPORTS[3].report_id, "JPN", originator="JPN", signers=signers)
+    with pytest.raises(CannotProve, match="no trust bundle of JPN is in force"):
+        prove_release(two.kor.store, two.kor.opener, "KOR", ProofRequest(REPORTS[3].report_id, "JPN", "JPN"), {})
+
+
+def test_receipts_and_checkpoints_under_older_keys_are_passed_over(two: SimpleNamespace) -> None:
+    # The receipt of the newest size is under a key that is retired since: the newest that counts is taken.
+    old = partner_of("KOR").receipt[0]
+    signers = {"KOR": Signers.of(nation("KOR", receipt=partner_of("USA").receipt, retired_receipt=(Retired(old, 1),)))}
+    made = prove(two.jpn, REPORTS[3].report_id, signers=signers)
+    assert "no receipt under a key in use covers it" in made.remarks[0]
 
 
 def test_every_flipped_bit_is_refused_or_changes_no_word(two: SimpleNamespace) -> None:
@@ -367,7 +413,8 @@ def test_it_is_read_in_few_reads_from_a_large_ledger(make_site: MakeSite, tmp_pa
             reads.append(name)
             return getattr(jpn.store, name)
 
-    made = prove_release(Counting(), jpn.opener, "JPN", ProofRequest(launch_detection(1007).report_id, "KOR"))
+    request = ProofRequest(launch_detection(1007).report_id, "KOR", unconfirmed=True)
+    made = prove_release(Counting(), jpn.opener, "JPN", request, SIGNERS)
     assert made.size > 3000
     assert reads.count("tile") <= 8
     assert reads.count("leaves") == 1

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.audit.proven_tree import ProvenTree, Untrue, folded, peaks
-from gateway.audit.reconcile import MAX_DIFFERING, Comparison, Signers, Verdict, reconcile
+from gateway.audit.reconcile import MAX_DIFFERING, Comparison, Verdict, reconcile
+from gateway.audit.signers import Signers
 from gateway.ledger.checkpoint import Checkpoint, LogKey, sign_checkpoint
 from gateway.ledger.cosignature import Ed25519CosignatureSigner, receipt_name
 from gateway.ledger.holding import HeldLedger, HeldSignatures, holder
@@ -26,12 +27,14 @@ OLD_LOG: Final = LogKey(b"o" * 32)
 RECEIPTS: Final = {
     node: Ed25519CosignatureSigner(receipt_name(node), seed * 32) for node, seed in (("JPN", b"1"), ("KOR", b"2"))
 }
+OLD_RECEIPT: Final = Ed25519CosignatureSigner(receipt_name("KOR"), b"9" * 32)
 SIGNERS: Final[Mapping[str, Signers]] = {
     node: Signers(
         node,
         (LOGS[node].public,),
         (RECEIPTS[node].verifier,),
         retired_log=(OLD_LOG.public,) if node == "JPN" else (),
+        retired_receipt=(OLD_RECEIPT.verifier,) if node == "KOR" else (),
     )
     for node in LOGS
 }
@@ -183,9 +186,32 @@ def test_equivocation_at_two_sizes_is_shown_at_one_where_a_checkpoint_of_it_is_h
     assert list(only(theirs, ours).evidence) == [signed(FLASH, short), signed(FLASH, long[:5])]
 
 
-def test_a_key_that_is_retired_is_said_to_be_one() -> None:
+def test_what_a_retired_key_signed_blames_nobody_and_is_said_to_be_unsigned() -> None:
     found = only(Holdings.of(FLASH, entries(5)), Holdings.of(FLASH, entries(5, frozenset({0})), key=OLD_LOG))
-    assert "with a key that is in use no more" in found.finding
+    assert (found.verdict, list(found.differing), list(found.evidence)) == (Verdict.UNSIGNED, [0], [])
+    assert "signed with a log key alone that JPN has retired: that is as good as unsigned" in found.finding
+    # Nor has an owner lost what it signed with such a key alone.
+    found = only(Holdings.of(FLASH, entries(90)), Holdings.of(FLASH, entries(95), key=OLD_LOG))
+    assert found.verdict is Verdict.UNSIGNED
+
+
+def test_what_a_retired_key_signed_is_no_finding_where_a_key_in_use_covers_it() -> None:
+    for size in (85, 90):
+        behind = Holdings.of(FLASH, entries(size), key=OLD_LOG)
+        assert only(Holdings.of(FLASH, entries(90)), behind).finding == ""
+        assert only(behind, Holdings.of(FLASH, entries(90)), at_once=False).finding == ""
+
+
+def test_a_receipt_under_a_retired_key_blames_nobody() -> None:
+    def old(leaves: list[bytes]) -> bytes:
+        said = Checkpoint(FLASH, len(leaves), root_of(leaves))
+        return sign_note(said.text(), OLD_RECEIPT.at(1_999_999_999)).encode()
+
+    assert only(Holdings.of(FLASH, entries(5), receipted=old(entries(5))), Holdings.of(FLASH, entries(5))).finding == ""
+    for leaves in (entries(90), entries(3, frozenset({1}))):
+        found = only(Holdings.of(FLASH, entries(90), receipted=old(leaves)), Holdings.of(FLASH, entries(85)))
+        assert (found.verdict, list(found.evidence)) == (Verdict.UNSIGNED, [])
+        assert "under a key that is retired: that is as good as unsigned, and blames nobody" in found.finding
 
 
 def test_what_nobody_signed_is_a_damaged_store_and_no_equivocation() -> None:
@@ -344,3 +370,71 @@ def test_a_tree_has_no_node_beyond_its_end() -> None:
     tree = ProvenTree(holdings, asyncio.run(holdings.heads())[0], "KOR")
     with pytest.raises(Untrue, match="no subtree"):
         asyncio.run(tree.node(1, 2))
+
+
+# --- third nodes
+
+
+USA_WITNESS: Final = Origin.witness("USA", 1)
+USA_LOG: Final = LogKey(b"u" * 32)
+WITH_USA: Final = {**SIGNERS, "USA": Signers("USA", (USA_LOG.public,), ())}
+
+
+def third(leaves: list[bytes], *sizes: int) -> Holdings:
+    """What a side holds of the witness ledger of USA, with checkpoints of these sizes as well."""
+    held = Holdings.of(USA_WITNESS, leaves, key=USA_LOG)
+    for size in sizes:
+        held.checkpoints[USA_WITNESS, size] = signed(USA_WITNESS, leaves[:size], USA_LOG)
+    return held
+
+
+def about_usa(
+    ours: Holdings, theirs: Holdings, signers: Mapping[str, Signers] = WITH_USA, *, between: bool = True
+) -> list[Comparison]:
+    async def sizes(origin: Origin, least: int, last: int) -> list[int]:
+        return sorted((size for at, size in ours.checkpoints if at == origin and least <= size <= last), reverse=True)
+
+    async def run() -> list[Comparison]:
+        compared = reconcile("JPN", "KOR", ours, theirs, signers, signed_sizes=sizes, between=between)
+        return [each async for each in compared]
+
+    return asyncio.run(run())
+
+
+def test_a_third_node_that_shows_two_histories_is_named_with_two_notes_of_one_size() -> None:
+    ours = third(entries(12), 8, 10)
+    theirs = third(entries(15, frozenset(range(7, 15))), 8, 11)
+    (found,) = about_usa(ours, theirs)
+    assert found.verdict is Verdict.EQUIVOCATION
+    assert "USA signed two trees that part at entry 7" in found.finding
+    assert found.evidence == (ours.checkpoints[USA_WITNESS, 8], theirs.checkpoints[USA_WITNESS, 8])
+
+
+def test_without_checkpoints_of_one_size_the_two_that_there_are_are_named() -> None:
+    (found,) = about_usa(third(entries(12)), third(entries(15, frozenset({7}))))
+    assert found.verdict is Verdict.EQUIVOCATION
+    assert len(found.evidence) == 2
+
+
+def test_a_third_witness_ledger_of_which_a_side_has_less_is_in_order() -> None:
+    for sizes in ((9, 14), (14, 9)):
+        (found,) = about_usa(third(entries(sizes[0])), third(entries(sizes[1])))
+        assert (found.verdict, found.finding) == (Verdict.PREFIX, "")
+
+
+def test_of_third_nodes_only_what_both_hold_and_whose_keys_are_known_is_compared() -> None:
+    both = third(entries(5))
+    assert about_usa(both, Holdings()) == about_usa(Holdings(), both) == []
+    assert about_usa(both, third(entries(5)), SIGNERS) == []
+    lane = Holdings.of(FLASH, entries(3))
+    lane.leaves |= both.leaves
+    lane.checkpoints |= both.checkpoints
+    assert [each.origin for each in about_usa(lane, lane, between=False)] == [USA_WITNESS]
+    assert [each.origin for each in about_usa(lane, lane)] == [FLASH, USA_WITNESS]
+
+
+def test_what_a_side_claims_of_a_third_node_without_its_signature_blames_the_side() -> None:
+    forged = Holdings.of(USA_WITNESS, entries(9, frozenset({3})), key=LOGS["KOR"])
+    (found,) = about_usa(third(entries(9)), forged)
+    assert found.verdict is Verdict.UNSIGNED
+    assert "KOR holds 9 entries" in found.finding

@@ -64,6 +64,34 @@ def test_a_rule_ends_where_the_next_begins_whatever_stands_between() -> None:
     assert second.text == "-   effect: withhold\n    name: 'second'"
 
 
+TEXTS = {
+    "a dash on a line of its own": "-\n  # of this one\n  name: first\n  effect: withhold\n  kinds:\n  - Track",
+    "braces": "- {name: first, effect: withhold, kinds: [Track]}",
+    "braces over several lines": "- {name: first,\neffect: withhold,\nkinds: [Track,\nLaunch]}",
+    "a list no deeper than its key": "- name: first\n  kinds:\n  - Track\n  - Launch",
+    "a list in brackets over several lines": "- name: first\n  traffic_classes: [LIVE,\nTEST]",
+    "a text that ends in what looks like a comment": "- name: first\n  reason: |\n    because\n    # and only then",
+    "a text over several lines": "- name: first\n  reason: 'because\n\n    of it'   # so",
+}
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+@pytest.mark.parametrize("after", ["", "\n# of another\n- name: other\n", "\n\nlast: key\n"])
+def test_a_rule_is_all_that_the_parser_takes_for_it_however_it_is_written(text: str, after: str) -> None:
+    head = "partner: KOR\nrules:\n# a comment\n"
+    found = rule_text({"partners/KOR.yaml": f"{head}{text}{after}".encode()}, "KOR", "first")
+    assert found is not None
+    assert found.text == text
+    assert found.line == 4
+
+
+def test_of_rules_in_one_line_the_one_that_decided_is_given() -> None:
+    source = b"rules: [{name: one, effect: release}, {name: two, effect: withhold}]\n"
+    found = rule_text({"partners/KOR.yaml": source}, "KOR", "two")
+    assert found is not None
+    assert (found.line, found.text) == (1, "{name: two, effect: withhold}")
+
+
 def test_what_is_not_there_is_not_found() -> None:
     files = {"partners/KOR.yaml": ODD, "partners/USA.yaml": b"\xff", "policy.yaml": b"agreements: []\n"}
     assert rule_text(files, "KOR", "(no rule releases it)") is None

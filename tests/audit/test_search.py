@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from signalfire.v1 import ledger_pb2, officer_pb2, report_pb2
 
 from gateway.audit import search
+from gateway.audit.desk import Desk
 from gateway.audit.search import DecisionFilter, DecisionSearch, FilterError
 from gateway.ledger.origin import Origin
-from gateway.ledger.stores import ReportRow
+from gateway.ledger.stores import DecisionPlace, LedgerId, ReportRow
+from gateway.ledger.stores.sqlite import SqliteStore
 from gateway.release.opening import Opener
 from gateway.release.plan import Plan, Subject
 from gateway.release.sharing import Shared, record_decisions
@@ -228,8 +230,101 @@ def test_all_records_about_one_report_are_found_the_earliest_first(site: Site) -
     assert max(map(len, about.values())) == 2
     found = searching(site)
     for (report_id, originator), indices in about.items():
-        assert [entry.index for entry in found.records_of(report_id, originator)] == indices
-    assert found.records_of(next(iter(about))[0], "FRA") == []
+        entries, remarks = found.records_of(report_id, originator)
+        assert ([entry.index for entry in entries], remarks) == (indices, [])
+    assert found.records_of(next(iter(about))[0], "FRA") == ([], [])
+
+
+def test_of_very_many_records_about_one_report_the_first_and_the_last_are_given(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "REPORTED", 1)
+    sites = searching(site)
+    about: dict[tuple[str, str], list[int]] = {}
+    for entry in everything(site):
+        if entry.HasField("decision_record"):
+            key = entry.decision_record.report_id, entry.decision_record.originator_node
+            about.setdefault(key, []).append(entry.index)
+    key, indices = next((key, indices) for key, indices in about.items() if len(indices) == 2)
+    entries, remarks = sites.records_of(*key)
+    assert [entry.index for entry in entries] == indices
+    assert [remark for remark in remarks if "there are more records about it" in remark]
+
+
+def test_a_record_that_does_not_open_is_named_and_hides_no_other(tmp_path: Path) -> None:
+    site = Site("JPN", tmp_path / "JPN.sqlite")
+    for seed in range(3):
+        site.now_ns += SECOND
+        site.take(launch_detection(seed))
+    (damaged,) = searching(site).records_of(launch_detection(1).report_id, "JPN")[0]
+    _damage(site, damaged.index)
+    for oldest_first in (True, False):
+        page = searching(site).page(DecisionFilter(), limit=10, token=b"", oldest_first=oldest_first)
+        kept = [entry.decision_record.report_id for entry in page.entries]
+        assert sorted(kept) == sorted(launch_detection(seed).report_id for seed in (0, 2))
+        (remark,) = page.remarks
+        assert remark.startswith(f"entry {damaged.index} of {damaged.ledger} does not open: ")
+    entries, (remark,) = searching(site).records_of(launch_detection(1).report_id, "JPN")
+    assert (entries, remark[:6]) == ([], "entry ")
+    opener = Opener("JPN", site.signatory.sealing)
+    desk = Desk(site.store, opener, site.signatory, searching(site))
+    stretch = desk.stretch(Origin.parse(damaged.ledger), 0, DecisionFilter())
+    assert len(stretch.entries) == 2
+    assert [each[:40] for each in stretch.remarks] == [f"entry {damaged.index} of {damaged.ledger}"[:40]]
+    assert stretch.end
+    site.close()
+
+
+def _damage(site: Site, index: int) -> None:
+    """One byte of an entry of the decisions ledger changes on the disk."""
+    ledger = site.row(Origin("JPN", None, "decisions", 1)).id
+    where = (ledger, index, index)
+    sql = "SELECT first, entries FROM segment WHERE ledger = ? AND first <= ? AND first + count > ?"
+    assert isinstance(site.store, SqliteStore)
+    ((first, entries),) = site.store._db.execute(sql, where)
+    assert isinstance(entries, bytes)
+    changed = bytearray(entries)
+    changed[-5] ^= 1
+    site.store._db.execute("UPDATE segment SET entries = ? WHERE ledger = ? AND first = ?", (changed, ledger, first))
+
+
+def test_verdicts_that_do_not_open_are_told_with_every_page_that_they_may_hide_something_from(tmp_path: Path) -> None:
+    site = Site("JPN", tmp_path / "JPN.sqlite")
+    site.take(launch_detection(1))
+    assert isinstance(site.store, SqliteStore)
+    site.store._db.execute("UPDATE verdict SET name = zeroblob(60)")
+    page = searching(site).page(DecisionFilter(), limit=10, token=b"", oldest_first=True)
+    assert not page.entries
+    assert [remark for remark in page.remarks if remark.startswith("the index of decisions is damaged: ")]
+    site.close()
+
+
+def test_what_a_ledger_held_at_a_size_is_found_whatever_the_clock_said_since(tmp_path: Path) -> None:
+    site = Site("JPN", tmp_path / "JPN.sqlite")
+    for seed in range(3):
+        site.now_ns += SECOND
+        site.take(launch_detection(seed))
+    sizes = searching(site).sizes()
+    site.now_ns -= 3600 * SECOND
+    site.take(launch_detection(3))
+    page = searching(site).page(DecisionFilter(), limit=10, token=b"", oldest_first=True, within_sizes=sizes)
+    found = [entry.decision_record.report_id for entry in page.entries]
+    assert found == [launch_detection(seed).report_id for seed in range(3)]
+    site.close()
+
+
+def test_a_token_that_was_made_elsewhere_is_refused_whatever_place_it_names(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, wanted = searching(site), DecisionFilter()
+    beyond = DecisionPlace(5, LedgerId(1 << 63), 1 << 63)
+    inside = DecisionPlace(5, LedgerId(1), 1)
+    for place, key in ((beyond, search._TOKEN_KEY), (inside, bytes(32))):
+        with monkeypatch.context() as patched:
+            patched.setattr(search, "_TOKEN_KEY", key)
+            token = search._token(place, wanted, oldest_first=True)
+        with pytest.raises(FilterError, match="page_token: "):
+            found.page(wanted, limit=10, token=token, oldest_first=True)
 
 
 def test_a_search_by_event_opens_a_bounded_number_of_records_a_page(
@@ -257,7 +352,7 @@ def test_the_token_of_another_filter_or_order_or_of_nobody_is_refused(site: Site
         (wanted, b"junk", True),
         (wanted, bytes(changed), True),
     ):
-        with pytest.raises(FilterError, match="page_token: it belongs to another filter or another order; begin again"):
+        with pytest.raises(FilterError, match="page_token: it belongs to another filter or another order, or to"):
             found.page(other, limit=2, token=given_token, oldest_first=oldest_first)
 
 

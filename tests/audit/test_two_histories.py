@@ -6,11 +6,16 @@ nothing in it is wrong by itself.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import apsw
 import pytest
 
+from gateway.audit.exported import ExportedFolder
+from gateway.audit.reconcile import Comparison, Verdict, reconcile
+from gateway.audit.signers import Signers
 from gateway.audit.verify import Verification, verify_store
 from gateway.ledger.evidence import contradiction
 from gateway.ledger.origin import Origin
@@ -19,6 +24,7 @@ from gateway.release.evidence import Contradicted, owner_keys
 from gateway.release.replica import IncomingBatch, RootsDiffer
 from gateway.release.steps import KeepCosignature, RecordEvent
 from gateway.release.witness import Beat
+from tests.audit.exports import write
 from tests.release.world import RELEASE_ALL, RELEASE_NOTHING, MakeSite, Site, partner_of, rules
 from tests.reports.examples import SECOND, launch_detection
 
@@ -141,6 +147,30 @@ def up_to(site: Site, size: int) -> IncomingBatch:
     raw = site.store.checkpoint(site.row(WITNESS).id, size)
     assert raw is not None
     return replace(site.incoming(WITNESS), count=size, checkpoint=raw)
+
+
+def test_two_partners_who_were_shown_two_histories_find_it_between_their_exported_folders(
+    make_site: MakeSite, tmp_path: Path
+) -> None:
+    true, false, kor, usa = make_site("JPN", "true"), make_site("JPN", "false"), make_site("KOR"), make_site("USA")
+    for owner, partner, released in ((true, kor, RELEASE_ALL), (false, usa, RELEASE_NOTHING)):
+        live(owner, released)
+        partner.do(partner.receive(owner.incoming(WITNESS)))
+        assert verify(partner).sound
+        write(partner, tmp_path / partner.node)
+    ours, theirs = (ExportedFolder(tmp_path / node, "KOR", "USA") for node in ("KOR", "USA"))
+    signers = {node: Signers.of(partner_of(node)) for node in ("JPN", "KOR", "USA")}
+
+    async def run() -> list[Comparison]:
+        compared = reconcile(
+            "KOR", "USA", ours, theirs, signers, at_once=False, signed_sizes=ours.signed_sizes, between=False
+        )
+        return [each async for each in compared]
+
+    (found,) = asyncio.run(run())
+    assert (found.origin, found.verdict) == (WITNESS, Verdict.EQUIVOCATION)
+    one, other = found.evidence
+    assert contradiction(one, other, owner_keys(partner_of("JPN"))).origin == WITNESS
 
 
 # --- what a witness ledger itself may not do

@@ -102,7 +102,7 @@ def receive_from_kor(jpn: Site, kor: Site) -> None:
     received = jpn.do(jpn.receive(replace(batch, entries=sent, absent=[row])))
     # Withdrawal, cancellation and the report; the report again is not delivered again.
     assert (received.reports, received.withdrawals, len(received.unopenable)) == (2, 1, 1)
-    pq = kor.store.cosignature(kor.row(FROM_KOR).id, PQ)
+    pq = kor.store.cosignature(kor.row(FROM_KOR).id, PQ, "KOR")
     assert pq is not None
     jpn.do(KeepCosignature(FROM_KOR, PQ, pq.note, PARTNERS["KOR"]))
 

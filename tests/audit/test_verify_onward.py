@@ -8,8 +8,9 @@ import apsw
 import pytest
 
 from gateway.audit.verify import verify_store
-from tests.release.onward import USA_RULES, american, bring, passing, recall
-from tests.release.world import RELEASE_ALL, Site, rules
+from tests.audit.nations import NOW_S, nation, rotated
+from tests.release.onward import USA_RULES, american, bring, passing, recall, told
+from tests.release.world import RELEASE_ALL, MakeSite, Site, rules
 from tests.reports.examples import launch_detection
 
 BOTH = rules("USA", JPN=RELEASE_ALL, KOR=RELEASE_ALL)
@@ -87,3 +88,29 @@ def test_what_was_passed_on_is_proved_again_with_the_keys_that_are_pinned(where:
     found = [str(finding) for finding in verify_store(site.store, site.signatory, site.partners).findings]
     site.close()
     assert any("was passed on, and is not believed: its originator is not known here" in finding for finding in found)
+
+
+# --- the originator's key is retired since
+
+
+def brought(make_site: MakeSite) -> Site:
+    """KOR with a report of USA that JPN passed on, which it received at NOW."""
+    usa, jpn, kor = make_site("USA"), make_site("JPN"), make_site("KOR")
+    jpn.rulebook = passing()
+    usa.take(american(), USA_RULES)
+    bring(usa, jpn)
+    bring(jpn, kor)
+    assert told(kor)
+    return kor
+
+
+@pytest.mark.parametrize(("until", "good"), [(NOW_S, True), (NOW_S + 86_400, True), (NOW_S - 1, False)])
+def test_on_record_a_proof_under_a_retired_key_counts_where_this_nodes_own_receipt_is_from_before(
+    make_site: MakeSite, until: int, good: bool
+) -> None:
+    kor = brought(make_site)
+    partners = {**kor.partners, "USA": nation("USA", **rotated("USA", until))}
+    found = [str(each) for each in verify_store(kor.store, kor.signatory, partners).findings]
+    assert [each for each in found if "was passed on, and is not believed" not in each] == []
+    assert (found == []) == good
+    assert good or "no receipt of this node shows that it came before that" in found[0]

@@ -12,7 +12,8 @@ from ruamel.yaml import YAML
 from signalfire.v1 import c2_pb2, report_pb2
 
 from gateway.demo.deployment import PUSHER
-from tests.node.nations import World, holdings, report, running, settle
+from gateway.ledger.origin import Origin
+from tests.node.nations import World, holdings, report, running, settle, until
 from tests.reports.examples import change
 
 SECONDS_AGO = 60
@@ -34,7 +35,15 @@ async def restarted(world: World, alter: Callable[[Settings], None]) -> None:
     alter(settings)
     with path.open("w") as file:
         yaml.dump(settings, file)
+    size = _witness_size(world)
     await world.start("JPN")
+    # The beat of a start is one of the few things that change a store by themselves.
+    await until(lambda: _witness_size(world) > size, "the first beat after the start")
+
+
+def _witness_size(world: World) -> int:
+    row = world.ledger("JPN", Origin.witness("JPN", 1))
+    return 0 if row is None else row.size
 
 
 def some_time_ago(**changes: Any) -> report_pb2.Report:

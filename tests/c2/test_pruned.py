@@ -12,6 +12,7 @@ from signalfire.v1 import report_pb2
 from gateway.c2.feed import Feed, PrunedError, Runs
 from gateway.c2.grants import ReadGrant
 from gateway.ledger.stores import FeedFilter
+from gateway.release.retention import PruneReports
 from gateway.release.watch import Watch
 from tests.release.aging import prune, send
 from tests.release.test_pipeline import cancelling
@@ -66,8 +67,10 @@ async def test_a_subscription_without_a_cursor_begins_after_what_was_pruned(
 ) -> None:
     site = next(site for site in sites if site.node == node)
     prune(site, site.now_ns - 2)
-    assert feed(site).position("") == 2
-    assert await given(site, 2, anew=True) == [launch_detection(seed).report_id for seed in (2, 3)]
+    begins = feed(site).position("")
+    # Own reports that went are passed over one by one; partners' have a place before which they went.
+    assert begins == {"JPN": 0, "KOR": 2}[node]
+    assert await given(site, begins, anew=True) == [launch_detection(seed).report_id for seed in (2, 3)]
 
 
 @pytest.mark.parametrize("node", ["JPN", "KOR"])
@@ -87,6 +90,22 @@ def test_own_reports_that_were_pruned_concern_only_who_reads_own_ones(sites: tup
     prune(jpn, jpn.now_ns - 2)
     assert feed(jpn).position(cursor(1), include_own=False) == 1
     assert feed(jpn).position("", include_own=False) == 0
+
+
+async def test_a_partners_report_that_is_kept_is_given_though_a_younger_own_one_was_pruned(
+    sites: tuple[Site, Site],
+) -> None:
+    _, kor = sites
+    own = launch_detection(60)
+    own.originator_node, own.marking.policy = "KOR", "KOR"
+    kor.now_ns += 1
+    kor.take(own, rules("KOR", JPN="rules: []\n"))
+    assert kor.do(PruneReports(1, kor.now_ns)).pruned == 1
+    begins = feed(kor).position("")
+    assert await given(kor, begins, anew=True) == [launch_detection(seed).report_id for seed in range(4)]
+    # Who names a cursor learns that he is not given something, and how he is given what is kept.
+    with pytest.raises(PrunedError, match="Send none to be given everything that is kept"):
+        feed(kor).position(cursor(2))
 
 
 async def test_what_is_pruned_under_one_who_catches_up_is_told_and_not_passed_over(sites: tuple[Site, Site]) -> None:

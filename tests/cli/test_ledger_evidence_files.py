@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import stat
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from gateway.cli import main
 from gateway.demo.deployment import PUSHER
+from gateway.identity.nation import write_bundle
 from tests.cli.conftest import World, make
 from tests.client.reports import fresh
 
@@ -123,6 +126,30 @@ def test_what_is_not_proved_is_3_and_what_cannot_be_checked_is_1(written: World,
     mixed = [*bundle(written, "JPN")[:2], *bundle(written, "USA")[2:]]
     assert run("check-proof", out, *mixed).exit_code == 1
     assert run("check-proof", out, *bundle(written, "JPN"), "--partner-root", out).exit_code == 2
+
+
+def test_a_bundle_that_has_expired_proves_nothing(written: World, tmp_path: Path) -> None:
+    out, folder, pki = tmp_path / "launch", tmp_path / "export", tmp_path / "pki"
+    assert prove(written, out).exit_code == 0
+    config = written.places["JPN"].config
+    assert run("export", folder, "--config", config, "--partner", "USA").exit_code == 0
+    shutil.copytree(written.places["JPN"].directory / "pki", pki)
+    write_bundle(pki, now=datetime.now(UTC) - timedelta(days=3), lifetime=timedelta(days=1))
+    expired = ["--bundle", pki / "bundle.note", "--root", pki / "root.vkey"]
+    for result in (run("check-proof", out, *expired), run("verify", "--export", folder, *expired)):
+        assert result.exit_code == 1, result.output
+        assert "expired at" in result.stderr
+        assert "Get a newer bundle from JPN" in result.stderr
+
+
+def test_content_that_is_not_confirmed_is_asked_of_the_store_and_never_of_a_gateway(
+    written: World, tmp_path: Path
+) -> None:
+    assert prove(written, tmp_path / "x", "--unconfirmed").exit_code == 0
+    given = written.options("JPN", "officer"), "--report", REPORTS[0].report_id, "--partner", "USA"
+    result = run("prove", *given[0], *given[1:], "--unconfirmed", "--out", tmp_path / "y")
+    assert result.exit_code == 2
+    assert "--unconfirmed goes with --config" in result.output
 
 
 def test_what_was_not_released_cannot_be_proved(written: World, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from gateway.cli import main
 from gateway.demo.deployment import Deployed
 from gateway.ledger.checkpoint import Checkpoint, sign_checkpoint
+from gateway.ledger.evidence import decode
 from gateway.ledger.merkle import Frontier, leaf_hash
 from gateway.ledger.note import Note
 from tests.exchange.dialler import signatory
@@ -128,11 +129,16 @@ def test_two_signed_histories_are_named_and_both_notes_saved(shared: Shared, tmp
     found = {each["ledger"]: each for each in json.loads(result.stdout)["ledgers"]}[FLASH]
     assert found["differing"] == [true.size - 1]
     assert f"JPN signed two trees that part at entry {true.size - 1}" in found["finding"]
-    notes = [path.read_bytes() for path in sorted(evidence.iterdir())]
-    assert forked in notes
-    # And the receipt that KOR gave for what it then does not hold.
+    # What proves it is one file, and beside it the receipt that KOR gave for what it then does not hold.
     assert "KOR gave a receipt" in found["finding"]
-    assert len(notes) == 3
+    pair, note = sorted(evidence.iterdir(), key=lambda path: path.suffix)
+    assert (pair.suffix, note.suffix) == (".json", ".note")
+    assert forked in decode(pair.read_bytes())
+    ours = shared.folders()
+    pinned = ["--bundle", ours[ours.index("--our-bundle") + 1], "--root", ours[ours.index("--our-root") + 1]]
+    checked = CliRunner().invoke(main, ["ledger", "check-evidence", str(pair), *pinned])
+    assert checked.exit_code == 0, checked.output
+    assert "PROVED: JPN contradicted itself" in checked.output
     assert "PARTS" in run(shared.folders(KOR=folder)).output
 
 

@@ -68,6 +68,13 @@ def test_a_sound_store_is_0_and_nothing_of_the_table_is_cut(written: World, node
     (flash,) = (ledger for ledger in told["ledgers"] if ledger["origin"] == "signalfire/v1/JPN/USA/flash/1")
     assert flash["reports"] == 10
     assert flash["replica"] == (node == "USA")
+    (witness,) = (ledger for ledger in told["ledgers"] if ledger["origin"] == f"signalfire/v1/{node}/witness/1")
+    (signed,) = witness["cosigned"]
+    assert signed["partner"] == ("USA" if node == "JPN" else "JPN")
+    assert 0 < signed["size"] <= witness["size"]
+    assert f"{signed['partner']} has cosigned {witness['origin']}: up to {signed['size']} of" in " ".join(
+        result.stdout.split()
+    )
 
 
 @pytest.mark.parametrize("node", ["JPN", "USA"])

@@ -8,11 +8,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from signalfire.v1 import exchange_pb2
 
 from gateway.demo.deployment import Deployed
+from gateway.exchange.in_band import MOST, PER_HOUR
 from gateway.identity import nation
 from gateway.identity.key_names import root_key_name
 from gateway.identity.trust_bundle import TrustBundle
+from gateway.ledger.merkle import EMPTY_ROOT
 from gateway.ledger.note import MAX_NOTE, Ed25519Signer, Note, sign_note
 from tests.exchange.dialler import FOLLOW, HEARTBEAT, dialled, signatory
 from tests.node.nations import World, running, settle, until
@@ -138,3 +141,57 @@ async def test_what_an_unproven_caller_says_of_bundles_counts_for_nothing(places
                 await stream.prove(signer=signatory(places["JPN"]).gateway, bundle_sequence=99)
                 await stream.ended()
         assert not world.nodes["JPN"]._partners.links["KOR"].known
+
+
+async def test_a_newer_bundle_that_has_expired_leaves_the_one_that_is_in_force(places: dict[str, Deployed]) -> None:
+    kor = places["KOR"]
+    nation.write_bundle(kor.directory / "pki", now=datetime.now(UTC) - timedelta(days=2), lifetime=timedelta(days=1))
+    expired = (kor.directory / "pki" / "bundle.note").read_bytes()
+    async with running(places) as world:
+        async with dialled(kor, places["JPN"]) as stream:
+            await stream.prove(bundle=expired)
+            await stream.send(open=exchange_pb2.Open(origin="signalfire/v1/JPN/KOR/flash/1", root=EMPTY_ROOT))
+            assert (await stream.read()).WhichOneof("message") == "opened"
+        assert believed(world, "JPN", "KOR") == 1
+        # Nor is one sent that has expired.
+        own = world.nodes["JPN"]._own_bundle
+        assert own.bundle is not None
+        own._now = lambda: datetime.now(UTC) + timedelta(days=9000)
+        assert not world.nodes["JPN"]._in_band.due(0)
+
+
+async def test_one_partner_brings_so_many_bundles_an_hour_and_more_in_a_file(places: dict[str, Deployed]) -> None:
+    async with running(places, "JPN", linked=False) as world:
+        node = world.nodes["JPN"]
+        clock = [1000.0]
+        node._in_band._monotonic = lambda: clock[0]
+        for _ in range(MOST + 2):
+            await node._in_band.take("KOR", next_bundle(places["KOR"]))
+        assert believed(world, "JPN", "KOR") == 1 + MOST
+        clock[0] += 3600 / PER_HOUR
+        for _ in range(2):
+            await node._in_band.take("KOR", next_bundle(places["KOR"]))
+        assert believed(world, "JPN", "KOR") == MOST + 4
+        (places["JPN"].directory / "partners" / "KOR.bundle.note").write_bytes(next_bundle(places["KOR"]))
+        await until(lambda: believed(world, "JPN", "KOR") == MOST + 6, "the file is taken up")
+
+
+async def test_a_partner_that_cannot_dial_here_learns_of_a_bundle_all_the_same(places: dict[str, Deployed]) -> None:
+    def unreachable(sequence: int) -> bytes:
+        """JPN's bundle without an endpoint."""
+        root = nation.load_nation(places["JPN"].directory / "pki").root
+        first = (places["JPN"].directory / "pki" / "bundle.note").read_bytes()
+        fields = TrustBundle.open(first, root.vkey, now=datetime.now(UTC)).model_dump()
+        made = TrustBundle.model_validate(fields | {"sequence": sequence, "endpoints": ()})
+        return made.sign(root.signer()).encode()
+
+    for path in (places["JPN"].bundle, places["KOR"].directory / "partners" / "JPN.bundle.note"):
+        path.write_bytes(unreachable(2))
+    async with running(places, linked=False) as world:
+        jpn = world.nodes["JPN"]
+        link = jpn._partners.links["KOR"]
+        await until(lambda: link.heartbeat_at is not None and len(link.following) == 5, "all streams of JPN are open")
+        places["JPN"].bundle.write_bytes(unreachable(3))
+        await until(lambda: believed(world, "KOR", "JPN") == 3, "it goes with an echo")
+        await until(lambda: not jpn._rotation.waiting_for(), "and KOR says that it believes it")
+        assert not world.nodes["KOR"]._partners.links["JPN"].following

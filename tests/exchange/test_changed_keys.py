@@ -106,7 +106,7 @@ def receipt_covers_all(world: World) -> bool:
     reader = SqliteReader(world.places["JPN"].store)
     try:
         row = reader.ledger(FLASH)
-        held = None if row is None else reader.cosignature(row.id, CosignatureKind.RECEIPT)
+        held = None if row is None else reader.cosignature(row.id, CosignatureKind.RECEIPT, "KOR")
         return row is not None and held is not None and held.size == row.size
     finally:
         reader.close()

@@ -18,3 +18,10 @@ def test_so_many_questions_a_second_are_answered_however_they_come(gaps: list[fl
         assert pace.wait_s("USA") >= 0  # another partner's questions have a pace of their own
     for one, ten_later in zip(answered, answered[10:], strict=False):
         assert ten_later - one >= 1 - 1e-6
+
+
+def test_what_costs_as_much_as_many_questions_holds_up_the_next_for_as_long() -> None:
+    pace = Pace(10, lambda: 1000.0)
+    assert pace.wait_s("KOR") == 0
+    assert abs(pace.wait_s("KOR", 50) - 0.1) < 1e-6
+    assert abs(pace.wait_s("KOR") - 5.1) < 1e-6

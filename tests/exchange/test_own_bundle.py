@@ -14,6 +14,7 @@ from gateway.exchange.own_bundle import OwnBundle
 from gateway.identity import nation
 from gateway.identity.keyring import KeyKind, Keyring
 from gateway.identity.trust_bundle import TrustBundle
+from gateway.ledger.errors import StoreError
 from gateway.release.signatory import Signatory
 from tests.node.nations import running, settle, until
 from tests.node.rotating import SIGNING, People
@@ -139,3 +140,32 @@ async def test_nobody_is_waited_for_who_has_been_silent_too_long_and_he_learns_w
         assert world.nodes["KOR"]._partners.sequence("JPN") == 3
         await world.carries("JPN", "KOR")
         await world.carries("KOR", "JPN")
+
+
+def test_a_bundle_that_was_refused_for_a_passing_fault_is_taken_up_when_that_is_over(
+    settled: dict[str, Deployed], tmp_path: Path
+) -> None:
+    place = settled["JPN"]
+    clock, damaged = [datetime.now(UTC) + timedelta(days=9000)], [True]
+
+    def last_sequence(_: str) -> int:
+        if damaged[0]:
+            raise StoreError("the store is busy")
+        return 0
+
+    own = OwnBundle(
+        Signatory.from_ring("JPN", Keyring.load(place.directory / "keys")),
+        lambda: clock[0],
+        root=nation.read_root_vkey(place.directory / "pki"),
+        path=place.bundle,
+        last_sequence=last_sequence,
+    )
+    with pytest.raises(StoreError):
+        own.refresh()
+    damaged[0] = False
+    assert not own.refresh()
+    assert "expired" in own.problem
+    clock[0] = datetime.now(UTC)
+    assert own.refresh()
+    assert not own.problem
+    assert not own.refresh(), "it is in use"

@@ -280,6 +280,37 @@ async def test_a_heartbeat_against_a_checkpoint_of_an_earlier_size_is_evidence(s
     assert b"/heartbeat\n" in event.evidence[1]
 
 
+async def test_a_fork_that_a_heartbeat_shows_opens_the_lane_anew_once(scene: Scene) -> None:
+    batches = [scene.flash.reports(report()), scene.flash.reports(report())]
+    opened: list[int] = []
+    pulses = 0
+
+    async def script(follower: Follower) -> None:
+        await follower.opened()
+        opened.append(follower.open.size)
+        for batch in batches[0 if follower.open.size == 0 else 2 :]:
+            await follower.send(batch=batch)
+        await follower.rest()
+
+    async def contradict(follower: Follower) -> None:
+        nonlocal pulses
+        pulses += 1
+        await follower.send(pulse=scene.jpn.pulse(2**62 + pulses, Checkpoint(FLASH, 2, bytes(range(32)))))
+        await follower.rest()
+
+    scene.jpn.lanes["flash"] = script
+    for each in scene.jpn.open_streams.pop("flash", []):
+        each.cancel()
+    await until(lambda: size(scene.world, "KOR", FLASH) == 3, "KOR has both batches")
+    before = len(opened)
+    scene.jpn.heartbeat = contradict
+    for each in scene.jpn.open_streams.pop(HEARTBEAT, []):
+        each.cancel()
+    await until(lambda: len(opened) > before, "the lane is opened anew")
+    await until(lambda: pulses > 4, "the contradiction is told again and again")
+    assert opened[before:] == [3]
+
+
 async def test_a_ledger_that_shrinks_between_heartbeats_is_evidence_and_heard(scene: Scene) -> None:
     heads = [Checkpoint(FLASH, 9, bytes(32)), Checkpoint(FLASH, 4, bytes(range(32)))]
     told = asyncio.Event()

@@ -191,7 +191,7 @@ export function contentOf(parts) {
   const type = typeOf("EntryContent");
   const read = parts.map((part) => {
     try {
-      return type.toObject(type.decode(part), { longs: String, enums: String });
+      return type.toObject(type.decode(part), { longs: String });
     } catch (error) {
       throw new Refused(`not an EntryContent: ${error.message}`);
     }
@@ -208,6 +208,36 @@ function merged(first, second) {
     else joined[name] = merged(before, value);
   }
   return joined;
+}
+
+// A content with the names of its enums.
+export function legible(content) {
+  const type = typeOf("EntryContent");
+  return type.toObject(type.fromObject(content), { longs: String, enums: String });
+}
+
+// Where a report holds values: dotted paths without indices. Times and durations are values.
+export function leaves(report) {
+  const found = new Set();
+  walk(typeOf("Report"), report, "", (path) => found.add(path));
+  return [...found];
+}
+
+// The serialised report with those values alone whose path `keep` holds of.
+export function only(report, keep) {
+  const type = typeOf("Report");
+  return Buffer.from(type.encode(type.fromObject(walk(type, report, "", keep) ?? {})).finish());
+}
+
+function walk(type, message, before, keep) {
+  const kept = Object.entries(message).flatMap(([name, value]) => {
+    const inner = type.fields[name].resolve().resolvedType;
+    const path = before + name;
+    if (!(inner instanceof protobuf.Type) || inner.fullName.startsWith(".google.protobuf.")) return keep(path) ? [[name, value]] : [];
+    const below = [value].flat().map((each) => walk(inner, each, `${path}.`, keep)).filter((each) => each);
+    return below.length ? [[name, Array.isArray(value) ? below : below[0]]] : [];
+  });
+  return kept.length ? Object.fromEntries(kept) : null;
 }
 
 const ALWAYS = ["report_id", "originator_node", "report_time", "traffic_class", "precedence", "marking"];

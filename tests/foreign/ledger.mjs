@@ -1,6 +1,6 @@
 // Trees, statements, batches and proof files, from docs/protocol.md ("Ledgers", "Proof files") alone.
 import {
-  base64, decimal, linesOf, need, openNote, parseCheckpoint, parseOrigin, EMPTY_ROOT, sha256, signNote, uint64,
+  base64, decimal, linesOf, need, openNote, parseCheckpoint, parseOrigin, EMPTY_ROOT, sha256, signNote,
 } from "./notes.mjs";
 import { canonical, contentOf, openPayload, parseHeader, SEALED } from "./entries.mjs";
 
@@ -9,7 +9,7 @@ const nodeHash = (left, right) => sha256([1], left, right);
 
 // --- trees (RFC 6962)
 
-// An append-only tree as the roots of its perfect subtrees, the largest first.
+// An append-only tree, as the roots of its perfect subtrees, the largest first.
 export class Tree {
   constructor(size = 0n, peaks = []) {
     this.size = size;
@@ -51,15 +51,15 @@ export function rootFromPath(leaf, index, size, path) {
 
 // --- statements
 
-const STATEMENT = /^[\p{L}\p{M}\p{N}\p{P}\p{S} ]{1,256}$/u;
+// What can be printed: letters, marks, numbers, punctuation, symbols and the space.
+const REASON = /^[\p{L}\p{M}\p{N}\p{P}\p{S} ]{1,256}$/u;
 
-// A statement `absent` or `unopenable` about an entry of `origin`, by one of `keys`.
-export function parseStatement(kind, note, origin, keys) {
-  const by = kind === "absent" ? origin.owner : origin.recipient;
+// A statement `absent` or `unopenable` about an entry of `origin`, by one of `keys`, which are the node's that makes it.
+export function parseStatement(kind, note, origin, keys, by = kind === "absent" ? origin.owner : origin.recipient) {
   const [header, ledger, index, hash, reason] = linesOf(openNote(note, keys).text, 5);
   need(header === `signalfire/v1/${by}/${kind}`, "a statement of another kind or node");
   need(ledger === origin.line, "a statement about another ledger");
-  need(STATEMENT.test(reason), "no reason of one printable line");
+  need(REASON.test(reason), "no reason of one printable line");
   return { index: decimal(index), leafHash: base64(hash, 32), reason };
 }
 
@@ -180,5 +180,3 @@ export function checkProof(file, keys) {
   const signed = (list) => opened.by.some(({ key }) => list.includes(key));
   return { ledger: origin.line, index, content, receipt: signed(known.receipt), postQuantum: signed(known.pq) };
 }
-
-export { uint64 };

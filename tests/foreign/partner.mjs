@@ -2,17 +2,21 @@
 // docs/protocol.md and proto/signalfire/v1/*.proto alone; it shares no code with the gateway.
 //
 //   node partner.mjs follow CONFIG           until standard input ends; a line `reconnect` on it drops every stream
+//   node partner.mjs inspect CONFIG          compares what is held here with what the partner says that it holds
 //   node partner.mjs prove CONFIG FILE       checks a proof file with both nations' bundles
+//   node partner.mjs export CONFIG DIRECTORY LEDGER      checks an exported ledger with them
 //
 // What happens is printed as JSON lines. CONFIG is JSON: what a nation gives its gateway (see test_node_partner.py).
 import { randomBytes } from "node:crypto";
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from "node:fs";
-import { join } from "node:path";
+import { closeSync, existsSync, fsyncSync, openSync, readdirSync, readFileSync, renameSync, writeSync } from "node:fs";
+import { join, relative } from "node:path";
 import { createInterface } from "node:readline";
-import { contentOf, judge, OPENING, openEpoch, openSealed, parseHeader, sealingKey } from "./entries.mjs";
-import { checkProof, leafHash, parseHeartbeat, Tree, unopenable, verifyBatch } from "./ledger.mjs";
+import { contentOf, judge, legible, OPENING, openEpoch, openSealed, parseHeader, sealingKey } from "./entries.mjs";
+import { checkExport } from "./export.mjs";
+import { checkProof, parseHeartbeat, Tree, unopenable, verifyBatch } from "./ledger.mjs";
+import { checkOnward } from "./onward.mjs";
 import {
-  COSIGNATURE, cosignNote, ED25519, inForce, need, noteKey, openNote, parseBundle, parseCheckpoint, parseOrigin, Refused,
+  COSIGNATURE, cosignNote, ED25519, inForce, need, openNote, parseBundle, parseCheckpoint, parseOrigin, Refused,
   signingKey, signNote,
 } from "./notes.mjs";
 import { contract, load } from "./packages.mjs";
@@ -52,6 +56,9 @@ class Partner {
     need(this.bundle.node === partner.node, "a bundle of another node");
   }
 
+  // The log keys of other originators: of nobody, for this gateway has pinned its one partner alone.
+  logKeysOf = () => null;
+
   path(name) {
     return join(this.config.store, name);
   }
@@ -81,6 +88,9 @@ class Partner {
       "grpc.default_authority": serverName,
       "grpc.max_receive_message_length": 8 * 2 ** 20,
       "grpc.use_local_subchannel_pool": 1,
+      // A connection whose other end is gone is noticed though nothing is said on it.
+      "grpc.keepalive_time_ms": 1000,
+      "grpc.keepalive_timeout_ms": 2000,
     });
   }
 }
@@ -164,8 +174,12 @@ class Replica {
       for (const [at, entry] of taken.entries.entries()) {
         if (!entry.length) continue;
         try {
-          const content = await this.open(entry, first + at);
-          if (content) said.push({ index: first + at, kind: judge(content, this.origin.owner), content });
+          const parts = await this.open(entry, first + at);
+          if (!parts) continue;
+          const content = contentOf(parts);
+          const kind = judge(content, this.origin.owner);
+          if (kind === "onward_report") checkOnward(content[kind], this.origin.owner, this.partner.config.node, this.partner.logKeysOf);
+          said.push({ index: first + at, kind, parts: parts.length, content: legible(content) });
         } catch (error) {
           if (!(error instanceof Refused)) throw error;
           unusable.push({ index: first + at, reason: error.message.slice(0, 256) });
@@ -178,7 +192,7 @@ class Replica {
     return { first, size: this.tree.size, said, unusable };
   }
 
-  // What the entry at `index` says; nothing where it opens an epoch.
+  // The parts of the entry at `index`; nothing where it opens an epoch.
   async open(entry, index) {
     const keys = this.partner.sealing;
     const { kind, epoch } = parseHeader(entry, BigInt(index));
@@ -187,7 +201,7 @@ class Replica {
       const key = await openEpoch(this.entries[opening], BigInt(opening), this.origin.line, keys);
       this.epoch = { index: opening, key };
     }
-    return kind === OPENING ? null : contentOf(openSealed(entry, BigInt(index), this.origin.line, epoch, this.epoch.key));
+    return kind === OPENING ? null : openSealed(entry, BigInt(index), this.origin.line, epoch, this.epoch.key);
   }
 
   // A further signature of the owner: which it is, the name of its key says.
@@ -259,6 +273,37 @@ async function listen(partner, replicas, call) {
   }
 }
 
+// --- comparing
+
+// Asks for every ledger between the two nodes, and for all its leaf hashes; believes nothing that the checkpoint does not
+// bear out, and prints whether what is held here is the same as far as both go.
+async function inspect(partner, call) {
+  const messages = call[Symbol.asyncIterator]();
+  await challenge(partner, call, messages, "inspect");
+  call.write({ list_heads: {} });
+  for (const held of (await next(messages, "heads")).ledgers) {
+    const origin = parseOrigin(held.origin);
+    const owner = origin.owner === partner.bundle.node ? partner.bundle : partner.own;
+    const size = Number(held.size);
+    const hashes = [];
+    while (hashes.length < size) {
+      call.write({ read_hashes: { origin: held.origin, level: 0, first: String(hashes.length), count: Math.min(256, size - hashes.length) } });
+      const { hashes: bytes } = await next(messages, "hashes");
+      need(bytes.length && bytes.length % 32 === 0, "hashes of another length");
+      for (let at = 0; at < bytes.length; at += 32) hashes.push(bytes.subarray(at, at + 32));
+    }
+    const { root } = new Tree().with(hashes);
+    const checkpoint = parseCheckpoint(openNote(held.checkpoint, owner.logKeys(held.origin)).text);
+    need(checkpoint.size === BigInt(size) && checkpoint.root.equals(root) && root.equals(held.root), "hashes of another tree");
+    const replica = new Replica(partner, held.origin);
+    const agrees = replica.hashes.every((hash, at) => at >= size || hash.equals(hashes[at]));
+    const receipts = owner === partner.bundle ? partner.own.receiptKeys : partner.bundle.receiptKeys;
+    const receipt = held.receipt.length ? parseCheckpoint(openNote(held.receipt, receipts).text).size : null;
+    print("held", { ledger: held.origin, size, here: replica.hashes.length, agrees, receipt, successor: held.successor });
+  }
+  call.end();
+}
+
 // --- running
 
 class Streams {
@@ -310,15 +355,33 @@ async function lane(streams, replicas, line) {
   }
 }
 
-async function main(command, path, file) {
+// The files below a directory, by their path in it.
+function filesIn(directory) {
+  const all = readdirSync(directory, { recursive: true, withFileTypes: true }).filter((each) => each.isFile());
+  return new Map(all.map((each) => {
+    const path = join(each.parentPath ?? each.path, each.name);
+    return [relative(directory, path), readFileSync(path)];
+  }));
+}
+
+const proofOf = (proof) => ({ ...proof, content: proof.content && legible(proof.content) });
+
+async function main(command, path, file, ledger) {
   const partner = new Partner(path);
-  if (command === "prove") {
-    const { bundle, own } = partner;
-    const known = (origin) => ({
-      log: bundle.logKeys(origin.line), gateway: bundle.gatewayKeys, pq: bundle.pqKeys, receipt: own.receiptKeys,
-    });
-    print("proof", checkProof(readFileSync(file), known));
-    return;
+  const { bundle, own } = partner;
+  const known = (origin) => ({
+    log: bundle.logKeys(origin.line), gateway: bundle.gatewayKeys, pq: bundle.pqKeys, receipt: own.receiptKeys,
+    recipient: own.gatewayKeys,
+  });
+  if (command === "prove") return print("proof", proofOf(checkProof(readFileSync(file), known)));
+  if (command === "export") {
+    const origin = parseOrigin(ledger);
+    return print("export", { ledger, size: checkExport(filesIn(join(file, ledger)), origin, known(origin)) });
+  }
+  if (command === "inspect") {
+    const client = partner.connect();
+    await inspect(partner, client.Inspect());
+    return client.close();
   }
   const streams = new Streams(partner);
   const replicas = [];
@@ -334,4 +397,10 @@ async function main(command, path, file) {
   await running;
 }
 
-await main(...process.argv.slice(2));
+try {
+  await main(...process.argv.slice(2));
+} catch (error) {
+  if (!(error instanceof Refused)) throw error;
+  print("refused", { why: error.message });
+  process.exitCode = 1;
+}

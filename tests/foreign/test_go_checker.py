@@ -22,6 +22,7 @@ from dilithium_py.ml_dsa import ML_DSA_44
 
 from gateway.audit.exported import ledgers_in
 from gateway.audit.proofs import ProofRequest, prove_release
+from gateway.audit.signers import Signers
 from gateway.identity.key_names import gateway_key_name
 from gateway.ledger.checkpoint import Checkpoint
 from gateway.ledger.note import Note
@@ -145,7 +146,8 @@ def test_go_believes_no_other_key(checker: Path, folder: Path) -> None:
 def proof_of(site: Site, report: int, path: Path, **options: Any) -> Path:
     with site.store.snapshot():
         request = ProofRequest(REPORTS[report].report_id, "KOR", **options)
-        path.write_bytes(prove_release(site.store, site.opener, "JPN", request).file)
+        signers = {node: Signers.of(partner_of(node)) for node in ("JPN", "KOR")}
+        path.write_bytes(prove_release(site.store, site.opener, "JPN", request, signers).file)
     return path
 
 

@@ -1,14 +1,16 @@
 """Another nation's gateway in JavaScript, written from the contract alone, follows a real gateway.
 
-Japan's gateway is ours, a process of its own. The United States have no other gateway than `partner.mjs`, which holds the
-keys and the certificate that the nation issued.
+Japan's gateway is ours, a process of its own. The United States have no other gateway than `partner.mjs`, which holds
+the keys and the certificate that the nation issued.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
+import shutil
 import subprocess
 import threading
 import time
@@ -139,9 +141,9 @@ class Nations:
     config: Path
     partner: Partner
 
-    def push(self) -> report_pb2.Report:
+    def push(self, **changes: Any) -> report_pb2.Report:
         """A report that Japan's C2 system pushes, and Japan's policy releases to the United States."""
-        report = fresh(0)
+        report = fresh(0, **changes)
         report.report_id = str(uuid.uuid4())
         asyncio.run(self._push(report))
         return report
@@ -163,7 +165,21 @@ class Nations:
             time.sleep(0.05)
         return status
 
-    def restart(self, meanwhile: Callable[[], None]) -> int:
+    def ask_all(self, command: str, *arguments: object) -> list[Event]:
+        """Everything that another command of the partner's program prints. Raises AssertionError where it fails."""
+        line = ["node", str(HERE / "partner.mjs"), command, str(self.config), *map(str, arguments)]
+        done = subprocess.run(
+            line, env=self.environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return [json.loads(each) for each in done.stdout.splitlines()]
+
+    def ask(self, command: str, *arguments: object) -> Event:
+        """The one thing that it prints."""
+        (event,) = self.ask_all(command, *arguments)
+        return event
+
+    def restart(self, meanwhile: Callable[[], object]) -> int:
         """Ends the partner's gateway, does something, and starts it again; returns its exit code."""
         code = self.partner.stop()
         meanwhile()
@@ -243,10 +259,10 @@ def test_every_vector_is_accepted_or_refused_as_it_should_be_and_a_tampered_batc
     checked = [json.loads(line) for line in done.stdout.splitlines()]
     assert not [each for each in checked if not each["held"]]
     count = Counter((each["file"], each["due"]) for each in checked)
-    for name in ("entry", "checkpoint", "cosignature", "statement", "proof"):
+    for name in ("entry", "checkpoint", "cosignature", "statement", "proof", "export", "onward"):
         vectors = json.loads((VECTORS / f"{name}.json").read_text("utf-8"))
         openings = len(vectors.get("readers", ()))
-        assert count[name, "accepted"] == len(vectors["accepted"]) + openings, name
+        assert count[name, "accepted"] == len(vectors.get("accepted", "1")) + openings, name
         assert count[name, "refused"] == len(vectors["refused"]) + (ALTERED if name == "entry" else 0), name
     trees = json.loads((VECTORS / "rfc6962.json").read_text("utf-8"))
     assert count["rfc6962", "accepted"] == sum(len(trees[name]) for name in ("roots", "inclusion")) + len(
@@ -272,6 +288,18 @@ def test_a_report_arrives_in_javascript_and_the_gateway_holds_its_receipt(nation
     assert str(held(status, FLASH).size) == batch["size"]
     (partner,) = status.partners
     assert (partner.node, partner.followed) == ("USA", True)
+
+
+def test_a_report_that_may_go_onward_is_put_together_from_its_parts(nations: Nations) -> None:
+    pushed = nations.push(marking__onward_release=["KOR"])
+    batch = nations.partner.report(pushed.report_id)
+    (said,) = (each for each in batch["said"] if _id(each) == pushed.report_id)
+    assert said["parts"] > 5
+    report = said["content"]["report"]
+    assert report["marking"]["onward_release"] == ["KOR"]
+    assert report["marking"]["classification"] == "CLASSIFICATION_SECRET"
+    assert report["launch_detection"]["launch_point"]["latitude_deg"] == 39.2
+    assert report["launch_detection"]["sensor_modality"]
 
 
 def test_the_post_quantum_line_and_the_witness_ledger_hold_in_javascript(nations: Nations) -> None:
@@ -337,31 +365,97 @@ def test_the_partner_goes_on_while_the_gateway_changes_its_keys(nations: Nations
     assert not [event for event in nations.partner.events[seen:] if event["event"] == "lost"]
 
 
-def test_a_proof_file_of_a_release_holds_in_javascript(nations: Nations, tmp_path: Path) -> None:
-    pushed = nations.push()
-    batch = nations.partner.report(pushed.report_id)
-    size = int(batch["size"])
-    nations.until(lambda status: min(held(status, FLASH).receipt_size, held(status, FLASH).pq_size) >= size)
-    out = tmp_path / "release.tlog-proof"
-    options = [*nations.world.options("JPN", "officer"), "--report", pushed.report_id, "--partner", "USA"]
-    result = CliRunner().invoke(main, ["ledger", "prove", *options, "--out", str(out)])
+def run_ledger(*arguments: object) -> None:
+    result = CliRunner().invoke(main, ["ledger", *map(str, arguments)])
     assert result.exit_code == 0, result.output
 
-    def check(file: Path) -> subprocess.CompletedProcess[str]:
-        command = ["node", str(HERE / "partner.mjs"), "prove", str(nations.config), str(file)]
-        return subprocess.run(
-            command, env=nations.environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
-        )
 
-    done = check(out)
-    assert done.returncode == 0, done.stderr
-    proof = json.loads(done.stdout)
+def test_a_proof_file_and_an_exported_ledger_hold_in_javascript(nations: Nations, tmp_path: Path) -> None:
+    pushed = nations.push()
+    size = int(nations.partner.report(pushed.report_id)["size"])
+    nations.until(lambda status: min(held(status, FLASH).receipt_size, held(status, FLASH).pq_size) >= size)
+    out, other, folder = tmp_path / "release.tlog-proof", tmp_path / "other.tlog-proof", tmp_path / "folder"
+    officer = nations.world.options("JPN", "officer")
+    run_ledger("prove", *officer, "--report", pushed.report_id, "--partner", "USA", "--out", out)
+    proof = nations.ask("prove", out)
     assert (proof["ledger"], proof["receipt"], proof["postQuantum"]) == (FLASH, True, True)
     assert proof["content"]["report"]["report_id"] == pushed.report_id
 
     lines = out.read_text("utf-8").splitlines()
     at = next(number for number, line in enumerate(lines) if line.startswith("index "))
-    (tmp_path / "other").write_text("\n".join([*lines[:at], f"index {size}", *lines[at + 1 :], ""]), "utf-8")
-    refused = check(tmp_path / "other")
-    assert refused.returncode != 0
-    assert "Refused" in refused.stderr
+    altered = base64.b64encode(bytes(32)).decode("ascii")
+    other.write_text("\n".join([*lines[: at + 1], altered, *lines[at + 2 :], ""]), "utf-8")
+    with pytest.raises(AssertionError, match="the path leads to another root"):
+        nations.ask("prove", other)
+
+    run_ledger("export", folder, "--config", nations.world.places["JPN"].config, "--partner", "USA")
+    assert nations.ask("export", folder, FLASH)["size"] >= size
+    tile = next((folder / FLASH / "tile" / "0").glob("000*/*"))
+    tile.write_bytes(bytes(len(tile.read_bytes())))
+    with pytest.raises(AssertionError, match="is not what the entries give"):
+        nations.ask("export", folder, FLASH)
+
+
+def test_the_partner_compares_what_both_hold(nations: Nations) -> None:
+    before = int(nations.partner.report(nations.push().report_id)["size"])
+    compared = {each["ledger"]: each for each in nations.ask_all("inspect")[1:]}
+    assert {FLASH, WITNESS} <= set(compared)
+    assert compared[FLASH]["size"] >= before
+    assert all(each["agrees"] and each["here"] > 0 for each in compared.values())
+
+
+def test_what_the_partner_cannot_use_is_told_to_the_gateway_and_said_again(nations: Nations) -> None:
+    said = nations.config.read_text("utf-8")
+    lost = json.loads(said)
+    lost["keys"]["sealing"] = [{"mlkem768": os.urandom(64).hex(), "x25519": os.urandom(32).hex()}]
+    assert nations.restart(lambda: nations.config.write_text(json.dumps(lost), "utf-8")) == 0
+    nations.push()
+    batch = nations.partner.prints(lambda event: bool(event.get("unusable")))
+    log = nations.world.places["JPN"].directory / "gateway.log"
+    told = f"USA cannot use {FLASH} entry {batch['unusable'][0]['index']}: {batch['unusable'][0]['reason']}"
+    nations.until(lambda status: str(held(status, FLASH).receipt_size) == batch["size"] and told in log.read_text())
+    assert nations.restart(lambda: None) == 0
+    nations.partner.prints(is_event("opened", ledger=FLASH))
+    assert nations.restart(lambda: nations.config.write_text(said, "utf-8")) == 0
+    nations.partner.report(nations.push().report_id)
+    assert not [event for event in nations.partner.events if event["event"] == "lost"]
+
+
+def test_the_partner_follows_into_the_next_generation_when_the_gateway_has_lost_what_it_signed(
+    nations: Nations, tmp_path: Path
+) -> None:
+    place, gateway = nations.world.places["JPN"], nations.world.gateways["JPN"]
+    gateway.stop()
+    copies = [shutil.copy2(file, tmp_path) for file in sorted(place.directory.glob("store.db*"))]
+    gateway.start()
+    asyncio.run(gateway.ready())
+    lost = nations.partner.report(nations.push().report_id)
+    gateway.stop()
+    for file in place.directory.glob("store.db*"):
+        file.unlink()
+    for copy in copies:
+        shutil.copy2(copy, place.directory)
+    gateway.start()
+    asyncio.run(gateway.ready())
+
+    ended = nations.partner.prints(is_event("ended", ledger=FLASH))
+    assert ended["successor"] == FLASH.removesuffix("1") + "2"
+    batch = nations.partner.prints(is_event("batch", ledger=ended["successor"]))
+    succession = batch["said"][0]
+    assert (succession["index"], succession["kind"]) == (1, "succession")
+    assert succession["content"]["succession"]["reason"] == "SUCCESSION_REASON_LOST_TAIL"
+    assert int(succession["content"]["succession"]["agreed_size"]) < int(lost["size"])
+    assert nations.partner.report(nations.push().report_id)["ledger"] == ended["successor"]
+    seen = len(nations.partner.events)
+    nations.partner.prints(is_event("heartbeat"), after=seen)
+
+    def lose() -> None:
+        for path in nations.config.parent.glob("[!c]*"):
+            path.unlink()
+
+    assert nations.restart(lose) == 0
+    assert nations.partner.prints(is_event("opened", ledger=FLASH))["from"] == "0"
+    nations.partner.prints(is_event("ended", ledger=FLASH, successor=ended["successor"]))
+    last = nations.push()
+    assert nations.partner.report(last.report_id)["ledger"] == ended["successor"]
+    assert not [event for event in nations.partner.events if event["event"] == "lost"]

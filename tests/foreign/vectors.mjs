@@ -3,8 +3,10 @@
 //   node vectors.mjs DIRECTORY     one line for each: file, name, due ("accepted" or "refused"), held, and why not
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { associatedData, epochInfo, nonceAt, openEpoch, openSealed, parseHeader, sealingKey } from "./entries.mjs";
+import { associatedData, contentOf, epochInfo, nonceAt, openEpoch, openSealed, parseHeader, sealingKey } from "./entries.mjs";
+import { checkExport } from "./export.mjs";
 import { checkProof, leafHash, parseHeartbeat, parseStatement, rootFromPath, Tree, verifyBatch } from "./ledger.mjs";
+import { checkOnward } from "./onward.mjs";
 import {
   COSIGNATURE, cosignNote, ED25519, need, noteKey, openNote, parseCheckpoint, parseOrigin, parseVerifierKey, Refused,
   signingKey, signNote,
@@ -120,6 +122,32 @@ async function proofs() {
   await check("proof", held.refused, "refused", one);
 }
 
+async function exports() {
+  const { origin, log_vkey: log, gateway_vkey: gateway, pq_vkey: pq, receipt_vkey: receipt, files, refused } = read("export");
+  const keys = { log, gateway, pq, receipt };
+  const known = Object.fromEntries(Object.entries(keys).map(([kind, vkey]) => [kind, [parseVerifierKey(vkey)]]));
+  const folder = new Map(Object.entries(files).map(([path, content]) => [path.replace(`${origin}/`, ""), hex(content)]));
+  const one = ({ file, content }) => {
+    const changed = new Map(folder);
+    const path = file?.replace(`${origin}/`, "");
+    if (content === null) changed.delete(path);
+    else if (file) changed.set(path, hex(content));
+    checkExport(changed, parseOrigin(origin), { ...known, recipient: [] });
+  };
+  await check("export", [{ name: "as it is" }], "accepted", one);
+  await check("export", refused, "refused", one);
+}
+
+async function onward() {
+  const { originator, log_key: key, carrier, node, accepted, refused } = read("onward");
+  const keysOf = (who, name) => (who === originator ? [noteKey(name, ED25519, hex(key))] : null);
+  // Field 7 of an EntryContent, as it stands in an entry.
+  const framed = (bytes) => Buffer.concat([Buffer.from([7 * 8 + 2, (bytes.length & 127) | 128, bytes.length >> 7]), bytes]);
+  const one = ({ onward_report: bytes }) => checkOnward(contentOf([framed(hex(bytes))]).onward_report, carrier, node, keysOf);
+  await check("onward", accepted, "accepted", one);
+  await check("onward", refused, "refused", one);
+}
+
 async function trees() {
   const { roots, inclusion, notes } = read("rfc6962");
   const decoded = (text) => Buffer.from(text, "base64");
@@ -196,5 +224,7 @@ await checkpoints();
 await cosignatures();
 await statements();
 await proofs();
+await exports();
+await onward();
 await trees();
 await batches();

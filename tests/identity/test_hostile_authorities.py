@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from gateway.exchange.partners import Partners, Pinned
 from gateway.identity.authority import Authority, RootKey, Validity, certificate_pem
@@ -41,9 +42,9 @@ def authority(node: str) -> str:
     return certificate_pem(made.certificate).decode()
 
 
-def certificate() -> bytes:
+def certificate(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | None = None) -> bytes:
     """An authority with two extensions that nobody knows, DER."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = key or ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "x")])
     builder = (
         x509.CertificateBuilder(name, name, key.public_key(), 5, NOW, NOW + timedelta(days=3))
@@ -103,6 +104,18 @@ def test_an_authority_that_cannot_be_read_is_refused_as_any_other(tmp_path: Path
     with pytest.raises(TrustBundleError, match="cannot be read") as refused:
         TrustBundle.open(kor.bundle(authority("KOR"), HOSTILE[hostile]()), kor.root.vkey, now=NOW)
     assert refused.value.code is Refusal.MALFORMED_BUNDLE
+
+
+@pytest.mark.parametrize(
+    "made", [lambda: ec.generate_private_key(ec.SECP256K1()), lambda: rsa.generate_private_key(65537, 1024)]
+)
+def test_an_authority_whose_key_tls_could_not_read_is_refused_before_it_hides_those_after_it(
+    tmp_path: Path, made: Callable[[], ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey]
+) -> None:
+    kor = Nation("KOR", tmp_path)
+    pem = in_pem(certificate(made()))
+    with pytest.raises(TrustBundleError, match=r"of a kind that TLS 1\.3 peers do not use"):
+        TrustBundle.open(kor.bundle(authority("KOR"), pem), kor.root.vkey, now=NOW)
 
 
 def test_of_an_authority_the_certificate_alone_is_kept(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from gateway.identity.keyring import KeyKind, Keyring
 from gateway.identity.locked import LOCK_FILE, KeyLock, Wrapper, is_sealed
 from gateway.identity.node_keys import NodeKeys
 from gateway.identity.officer_keys import create_officer_key, read_officer_key
+from gateway.identity.private_files import write_private
 from gateway.identity.relocking import (
     lock_directory,
     method_of,
@@ -27,7 +28,7 @@ from gateway.identity.relocking import (
     unlock_directory,
 )
 from gateway.identity.tls import KeyPairFiles, channel_credentials, roots_from_files
-from gateway.identity.unlocking import Command, KeyFile, Passphrase, Strength
+from gateway.identity.unlocking import COMMAND_AGAIN_S, Command, KeyFile, Passphrase, Strength
 from tests.identity.world import World
 
 WEAK = Strength(1, 8192)
@@ -369,3 +370,55 @@ def test_an_officers_key_has_a_passphrase_of_its_own(tmp_path: Path) -> None:
     path.write_text(json.dumps(raw | {"kind": "root"}))
     with pytest.raises(SecretFileError):
         read_officer_key(path, lambda: SECRET.encode())
+
+
+def test_a_lock_that_does_not_open_is_worked_on_once_until_it_or_the_passphrase_changes(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    derived: list[bytes] = []
+    derive = Strength.derive
+
+    def counted(self: Strength, passphrase: bytes, salt: bytes) -> bytes:
+        derived.append(passphrase)
+        return derive(self, passphrase, salt)
+
+    file = tmp_path / "passphrase"
+    write_private(file, SECRET.encode() + b"\n")
+    way = Passphrase.of_file(file, WEAK)
+    lock_directory(plain, way)
+    lock = KeyLock(plain, way)
+    Keyring.load(plain, lock)
+    other = passphrase("quite another passphrase")
+    relock_directory(plain, way, other)
+    monkeypatch.setattr(Strength, "derive", counted)
+    for _ in range(5):
+        with pytest.raises(LockError, match="does not unlock"):
+            Keyring.load(plain, lock)
+        with pytest.raises(LockError, match="does not unlock"):
+            lock.load_pem_key("gateway.key.pem", (plain / "gateway.key.pem").read_bytes())
+    assert len(derived) == 1
+    write_private(file, b"quite another passphrase\n")
+    Keyring.load(plain, lock)
+    assert len(derived) == 2
+
+
+def test_a_program_that_failed_is_asked_again_after_a_minute(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("gateway.identity.unlocking.time.monotonic", lambda: clock[0])
+    way = Command(["/bin/false"])
+    before = way.state()
+    clock[0] += 1
+    assert way.state() == before
+    clock[0] += COMMAND_AGAIN_S
+    assert way.state() != before
+
+
+@pytest.mark.parametrize("change", [{"mem": (1 << 30) + 1}, {"ops": 17}])
+def test_a_lock_that_asks_for_more_work_than_a_gateway_can_do_is_refused(plain: Path, change: dict[str, int]) -> None:
+    lock_directory(plain, passphrase())
+    path = plain / "lock.json"
+    content = json.loads(path.read_text())
+    content["parameters"] |= change
+    write_private(path, json.dumps(content).encode())
+    with pytest.raises(LockError, match="parameters of Argon2id"):
+        Keyring.load(plain, KeyLock(plain, passphrase()))

@@ -332,3 +332,19 @@ def test_a_long_connection_ends_with_the_certificate_that_opened_it(world: World
             context, world.believed(), allowed_roles=GATEWAYS, now=world.now + timedelta(days=1, seconds=1)
         )
     assert refused.value.code is Refusal.EXPIRED
+
+
+async def test_a_dialer_goes_on_with_what_it_read_last_while_its_files_cannot_be_used(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    roots = lambda: site.server_roots  # noqa: E731
+    async with site.listening() as port:
+        await call(port, site.client, roots, SERVER_NAME)
+        site.client.key.write_bytes(b"sealed under another lock")
+        with caplog.at_level(logging.ERROR, logger="gateway.identity.tls"):
+            for _ in range(2):
+                assert await call(port, site.client, roots, SERVER_NAME) == "spiffe://kor/gateway/a"
+        assert ["previous ones" in record.getMessage() for record in caplog.records] == [True]
+    fresh = KeyPairFiles(site.client.key, site.client.certificate)
+    with pytest.raises(IdentityError):
+        channel_credentials(fresh, roots)

@@ -292,7 +292,7 @@ class World:
         node = self.nodes[other]
         head = node._sequencer.head(node._sequencer.current(other, None, WITNESS))
         kind = CosignatureKind.RECEIPT
-        return head is not None and node._read().cosignature(head.id, kind, head.edge.size, name) is not None
+        return head is not None and node._read().cosignature(head.id, kind, name, head.edge.size) is not None
 
     def lanes_followed(self, origin: str, follower: str) -> int:
         """Lanes of `origin` that `follower` follows now, the witness ledger among them, as `origin` sees it."""

@@ -12,6 +12,7 @@ from gateway import config as configuration
 from gateway.clock import Clock
 from gateway.demo.deployment import Deployed
 from gateway.node import Node
+from gateway.release.letting_go import AHEAD_NS, WAITS
 from tests.node.nations import PROOFS, World, report, running, settle
 
 HOUR_NS = 3_600_000_000_000
@@ -46,3 +47,24 @@ async def test_a_clock_set_back_is_not_trusted_start_after_start_until_it_is_dec
     assert not await trusted_after_a_start(jpn, back)
     assert await trusted_after_a_start(jpn, back, declared=True)
     assert await trusted_after_a_start(jpn, back)
+
+
+async def pruning_waits_after_a_start(place: Deployed, clock: Clock, *, declared: bool = False) -> bool:
+    node = Node(configuration.load(place.config), clock, clock_is_right=declared, prover=PROOFS)
+    await node.start()
+    try:
+        return bool(node._read().meta(WAITS))
+    finally:
+        await node.stop()
+
+
+async def test_by_a_clock_that_is_far_ahead_at_a_start_nothing_is_pruned_until_it_is_declared_right(
+    jpn: Deployed,
+) -> None:
+    ahead = Clock(now_ns=lambda: time.time_ns() + AHEAD_NS + HOUR_NS)
+    assert not await pruning_waits_after_a_start(jpn, Clock())
+    assert await pruning_waits_after_a_start(jpn, ahead)
+    # The times that were put on record meanwhile make it no better.
+    assert await pruning_waits_after_a_start(jpn, ahead)
+    assert not await pruning_waits_after_a_start(jpn, ahead, declared=True)
+    assert not await pruning_waits_after_a_start(jpn, ahead)

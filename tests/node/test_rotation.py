@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,11 @@ from signalfire.v1 import officer_pb2
 from gateway import config as configuration
 from gateway.cli.ledger import verify_configured
 from gateway.demo.deployment import Deployed
-from gateway.identity.keyring import KeyKind
+from gateway.identity.keyring import KeyKind, Keyring
+from gateway.identity.locked import KeyLock
+from gateway.identity.rotation import make_request
+from gateway.ledger.note import Note
+from gateway.ledger.stores import CosignatureKind
 from tests.node.nations import World, report, running, settle, until
 from tests.node.rotating import SIGNING, People
 
@@ -157,6 +163,28 @@ def receipts_are_complete(world: World) -> bool:
     return True
 
 
+def of_former_keys(world: World, node: str) -> list[str]:
+    """What other nodes hold whose newest cosignature by `node` is under another key than the one in use."""
+    signatory = world.nodes[node]._signatory
+    found = []
+    for name, other in world.nodes.items():
+        reader = other._read()
+        for row in reader.ledgers() if name != node else ():
+            kind, key = (
+                (CosignatureKind.PQ, signatory.pq.verifier)
+                if row.replica
+                else (CosignatureKind.RECEIPT, signatory.receipt.verifier)
+            )
+            held = reader.cosignature(row.id, kind, node)
+            if held is not None and not Note.parse(held.note).bears(key):
+                found.append(f"{name}: {kind} of {row.origin}")
+    return found
+
+
+def said(world: World, node: str) -> set[tuple[str, int]]:
+    return {(each.partner, each.sequence) for each in world.nodes[node]._rotation.status().known}
+
+
 async def test_the_keys_of_history_are_known_when_their_private_halves_are_gone(places: dict[str, Deployed]) -> None:
     people = People(places["JPN"])
     async with running(places) as world:
@@ -168,11 +196,13 @@ async def test_the_keys_of_history_are_known_when_their_private_halves_are_gone(
         await world.carries("JPN", "KOR", "USA")
         await known(world, "JPN", await announced(world, "JPN"))
         await until(lambda: receipts_are_complete(world), "every receipt is there")
+        # Each stream brings by itself what the new keys signed again, and says which bundle is believed.
+        await until(lambda: not of_former_keys(world, "JPN"), "the new keys cover what the former ones signed")
+        await until(lambda: said(world, "JPN") == {("KOR", 3), ("USA", 3)}, "partners say which bundle they believe")
         status = world.nodes["JPN"]._rotation.status()
         states = {(key.kind, key.key_id): key.state for key in status.keys}
         assert states["log", before[KeyKind.LOG]] == officer_pb2.KEY_STATE_RETIRED
         assert states["log", in_use(world, "JPN")[KeyKind.LOG]] == officer_pb2.KEY_STATE_CURRENT
-        assert {(each.partner, each.sequence) for each in status.known} == {("KOR", 3), ("USA", 3)}
     for kind in SIGNING:
         # The keyring holds the key in use under the name of its id, and the default one was retired.
         newer = next(people.keys.glob(f"{kind}.*.key"))
@@ -187,3 +217,17 @@ async def test_the_keys_of_history_are_known_when_their_private_halves_are_gone(
             stack.push_async_callback(world.stop, name)
         await world.linked()
         await world.carries("JPN", "KOR", "USA")
+
+
+async def test_of_several_new_storage_keys_the_newest_is_taken_into_use_and_stays(places: dict[str, Deployed]) -> None:
+    keys = places["JPN"].directory / "keys"
+    made = []
+    for place in range(3):
+        _, (name,) = make_request(keys, KeyLock(keys), "JPN", ["storage"], now=datetime.now(UTC))
+        os.utime(keys / name, (1_000_000 + place, 1_000_000 + place))
+        made.append(Keyring.load(keys).keys[KeyKind.STORAGE][name.split(".")[1]].key_id)
+    async with running(places, "JPN", linked=False) as world:
+        await until(lambda: in_use(world, "JPN")[KeyKind.STORAGE] == made[-1], "the newest is in use")
+        for _ in range(3):
+            await world.nodes["JPN"]._rotation.look()
+            assert in_use(world, "JPN")[KeyKind.STORAGE] == made[-1]

@@ -123,7 +123,7 @@ async def test_every_look_is_on_record_with_who_looked_by_which_call_and_at_what
     said = [each for each in await looks(world) if "audit-access" not in each]
     who = "spiffe://jpn/officer/officer"
     assert said[-4:] == [
-        f"{who}: search: decisions, for KOR, by the rules a-rule, about the event ev-1, 100 newest first",
+        f"{who}: search: decisions, about the event ev-1, for KOR, by the rules a-rule, 100 newest first",
         f"{who}: export: decisions, about reports of the kinds Track",
         f"{who}: explain: report {pushed.report_id} of JPN for KOR",
         f"{who}: watch: decisions and events, from entry 0 of signalfire/v1/JPN/decisions/1 on",
@@ -331,7 +331,8 @@ async def test_a_watch_goes_on_into_the_next_generation_of_the_ledger(world: Wor
     assert {entry.decision_record.report_id for entry in await found(world)} == {one.report_id, two.report_id}
 
 
-async def test_a_watch_from_a_place_that_is_not_there_is_refused(world: World) -> None:
+async def test_a_watch_from_a_place_that_is_not_there_is_refused_and_who_tried_is_on_record(world: World) -> None:
+    before = len(await looks(world))
     async with stub(world.places["JPN"]) as service:
         for place, where in (
             (officer_pb2.WatchDecisionsRequest(from_index=2**40), "from_index"),
@@ -341,6 +342,8 @@ async def test_a_watch_from_a_place_that_is_not_there_is_refused(world: World) -
             with pytest.raises(grpc.aio.AioRpcError, match=f"{where}: ") as refused:
                 await service.WatchDecisions(place).read()
             assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    # How long the record is, is told to nobody before he is on it. The last makes no sense wherever it stands.
+    assert len(await looks(world)) == before + 3
 
 
 # --- explaining
@@ -396,6 +399,7 @@ async def test_a_proof_is_made_of_what_was_released_and_of_nothing_else(world: W
     given, stays = report(), report(marking__releasable_to=["USA"])
     await world.push("JPN", given, stays)
     officer = world.places["JPN"].officer()
-    assert (await officer.proof(given.report_id, "KOR")).startswith(b"c2sp.org/tlog-proof@v1\n")
+    answer = await officer.proof(given.report_id, "KOR")
+    assert answer.proof.startswith(b"c2sp.org/tlog-proof@v1\n")
     with pytest.raises(ClientError, match="FAILED_PRECONDITION"):
         await officer.proof(stays.report_id, "KOR")

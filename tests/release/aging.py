@@ -29,7 +29,7 @@ def send(sender: Site, recipient: Site, *, confirmed: bool = True, signed: bool 
             sender.do(KeepCosignature(row.origin, RECEIPT, receipt, sender.partners[recipient.node]))
         if signed:
             sender.do(SignPostQuantum(row.origin))
-            pq = sender.store.cosignature(row.id, PQ)
+            pq = sender.store.cosignature(row.id, PQ, sender.node)
             have = recipient.store.ledger(row.origin)
             if pq is not None and have is not None and pq.size == have.size:
                 recipient.do(KeepCosignature(row.origin, PQ, pq.note, recipient.partners[sender.node]))
@@ -58,7 +58,7 @@ def prune(site: Site, before_ns: int | None = None) -> tuple[int, int]:
 
 def confirm(sender: Site, recipient: Site, origin: Origin) -> None:
     """The recipient's last receipt comes back."""
-    receipt = recipient.store.cosignature(recipient.row(origin).id, RECEIPT)
+    receipt = recipient.store.cosignature(recipient.row(origin).id, RECEIPT, recipient.node)
     assert receipt is not None
     sender.do(KeepCosignature(origin, RECEIPT, receipt.note, sender.partners[recipient.node]))
 

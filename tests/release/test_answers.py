@@ -88,11 +88,11 @@ def test_of_an_answer_the_partners_own_line_alone_is_kept(sent: Site, kor: Site)
     assert [row.note for row in sent.store.unopenable(ledger)] == [spoken.note]
 
     sent.do(SignPostQuantum(ORIGIN))
-    line = sent.store.cosignature(ledger, PQ)
+    line = sent.store.cosignature(ledger, PQ, "JPN")
     assert line is not None
     kor.do(kor.receive(sent.incoming(ORIGIN)))
     kor.do(KeepCosignature(ORIGIN, PQ, padded(line.note), partner_of("JPN")))
-    kept = kor.store.cosignature(kor.row(ORIGIN).id, PQ)
+    kept = kor.store.cosignature(kor.row(ORIGIN).id, PQ, "JPN")
     assert kept is not None
     assert kept.note == line.note
 

@@ -14,11 +14,11 @@ from gateway.exchange.signed_anew import presented
 from gateway.identity.keyring import KeyKind
 from gateway.ledger.checkpoint import open_checkpoint
 from gateway.ledger.errors import NoteError
+from gateway.ledger.merkle import leaf_hash, verify_inclusion
 from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import CosignatureKind
 from gateway.ledger.stores.sqlite import SqliteReader
-from gateway.release.belief import open_alone
 from gateway.release.errors import StepRefused, Unavailable
 from gateway.release.key_switch import SwitchKeys, keys_on_record
 from gateway.release.pipeline import TakeReport
@@ -98,7 +98,7 @@ def test_the_last_checkpoint_of_every_own_ledger_is_signed_by_the_key_that_takes
     sizes = {head.origin: head.edge.size for head in jpn.heads}
     switch(jpn, KeyKind.LOG)
     for origin, size in sizes.items():
-        anchor = jpn.store.cosignature(jpn.row(origin).id, ANCHOR)
+        anchor = jpn.store.cosignature(jpn.row(origin).id, ANCHOR, "JPN")
         assert anchor is not None
         checkpoint, note = open_checkpoint(anchor.note, [jpn.signatory.log.public], origin)
         assert checkpoint.size == size
@@ -119,20 +119,20 @@ def exchanged(make_site: MakeSite) -> tuple[Site, Site]:
 def test_a_receipt_is_given_again_under_the_newer_key_and_both_lines_are_kept(make_site: MakeSite) -> None:
     jpn, kor = exchanged(make_site)
     before = switch(kor, KeyKind.RECEIPT)
-    again = kor.store.cosignature(kor.row(TO_KOR).id, RECEIPT)
+    again = kor.store.cosignature(kor.row(TO_KOR).id, RECEIPT, "KOR")
     assert again is not None
     assert len(Note.parse(again.note).signatures) == 2
     # While both keys are listed the newer one counts; and one that is older does not push it out again.
     partner = believed(kor.signatory, before, until=None)
     jpn.do(KeepCosignature(TO_KOR, RECEIPT, again.note, partner))
-    held = jpn.store.cosignature(jpn.row(TO_KOR).id, RECEIPT)
+    held = jpn.store.cosignature(jpn.row(TO_KOR).id, RECEIPT, "KOR")
     assert held is not None
     ids = {line.key_id for line in Note.parse(held.note).signatures}
     assert ids == {before.receipt.verifier.key_id, kor.signatory.receipt.verifier.key_id}
     jpn.do(
         KeepCosignature(TO_KOR, RECEIPT, Note.parse(again.note).of_keys([before.receipt.verifier]).encode(), partner)
     )
-    assert jpn.store.cosignature(jpn.row(TO_KOR).id, RECEIPT) == held
+    assert jpn.store.cosignature(jpn.row(TO_KOR).id, RECEIPT, "KOR") == held
 
 
 def test_what_was_signed_under_a_key_out_of_use_goes_under_the_one_in_use(make_site: MakeSite) -> None:
@@ -147,25 +147,35 @@ def test_what_was_signed_under_a_key_out_of_use_goes_under_the_one_in_use(make_s
     assert presented(sent, TO_KOR, jpn.signatory) == sent
 
 
-@pytest.mark.parametrize(("until", "receipt", "good"), [(1, True, True), (-1, True, False), (1, False, False)])
-def test_a_checkpoint_that_stands_alone_needs_a_receipt_from_before_its_key_was_retired(
-    make_site: MakeSite, until: int, receipt: bool, good: bool
-) -> None:
+def test_what_a_plan_shows_of_a_replica_is_under_the_newest_key_that_is_believed(make_site: MakeSite) -> None:
     jpn, kor = exchanged(make_site)
+    kor.partners = dict(kor.partners)
+    size = kor.row(TO_KOR).size
+
+    def shown() -> int:
+        found = kor.plan().inclusion(TO_KOR, 1)
+        assert found is not None
+        return Note.parse(found[1]).signatures[0].key_id
+
     old = switch(jpn, KeyKind.LOG)
-    ledger, size = kor.row(TO_KOR).id, kor.row(TO_KOR).size
-    # What KOR passes on is its replica's checkpoint, and its own receipt beside it.
-    _, proof = kor.plan().inclusion(TO_KOR, 1)
-    stored = kor.store.checkpoint(ledger, size)
-    assert stored is not None
-    owner = believed(jpn.signatory, old, until=NOW // SECOND + until)
-    raw = proof if receipt else stored
-    if good:
-        assert open_alone(raw, TO_KOR, owner, jpn.partners["KOR"]).size == size
-    else:
-        with pytest.raises(NoteError, match="retired, and bears no receipt"):
-            open_alone(raw, TO_KOR, owner, jpn.partners["KOR"])
-    assert open_alone(stored, TO_KOR, believed(jpn.signatory, old, until=None), None).size == size
+    before, after = (each.log.public.verifier(TO_KOR).key_id for each in (old, jpn.signatory))
+    kor.partners["JPN"] = believed(jpn.signatory, old, until=None)
+    assert shown() == before, "nothing is signed with the new one yet"
+    kor.partners["JPN"] = believed(jpn.signatory, old, until=NOW // SECOND)
+    assert kor.plan().inclusion(TO_KOR, 1) is None, "a third nation would not believe it, whatever receipt it bears"
+    anchor = jpn.store.cosignature(jpn.row(TO_KOR).id, ANCHOR, "JPN")
+    assert anchor is not None
+    kor.do(KeepCosignature(TO_KOR, ANCHOR, anchor.note, kor.partners["JPN"]))
+    kor.partners["JPN"] = believed(jpn.signatory, old, until=None)
+    assert shown() == after
+    kor.partners["JPN"] = believed(jpn.signatory, old, until=NOW // SECOND)
+    assert shown() == after
+    found = kor.plan().inclusion(TO_KOR, 1)
+    assert found is not None
+    checkpoint, _ = open_checkpoint(found[1], kor.partners["JPN"].log, TO_KOR)
+    entry = kor.store.entry(kor.row(TO_KOR).id, 1)
+    assert entry is not None
+    verify_inclusion(leaf_hash(entry), 1, size, found[0], checkpoint.root)
 
 
 def test_the_newest_storage_key_seals_and_all_of_them_open() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,10 @@ import pytest
 from gateway.audit.verify import verify_store
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores.sqlite import SqliteReader
+from gateway.release import letting_go
 from gateway.release.errors import Unavailable
-from gateway.release.letting_go import DAY_NS, Retention, let_go, look
+from gateway.release.letting_go import DAY_NS, WAITS, Retention, let_go, look
+from gateway.release.steps import RecordEvent
 from tests.release.aging import pruned_in, send
 from tests.release.test_sequencer import Faults, Running, in_time
 from tests.release.world import RELEASE_ALL, Site, rules
@@ -74,6 +78,36 @@ async def test_reports_and_entries_go_when_their_days_are_over(path: Path, days:
 async def test_what_is_not_configured_stays(path: Path) -> None:
     assert await looked(path, 1000, Retention(reports_days=1)) == {"report": 3, "entry": 0}
     assert await looked(path, 1000, Retention(entries_days=1)) == {"report": 0, "entry": 3}
+
+
+async def test_while_it_is_not_known_that_the_clock_is_right_nothing_goes(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(letting_go, "LOOK_S", 0.0)
+    running, reader = Running(path, Faults()), SqliteReader(path)
+    await running.sequencer.open()
+    running.run()
+    await in_time(running.sequencer.do(RecordEvent("pruning-waits", "", meta=((WAITS, b"1"),))))
+    gone: list[int] = []
+    looks = itertools.count()
+    enough = asyncio.Event()
+
+    def read() -> SqliteReader:
+        if next(looks) == 50:
+            enough.set()
+        return reader
+
+    later = NOW + 100 * DAY_NS
+    task = asyncio.create_task(
+        let_go(running.sequencer, read, BOTH, lambda: later, lambda _, count: gone.append(count))
+    )
+    await in_time(enough.wait())
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    reader.close()
+    await running.stop()
+    assert gone == []
 
 
 async def test_without_retention_nothing_is_looked_at(path: Path) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import pytest
 from signalfire.v1 import ledger_pb2, report_pb2
 
 from gateway.ledger.checkpoint import Checkpoint, sign_checkpoint
+from gateway.ledger.cosignature import cosign
 from gateway.ledger.merkle import leaf_hash
+from gateway.ledger.note import Note
 from gateway.ledger.statement import EntryStatement, EntryStatementKind
 from gateway.ledger.tiles import Edge
 from gateway.release.groups import IDENTITY, ONWARD, cut
@@ -18,21 +21,28 @@ from gateway.release.signatory import Partner
 from gateway.seal.commitment import disclose_parts
 from gateway.seal.epoch import Epoch
 from policy.obligations import Obligations, Rounding, apply
+from tests.audit.nations import rotated
 from tests.release.onward import (
     PARTNERS,
     TO_JPN,
     TO_KOR,
+    USA_RULES,
     OnwardReport,
     american,
     assert_sound,
     bring,
     disclosing,
+    feed,
+    onward_in,
     passage_of,
+    passing,
     put,
     told,
 )
-from tests.release.world import Site, identifier, partner_of, signatory_of
+from tests.release.world import MakeSite, Site, identifier, partner_of, signatory_of
 from tests.reports.examples import (
+    NOW,
+    SECOND,
     change,
     launch_detection,
     report_id,
@@ -234,3 +244,27 @@ def test_a_report_of_an_originator_whose_bundle_is_not_pinned_is_not_delivered(
     (problem,) = bring(jpn, kor).problems
     assert "no trust bundle of USA" in problem
     assert told(kor) == []
+
+
+# --- keys that are out of use
+
+
+@pytest.mark.parametrize("until", [NOW // SECOND - 86_400, NOW // SECOND, NOW // SECOND + 400 * 86_400])
+def test_the_carrier_is_not_believed_with_a_retired_key_of_the_originator(make_site: MakeSite, until: int) -> None:
+    # JPN has USA's retired log key, writes a ledger of USA with it, and dates its own receipt as it likes.
+    usa, jpn, kor = make_site("USA"), make_site("JPN"), make_site("KOR")
+    jpn.rulebook = passing()
+    usa.take(american(), USA_RULES)
+    bring(usa, jpn)
+    (onward,) = onward_in(jpn)
+    note = Note.parse(onward.proof.checkpoint)
+    line = cosign(note.text, signatory_of("JPN").receipt, until - 5)
+    onward.proof.checkpoint = note.with_signatures(line).encode()
+    believed(onward)
+    kor.partners = {**kor.partners, "USA": replace(partner_of("USA"), **rotated("USA", until))}
+    with pytest.raises(NotBelieved, match="its proof does not hold") as raised:
+        believed(onward, USA=kor.partners["USA"], JPN=partner_of("JPN"))
+    assert "signed by no known key" in raised.value.detail
+    put(jpn, "KOR", ledger_pb2.EntryContent(onward_report=onward))
+    assert len(bring(jpn, kor).unopenable) == 2
+    assert feed(kor) == []

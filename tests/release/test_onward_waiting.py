@@ -9,7 +9,7 @@ import pytest
 from signalfire.v1 import ledger_pb2, report_pb2
 
 from gateway.ledger.origin import Origin
-from gateway.release.passing import WITHDRAWN
+from gateway.release.passing import WITHDRAWN, WITHDRAWN_HELD
 from gateway.release.pipeline import TellWithdrawals
 from gateway.release.plan import Subject
 from gateway.release.rulebook import Rulebook
@@ -147,7 +147,7 @@ def test_a_withdrawal_ends_holds_and_tells_nobody(usa: Site, jpn: Site) -> None:
     bring(usa, jpn)
     usa.take(recall(report))
     bring(usa, jpn)
-    assert ("WITHHELD", WITHDRAWN) in decided(jpn)
+    assert ("WITHHELD", WITHDRAWN_HELD) in decided(jpn)
     assert jpn.withdrawals("KOR") == []
     jpn.now_ns += 60 * SECOND
     decide_what_is_due(jpn)

@@ -123,7 +123,7 @@ def test_a_batch_gives_an_equal_replica_and_a_receipt_that_its_owner_can_check(j
     assert note.text == Note.parse(checkpoint).text
     (line,) = note.signatures
     assert verify_cosignature(note.text, line, partner_of("KOR").receipt[0]) == NOW // SECOND
-    kept = kor.store.cosignature(kor.row(ORIGIN).id, CosignatureKind.RECEIPT)
+    kept = kor.store.cosignature(kor.row(ORIGIN).id, CosignatureKind.RECEIPT, "KOR")
     assert kept is not None
     assert kept.note == received.receipt
 

@@ -73,7 +73,7 @@ def assert_refused(site: Site, step: KeepCosignature | KeepUnopenable, match: st
 def test_a_receipt_for_a_checkpoint_on_record_is_kept(sent: Site, size: int) -> None:
     note = by_kor(checkpoint_text(sent, size))
     assert sent.do(keeping(note)) == size
-    kept = sent.store.cosignature(sent.row(ORIGIN).id, RECEIPT)
+    kept = sent.store.cosignature(sent.row(ORIGIN).id, RECEIPT, "KOR")
     assert kept is not None
     assert (kept.size, kept.note) == (size, note)
 
@@ -124,7 +124,7 @@ def test_junk_is_no_receipt(sent: Site, raw: bytes) -> None:
 
 def test_a_post_quantum_line_covers_the_newest_checkpoint_and_its_recipient_keeps_it(sent: Site, kor: Site) -> None:
     assert sent.do(SignPostQuantum(ORIGIN)) == 3
-    row = sent.store.cosignature(sent.row(ORIGIN).id, PQ)
+    row = sent.store.cosignature(sent.row(ORIGIN).id, PQ, "JPN")
     assert row is not None
     kor.do(kor.receive(sent.incoming(ORIGIN)))
     assert kor.do(keeping(row.note, kind=PQ)) == 3

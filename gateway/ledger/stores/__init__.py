@@ -454,9 +454,11 @@ class StoreReader(Protocol):
         """All signed checkpoints as (size, note), by size."""
 
     def cosignature(
-        self, ledger: LedgerId, kind: CosignatureKind, at_least: int = 0, signer: str | None = None
+        self, ledger: LedgerId, kind: CosignatureKind, signer: str, at_least: int = 0
     ) -> CosignatureRow | None:
-        """The cosignature of the largest size, if that is at least `at_least`; by `signer`, or None: by anybody."""
+        """A node's cosignature of the largest size, if that is at least `at_least`. Costs one look, however many there
+        are: there is no asking for anybody's, which would read them all.
+        """
 
     def covering(self, ledger: LedgerId, kind: CosignatureKind, signer: str, size: int) -> CosignatureRow | None:
         """The cosignature of the smallest size that is at least `size`."""
@@ -560,6 +562,38 @@ class StoreReader(Protocol):
 
     def indexed_subjects(self) -> Iterator[DecisionSubjectRow]:
         """Every row of the index by subject, by report and place. The whole of it: for a check."""
+
+    # The whole of it, row by row and in order, however large it is: for a check.
+
+    def each_cosignature(self, ledger: LedgerId) -> Iterator[CosignatureRow]:
+        """Every cosignature of a ledger, by kind, signer and size."""
+
+    def each_report(self) -> Iterator[ReportRow]:
+        """Every accepted report, by number."""
+
+    def each_recalled(self) -> Iterator[tuple[bytes, int]]:
+        """(report id, time) of every accepted report that no longer stands."""
+
+    def each_released(self) -> Iterator[ReleasedRow]:
+        """Every release, by originator, report and partner."""
+
+    def each_held(self) -> Iterator[HeldRow]:
+        """Every report that is held."""
+
+    def each_untold(self) -> Iterator[UntoldRow]:
+        """Every withdrawal that a partner has still to be told."""
+
+    def each_ended(self) -> Iterator[tuple[str, bytes, int]]:
+        """(originator, report id, time) of every partner's report that no longer stands."""
+
+    def unopenable_between(self, ledger: LedgerId, first: int, end: int) -> Sequence[UnopenableRow]:
+        """The statements about the entries from `first` up to, not including, `end`, by index."""
+
+    def count_tiles(self, ledger: LedgerId) -> int:
+        """How many tiles are stored."""
+
+    def count_checkpoints(self, ledger: LedgerId) -> int:
+        """How many signed checkpoints are on record."""
 
     def meta(self, key: str) -> bytes | None:
         """A value of the store's own."""

@@ -19,6 +19,7 @@ one thread at a time.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -29,7 +30,7 @@ from typing import Any, TypeVar
 import apsw
 
 from gateway.ledger import bundle
-from gateway.ledger.errors import OriginError, StoreError
+from gateway.ledger.errors import OriginError, StoreError, StoreVersionError
 from gateway.ledger.merkle import leaf_hash
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import (
@@ -123,9 +124,13 @@ class SqliteReader:
         if application != APPLICATION_ID:
             raise StoreError(f"store {self._path}: is not a Signalfire store (application id {application})")
         if version != known:
-            raise StoreError(
-                f"store {self._path}: has schema version {version}, and this software writes {known};"
-                " run the gateway of the newer version, which brings it up to date"
+            raise StoreVersionError(
+                f"store {self._path}: has schema version {version}, and this software writes {known}; "
+                + (
+                    "the first start of this software's gateway brings it up to date"
+                    if isinstance(version, int) and version < known
+                    else "run the version of the gateway that wrote it, or a later one"
+                )
             )
 
     def _rows(self, sql: str, *bindings: object) -> list[Row]:
@@ -274,20 +279,13 @@ class SqliteReader:
         return self._rows("SELECT size, note FROM checkpoint WHERE ledger = ? ORDER BY size", ledger)
 
     def cosignature(
-        self, ledger: LedgerId, kind: CosignatureKind, at_least: int = 0, signer: str | None = None
+        self, ledger: LedgerId, kind: CosignatureKind, signer: str, at_least: int = 0
     ) -> CosignatureRow | None:
-        if signer is None:
-            row = self._row(
-                f"SELECT {_COSIGNATURE} FROM cosignature WHERE ledger = ? AND kind = ? AND size >= ?"
-                " ORDER BY size DESC LIMIT 1",
-                ledger, kind.value, at_least,
-            )  # fmt: skip
-        else:
-            row = self._row(
-                f"SELECT {_COSIGNATURE} FROM cosignature WHERE ledger = ? AND kind = ? AND signer = ? AND size >= ?"
-                " ORDER BY size DESC LIMIT 1",
-                ledger, kind.value, signer, at_least,
-            )  # fmt: skip
+        row = self._row(
+            f"SELECT {_COSIGNATURE} FROM cosignature WHERE ledger = ? AND kind = ? AND signer = ? AND size >= ?"
+            " ORDER BY size DESC LIMIT 1",
+            ledger, kind.value, signer, at_least,
+        )  # fmt: skip
         return None if row is None else _cosignature_row(row)
 
     def covering(self, ledger: LedgerId, kind: CosignatureKind, signer: str, size: int) -> CosignatureRow | None:
@@ -533,6 +531,53 @@ class SqliteReader:
             ):
                 yield DecisionSubjectRow(report_id, event_id, DecisionPlace(time_ns, ledger, index))
 
+    def _each(self, sql: str, *bindings: object) -> Iterator[Row]:
+        with _translated(self._path, "a query"):
+            yield from self._db.execute(sql, bindings)
+
+    def each_cosignature(self, ledger: LedgerId) -> Iterator[CosignatureRow]:
+        rows = self._each(
+            f"SELECT {_COSIGNATURE} FROM cosignature WHERE ledger = ? ORDER BY kind, signer, size", ledger
+        )
+        return map(_cosignature_row, rows)
+
+    def each_report(self) -> Iterator[ReportRow]:
+        return itertools.starmap(
+            ReportRow, self._each(f"SELECT {_REPORT}, withdrawn_ns, pruned_ns FROM report ORDER BY seq")
+        )
+
+    def each_recalled(self) -> Iterator[tuple[bytes, int]]:
+        return self._each("SELECT report_id, withdrawn_ns FROM report WHERE withdrawn_ns IS NOT NULL")
+
+    def each_released(self) -> Iterator[ReleasedRow]:
+        return itertools.starmap(
+            ReleasedRow, self._each(f"SELECT {_RELEASED} FROM released ORDER BY originator, report_id, partner")
+        )
+
+    def each_held(self) -> Iterator[HeldRow]:
+        return itertools.starmap(HeldRow, self._each("SELECT originator, report_id, partner, due_ns FROM held"))
+
+    def each_untold(self) -> Iterator[UntoldRow]:
+        return itertools.starmap(UntoldRow, self._each("SELECT originator, report_id, partner FROM untold"))
+
+    def each_ended(self) -> Iterator[tuple[str, bytes, int]]:
+        return self._each("SELECT originator, report_id, withdrawn_ns FROM received WHERE withdrawn_ns IS NOT NULL")
+
+    def unopenable_between(self, ledger: LedgerId, first: int, end: int) -> Sequence[UnopenableRow]:
+        rows = self._rows(
+            "SELECT ledger, idx, note, time_ns FROM unopenable WHERE ledger = ? AND idx >= ? AND idx < ? ORDER BY idx",
+            ledger, first, end,
+        )  # fmt: skip
+        return [UnopenableRow(*row) for row in rows]
+
+    def count_tiles(self, ledger: LedgerId) -> int:
+        count: int = self._rows("SELECT count(*) FROM tile WHERE ledger = ?", ledger)[0][0]
+        return count
+
+    def count_checkpoints(self, ledger: LedgerId) -> int:
+        count: int = self._rows("SELECT count(*) FROM checkpoint WHERE ledger = ?", ledger)[0][0]
+        return count
+
     def meta(self, key: str) -> bytes | None:
         row = self._row("SELECT value FROM meta WHERE key = ?", key)
         return None if row is None else row[0]
@@ -542,7 +587,7 @@ class SqliteReader:
         (page_size,), length = self._rows("PRAGMA page_size")[0], self._path.stat().st_size
         if length % page_size:
             found.append(f"its length of {length} bytes is no whole number of pages: it was cut off")
-        for table, *_, parent, _ in self._rows("PRAGMA foreign_key_check")[:MAX_DAMAGE]:
+        for table, *_, parent, _ in itertools.islice(self._each("PRAGMA foreign_key_check"), MAX_DAMAGE):
             found.append(f"a row of {table} belongs to a {parent} that is not there")
         return found
 
@@ -608,7 +653,7 @@ class SqliteStore(SqliteReader):
         scripts = _migrations()
         version = db.pragma("user_version")
         if not isinstance(version, int) or version > len(scripts):
-            raise StoreError(
+            raise StoreVersionError(
                 f"store {path}: has schema version {version}, newer than this software's {len(scripts)};"
                 " run the version of the gateway that wrote it, or a later one"
             )

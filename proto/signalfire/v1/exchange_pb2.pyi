@@ -514,22 +514,26 @@ class Pulse(_message.Message):
     NOTE_FIELD_NUMBER: _builtins.int
     ROUND_TRIP_NS_FIELD_NUMBER: _builtins.int
     BUNDLE_FIELD_NUMBER: _builtins.int
+    BUNDLE_SEQUENCE_FIELD_NUMBER: _builtins.int
     note: _builtins.bytes
     """Signed note by the origin's log key: recipient, time, counter and the heads of all lanes (docs/protocol.md)."""
     round_trip_ns: _builtins.int
     """Round-trip time that the origin measured from the echo before, nanoseconds; 0 when it has none yet."""
     bundle: _builtins.bytes
     """The origin's trust bundle, signed by its root, where that is newer than what the follower believes."""
+    bundle_sequence: _builtins.int
+    """Sequence of the follower's trust bundle that the origin believes; 0 where it does not say."""
     def __init__(
         self,
         *,
         note: _builtins.bytes = ...,
         round_trip_ns: _builtins.int = ...,
         bundle: _builtins.bytes = ...,
+        bundle_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "note", b"note", "round_trip_ns", b"round_trip_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "bundle_sequence", b"bundle_sequence", "note", b"note", "round_trip_ns", b"round_trip_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -544,22 +548,26 @@ class Echo(_message.Message):
     COUNTER_FIELD_NUMBER: _builtins.int
     TIME_NS_FIELD_NUMBER: _builtins.int
     BUNDLE_SEQUENCE_FIELD_NUMBER: _builtins.int
+    BUNDLE_FIELD_NUMBER: _builtins.int
     counter: _builtins.int
     """Counter of the heartbeat that is answered."""
     time_ns: _builtins.int
     """Time at the client, UTC, nanoseconds since 1970."""
     bundle_sequence: _builtins.int
     """Sequence of the origin's trust bundle that the client believes; 0 where it has none."""
+    bundle: _builtins.bytes
+    """The client's trust bundle, signed by its root, where that is newer than what the origin believes."""
     def __init__(
         self,
         *,
         counter: _builtins.int = ...,
         time_ns: _builtins.int = ...,
         bundle_sequence: _builtins.int = ...,
+        bundle: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_sequence", b"bundle_sequence", "counter", b"counter", "time_ns", b"time_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "bundle_sequence", b"bundle_sequence", "counter", b"counter", "time_ns", b"time_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -617,16 +625,27 @@ Global___InspectRequest: _TypeAlias = InspectRequest  # noqa: Y015
 
 @_typing.final
 class ListHeads(_message.Message):
-    """Asks for every ledger between the two nodes, whichever of them keeps it, and for their witness ledgers."""
+    """Asks for the ledgers between the two nodes, whichever of them keeps it, and for their witness ledgers: of each the
+    newest generations.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    WITNESSES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def witnesses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Codes of third nodes whose witness ledgers the client holds; at most 64. Those of them that the server holds as well
+        are listed too.
+        """
+
     def __init__(
         self,
+        *,
+        witnesses: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["witnesses", b"witnesses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

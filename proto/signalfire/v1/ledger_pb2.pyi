@@ -717,6 +717,7 @@ class Decision(_message.Message):
     HOLD_UNTIL_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     WITHDRAWALS_FIELD_NUMBER: _builtins.int
+    ENTRY_COMMITMENT_FIELD_NUMBER: _builtins.int
     partner: _builtins.str
     """The partner: ISO 3166-1 alpha-3."""
     outcome: Global___Outcome.ValueType
@@ -733,6 +734,10 @@ class Decision(_message.Message):
     """What went wrong, where a rule failed."""
     withdrawals: _builtins.int
     """Number of withdrawals that the report brought for this partner."""
+    entry_commitment: _builtins.bytes
+    """Commitment of the released entry, 32 bytes, as it stands in that entry's header: it names to the last bit what went,
+    also when the entry has been pruned. Empty where nothing went, and in records of before it was kept.
+    """
     @_builtins.property
     def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Paths of the fields that went."""
@@ -759,10 +764,11 @@ class Decision(_message.Message):
         hold_until: _timestamp_pb2.Timestamp | None = ...,
         error: _builtins.str = ...,
         withdrawals: _builtins.int = ...,
+        entry_commitment: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "hold_until", b"hold_until", "index", b"index"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "agreement", b"agreement", "changed", b"changed", "error", b"error", "fields", b"fields", "hold_until", b"hold_until", "index", b"index", "ledger", b"ledger", "outcome", b"outcome", "partner", b"partner", "rule", b"rule", "withdrawals", b"withdrawals"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "agreement", b"agreement", "changed", b"changed", "entry_commitment", b"entry_commitment", "error", b"error", "fields", b"fields", "hold_until", b"hold_until", "index", b"index", "ledger", b"ledger", "outcome", b"outcome", "partner", b"partner", "rule", b"rule", "withdrawals", b"withdrawals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__index: _TypeAlias = _typing.Literal["index"]  # noqa: Y015
     _WhichOneofArgType__index: _TypeAlias = _typing.Literal["_index", b"_index"]  # noqa: Y015

@@ -92,23 +92,29 @@ Global___WatchDecisionsRequest: _TypeAlias = WatchDecisionsRequest  # noqa: Y015
 
 @_typing.final
 class WatchDecisionsResponse(_message.Message):
-    """One record."""
+    """One record, or remarks."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ENTRY_FIELD_NUMBER: _builtins.int
+    REMARKS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def entry(self) -> Global___RecordedEntry:
-        """The record."""
+        """The record. Not set where there are remarks alone."""
+
+    @_builtins.property
+    def remarks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What of the record could not be read, in words, so that this is not all there is. Empty where all could."""
 
     def __init__(
         self,
         *,
         entry: Global___RecordedEntry | None = ...,
+        remarks: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "remarks", b"remarks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -294,21 +300,29 @@ class SearchDecisionsResponse(_message.Message):
 
     ENTRIES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    REMARKS_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.bytes
     """For the next page; empty where this was the last."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordedEntry]:
         """What was found. Each record holds the decisions alone that the filter wants."""
 
+    @_builtins.property
+    def remarks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What of the record could not be read, in words, so that this is not all there is: entries that do not open, and a
+        damaged index. Empty where all could.
+        """
+
     def __init__(
         self,
         *,
         entries: _abc.Iterable[Global___RecordedEntry] | None = ...,
         next_page_token: _builtins.bytes = ...,
+        remarks: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token", "remarks", b"remarks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -345,18 +359,26 @@ class ExportDecisionsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ENTRIES_FIELD_NUMBER: _builtins.int
+    REMARKS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordedEntry]:
         """In the order in which it was decided."""
+
+    @_builtins.property
+    def remarks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What of the record could not be read, in words, so that this is not all there is: entries that do not open, and a
+        damaged index. Empty where all could.
+        """
 
     def __init__(
         self,
         *,
         entries: _abc.Iterable[Global___RecordedEntry] | None = ...,
+        remarks: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "remarks", b"remarks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -403,6 +425,10 @@ class ExplainDecisionResponse(_message.Message):
     PARTNERS_FIELD_NUMBER: _builtins.int
     POLICIES_FIELD_NUMBER: _builtins.int
     WITHDRAWN_TIME_FIELD_NUMBER: _builtins.int
+    REMARKS_FIELD_NUMBER: _builtins.int
+    REPORT_MISSING_FIELD_NUMBER: _builtins.int
+    report_missing: _builtins.str
+    """Why `report` is not set: that it was pruned, or does not open. Empty where it is set."""
     @_builtins.property
     def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordedEntry]:
         """Every record about it, the earliest first."""
@@ -423,6 +449,12 @@ class ExplainDecisionResponse(_message.Message):
     def withdrawn_time(self) -> _timestamp_pb2.Timestamp:
         """Since when it no longer stands, UTC, where that is so."""
 
+    @_builtins.property
+    def remarks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What of the record could not be read, in words, so that this is not all there is: entries that do not open, and a
+        damaged index. Empty where all could.
+        """
+
     def __init__(
         self,
         *,
@@ -431,10 +463,12 @@ class ExplainDecisionResponse(_message.Message):
         partners: _abc.Iterable[Global___PartnerView] | None = ...,
         policies: _abc.Iterable[Global___PolicyOfRecord] | None = ...,
         withdrawn_time: _timestamp_pb2.Timestamp | None = ...,
+        remarks: _abc.Iterable[_builtins.str] | None = ...,
+        report_missing: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report", "withdrawn_time", b"withdrawn_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["partners", b"partners", "policies", b"policies", "records", b"records", "report", b"report", "withdrawn_time", b"withdrawn_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["partners", b"partners", "policies", b"policies", "records", b"records", "remarks", b"remarks", "report", b"report", "report_missing", b"report_missing", "withdrawn_time", b"withdrawn_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -455,6 +489,7 @@ class PartnerView(_message.Message):
     RECEIPT_SIZE_FIELD_NUMBER: _builtins.int
     UNOPENABLE_FIELD_NUMBER: _builtins.int
     WITHDRAWN_TIME_FIELD_NUMBER: _builtins.int
+    COPY_MISSING_FIELD_NUMBER: _builtins.int
     partner: _builtins.str
     """The partner: ISO 3166-1 alpha-3."""
     ledger: _builtins.str
@@ -467,6 +502,10 @@ class PartnerView(_message.Message):
     """Size of the ledger that the receipt is for."""
     unopenable: _builtins.str
     """What the partner said against the entry, where it could not use it."""
+    copy_missing: _builtins.str
+    """Why `copy` is not set, where something was sealed to the partner: the reason that this node has signed, or that it
+    does not open. Empty where it is set.
+    """
     @_builtins.property
     def copy(self) -> _report_pb2.Report:
         """The copy that was sealed to it. Not set where nothing was, or its content was pruned."""
@@ -491,10 +530,11 @@ class PartnerView(_message.Message):
         receipt_size: _builtins.int = ...,
         unopenable: _builtins.str = ...,
         withdrawn_time: _timestamp_pb2.Timestamp | None = ...,
+        copy_missing: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["copy", b"copy", "receipt_time", b"receipt_time", "withdrawn_time", b"withdrawn_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["copy", b"copy", "index", b"index", "kept_back", b"kept_back", "ledger", b"ledger", "partner", b"partner", "receipt_size", b"receipt_size", "receipt_time", b"receipt_time", "unopenable", b"unopenable", "withdrawn_time", b"withdrawn_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["copy", b"copy", "copy_missing", b"copy_missing", "index", b"index", "kept_back", b"kept_back", "ledger", b"ledger", "partner", b"partner", "receipt_size", b"receipt_size", "receipt_time", b"receipt_time", "unopenable", b"unopenable", "withdrawn_time", b"withdrawn_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -621,16 +661,22 @@ class GetProofResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PROOF_FIELD_NUMBER: _builtins.int
+    REMARKS_FIELD_NUMBER: _builtins.int
     proof: _builtins.bytes
     """A C2SP tlog-proof file (docs/protocol.md)."""
+    @_builtins.property
+    def remarks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What has to be said about it, in words: what it does not show or prove, and why."""
+
     def __init__(
         self,
         *,
         proof: _builtins.bytes = ...,
+        remarks: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["proof", b"proof"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proof", b"proof", "remarks", b"remarks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -289,19 +289,19 @@ def test_several_nodes_may_sign_one_checkpoint(store: SqliteStore) -> None:
     )
     store.commit(Commit(cosignatures=[later, usa, kor]))
     assert store.cosignatures(LEDGER) == [kor, usa, later]
-    assert store.cosignature(LEDGER, CosignatureKind.RECEIPT, signer="KOR") == kor
-    assert store.cosignature(LEDGER, CosignatureKind.RECEIPT) == later
-    assert store.cosignature(LEDGER, CosignatureKind.RECEIPT, 4, "KOR") is None
+    assert store.cosignature(LEDGER, CosignatureKind.RECEIPT, "KOR") == kor
+    assert store.cosignature(LEDGER, CosignatureKind.RECEIPT, "USA") == later
+    assert store.cosignature(LEDGER, CosignatureKind.RECEIPT, "KOR", 4) is None
 
 
 def test_the_newest_cosignature_is_given_if_it_is_new_enough(store: SqliteStore) -> None:
     fill(store, 3, 2)
     rows = [CosignatureRow(LEDGER, CosignatureKind.PQ, size, b"%d" % size, 1, "JPN") for size in (3, 5)]
     store.commit(Commit(cosignatures=rows))
-    assert store.cosignature(LEDGER, CosignatureKind.PQ) == rows[1]
-    assert store.cosignature(LEDGER, CosignatureKind.PQ, 5) == rows[1]
-    assert store.cosignature(LEDGER, CosignatureKind.PQ, 6) is None
-    assert store.cosignature(LEDGER, CosignatureKind.RECEIPT) is None
+    assert store.cosignature(LEDGER, CosignatureKind.PQ, "JPN") == rows[1]
+    assert store.cosignature(LEDGER, CosignatureKind.PQ, "JPN", 5) == rows[1]
+    assert store.cosignature(LEDGER, CosignatureKind.PQ, "JPN", 6) is None
+    assert store.cosignature(LEDGER, CosignatureKind.RECEIPT, "KOR") is None
 
 
 # --- the index of decisions
