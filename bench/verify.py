@@ -7,15 +7,18 @@ sealed, signed and recorded, ``--commit`` of them in a commit. Every tenth commi
 and has his receipt and a post-quantum line. Then a process of its own verifies the store; of it the processor's time
 and the largest resident size are told, beside the time of SQLite's own check of the file, which is part of it.
 
-Needs some 5 kB of disk a report, in ``--dir``, and takes it away at the end. ``--store FILE`` keeps the store there, and
-verifies it where it is there already.
+Needs some 5 kB of disk a report, in ``--dir``, and takes it away at the end. ``--store FILE`` keeps the store there,
+and verifies it where it is there already.
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 import random
+import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -26,6 +29,7 @@ from typing import Any, Final
 
 from signalfire.v1 import report_pb2
 
+from gateway.audit.verify import verify_store
 from gateway.identity.key_names import gateway_key_name
 from gateway.identity.node_keys import NodeKeys
 from gateway.ledger.checkpoint import LogPublicKey
@@ -33,7 +37,7 @@ from gateway.ledger.cosignature import Ed25519CosignatureVerifier, MLDSA44Cosign
 from gateway.ledger.note import Ed25519Verifier
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import CosignatureKind
-from gateway.ledger.stores.sqlite import SqliteStore
+from gateway.ledger.stores.sqlite import SqliteReader, SqliteStore
 from gateway.release.heads import Heads
 from gateway.release.opening import Opener
 from gateway.release.pipeline import TakeReport
@@ -44,6 +48,7 @@ from gateway.release.sequencer import Step
 from gateway.release.signatory import Partner, Signatory
 from gateway.release.steps import KeepCosignature, ReceiveBatch, SignPostQuantum
 from gateway.release.verdicts import Verdicts
+from gateway.release.witness import Beat
 from gateway.reports.limits import ReportLimits
 from gateway.seal.keys import SealingPublicKey
 from policy import compile_bundle
@@ -205,7 +210,8 @@ def fill(path: Path, count: int, a_commit: int) -> float:
 
 
 def exchange(jpn: Node, kor: Node) -> None:
-    """What is new goes both ways and is confirmed, and Japan's is signed once more."""
+    """A beat of Japan's; what is new goes both ways and is confirmed, and Japan's ledgers are signed once more."""
+    jpn.do(Beat(frozenset(jpn.partners)))
     for owner, other in ((jpn, kor), (kor, jpn)):
         for row in owner.store.ledgers():
             if row.origin.owner == owner.node and row.origin.recipient == other.node:
@@ -215,7 +221,66 @@ def exchange(jpn: Node, kor: Node) -> None:
             jpn.do(SignPostQuantum(row.origin))
 
 
+def measured(path: Path) -> dict[str, float]:
+    """Verifies a store, and says what that cost this process. Raises SystemExit where the store is not sound."""
+    of = keys(path.parent)
+    partners = {node: partner(node, of[node]) for node in NODES if node != "JPN"}
+    store = SqliteReader(path)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began, began_work = time.perf_counter(), time.process_time()
+    store.damage()
+    whole, whole_work = time.perf_counter() - began, time.process_time() - began_work
+    began, began_work = time.perf_counter(), time.process_time()
+    found = verify_store(store, Signatory.from_keys("JPN", of["JPN"]), partners)
+    took, worked = time.perf_counter() - began, time.process_time() - began_work
+    if not found.sound:
+        raise SystemExit(f"the store is not sound: {found.findings[0]}")
+    return {
+        "reports": found.reports,
+        "entries": sum(each.size for each in found.ledgers),
+        "checkpoints": sum(each.checkpoints for each in found.ledgers),
+        "file_mb": path.stat().st_size / 1e6,
+        "file_check_s": whole,
+        "file_check_processor_s": whole_work,
+        "verify_s": took,
+        "verify_processor_s": worked,
+        "before_mb": before / 1024,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def main() -> None:
+    """Fills and verifies, and writes a table and, where asked for, JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", default="10000,100000,1000000", help="reports in the store")
+    parser.add_argument("--commit", type=int, default=16, help="reports a commit")
+    parser.add_argument("--dir", default=None, help="where stores are made; by default the system's temporary files")
+    parser.add_argument("--store", type=Path, default=None, help="a store that is kept, of the first size")
+    parser.add_argument("--measure", type=Path, default=None, help=argparse.SUPPRESS)
+    parser.add_argument("--json", default=None, help="also write the results to this file")
+    asked = parser.parse_args()
+    if asked.measure:
+        print(json.dumps(measured(asked.measure)))
+        return
+    results = []
+    for size in [int(size) for size in asked.sizes.split(",")][: 1 if asked.store else None]:
+        with tempfile.TemporaryDirectory(dir=asked.dir) as directory:
+            path = asked.store or Path(directory) / "store.sqlite"
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                fill(path, size, asked.commit)
+            # A process of its own: the largest size of this one is that of the filling.
+            command = [sys.executable, __file__, "--measure", str(path)]
+            results.append(json.loads(subprocess.run(command, check=True, capture_output=True).stdout))
+    print(f"{'reports':>10}{'entries':>12}{'file':>12}{'its check':>12}{'verify':>12}{'processor':>12}{'peak':>12}")
+    for r in results:
+        print(
+            f"{r['reports']:>10,}{r['entries']:>12,}{r['file_mb']:>9,.0f} MB{r['file_check_s']:>10,.1f} s"
+            f"{r['verify_s']:>10,.1f} s{r['verify_processor_s']:>10,.1f} s{r['peak_mb']:>9,.0f} MB"
+        )
+    if asked.json:
+        Path(asked.json).write_text(json.dumps(results, indent=2) + "\n")
+
+
 if __name__ == "__main__":
-    p = Path(sys.argv[2])
-    p.parent.mkdir(exist_ok=True, parents=True)
-    print(fill(p, int(sys.argv[1]), 64))
+    main()

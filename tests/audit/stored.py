@@ -17,11 +17,15 @@ from signalfire.v1 import ledger_pb2
 from gateway.audit import verify
 from gateway.audit.verify import Finding, verify_store
 from gateway.ledger import note
+from gateway.ledger.cosignature import verify_cosignature
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores.sqlite import SqliteReader, SqliteStore
+from gateway.release import orders
 from gateway.release.opening import Opener
 from gateway.seal.entry import parse_header
+from gateway.seal.keys import SealingPrivateKey
+from policy import Bundle, compile_bundle
 from tests.audit.history import History
 
 KINDS: Final = {
@@ -142,23 +146,40 @@ class Remembering(Opener):
     What does not open is tried again.
     """
 
+    def __init__(self, node: str, keys: Sequence[SealingPrivateKey]) -> None:
+        super().__init__(node, keys)
+        self._openings: dict[tuple[Origin, int], bytes] = {}
+
     def payload(
         self, origin: Origin, index: int, entry: bytes, fetch: Callable[[int], bytes]
     ) -> ledger_pb2.SealedPayload | None:
         epoch = parse_header(entry).epoch
-        key = origin, index, entry, b"" if epoch == index else fetch(epoch)
+        if (origin, epoch) not in self._openings:
+            self._openings[(origin, epoch)] = entry if epoch == index else fetch(epoch)
+        key = origin, index, entry, self._openings[(origin, epoch)]
         if key not in _OPENED:
             _OPENED[key] = super().payload(origin, index, entry, fetch)
         return _OPENED[key]
 
 
+_COMPILED: Final[dict[frozenset[tuple[str, bytes]], Bundle]] = {}
+
+
+def _compiled(files: Mapping[str, bytes]) -> Bundle:
+    key = frozenset(files.items())
+    if key not in _COMPILED:
+        _COMPILED[key] = compile_bundle(files)
+    return _COMPILED[key]
+
+
 @contextlib.contextmanager
 def remembering() -> Iterator[None]:
-    """Within it what holds is worked out once: entries that open, and signatures, by key, text and signature."""
+    """Within it what holds is worked out once: entries that open, signatures that hold, and policies."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(verify, "Opener", Remembering)
-        patch.setattr(verify, "verify_cosignature", cache(verify.verify_cosignature))
+        patch.setattr(verify, "verify_cosignature", cache(verify_cosignature))
         patch.setattr(note, "verify_ed25519", cache(note.verify_ed25519))
+        patch.setattr(orders, "compile_bundle", _compiled)
         yield
 
 

@@ -11,11 +11,13 @@ from signalfire.v1 import ledger_pb2, report_pb2
 from gateway.audit.verify import verify_store
 from gateway.ledger.origin import Origin
 from gateway.release import groups, sharing, steps
+from gateway.release.letting_go import DAY_NS
 from gateway.release.pipeline import TakeReport
 from gateway.release.plan import LedgerWriter
-from gateway.release.steps import RecordEvent, Succeed
+from gateway.release.retention import PruneReports, reports_position
+from gateway.release.steps import Succeed
 from gateway.seal.entry import parse_header
-from tests.release.aging import DAY_NS, prune, send
+from tests.release.aging import send
 from tests.release.onward import USA_RULES, american, bring, passing
 from tests.release.test_pipeline import cancelling
 from tests.release.world import RELEASE_ALL, RELEASE_NOTHING, Site, anything, rules
@@ -197,15 +199,14 @@ def test_a_copy_that_was_sealed_again_is_held_against_the_same_decision(
 def test_of_a_report_that_was_pruned_the_fields_of_the_copy_are_still_checked(
     make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jpn = make_site("JPN")
-    jpn.do(RecordEvent("started", "a test"))
+    jpn, kor = make_site("JPN"), make_site("KOR")
     jpn.take(launch_detection(1), COARSE)
     sealing(monkeypatch, more_fields)
     jpn.take(launch_detection(2))
-    jpn.now_ns += 2 * DAY_NS
-    # No receipt covers the entries: the reports are let go of, the copies stay.
-    prune(jpn)
-    assert all(row.pruned_ns is not None for row in jpn.store.each_report())
+    send(jpn, kor)
+    # The reports go, and the entries stay.
+    jpn.do(PruneReports(reports_position(jpn.store), jpn.now_ns + DAY_NS))
+    assert [row.pruned_ns is not None for row in jpn.store.each_report()] == [True, True]
     (found,) = findings(jpn)
     assert "it holds originator_station" in found
 
@@ -218,8 +219,8 @@ def test_a_report_that_was_passed_on_otherwise_than_decided_is_named(
     usa.take(american(), USA_RULES)
     bring(usa, jpn)
     assert findings(jpn) == []
-    sealing(monkeypatch, lambda report: report.ClearField("event_id"))
     usa.take(american(launch_detection, 2))
+    sealing(monkeypatch, lambda report: report.ClearField("event_id"))
     send(usa, jpn)
     found = findings(jpn)
     assert any("its event_id are not those" in each for each in found), found
