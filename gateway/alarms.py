@@ -1,13 +1,15 @@
 """Alarms: what an operator must hear of, from the moment at which it is so until it is so no longer.
 
-Three kinds, each with a gauge of its own:
+Four kinds, each with a gauge of its own:
 
 1. **Receipt overdue**: the oldest entry of a lane for a partner that has no receipt yet is older than is allowed. An
    entry's age counts from when it was first seen without one, so after a start from then on. A lane in which this node
    itself holds back what waits (no policy, no clock) is not overdue.
 2. **Roots differ**: a partner has contradicted itself about a ledger that has not ended since, or the two ends of a
-   ledger do not have the same.
+   ledger do not have the same, or comparing third nodes' witness ledgers has found something against it.
 3. **Partner silent**: no verified heartbeat for longer than is allowed, counted from the start at first.
+4. **Uncovered**: a partner has retired a log key, and nothing by a key that it uses covers what this node holds of a
+   ledger of it that goes on: neither a later checkpoint nor an anchor. Nobody can prove that any more.
 
 `look` compares and does nothing else; whoever calls it logs what rose and what fell.
 """
@@ -20,10 +22,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.exchange.partners import Link
+from gateway.ledger.errors import NoteError
+from gateway.ledger.note import Note, Verifier
 from gateway.ledger.origin import WITNESS, Origin
 from gateway.ledger.stores import CosignatureKind, StoreReader
 from gateway.release.evidence import META
 from gateway.release.heads import Head
+from gateway.release.signatory import Partner
 from gateway.telemetry import Telemetry
 
 KEPT_SIZES: Final = 64
@@ -90,6 +95,7 @@ class Alarms:
         reader: Callable[[], StoreReader],
         telemetry: Telemetry,
         monotonic: Callable[[], float],
+        keys: Callable[[], Mapping[str, Partner]] = dict,
     ) -> None:
         self._node = node
         self._limits = limits
@@ -99,6 +105,7 @@ class Alarms:
         self._reader = reader
         self._telemetry = telemetry
         self._monotonic = monotonic
+        self._keys = keys
         self._began = monotonic()
         self._unreceipted: dict[tuple[Origin, str], Unreceipted] = {}
         self._standing: dict[tuple[str, ...], Alarm] = {}
@@ -120,6 +127,7 @@ class Alarms:
                 self._silent(partner, link),
                 self._overdue(partner, link, heads),
                 self._differ(partner, link, heads),
+                self._uncovered(partner, heads),
             )
             found.update({alarm.key: alarm for kind in alarms for alarm in kind})
         risen = [alarm for key, alarm in sorted(found.items()) if key not in self._standing]
@@ -170,3 +178,34 @@ class Alarms:
         self._telemetry.roots_differ.labels(partner=partner).set(bool(found))
         for lane, text in sorted(found.items()):
             yield Alarm(("differ", partner, lane), f"{partner}, lane {lane}: {text}", critical=True)
+
+    def _uncovered(self, partner: str, heads: Iterable[Head]) -> Iterator[Alarm]:
+        owner, lanes = self._keys().get(partner), list[str]()
+        for head in heads:
+            origin = head.origin
+            if owner is None or not owner.retired_log or origin.owner != partner or not head.edge.size:
+                continue
+            if self._current(origin.owner, origin.recipient, origin.lane) != origin:
+                continue
+            notes = [self._reader().checkpoint(head.id, head.edge.size)]
+            anchor = self._reader().cosignature(head.id, CosignatureKind.ANCHOR, partner)
+            if anchor is not None and anchor.size == head.edge.size:
+                notes.append(anchor.note)
+            verifiers = [key.verifier(origin) for key in owner.log]
+            if not any(_bears(raw, verifier) for raw in notes for verifier in verifiers):
+                lanes.append(origin.lane)
+        self._telemetry.uncovered.labels(partner=partner).set(len(lanes))
+        for lane in sorted(lanes):
+            text = (
+                f"{partner} has retired a log key, and nothing by a key that it uses covers its ledger in lane {lane}:"
+                " nobody can prove any more what it sent"
+            )
+            yield Alarm(("uncovered", partner, lane), text)
+
+
+def _bears(raw: bytes | None, verifier: Verifier) -> bool:
+    """Whether a note on record is signed under that key; what cannot be read covers nothing."""
+    try:
+        return raw is not None and Note.parse(raw).bears(verifier)
+    except NoteError:
+        return False

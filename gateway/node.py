@@ -8,6 +8,7 @@ dialled. Stop is the reverse.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -40,7 +41,7 @@ from gateway.identity.node_keys import GATEWAY_CERTIFICATE, NodeKeys
 from gateway.identity.relocking import plainness
 from gateway.identity.spiffe import Role, SpiffeId
 from gateway.identity.tls import KeyPairFiles, roots_from_files, server_credentials
-from gateway.ledger.errors import LedgerError
+from gateway.ledger.errors import LedgerError, StoreVersionError
 from gateway.ledger.origin import WITNESS
 from gateway.ledger.stores import CosignatureKind, Store, StoreReader
 from gateway.ledger.stores.sqlite import SqliteReader, SqliteStore
@@ -50,8 +51,10 @@ from gateway.officer.server import OfficerServicer
 from gateway.reconciliation import Reconciling, keep_comparing
 from gateway.release.errors import StepRefused, Unavailable
 from gateway.release.governance import Governance, faults_of_files, read_roster
+from gateway.release.key_switch import keys_on_record
 from gateway.release.letting_go import WAITS, WHY_IT_WAITS, is_ahead, let_go
 from gateway.release.opening import Opener
+from gateway.release.own_keys import require_own_keys
 from gateway.release.pending import take_up_pending
 from gateway.release.postquantum import sign_within_a_second
 from gateway.release.sequencer import LATEST_TIME, Durable, Sequencer
@@ -189,6 +192,7 @@ class Node:
             self._read,
             self.telemetry,
             self.clock.monotonic,
+            self._partners.keys,
         )
         self._reconciling = Reconciling(
             own=self._own,
@@ -231,13 +235,45 @@ class Node:
         self.telemetry.commits.observe(what.seconds)
         self.telemetry.commit_steps.observe(what.steps)
 
-    def refused_bundles(self) -> dict[str, str]:
-        """Why the trust bundles of partners are not believed, by node; for a check before the start."""
-        return Partners.load(self._pinned, self.clock.now).refused
+    def refused_bundles(self) -> dict[str, tuple[str, int]]:
+        """Why the trust bundle files of partners are not believed, and the sequence on record that would be in use in
+        their place, 0 for none; by node, for a check before the start. Raises StoreError.
+        """
+        with contextlib.ExitStack() as stack:
+            record = None
+            if self.config.store.exists():
+                with contextlib.suppress(StoreVersionError):
+                    record = BundleRecord(stack.enter_context(contextlib.closing(SqliteReader(self.config.store))).meta)
+            found = Partners.load(
+                self._pinned,
+                self.clock.now,
+                lambda node: 0 if record is None else record.sequence(node, self._root_of(node)),
+                lambda node: None if record is None else record.note(node, self._root_of(node)),
+            )
+        refused = {}
+        for node, why in found.refused.items():
+            bundle = found.bundle(node)
+            refused[node] = (why, 0 if bundle is None else bundle.sequence)
+        for pin in self._pinned:
+            bundle = found.bundle(pin.node)
+            if pin.node not in refused and bundle is not None and found.note(pin.node) != pin.bundle.read_bytes():
+                refused[pin.node] = (f"{pin.bundle} is older than what is on record", bundle.sequence)
+        return refused
 
     def refused_files(self) -> list[str]:
         """What is wrong with the roster, the policy and the orders of the configuration, before the start."""
         return faults_of_files(self.config.node, self.config.roster, self.config.policy, self.config.order)
+
+    def require_own_keys(self) -> None:
+        """Whether the keys are those of the store, where there is one. Raises KeyNotHeld or StoreError."""
+        if not self.config.store.exists():
+            return
+        try:
+            with contextlib.closing(SqliteReader(self.config.store)) as reader:
+                require_own_keys(reader, self._signatory.using(keys_on_record(reader)))
+        except StoreVersionError as error:
+            # It is brought up to date at the start, which asks again.
+            log.warning("whether the keys are those of the store is asked at the start: %s", error)
 
     def remarks(self) -> list[str]:
         """What is allowed in the configuration's keys and roster, and should be known. The roster must be in order."""
@@ -482,7 +518,8 @@ class Node:
         waits = bool(self._read().meta(WAITS))
         if self._clock_is_right and waits:
             detail = "contents may be pruned by the clock again"
-            await self._sequencer.do(RecordEvent("clock-declared-right", detail, meta=((WAITS, b""),)))
+            # An event of its own: that the clock ran ahead of the record says nothing for times that go back.
+            await self._sequencer.do(RecordEvent("pruning-resumed", detail, meta=((WAITS, b""),)))
         elif not self._clock_is_right and not waits and is_ahead(self.clock.now_ns(), newest_ns):
             log.error("nothing is pruned: %s", WHY_IT_WAITS)
             detail = f"nothing is pruned: {WHY_IT_WAITS}"

@@ -2,7 +2,9 @@
 
 On demand everything is compared. By itself a gateway compares the witness ledgers of third nodes with each partner that
 it hears, now and then: a node that shows its partners different ones can be found by them alone. What contradicts goes
-on record as evidence against the third node, and is an alarm.
+on record as evidence against the third node, once for each ledger, and is an alarm that neither a later comparison nor
+the ledger's next generation ends. What the side that was asked cannot show, or what does not add up, is put to that
+side alone. What no key in use that is known here has signed blames nobody.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Final
 import grpc
 from signalfire.v1 import officer_pb2
 
-from gateway.audit.reconcile import Comparison, NotComparable, reconcile
+from gateway.audit.reconcile import Comparison, NotComparable, Verdict, reconcile
 from gateway.audit.signers import Signers
 from gateway.exchange.dialling import LinkError
 from gateway.exchange.in_band import InBand
@@ -31,10 +33,10 @@ from gateway.identity.trust_bundle import Endpoint, TrustBundle
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.evidence import EvidenceError, contradiction
 from gateway.ledger.holding import is_third_witness
-from gateway.ledger.origin import WITNESS
+from gateway.ledger.origin import WITNESS, Origin
 from gateway.ledger.stores import StoreReader
 from gateway.release.errors import ReleaseError
-from gateway.release.evidence import KeepEvidence, owner_keys
+from gateway.release.evidence import KeepEvidence, KeepFinding, owner_keys
 from gateway.release.holdings import MAX_THIRDS, Holdings
 from gateway.release.sequencer import Sequencer
 from gateway.release.signatory import Partner, Signatory
@@ -88,6 +90,8 @@ class Reconciling:
         self._key_pair = key_pair
         self._limits = limits
         self._in_band = in_band
+        self._known: dict[str, set[Origin]] = {}
+        """Third nodes' witness ledgers of which a partner has shown another history: no more can come of them."""
 
     async def compare(self, node: str) -> AsyncIterator[officer_pb2.ReconcileResponse]:
         """How each ledger between this node and `node` compares; the outcome is then put on record.
@@ -105,47 +109,59 @@ class Reconciling:
             raise NotComparable(
                 f"{node} cannot be asked what it holds: {shown(detail or type(error).__name__)}"
             ) from error
-        if any(compared.finding for compared in done):
+        if any(compared.parts for compared in done):
             log.critical("ledgers with %s part: %s", node, shown(outcome(node, done)))
         await self._sequencer.do(RecordEvent("reconciled", outcome(node, done), evidence_of(done)))
-        await self._take_note(node, done)
+        for compared in done:
+            await self._take_note(node, compared)
+        self._clear(node, done)
 
     async def compare_witnesses(self, node: str) -> None:
         """Compares the witness ledgers of third nodes with what `node` holds of them. What parts goes on record once.
 
         Raises what a partner that does not answer gives (`SILENT`), LedgerError and Unavailable.
         """
-        done = [compared async for compared in self._compare(node, between=False)]
-        if any(compared.finding for compared in done) and await self._take_note(node, done):
-            log.critical("witness ledgers that %s holds too part: %s", node, shown(outcome(node, done)))
-            await self._sequencer.do(RecordEvent("reconciled", outcome(node, done), evidence_of(done)))
+        done: list[Comparison] = []
+        # Each is taken note of at once: a partner that stops answering hides nothing that was found before.
+        async for compared in self._compare(node, between=False):
+            done.append(compared)
+            if await self._take_note(node, compared):
+                log.critical("a witness ledger that %s holds too parts: %s", node, shown(outcome(node, [compared])))
+        self._clear(node, done)
 
-    async def _take_note(self, node: str, done: Sequence[Comparison]) -> bool:
-        """Puts on record who has contradicted himself, and has told what of third nodes' witness ledgers parts.
-
-        Returns whether any of that was not known.
+    async def _take_note(self, node: str, compared: Comparison) -> bool:
+        """Puts on record who has contradicted himself, and what else a third node's witness ledger shows; of the latter
+        raises the alarm. Returns whether any of that was not known.
         """
-        told: dict[str, str] = {}
-        anew = False
-        for compared in done:
-            owner = self._partners.get(compared.origin.owner)
-            if owner is None:
-                continue
-            if len(compared.evidence) == 2:
-                one, other = compared.evidence
-                with contextlib.suppress(EvidenceError):
-                    found = contradiction(one, other, owner_keys(owner))
-                    anew |= await self._sequencer.do(KeepEvidence(found))
-            current = self._sequencer.current(owner.node, compared.origin.recipient, compared.origin.lane)
-            if is_third_witness(compared.origin, self._own.node, node) and compared.origin == current:
-                told[owner.node] = compared.finding
-        for third, finding in told.items():
-            differs, lane = self._partners.links[third].differs, f"{WITNESS} as {node} holds it"
-            anew |= bool(finding) and lane not in differs
-            differs.pop(lane, None)
-            if finding:
-                differs[lane] = finding
+        origin, anew, proved = compared.origin, False, False
+        owner = self._partners.get(origin.owner)
+        if owner is not None and len(compared.evidence) == 2:
+            one, other = compared.evidence
+            keys = owner_keys(owner)
+            with contextlib.suppress(EvidenceError):
+                found = contradiction(one, other, keys)
+                anew, proved = await self._sequencer.do(KeepEvidence(found, keys)), True
+        if not compared.parts or not is_third_witness(origin, self._own.node, node):
+            return anew
+        said = outcome(node, [compared]), evidence_of([compared])
+        if compared.verdict is Verdict.EQUIVOCATION:
+            if not proved:
+                anew = await self._sequencer.do(KeepFinding(str(origin), *said))
+            named = f"{WITNESS} {origin.generation} as {node} holds it"
+            self._partners.links[origin.owner].differs[named] = compared.finding
+            if proved or self._sequencer.current(origin.owner, None, WITNESS) != origin:
+                self._known.setdefault(node, set()).add(origin)
+        else:
+            anew = await self._sequencer.do(KeepFinding(f"{origin} {node}", *said))
+            self._partners.links[node].differs[_told_of(origin)] = compared.finding
         return anew
+
+    def _clear(self, node: str, done: Sequence[Comparison]) -> None:
+        """Ends the alarms about what `node` told of third nodes that it does not any more, once all is compared."""
+        differs = self._partners.links[node].differs
+        told = {_told_of(compared.origin) for compared in done if compared.parts}
+        for lane in [lane for lane in differs if lane.startswith(f"{WITNESS} of ") and lane not in told]:
+            del differs[lane]
 
     async def _compare(self, node: str, *, between: bool = True) -> AsyncIterator[Comparison]:
         bundle, partner = self._partners.bundle(node), self._partners.get(node)
@@ -160,7 +176,14 @@ class Reconciling:
             signers = {own: Signers.of_own(self._signatory), node: Signers.of(self._partners.get(node) or partner)}
             signers |= {third: Signers.of(keys) for third, keys in self._partners.keys().items() if third in thirds}
             async for compared in reconcile(
-                own, node, ours, theirs, signers, signed_sizes=ours.signed_sizes, between=between
+                own,
+                node,
+                ours,
+                theirs,
+                signers,
+                signed_sizes=ours.signed_sizes,
+                between=between,
+                known=() if between else self._known.get(node, ()),
             ):
                 yield compared
 
@@ -207,11 +230,19 @@ async def keep_comparing(
         await asyncio.sleep(min(LOOK_S, interval_s))
 
 
+def _told_of(origin: Origin) -> str:
+    """Names what a partner told of a third node's witness ledger, among that partner's lanes."""
+    return f"{WITNESS} of {origin.owner}, generation {origin.generation}"
+
+
 def outcome(node: str, done: Sequence[Comparison]) -> str:
     """What came of comparing with a partner, for the record."""
-    parted = [compared for compared in done if compared.finding]
+    parted = [compared for compared in done if compared.parts]
+    barred = sum(bool(compared.finding) for compared in done) - len(parted)
     entries = sum(compared.agreed_size for compared in done)
     words = f"{len(done)} ledgers compared with {node}, {entries} entries identical"
+    if barred:
+        words += f"; {barred} cannot be compared"
     if not parted:
         return f"{words}; no ledger parts"
     named = "; ".join(f"{compared.origin}: {compared.finding}" for compared in parted[:MAX_NAMED])

@@ -176,6 +176,12 @@ class Telemetry:
             ["partner"],
             registry=registry,
         )
+        self.uncovered = Gauge(
+            "signalfire_replicas_uncovered",
+            "Ledgers of a partner that has retired a log key of which no key in use covers what is held here.",
+            ["partner"],
+            registry=registry,
+        )
         self.partner_silent = Gauge(
             "signalfire_partner_silent_seconds",
             "Time since the partner's last verified heartbeat, seconds.",

@@ -21,6 +21,7 @@ from gateway.release.evidence import KeepEvidence, owner_keys
 from gateway.release.steps import FollowSuccessor, KeepCosignature
 from gateway.release.witness import Beat
 from gateway.telemetry import Telemetry
+from tests.audit.nations import anchored, nation, rotated
 from tests.release.world import RELEASE_ALL, Site, partner_of, rules, signatory_of
 from tests.reports.examples import NOW, SECOND, launch_detection
 
@@ -45,6 +46,7 @@ class Scene:
             lambda: self.site.store,
             self.telemetry,
             lambda: self.seconds,
+            lambda: self.site.partners,
         )
 
     def look(self, after: float = 0.0, *, heard: bool = True) -> tuple[list[str], list[str]]:
@@ -205,3 +207,26 @@ def test_a_contradiction_on_record_is_an_alarm_until_the_next_generation(scene: 
     assert [alarm.critical for alarm in scene.alarms._standing.values()] == [True]
     scene.site.do(FollowSuccessor(witness, witness.successor()))
     assert len(scene.look()[1]) == 1
+
+
+# --- keys that were retired
+
+
+def test_what_no_key_in_use_covers_is_an_alarm_until_an_anchor_comes(scene: Scene, tmp_path: Path) -> None:
+    kor, jpn = Site("KOR", tmp_path / "kor.sqlite"), scene.site
+    to = {"marking__policy": "KOR", "marking__releasable_to": ["JPN"]}
+    report = launch_detection(1, originator_node="KOR", **to)
+    kor.take(report, rules("KOR", JPN=RELEASE_ALL))
+    from_kor = Origin.release("KOR", "JPN", "flash", 1)
+    jpn.do(jpn.receive(kor.incoming(from_kor, 0)))
+    assert scene.look() == ([], [])
+    assert scene.metric("signalfire_replicas_uncovered") == 0
+    jpn.partners = {**jpn.partners, "KOR": nation("KOR", **rotated("KOR", NOW // SECOND))}
+    (text,), _ = scene.look()
+    assert "nothing by a key that it uses covers its ledger in lane flash" in text
+    assert scene.metric("signalfire_replicas_uncovered") == 1
+    anchored(kor, jpn, origin=from_kor)
+    risen, fallen = scene.look()
+    assert (risen, len(fallen)) == ([], 1)
+    assert scene.metric("signalfire_replicas_uncovered") == 0
+    kor.close()

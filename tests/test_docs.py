@@ -28,6 +28,7 @@ from signalfire.v1 import c2_pb2, exchange_pb2, ledger_pb2, officer_pb2, report_
 
 import policy
 from gateway.cli import main
+from gateway.cli.audit_filters import EVENT_KINDS
 from gateway.cli.connecting import PARTLY
 from gateway.config import Config
 from gateway.identity.errors import Refusal
@@ -216,6 +217,11 @@ def test_every_reason_for_refusing_an_order_is_explained(reason: Reason) -> None
 @pytest.mark.parametrize("kind", [*EVENTS.values(), "roster-pinned", "posture-over", "order-refused"])
 def test_every_event_of_approval_is_explained(kind: str) -> None:
     assert f"\n| `{kind}` |" in text("docs/officer.md")
+
+
+def test_the_kinds_of_events_that_can_be_asked_for_are_those_that_are_explained() -> None:
+    explained = re.findall(r"^\| `([a-z-]+)` \|", section("docs/officer.md", "### Events"), re.MULTILINE)
+    assert sorted(explained) == sorted(["kind", *EVENT_KINDS])
 
 
 # --- the contract

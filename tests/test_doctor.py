@@ -632,9 +632,9 @@ def test_the_command_shows_warnings_and_ends_with_0(here: Installation, monkeypa
     assert (listed.exit_code, json.loads(listed.output)["well"]) == (0, True)
 
 
-def test_the_command_ends_with_3_for_a_configuration_that_is_not_there(tmp_path: Path) -> None:
+def test_the_command_ends_with_1_for_a_configuration_that_is_not_there(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["doctor", "--config", str(tmp_path / "none.yaml")])
-    assert result.exit_code == 3
+    assert result.exit_code == 1
     assert "cannot be read" in result.output
 
 
@@ -669,3 +669,29 @@ def test_what_cannot_be_read_does_not_stop_the_rest(tmp_path: Path, deployed: Pa
     kor = TrustBundle.open((deployed / "kor" / "pki" / "bundle.note").read_bytes(), root, now=datetime.now(UTC))
     assert [each.what for each in expiries(tmp_path / "none", "JPN", None, {"KOR": kor}, None)] == ["bundle"]
     assert stat.S_ISDIR(tmp_path.stat().st_mode)
+
+
+def test_a_bundle_that_is_not_there_is_a_problem_whatever_is_on_record(deployed: Path, tmp_path: Path) -> None:
+    path, root = deployed / "kor" / "pki" / "bundle.note", nation.read_root_vkey(deployed / "kor" / "pki")
+    known = record.OnRecord(sequences={"KOR": 1}, bundles={"KOR": path.read_bytes()})
+    found, bundle = bundles.partners_bundle("KOR", tmp_path / "gone.note", root, known, datetime.now(UTC))
+    assert [each.level for each in found] == [Level.PROBLEM]
+    assert bundle is not None
+
+
+def test_what_does_not_unlock_the_keys_is_told_once(here: Installation, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(bytes(32))
+    other.chmod(0o600)
+    here.change(unlock={"key_file": str(other)})
+    assert here.only().check == "keys"
+
+
+def test_a_finding_ends_in_one_full_stop() -> None:
+    assert str(warning("keys", "keys", "It is so.", "Mend it.")).endswith("keys: It is so. Mend it.")
+    assert str(warning("keys", "keys", "it is so", "Mend it.")).endswith("keys: it is so. Mend it.")
+
+
+def test_one_plain_key_in_a_locked_directory_is_told_of_in_the_singular(here: Installation, deployed: Path) -> None:
+    shutil.copy(deployed / "jpn" / "keys" / "log.key", here.keys / "log.key")
+    assert "log.key is not encrypted" in here.only(Level.WARNING).what

@@ -2,6 +2,7 @@
 
 The directory of a ledger is its origin line below the directory of the export, as the URL prefix of a log would be::
 
+    manifest                        the ledgers and their sizes, signed (`gateway.audit.manifest`)
     signalfire/v1/JPN/KOR/flash/1/
         checkpoint                  the last signed checkpoint, with every further signature on record for its size
         tile/<L>/<N>[.p/<W>]        C2SP tiles
@@ -38,12 +39,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final
 
+from gateway.audit.manifest import MANIFEST, Manifest
 from gateway.ledger import bundle
 from gateway.ledger.checkpoint import Checkpoint
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.holding import is_between
 from gateway.ledger.merkle import leaf_hash
-from gateway.ledger.note import MAX_SIGNATURES, Note
+from gateway.ledger.note import MAX_SIGNATURES, Note, Signer
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import CosignatureKind, CosignatureRow, LedgerRow, StoreReader
 from gateway.ledger.tiles import TILE_BYTES, TILE_WIDTH, Edge, TileAddress, partial_widths
@@ -88,8 +90,13 @@ def export(
     directory: Path,
     request: ExportRequest,
     progress: Callable[[str], None] = lambda _: None,
+    *,
+    signer: Signer | None = None,
 ) -> Sequence[ExportedCounts]:
-    """Writes the ledgers that `request` names into the new directory `directory`. Raises ExportError and StoreError."""
+    """Writes the ledgers that `request` names into the new directory `directory`. Raises ExportError and StoreError.
+
+    `signer` is the node's gateway key, which signs the manifest; without one there is none.
+    """
     rows = _chosen(reader, node, request)
     aside = _aside(directory)
     try:
@@ -102,6 +109,9 @@ def export(
             else:
                 signers = None if request.partner is None else frozenset((node, request.partner))
                 written.append(_Ledger(reader, row, aside / str(row.origin), size, signers).write())
+        if signer is not None:
+            manifest = Manifest(node, {each.origin: each.size for each in written})
+            (aside / MANIFEST).write_bytes(manifest.sign(signer))
         _sync_tree(aside)
         _put_in_place(aside, directory)
     except OSError as error:

@@ -19,6 +19,11 @@ Rules, in order, for each ledger:
    that nation covers it. No time in a note says anything: whoever has a retired key writes what he likes.
 7. There is no file besides.
 
+Of the folder: a ledger of which but a part is there is a finding, and the manifest has to fit (`manifest_check`).
+
+An entry is held against tile 0 where the tiles give the signed root: so the very entry that is not the signed one is
+named, and what else there is can still be checked. What would follow from one fault is told once a ledger.
+
 It proves that the owner signed these trees, that the entries are theirs, and what the recipient confirmed. What the
 entries say stays sealed.
 """
@@ -29,12 +34,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from gateway.audit.export import ABSENT, CHECKPOINT, SIGNATURES, UNOPENABLE, place_of
 from gateway.audit.exported import ExportedLedger, FolderError, SignedNote, origins_in
+from gateway.audit.manifest_check import compare_with_manifest
 from gateway.audit.proof_check import at
 from gateway.audit.records import Finding
+from gateway.identity.keyring import public_key_id
 from gateway.ledger.checkpoint import Checkpoint, open_checkpoint
 from gateway.ledger.cosignature import CosignatureVerifier, verify_cosignature
 from gateway.ledger.errors import LedgerError, NoteError
@@ -49,6 +56,9 @@ from gateway.seal.entry import parse_header, require_place
 from gateway.seal.errors import SealError
 
 V = TypeVar("V", bound=CosignatureVerifier)
+
+MAX_NAMED: Final = 20
+"""Entries of one ledger that are named as not the signed ones."""
 
 
 @dataclass(slots=True)
@@ -74,6 +84,8 @@ class ExportVerification:
 
     ledgers: list[ExportedCheck] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    """What nobody is to blame for and has to be known: that there is no manifest, or that it counts for nothing."""
 
     @property
     def sound(self) -> bool:
@@ -99,6 +111,11 @@ def verify_export(
         check = ExportedCheck(str(origin), ledger.size)
         outcome.ledgers.append(check)
         outcome.findings.extend(Finding(check.origin, what) for what in _Check(ledger, nations, check).findings())
+    whole = {check.origin: check.size for check in outcome.ledgers}
+    broken = {finding.where for finding in outcome.findings}.difference(whole)
+    findings, remarks = compare_with_manifest(top, nations, whole, broken)
+    outcome.findings += findings
+    outcome.remarks += remarks
     return outcome
 
 
@@ -112,6 +129,12 @@ class _Check:
     """Files that were read: the checkpoint, and the signed notes."""
     whole: bool = False
     """A checkpoint of the size of the ledger stands among the signed notes."""
+    by_tiles: bool | None = None
+    """Whether the tiles alone give the signed root; None: it was not asked yet."""
+    unlike: list[int] = field(default_factory=list)
+    """Entries that are not the signed ones."""
+    unheld: list[str] = field(default_factory=list)
+    """What is wrong with signed notes."""
     histories: dict[tuple[str, str], History] = field(default_factory=dict)
     """Receipts and post-quantum lines, by kind and node."""
 
@@ -141,8 +164,9 @@ class _Check:
                     self._grow(leaves[:count])
                     del leaves[:count]
                     while waiting is not None and waiting.size == self.edge.size:
-                        yield from self._note(waiting, owner)
+                        self.unheld.extend(self._note(waiting, owner))
                         waiting = next(notes, None)
+            yield from self._folded()
             if waiting is not None:
                 yield f"{SIGNATURES}: a note of size {waiting.size} is out of order, or beyond the end"
             if self.edge.root() != self.ledger.said.root:
@@ -155,6 +179,7 @@ class _Check:
             yield from self._uncovered()
             yield from self._spare_files()
         except (LedgerError, SealError, FolderError) as error:
+            yield from self._folded()
             yield f"at entry {self.edge.size}: {error}"
 
     def _leaves(self, index: int, owner: Partner) -> Iterator[bytes]:
@@ -162,12 +187,42 @@ class _Check:
         self.files += 1
         for place, entry in enumerate(self.ledger.bundle(index), index * TILE_WIDTH):
             if entry:
-                require_place(parse_header(entry), place)
-                yield leaf_hash(entry)
+                leaf = leaf_hash(entry)
+                signed = self._signed_leaf(place, leaf)
+                if signed == leaf:
+                    require_place(parse_header(entry), place)
+                else:
+                    self.unlike.append(place)
+                yield signed
             else:
                 self.files += 1
                 self.check.absent += 1
                 yield self._absent(place, owner)
+
+    def _signed_leaf(self, index: int, leaf: bytes) -> bytes:
+        """The hash that tile 0 has of an entry, where that differs and the tiles give the signed root; else `leaf`."""
+        if self.by_tiles is False:
+            return leaf
+        try:
+            told = self.ledger.leaf(index)
+            if told != leaf and self.by_tiles is None:
+                self.by_tiles = self.ledger.root_by_leaves() == self.ledger.said.root
+        except (FolderError, LedgerError):
+            # What is wrong with a tile is named where the tiles are compared.
+            self.by_tiles = False
+        return told if self.by_tiles else leaf
+
+    def _folded(self) -> Iterator[str]:
+        """Entries that are not the signed ones, and of the notes that do not hold the first; each is told once."""
+        for index in self.unlike[:MAX_NAMED]:
+            yield f"entry {index} in {self.ledger.bundle_name(index // TILE_WIDTH)} is not the one signed"
+        if len(self.unlike) > MAX_NAMED:
+            yield f"{len(self.unlike) - MAX_NAMED} further entries are not the ones signed"
+        if self.unheld:
+            more = f"; {len(self.unheld) - 1} further signed notes do not hold" if len(self.unheld) > 1 else ""
+            yield self.unheld[0] + more
+        self.unlike.clear()
+        self.unheld.clear()
 
     def _absent(self, index: int, owner: Partner) -> bytes:
         origin = self.ledger.origin
@@ -267,12 +322,16 @@ class _Check:
         return seconds
 
     def _uncovered(self) -> Iterator[str]:
+        told = []
         for (kind, node), history in self.histories.items():
-            for size in history.uncovered():
-                yield (
-                    f"the {kind} of size {size} is signed by a key that {node} has retired, and none by a current one"
-                    " covers it"
+            if sizes := list(history.uncovered()):
+                more = f" (and {len(sizes) - 1} more)" if len(sizes) > 1 else ""
+                told.append(
+                    f"the {kind} of size {max(sizes)}{more} is signed by a key that {node} has retired, and none by a"
+                    " current one covers it"
                 )
+        if told:
+            yield "; ".join(told) + ": have it exported anew, by either side"
 
     # --- what else is there
 
@@ -317,7 +376,7 @@ def _only_retired(head: Note, owner: Partner, origin: Origin) -> str | None:
     for old in owner.retired_log:
         if head.bears(old.key.verifier(origin)):
             return (
-                f"its checkpoint is signed by the log key {old.key.verifier(origin).key_id:08x} alone, which"
+                f"its checkpoint is signed by the log key {public_key_id(old.key.public_key)} alone, which"
                 f" {owner.node} retired at {at(old.until)}: have it exported anew, by either side"
             )
     return None

@@ -16,7 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from gateway.audit.export import ABSENT, CHECKPOINT, SIGNATURES, place_of
+from gateway.audit.export import ABSENT, CHECKPOINT, SIGNATURES, UNOPENABLE, place_of
+from gateway.audit.manifest import MANIFEST, MAX_MANIFEST, Manifest
 from gateway.ledger import bundle
 from gateway.ledger.checkpoint import Checkpoint
 from gateway.ledger.errors import LedgerError, OriginError, TileError
@@ -42,6 +43,12 @@ MAX_BUNDLE: Final = TILE_WIDTH * (bundle.MAX_ENTRY + 2)
 MAX_LINE: Final = 2 * MAX_NOTE
 """Longest line of signed notes, bytes: a note, of which newlines take two characters, and two short members."""
 
+_PARTS: Final = (CHECKPOINT, SIGNATURES, "tile", ABSENT, UNOPENABLE)
+"""Any of these in a directory shows that it is, or was, that of a ledger."""
+
+_DEPTHS: Final = ("*/*/*", "*/*/*/*")
+"""How deep the directory of a ledger lies below that of the prefix."""
+
 KINDS: Final = frozenset({CHECKPOINT, *(kind.value for kind in CosignatureKind)})
 
 
@@ -64,6 +71,7 @@ class ExportedLedger:
     def __init__(self, top: Path, origin: Origin) -> None:
         self.origin = origin
         self.directory = top / str(origin)
+        self._tile: tuple[int, bytes] | None = None
         self.checkpoint = self.read(CHECKPOINT, MAX_NOTE)
         try:
             self.said = Checkpoint.parse(Note.parse(self.checkpoint).text)
@@ -81,27 +89,34 @@ class ExportedLedger:
 
     def read(self, name: str, most: int) -> bytes:
         """A file of at most so many bytes. Raises FolderError."""
-        path = self.directory / name
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-            with open(descriptor, "rb") as file:
-                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                    raise FolderError(f"{path} is not a regular file")
-                data = file.read(most + 1)
-        except OSError as error:
-            raise FolderError(f"{path} cannot be read: {error.strerror}") from error
-        if len(data) > most:
-            raise FolderError(f"{path} has more than {most} bytes, which no such file has")
-        return data
+        return _read(self.directory / name, most)
 
     def bundle(self, index: int) -> Sequence[bytes]:
         """The entries of one bundle; an absent one is ``b""``. Raises FolderError."""
         width = min(TILE_WIDTH, self.size - index * TILE_WIDTH)
-        name = TileAddress(None, index, width).path()
+        name = self.bundle_name(index)
         try:
             return bundle.decode(self.read(name, MAX_BUNDLE), width, allow_absent=True)
         except LedgerError as error:
             raise FolderError(f"{self.directory / name}: {error}") from error
+
+    def bundle_name(self, index: int) -> str:
+        """The file of one bundle."""
+        return TileAddress(None, index, min(TILE_WIDTH, self.size - index * TILE_WIDTH)).path()
+
+    def leaf(self, index: int) -> bytes:
+        """The hash that tile 0 has of an entry. Raises FolderError."""
+        tile, place = divmod(index, TILE_WIDTH)
+        if self._tile is None or self._tile[0] != tile:
+            self._tile = tile, self.tile(0, tile)
+        return self._tile[1][place * HASH_SIZE : (place + 1) * HASH_SIZE]
+
+    def root_by_leaves(self) -> bytes:
+        """The root that the hashes in the tiles of level 0 give. Raises FolderError, LedgerError."""
+        edge = Edge.empty()
+        for index in range(-(-self.size // TILE_WIDTH)):
+            edge, _ = edge.grow(split_tile(self.tile(0, index)))
+        return edge.root()
 
     def absent(self, index: int) -> bytes:
         """The signed reason why an entry is given as its hash. Raises FolderError."""
@@ -146,6 +161,31 @@ class ExportedLedger:
         return HeldLedger(self.origin, self.size, self.said.root, self.checkpoint, receipt)
 
 
+def _read(path: Path, most: int) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise FolderError(f"{path} is not a regular file")
+            data = file.read(most + 1)
+    except OSError as error:
+        raise FolderError(f"{path} cannot be read: {error.strerror}") from error
+    if len(data) > most:
+        raise FolderError(f"{path} has more than {most} bytes, which no such file has")
+    return data
+
+
+def manifest_in(top: Path) -> tuple[Manifest, Note] | None:
+    """The manifest of a folder, not verified; None where there is none. Raises FolderError."""
+    path = top / MANIFEST
+    if not os.path.lexists(path):
+        return None
+    try:
+        return Manifest.parse(_read(path, MAX_MANIFEST))
+    except LedgerError as error:
+        raise FolderError(f"{path}: {error}") from error
+
+
 def _signed_note(line: bytes, where: str) -> SignedNote:
     if len(line) > MAX_LINE:
         raise FolderError(f"{where} is longer than {MAX_LINE} bytes")
@@ -166,14 +206,16 @@ def _is_by(note: bytes, node: str) -> bool:
 
 
 def origins_in(top: Path) -> Sequence[Origin]:
-    """The ledgers of a folder by their places, sorted by origin line. Raises FolderError."""
-    found = []
-    for path in (*(top / PREFIX).glob("*/*/*/checkpoint"), *(top / PREFIX).glob("*/*/*/*/checkpoint")):
+    """The ledgers of a folder by their places, sorted by origin line: also those of which but a part is left. Where
+    there is none, a manifest has to say what there was. Raises FolderError.
+    """
+    found = set()
+    for path in (path for part in _PARTS for depth in _DEPTHS for path in (top / PREFIX).glob(f"{depth}/{part}")):
         try:
-            found.append(Origin.parse(path.parent.relative_to(top).as_posix()))
+            found.add(Origin.parse(path.parent.relative_to(top).as_posix()))
         except OriginError as error:
             raise FolderError(f"{path.parent} is not the place of a ledger: {error}") from error
-    if not found:
+    if not found and not (top / MANIFEST).exists():
         raise FolderError(f"{top} holds no exported ledger: name the directory that `signalfire ledger export` wrote")
     return sorted(found, key=str)
 
@@ -189,11 +231,27 @@ class ExportedFolder:
     def __init__(self, top: Path, one: str, other: str) -> None:
         """Raises FolderError."""
         self._nodes = one, other
-        self._ledgers = {
-            ledger.origin: ledger
-            for ledger in ledgers_in(top)
-            if is_between(ledger.origin, one, other) or is_third_witness(ledger.origin, one, other)
-        }
+        self._ledgers: dict[Origin, ExportedLedger] = {}
+        self.broken: dict[Origin, str] = {}
+        """Ledgers of which but a part is there, and what is wrong with them."""
+        manifest = manifest_in(top)
+        self.unwritten = frozenset(o for o, size in (manifest[0].sizes.items() if manifest else ()) if size == 0)
+        """Ledgers of which nothing was written, as the manifest says."""
+        for origin in origins_in(top):
+            if is_between(origin, one, other) or is_third_witness(origin, one, other):
+                try:
+                    self._ledgers[origin] = ExportedLedger(top, origin)
+                except FolderError as error:
+                    self.broken[origin] = str(error)
+
+    def lacks(self, origin: Origin) -> bool:
+        """Whether a ledger between the two nodes is not there, though it should be."""
+        return (
+            is_between(origin, *self._nodes)
+            and origin not in self._ledgers
+            and origin not in self.broken
+            and origin not in self.unwritten
+        )
 
     async def heads(self) -> Sequence[HeldLedger]:
         """Every ledger between the two nodes, and the witness ledgers of third ones. Raises FolderError."""

@@ -32,6 +32,7 @@ from typing import Final, TypeVar
 from google.protobuf.message import DecodeError
 from signalfire.v1 import ledger_pb2, report_pb2
 
+from gateway.identity.keyring import public_key_id
 from gateway.ledger.checkpoint import Checkpoint
 from gateway.ledger.cosignature import CosignatureVerifier, verify_cosignature
 from gateway.ledger.errors import LedgerError
@@ -56,7 +57,9 @@ class NotProved(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """A signature that holds: by which key (8 hexadecimal digits), and when where it says so (POSIX seconds)."""
+    """A signature that holds: by which key (its id, as `keys list` and `pki show` name it), and when where it says so
+    (POSIX seconds).
+    """
 
     key_id: str
     seconds: int | None = None
@@ -169,13 +172,14 @@ def _signed(note: Note, origin: Origin, owner: Partner) -> Signed:
     for key in owner.log:
         verifier = key.verifier(origin)
         if note.bears(verifier):
-            return Signed(f"{verifier.key_id:08x}")
+            return Signed(public_key_id(key.public_key))
     for old in owner.retired_log:
         verifier = old.key.verifier(origin)
         if note.bears(verifier):
             raise NotProved(
-                f"the log key {verifier.key_id:08x} signed it, which {owner.node} retired at {at(old.until)}: it is not"
-                f" proved by this file alone. Have it made anew, by {owner.node} or by {origin.recipient}"
+                f"the log key {public_key_id(old.key.public_key)} signed it, which {owner.node} retired at"
+                f" {at(old.until)}: it is not proved by this file alone. Have it made anew, by {owner.node} or by"
+                f" {origin.recipient}"
             )
     raise NotProved(f"it is signed by no known key of {owner.node}")
 
@@ -199,7 +203,7 @@ def _cosigned(
     """The first line of a current key. Raises NoteError for one that does not hold."""
     lines = {(line.name, line.key_id): line for line in note.signatures}
     found = [
-        Signed(f"{key.key_id:08x}", verify_cosignature(note.text, lines[_name(key)], key))
+        Signed(public_key_id(key.public_key), verify_cosignature(note.text, lines[_name(key)], key))
         for key in current
         if _name(key) in lines
     ]
@@ -210,8 +214,8 @@ def _cosigned(
         remarks.append(f"no {what} is in it")
     else:
         remarks.append(
-            f"the {what} is by the key {old.key.key_id:08x}, retired at {at(old.until)}, and counts for nothing: have"
-            " the proof made anew"
+            f"the {what} is by the key {public_key_id(old.key.public_key)}, retired at {at(old.until)}, and counts for"
+            " nothing: have the proof made anew"
         )
     return None
 

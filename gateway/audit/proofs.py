@@ -252,7 +252,7 @@ def _checkpoint(
         remarks.append(
             f"{recipient} has not confirmed that it stores the entry: no receipt under a key in use covers it"
         )
-    if not both:
+    if not any(map(found[size].bears, by_owner.pq)):
         remarks.append(f"no post-quantum signature of {owner} is on record for this size of the ledger")
     return found[size], size
 

@@ -15,7 +15,8 @@ each ledger:
    both be true are equivocation; otherwise the side without a signature holds what nobody signed.
 5. The witness ledger of a third node, where both sides hold it, is compared alike, up to what both have: two trees that
    part are that node's equivocation. Where both sides have its checkpoints of one size, those two are named: they
-   convince everybody.
+   convince everybody; where not, both roots of the smaller size are. What is signed with no key of it that is known
+   here, or parts under a retired one alone, cannot be compared: a bundle that is not here yet blames nobody.
 6. A receipt must be for a tree that its signer holds: a size beyond it, or another root at that size, contradicts it.
    One under a retired key blames nobody either.
 
@@ -24,7 +25,7 @@ It asks and computes; what came of it is for the caller to record.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Protocol
@@ -81,6 +82,8 @@ class Verdict(StrEnum):
     """A side holds what the owner did not sign."""
     UNTRUE = "untrue"
     """A side gave hashes that do not add up."""
+    UNCOMPARED = "uncompared"
+    """Of a third node's witness ledger: no key of that node in use, as it is known here, signed what a side holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,11 @@ class Comparison:
     differing: Sequence[int] = ()
     finding: str = ""
     evidence: Sequence[bytes] = ()
+
+    @property
+    def parts(self) -> bool:
+        """Whether somebody is to blame: what cannot be compared blames nobody."""
+        return bool(self.finding) and self.verdict is not Verdict.UNCOMPARED
 
     def told(self) -> officer_pb2.ReconcileResponse:
         """The same as the contract tells it."""
@@ -133,19 +141,20 @@ async def reconcile(
     at_once: bool = True,
     signed_sizes: SignedSizes | None = None,
     between: bool = True,
+    known: Collection[Origin] = (),
 ) -> AsyncIterator[Comparison]:
     """Compares every ledger between two nodes, and the witness ledgers of third nodes that both hold, by origin line.
 
     `signers` has both nodes, and third ones: of others nothing is compared. `at_once` is False for folders that were
     written at different times. `signed_sizes` gives the sizes of which this side has a checkpoint; where `between` is
-    False the ledgers between the two are left out. Raises what the sources raise.
+    False the ledgers between the two are left out, and those in `known` in any case. Raises what the sources raise.
     """
     # Ledgers grow meanwhile. What an owner holds is read last and what a recipient holds first, so that whoever may be
     # behind is.
     before = {held.origin: held for held in await ours.heads()}
     told = {held.origin: held for held in await theirs.heads()}
     after = {held.origin: held for held in await ours.heads()}
-    for origin in sorted({*told, *after}, key=str):
+    for origin in sorted({*told, *after}.difference(known), key=str):
         if is_third_witness(origin, own, partner):
             if origin.owner not in signers or origin not in told or origin not in after:
                 continue
@@ -195,6 +204,8 @@ class _Comparing:
         self._at_once = at_once
         self._found: list[tuple[Verdict, str]] = []
         self._evidence: list[bytes] = []
+        self._roots = (b"", b"")
+        """Of the size that both sides have at least, once they were looked at."""
 
     async def run(self) -> Comparison:
         """Compares it. Raises what the sources raise."""
@@ -246,13 +257,31 @@ class _Comparing:
         held = side.held
         if held.size == 0 or self._signed(held.checkpoint, held.size, held.root):
             return True
-        if not self._signed(held.checkpoint, held.size, held.root, self._owner.retired_log):
+        holds = f"{side.name} holds {held.size} entries with the root {held.root.hex()}"
+        if self._signed(held.checkpoint, held.size, held.root, self._owner.retired_log):
+            return False
+        if self._third and self._by_stranger(held):
             self._find(
-                Verdict.UNSIGNED,
-                f"{side.name} holds {held.size} entries with the root {held.root.hex()}, and shows no checkpoint of"
-                f" {self._owner.node} that says so",
+                Verdict.UNCOMPARED,
+                f"{holds}, signed with no key of {self._owner.node} that is known here: it cannot be compared until"
+                " its newest bundle is",
             )
+        else:
+            self._find(Verdict.UNSIGNED, f"{holds}, and shows no checkpoint of {self._owner.node} that says so")
         return False
+
+    def _by_stranger(self, held: HeldLedger) -> bool:
+        """Whether the checkpoint says what is held, and bears lines under this ledger's name by unknown keys alone."""
+        try:
+            note = Note.parse(held.checkpoint)
+            said = Checkpoint.parse(note.text)
+        except LedgerError:
+            return False
+        keys = (*self._owner.log, *self._owner.retired_log)
+        known = {key.verifier(self._origin).key_id for key in keys}
+        lines = [line for line in note.signatures if line.name == str(self._origin)]
+        alike = (said.origin, said.size, said.root) == (held.origin, held.size, held.root)
+        return alike and bool(lines) and not any(line.key_id in known for line in lines)
 
     def _require_covered(self, signed: Sequence[bool], *, alike: bool) -> None:
         """Finds a side for which a retired key alone signed, unless what the other side holds covers it (rule 1)."""
@@ -263,7 +292,7 @@ class _Comparing:
             if is_signed or covered or not self._signed(held.checkpoint, held.size, held.root, self._owner.retired_log):
                 continue
             self._find(
-                Verdict.UNSIGNED,
+                Verdict.UNCOMPARED if self._third else Verdict.UNSIGNED,
                 f"{side.name} holds {held.size} entries with the root {held.root.hex()}, signed with a log key alone"
                 f" that {self._owner.node} has retired: that is as good as unsigned, and blames nobody",
             )
@@ -288,7 +317,8 @@ class _Comparing:
         common = min(our.held.size, their.held.size)
         if common == 0 or (our.held.size == their.held.size and our.held.root == their.held.root):
             return ()
-        if await our.tree.root_at(common) == await their.tree.root_at(common):
+        self._roots = await our.tree.root_at(common), await their.tree.root_at(common)
+        if self._roots[0] == self._roots[1]:
             return ()
         return await differing(our.tree, their.tree, common, MAX_DIFFERING)
 
@@ -304,9 +334,18 @@ class _Comparing:
             theirs = held if self._signed(held, size) else theirs
         if self._signed_sizes is not None and _size(ours) != _size(theirs):
             ours, theirs = await self._of_one_size(agreed, self._signed_sizes) or (ours, theirs)
+        roots = ""
+        if _size(ours) != _size(theirs):
+            # The two notes alone do not show it: the hashes below both do.
+            mine, other = self._roots
+            roots = (
+                f"; of its first {size} entries the root is {mine.hex()} in what {self._our.name} holds, and"
+                f" {other.hex()} in what {self._their.name} holds"
+            )
         self._find(
             Verdict.EQUIVOCATION,
-            f"{self._owner.node} signed two trees that part at entry {agreed}: both cannot be true (equivocation)",
+            f"{self._owner.node} signed two trees that part at entry {agreed}: both cannot be true"
+            f" (equivocation){roots}",
             ours,
             theirs,
         )
@@ -392,5 +431,6 @@ _GRAVEST: Final = (
     Verdict.FALSE_RECEIPT,
     Verdict.UNTRUE,
     Verdict.UNSIGNED,
+    Verdict.UNCOMPARED,
 )
 """Of several findings about one ledger the first of these is its verdict."""

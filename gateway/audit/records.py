@@ -90,7 +90,7 @@ def succeeds(later: Origin, earlier: Origin) -> bool:
 _RELEASED = int(ledger_pb2.OUTCOME_RELEASED)
 
 _SAID = (
-    "SELECT d.line, d.idx, d.fields, d.changed, d.commitment, r.digest, r.submitted_by, r.kind"
+    "SELECT d.n, d.line, d.idx, d.fields, d.changed, d.commitment, r.digest, r.submitted_by, r.kind"
     " FROM decision AS d JOIN record AS r ON r.n = d.record WHERE d.originator = ? AND d.report_id = ? AND"
 )
 
@@ -117,6 +117,8 @@ class Records:
     index: IndexCheck = field(init=False)
     _records: int = 0
     _decisions: int = 0
+    _committing: int = 0
+    """Number of the first decision that names the commitment of its entry: every release from there on does."""
     _withdrawals: int = 0
     _ready: bool = False
 
@@ -158,6 +160,8 @@ class Records:
             held = decision.outcome == ledger_pb2.OUTCOME_HELD
             released = decision.outcome == ledger_pb2.OUTCOME_RELEASED
             self.withheld += not released
+            if released and decision.entry_commitment and not self._committing:
+                self._committing = self._decisions
             self.rows.add(
                 "decision", self._decisions, self._records, *named, decision.partner, decision.outcome,
                 decision.hold_until.ToNanoseconds() if held else None,
@@ -269,12 +273,15 @@ class Records:
             found = self.rows.row(
                 f"{_SAID} d.partner = ? AND d.outcome = {_RELEASED} ORDER BY d.n DESC", *named, row.origin.recipient
             )
-            if found is None or not succeeds(row.origin, Origin.parse(self.rows.origin(found[0]))):
+            if found is None or not succeeds(row.origin, Origin.parse(self.rows.origin(found[1]))):
                 # That no decision released it is found where all are compared.
                 return
-        at_line, at_idx, fields, changed, commitment, digest, submitted_by, kind = found
-        if commitment and (at_line, at_idx) == (line, index) and parse_header(entry).commitment != commitment:
-            yield f"entry {index} is not the entry that the decision on {named} names"
+        number, at_line, at_idx, fields, changed, commitment, digest, submitted_by, kind = found
+        if (at_line, at_idx) == (line, index):
+            if commitment and parse_header(entry).commitment != commitment:
+                yield f"entry {index} is not the entry that the decision on {named} names"
+            if not commitment and self._committing and number > self._committing:
+                yield f"entry {index}: the decision on {named} does not name its commitment, and one before it does"
         said = Said(kind, self.rows.paths(fields), self.rows.paths(changed))
         for what in differences(copy, said, self._accepted(named, submitted_by, digest), self.node):
             yield f"entry {index} holds {named} otherwise than its decision says: {what}"

@@ -2,9 +2,11 @@
 
 Only numbers are kept, some of them for each entry: a store has more decisions than fit into memory.
 
-A node *ran on* for as long as its decisions ledger shows it: from each entry to the next one of the same run, but no
-more than STEP_NS of that, whatever the clock did in between. A run begins with the event `started`. So a node that was
-stopped, that crashed, that slept, or whose clock jumped, has not run on by more than STEP_NS.
+A node *ran on* for as long as its decisions ledger shows it: from each entry to the next one, but no
+more than STEP_NS of that, whatever the clock did in between. A run begins with the event `started`, which counts like
+every entry: a node that writes down a start before each decision runs on all the same. A start that follows on a start
+counts for nothing: that one did nothing. So a node that was stopped, that crashed, that slept, or whose clock jumped,
+has not run on by more than STEP_NS.
 """
 
 from __future__ import annotations
@@ -45,23 +47,35 @@ class Timeline:
     """For each entry how long the node has run on up to it, nanoseconds."""
     _starts: array[int] = field(default_factory=lambda: array("q"))
     """Numbers of the entries with which runs begin."""
+    _busy: array[int] = field(default_factory=lambda: array("q"))
+    """Those of them of runs in which something was decided."""
     _named: dict[Line, _Named] = field(default_factory=dict)
     _newest_ns: int = 0
 
     def __len__(self) -> int:
         return len(self._ran)
 
-    def note(self, origin: Origin, index: int, time_ns: int, *, started: bool = False) -> None:
-        """Takes note of the entry at `index`, made at `time_ns`; `started`: a run begins with it."""
+    @property
+    def newest_ns(self) -> int:
+        """When the last entry was made, nanoseconds since 1970; 0 where there is none."""
+        return self._newest_ns
+
+    def note(self, origin: Origin, index: int, time_ns: int, *, started: bool = False, decided: bool = False) -> None:
+        """Takes note of the entry at `index`, made at `time_ns`; `started`: a run begins with it; `decided`: it holds
+        decisions on a report.
+        """
         if origin.generation not in self._indices:
             self._before[origin.generation] = len(self)
             self._indices[origin.generation] = array("q")
         self._indices[origin.generation].append(index)
         ran = self._ran[-1] if self._ran else 0
+        again = started and bool(self._starts) and self._starts[-1] == len(self) - 1
+        if self._ran and not again:
+            ran += min(max(time_ns - self._newest_ns, 0), STEP_NS)
         if started:
             self._starts.append(len(self))
-        elif self._ran:
-            ran += min(max(time_ns - self._newest_ns, 0), STEP_NS)
+        if decided and self._starts and (not self._busy or self._busy[-1] != self._starts[-1]):
+            self._busy.append(self._starts[-1])
         self._newest_ns = time_ns
         self._ran.append(ran)
 
@@ -82,6 +96,10 @@ class Timeline:
     def ran_ns(self, first: int, end: int) -> int:
         """How long the node ran on from entry number `first` to the one before `end`."""
         return self._ran[end - 1] - self._ran[first] if first < end else 0
+
+    def busy_runs(self, first: int, end: int) -> int:
+        """How many runs in which something was decided began from entry number `first` to the one before `end`."""
+        return bisect_left(self._busy, end) - bisect_left(self._busy, first)
 
     def run_of(self, number: int) -> int:
         """The number of the entry with which the run began in which that one was made."""

@@ -17,17 +17,20 @@ Rules, in order, for each entry:
 And over all of them:
 
 6. Between two beats, and after the last one, the decisions ledger does not show that the node ran on for more than
-   UNWITNESSED_NS (`gateway.audit.timeline`): twice the largest interval that beats may have. Before the first beat
-   that holds for the run alone in which it was made: what ran before may have known no witness ledger. Where there
-   is no beat at all it holds for everything, with ALONE_NS.
-7. A partner that still gave receipts for reports ALONE_NS after the first beat would have cosigned the witness ledger
-   as well. Where such a partner is, and nobody at all has cosigned it, the witness ledger was shown to nobody.
+   UNWITNESSED_NS (`gateway.audit.timeline`): twice the largest interval that beats may have. Nor does it show more than
+   RUNS_UNWITNESSED runs in which something was decided: a node beats at once when it has started, and may crash before.
+   Before the first beat that holds for the run alone in which it was made: what ran before may have known no witness
+   ledger. Where there is no beat at all it holds for everything, with ALONE_NS.
+7. A partner that still gave receipts for reports ALONE_NS after the first beat, or UNWITNESSED_NS after anybody last
+   cosigned the witness ledger, would have cosigned it as well. Where such a partner is, it was shown to nobody since.
+   What a receipt says of its time counts up to the newest decision: a partner's clock may be ahead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final
 
 from signalfire.v1 import ledger_pb2
@@ -49,6 +52,9 @@ UNWITNESSED_NS: Final = 2 * MAX_INTERVAL_S * 1_000_000_000
 
 ALONE_NS: Final = 3_600_000_000_000
 """For how long a node may run on without any beat, and partners give receipts without any for the witness ledger."""
+
+RUNS_UNWITNESSED: Final = 8
+"""How often a node may start between two beats, and decide something."""
 
 _OWN: Final = (None, DECISIONS)
 
@@ -78,13 +84,14 @@ class WitnessCheck:
     """Entries of the decisions ledger to which beats have committed."""
     _receipts: dict[str, int] = field(default_factory=dict)
     """When each partner last gave a receipt for a ledger with reports, seconds since 1970."""
-    _cosigned: bool = False
+    _cosigned_s: int = 0
+    """When anybody last cosigned the witness ledger, seconds since 1970."""
 
     # --- the decisions ledger
 
     def note_decisions(self, origin: Origin, index: int, record: ledger_pb2.DecisionRecord) -> None:
         """Takes note of an entry of the decisions ledger, and of what it names."""
-        self.timeline.note(origin, index, record.time.ToNanoseconds())
+        self.timeline.note(origin, index, record.time.ToNanoseconds(), decided=True)
         for decision in record.decisions:
             if decision.outcome != ledger_pb2.OUTCOME_RELEASED:
                 continue
@@ -102,7 +109,7 @@ class WitnessCheck:
     def note_receipt(self, origin: Origin, signer: str, time_s: int) -> None:
         """Takes note of a partner's receipt for an own ledger, given at `time_s`, which has been verified."""
         if origin.lane == WITNESS:
-            self._cosigned = True
+            self._cosigned_s = max(self._cosigned_s, time_s)
         else:
             self._receipts[signer] = max(self._receipts.get(signer, 0), time_s)
 
@@ -145,7 +152,14 @@ class WitnessCheck:
                 f"the gateway ran on for {ran_ns / 1e9:.0f} s before the beat of entry {index}, by its decisions, and"
                 " none before that commits to them"
             )
+        if self._beats:
+            yield from self._runs(since, covered, f"before the beat of entry {index}")
         self._covered = covered
+
+    def _runs(self, first: int, end: int, when: str) -> Iterator[str]:
+        runs = self.timeline.busy_runs(first, end)
+        if runs > RUNS_UNWITNESSED:
+            yield f"the gateway was started {runs} times {when} and decided something, and no beat is between"
 
     def _against_record(self, index: int, head: Checkpoint) -> Iterator[str]:
         row = self.store.ledger(head.origin)
@@ -183,6 +197,7 @@ class WitnessCheck:
     def whole(self) -> Iterator[str]:
         """What is wrong with all of it, once every ledger has been read."""
         entries = len(self.timeline)
+        yield from self._runs(self._covered, entries, "after the last beat" if self._beats else "without any beat")
         if not self._beats:
             if self.timeline.ran_ns(0, entries) > ALONE_NS:
                 yield (
@@ -193,14 +208,21 @@ class WitnessCheck:
         ran_ns = self.timeline.ran_ns(self._covered, entries)
         if ran_ns > UNWITNESSED_NS:
             yield (f"the gateway ran on for {ran_ns / 1e9:.0f} s by its decisions, and no beat commits to those")
-        if self._first_ns is None or self._cosigned:
+        if self._first_ns is None:
             return
-        due_s = (self._first_ns + ALONE_NS) // 1_000_000_000
-        late = sorted(signer for signer, at_s in self._receipts.items() if at_s > due_s)
+        after, since_ns, nobody = "the first beat", self._first_ns + ALONE_NS, "nobody has cosigned it"
+        if self._cosigned_s:
+            since_ns = max(since_ns, self._cosigned_s * 1_000_000_000 + UNWITNESSED_NS)
+            after, nobody = "that", f"nobody has cosigned it since {_when(self._cosigned_s)}"
+        hours = (UNWITNESSED_NS if self._cosigned_s else ALONE_NS) / 3.6e12
+        newest_s = self.timeline.newest_ns // 1_000_000_000
+        late = sorted(
+            signer for signer, at_s in self._receipts.items() if min(at_s, newest_s) > since_ns // 1_000_000_000
+        )
         if late:
             yield (
-                f"nobody has cosigned it, and {', '.join(late)} gave receipts for reports more than"
-                f" {ALONE_NS / 3.6e12:.0f} h after the first beat: it was shown to nobody"
+                f"{nobody}, and {', '.join(late)} gave receipts for reports more than {hours:.0f} h after {after}: it"
+                " was shown to nobody"
             )
 
     def _time(self, index: int, time_ns: int | None) -> Iterator[str]:
@@ -218,6 +240,14 @@ class WitnessCheck:
                 f"entry {index} is {(newest_ns - time_ns) / 1e9:.0f} s older than one before it, and nobody declared"
                 " the clock right"
             )
+
+
+def _when(time_s: int) -> str:
+    """POSIX seconds as a time; such as are no time of ours as they are."""
+    try:
+        return datetime.fromtimestamp(time_s, UTC).isoformat()
+    except (OverflowError, ValueError, OSError):
+        return f"{time_s} s after 1970"
 
 
 def _shrinks(before: Checkpoint, head: Checkpoint) -> bool:

@@ -78,20 +78,21 @@ def search(
 
     async def found() -> list[officer_pb2.RecordedEntry]:
         records: list[officer_pb2.RecordedEntry] = []
-        searched = connect().search_decisions(wanted, page_size=min(limit + 1, 1000), oldest_first=oldest_first)
+        searched = connect().search_decisions(wanted, page_size=min(limit, 1000), oldest_first=oldest_first)
         async with contextlib.aclosing(searched):  # type: ignore[type-var]
             async for entry in searched:
                 records.append(entry)
-                if len(records) > limit:
+                if len(records) == limit:
+                    # One more would be another page, and another look on record.
                     break
         return records
 
     records = _run(found())
-    _show(records[:limit], Form(form))
+    _show(records, Form(form))
     if not records:
         click.echo("Nothing on record is wanted by all of these options.", err=True)
-    if len(records) > limit:
-        click.echo(f"There are more than {limit}: narrow the search, raise --limit, or use export.", err=True)
+    if len(records) == limit:
+        click.echo(f"There may be more than {limit}: narrow the search, raise --limit, or use export.", err=True)
 
 
 @audit.command()

@@ -44,6 +44,14 @@ def _words(enum: Any, prefix: str, *, lower: bool = False) -> click.Choice[str]:
     return click.Choice([name.lower() if lower else name for name in names])
 
 
+EVENT_KINDS: Final = (
+    "started", "roster-pinned", "policy-activated", "partner-suspended", "partner-resumed", "posture-declared",
+    "roster-replaced", "posture-over", "order-refused", "audit-access", "withdrawals-kept-back", "entries-kept-back",
+    "pruned", "clock-declared-right", "pruning-resumed", "pruning-waits", "bundle-taken-up", "root-replaced",
+    "keys-switched", "ledger-succeeded", "decisions-set-back", "reconciled", "fork-evidence",
+)  # fmt: skip
+"""Every kind of event that a gateway records, as docs/officer.md lists them."""
+
 _TIMES: Final = (
     click.option("--since", type=Moment(), metavar="TIME", help="At or after: 2h (ago), 3d, or RFC 3339."),
     click.option("--until", type=Moment(), metavar="TIME", help="Before: 2h (ago), 3d, or RFC 3339."),
@@ -73,7 +81,10 @@ _OPTIONS: Final = (
     click.option("--report", "report_id", default="", metavar="UUID", help="About this report."),
     click.option("--originator", "originator_node", default="", metavar="NODE", help="About reports of this node."),
     click.option("--events", is_flag=True, help="Events of the gateway instead of decisions: orders, evidence, looks."),
-    click.option("--event-kind", "event_kinds", multiple=True, metavar="KIND", help="Events of this kind alone."),
+    click.option(
+        "--event-kind", "event_kinds", multiple=True, metavar="KIND", type=click.Choice(EVENT_KINDS),
+        help="Events of this kind alone.",
+    ),
 )  # fmt: skip
 
 _NAMES: Final = (

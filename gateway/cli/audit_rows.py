@@ -34,7 +34,14 @@ class Row:
 
 
 ATTENTION: Final = frozenset(
-    {"order-refused", "withdrawals-kept-back", "entries-kept-back", "ledger-succeeded", "clock-declared-right"}
+    {
+        "order-refused",
+        "withdrawals-kept-back",
+        "entries-kept-back",
+        "ledger-succeeded",
+        "clock-declared-right",
+        "pruning-resumed",
+    }
 )
 """Kinds of event that ask for somebody's attention."""
 

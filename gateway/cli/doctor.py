@@ -43,6 +43,12 @@ def doctor(connect: Callable[[], Client] | None, path: Path, no_dial: bool, ever
     Exit code 0: no problem, though there may be warnings; 3: there is a problem; 1: it could not be run.
     Example: signalfire doctor --config jpn/gateway.yaml
     """
+    try:
+        path.read_bytes()
+    except OSError as error:
+        raise click.ClickException(
+            f"{path}: the configuration cannot be read: {error.strerror}. Name a file."
+        ) from error
     found = asyncio.run(_examine(path, connect, dial=not no_dial))
     wrong = [each for each in found if each.level is Level.PROBLEM]
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,7 +23,7 @@ from gateway.cli.terminal import console
 from gateway.client import Client, ClientError
 from gateway.identity.installing import install
 from gateway.identity.keyring import KeyKind, Keyring
-from gateway.identity.locked import Unwrapper, Wrapper, is_sealed
+from gateway.identity.locked import KeyLock, Unwrapper, Wrapper, is_sealed
 from gateway.identity.node_keys import GATEWAY_CERTIFICATE, GATEWAY_KEY, tls_key_id
 from gateway.identity.private_files import read_private, write_private
 from gateway.identity.relocking import (
@@ -34,7 +35,7 @@ from gateway.identity.relocking import (
 )
 from gateway.identity.rotation import KINDS, TLS, make_request
 from gateway.identity.trust_bundle import TrustBundle
-from gateway.identity.unlocking import KeyFile
+from gateway.identity.unlocking import Command, KeyFile, Passphrase
 
 _keys_dir = click.option(
     "--keys",
@@ -76,6 +77,7 @@ def lock_command(keys: Path, wrapper: Wrapper | None) -> None:
     """
     with refusals():
         _say(lock_directory(keys, _made(wrapper)), f"locked by {method_of(keys)}")
+        _say_unlock(wrapper)
 
 
 @keys.command("unlock")
@@ -104,7 +106,11 @@ def relock_command(keys: Path, unwrapper_of: Callable[[Path], Unwrapper | None],
     Example: signalfire keys relock --keys jpn-a --key-file jpn-a.unlock --lock-with-passphrase-file passphrase
     """
     with refusals():
-        _say(relock_directory(keys, _needed(keys, unwrapper_of), _made(wrapper)), f"locked by {method_of(keys)}")
+        unwrapper = _needed(keys, unwrapper_of)
+        # Before a key file is made: one that locks nothing would be taken for one that does.
+        KeyLock(keys, unwrapper).check()
+        _say(relock_directory(keys, unwrapper, _made(wrapper)), f"locked by {method_of(keys)}")
+        _say_unlock(wrapper)
 
 
 @keys.command("rotate")
@@ -270,7 +276,11 @@ def _show(rows: list[_Row], status: officer_pb2.GetKeyStatusResponse | None) -> 
         }
     table = Table("kind", "key", "file", "encrypted", "own bundle says", *(["gateway says"] if status else []))
     for row in rows:
-        said = [states.get((row.kind, row.key_id), "not held")] if status is not None else []
+        state = states.get((row.kind, row.key_id), "not held")
+        if state == "retired" and not row.bundle.startswith("retired"):
+            # Out of use here, and still believed: retired is what the nation's bundle calls so.
+            state = "replaced"
+        said = [state] if status is not None else []
         table.add_row(row.kind, row.key_id, row.file, "yes" if row.encrypted else "NO", row.bundle, *said)
     out.print(table)
     if status is not None:
@@ -296,6 +306,20 @@ def _made(wrapper: Wrapper | None) -> Wrapper:
     if isinstance(wrapper, KeyFile) and wrapper.make():
         click.echo(f"Made the key file {wrapper.path}: it unlocks the keys. Keep it apart from them.")
     return wrapper
+
+
+def _say_unlock(wrapper: Wrapper | None) -> None:
+    """What a gateway's configuration has to say of this lock; of a nation's keys no configuration speaks."""
+    match wrapper:
+        case KeyFile():
+            how = f"key_file: {json.dumps(str(wrapper.path.absolute()))}"
+        case Passphrase(file=Path() as file):
+            how = f"passphrase_file: {json.dumps(str(file.absolute()))}"
+        case Command():
+            how = f"command: {json.dumps(list(wrapper.unwrap_argv))}"
+        case _:
+            return
+    click.echo(f"A gateway's gateway.yaml needs this line:\nunlock: {{{how}}}")
 
 
 def _needed(directory: Path, unwrapper_of: Callable[[Path], Unwrapper | None]) -> Unwrapper:

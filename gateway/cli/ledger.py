@@ -12,7 +12,7 @@ import click
 from rich.table import Table
 
 from gateway import config as configuration
-from gateway.audit.verify import LedgerCheck, Verification, verify_store
+from gateway.audit.verify import Finding, LedgerCheck, Verification, verify_store
 from gateway.cli.connecting import PARTLY
 from gateway.cli.ledger_export import export_command, verify_folder
 from gateway.cli.ledger_proofs import check_proof_command, prove
@@ -26,6 +26,9 @@ from gateway.identity.keyring import Keyring
 from gateway.identity.trust_bundle import TrustBundle
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.stores.sqlite import SqliteReader
+from gateway.release.errors import KeyNotHeld
+from gateway.release.key_switch import keys_on_record
+from gateway.release.own_keys import require_own_keys
 from gateway.release.signatory import Partner, Signatory
 from gateway.seal.errors import SealError
 
@@ -103,15 +106,30 @@ def verify_configured(config: configuration.Config, *, quiet: bool) -> Verificat
                 lambda node: record.sequence(node, pinned[node]),
                 lambda node: record.note(node, pinned[node]),
             )
-            return verify_store(
+            wrong = _wrong_keys(store, signatory)
+            if wrong is not None and not quiet:
+                click.echo(f"Wrong keys, so most of what follows is no damage: {wrong}.", err=True)
+            outcome = verify_store(
                 store,
                 signatory,
                 {node: known_then(partner, record, pinned[node]) for node, partner in partners.keys().items()},
                 progress=lambda text: None if quiet else click.echo(text, err=True),
                 own=_own_keys(config, record),
             )
+            if wrong is not None:
+                outcome.findings.insert(0, Finding(str(config.keys), wrong))
+            return outcome
     finally:
         store.close()
+
+
+def _wrong_keys(store: SqliteReader, signatory: Signatory) -> str | None:
+    """Why the keys are not those of the store, where they are not. Raises StoreError."""
+    try:
+        require_own_keys(store, signatory.using(keys_on_record(store)))
+    except KeyNotHeld as error:
+        return str(error)
+    return None
 
 
 def _own_keys(config: configuration.Config, record: BundleRecord) -> Partner | None:

@@ -20,8 +20,8 @@ from gateway.config import Config
 from gateway.identity.errors import IdentityError
 from gateway.identity.keyring import Keyring
 from gateway.ledger.errors import LedgerError
-from gateway.ledger.evidence import MAX_EVIDENCE, Contradiction, EvidenceError, OwnerKeys, contradiction, decode, encode
-from gateway.release.evidence import KIND, owner_keys
+from gateway.ledger.evidence import MAX_EVIDENCE, Contradiction, EvidenceError, contradiction, decode, encode
+from gateway.release.evidence import KIND, owner_keys, recorded_keys
 from gateway.release.opening import Opener
 from gateway.release.signatory import Partner, Signatory
 from gateway.seal.errors import SealError
@@ -130,10 +130,10 @@ def check(raw: bytes, accused: Partner) -> Contradiction:
     """What a file proves against a node with these keys in use. Raises EvidenceError."""
     one, other = decode(raw)
     try:
-        return contradiction(one, other, OwnerKeys(accused.node, accused.log, accused.gateway, accused.pq))
+        return contradiction(one, other, owner_keys(accused))
     except EvidenceError as error:
         try:
-            found = contradiction(one, other, owner_keys(accused))
+            found = contradiction(one, other, recorded_keys(accused))
         except EvidenceError:
             raise error from None
         raise EvidenceError(

@@ -20,13 +20,17 @@ from gateway.cli.nations import FILE, nations_of
 from gateway.cli.opened import reading
 from gateway.cli.terminal import console
 from gateway.identity.errors import IdentityError
+from gateway.identity.keyring import Keyring
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.origin import Origin
+from gateway.release.key_switch import keys_on_record
+from gateway.release.signatory import Signatory
+from gateway.seal.errors import SealError
 
 
 @click.command(name="export")
 @click.argument("directory", type=click.Path(path_type=Path))
-@click.option("--config", "path", required=True, type=FILE, help="The gateway's configuration: it names the store.")
+@click.option("--config", "path", required=True, type=FILE, help="The gateway's configuration: store, keys.")
 @click.option("--ledger", "lines", multiple=True, metavar="ORIGIN", help="This ledger alone; may be repeated.")
 @click.option("--partner", metavar="NODE", help="Only the ledgers between you and this partner.")
 @click.option(
@@ -40,8 +44,8 @@ def export_command(
 ) -> None:
     """Write ledgers into the new directory DIRECTORY, in the public static layout of C2SP tlog-tiles.
 
-    Entries stay sealed. What was kept back from a partner, or pruned, goes as its hash alone with the signed reason. It
-    only reads, and may be run beside a running gateway.
+    Entries stay sealed. What was kept back from a partner, or pruned, goes as its hash alone with the signed reason. A
+    manifest, signed by your gateway, lists the ledgers. It only reads, and may be run beside a running gateway.
 
     \b
     Exit code 0: it is written; 1: nothing is, and the message says why.
@@ -49,10 +53,18 @@ def export_command(
     """
     try:
         config = configuration.load(path)
+        if partner is not None and partner not in config.partners:
+            known = ", ".join(sorted(config.partners)) or "nobody"
+            raise click.ClickException(
+                f"--partner: {partner!r} is no partner of this node; name one of them: {known}. A former partner's"
+                " ledgers are exported by name, with --ledger"
+            )
+        ring = Keyring.load(config.keys, config.key_lock())
         request = ExportRequest(frozenset(map(Origin.parse, lines)), partner, unconfirmed)
         with reading(config) as reader:
-            written = export(reader, config.node, directory, request, lambda text: click.echo(text, err=True))
-    except (configuration.ConfigError, ExportError, LedgerError, OSError) as error:
+            signer = Signatory.from_ring(config.node, ring, keys_on_record(reader)).gateway
+            written = export(reader, config.node, directory, request, _say, signer=signer)
+    except (configuration.ConfigError, ExportError, IdentityError, LedgerError, SealError, OSError) as error:
         raise click.ClickException(str(error)) from error
     if as_json:
         click.echo(json.dumps({"directory": str(directory), "ledgers": [_told(each) for each in written]}, indent=2))
@@ -61,6 +73,10 @@ def export_command(
     for each in written:
         table.add_row(str(each.origin), *map(str, (each.size, each.absent, each.signatures)), each.why)
     console().print(table)
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
 
 
 def _told(each: ExportedCounts) -> dict[str, object]:
@@ -105,6 +121,7 @@ def _as_json(outcome: ExportVerification) -> dict[str, object]:
             for check in outcome.ledgers
         ],
         "findings": [{"where": finding.where, "what": finding.what} for finding in outcome.findings],
+        "notes": outcome.remarks,
     }
 
 
@@ -119,6 +136,8 @@ def _show(outcome: ExportVerification) -> None:
             *map(str, figures),
         )
     out.print(table)
+    for remark in outcome.remarks:
+        out.print(f"note: {remark}")
     for finding in outcome.findings:
         out.print(f"[bold red]{finding}[/bold red]")
     out.print(

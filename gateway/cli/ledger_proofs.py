@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +16,15 @@ from gateway import config as configuration
 from gateway.audit.proof_check import NotProved, Proved, Signed, at, check_proof
 from gateway.audit.proofs import CannotProve, ProofRequest, prove_release
 from gateway.cli.connecting import PARTLY, gateway_options_if_any, unreached
-from gateway.cli.nations import FILE, nation_of
+from gateway.cli.nations import FILE, bundle_of
 from gateway.cli.opened import at_work, reading
 from gateway.client import Client, ClientError
+from gateway.exchange.partners import public_keys
 from gateway.identity.errors import IdentityError
 from gateway.identity.private_files import write_private
+from gateway.identity.trust_bundle import TrustBundle
 from gateway.ledger.errors import LedgerError
-from gateway.ledger.proof_file import MAX_PROOF_FILE
+from gateway.ledger.proof_file import MAX_PROOF_FILE, ProofFile
 from gateway.reports.kinds import kind_of
 
 
@@ -69,6 +72,8 @@ def prove(
         raise click.UsageError("give either --config, or --credentials and --gateway")
     if unconfirmed and path is None:
         raise click.UsageError("--unconfirmed goes with --config: a gateway shows no content that is not confirmed")
+    if out.exists():
+        raise click.ClickException(f"{out} is there already; name a new file with --out, or remove it")
     request = ProofRequest(report_id, partner, originator, without_content, unconfirmed)
     try:
         if connect is not None:
@@ -85,7 +90,12 @@ def prove(
         raise click.ClickException(told) from error
     for remark in remarks:
         click.echo(f"note: {remark}", err=True)
-    click.echo(f"{out}: {len(made)} bytes; check it with `signalfire ledger check-proof {out}`")
+    owner = ProofFile.parse(made).said.origin.owner
+    click.echo(
+        f"{out}: {len(made)} bytes; check it with the trust bundle of {owner}:\n"
+        f"  signalfire ledger check-proof {shlex.quote(str(out))} --bundle {owner.lower()}.note"
+        f" --root {owner.lower()}-root.vkey"
+    )
 
 
 def _made(config: configuration.Config, request: ProofRequest) -> tuple[bytes, list[str]]:
@@ -119,16 +129,16 @@ def check_proof_command(
     if (partner_bundle is None) != (partner_root is None):
         raise click.UsageError("--partner-bundle and --partner-root go together")
     try:
-        owner = nation_of(bundle, root)
-        recipient = None
+        believed = [bundle_of(bundle, root)]
         if partner_bundle is not None and partner_root is not None:
-            recipient = nation_of(partner_bundle, partner_root)
+            believed.append(bundle_of(partner_bundle, partner_root))
+        owner, *others = map(public_keys, believed)
         with file.open("rb") as opened:
             raw = opened.read(MAX_PROOF_FILE + 1)
     except (IdentityError, OSError) as error:
         raise click.ClickException(str(error)) from error
     try:
-        proved = check_proof(raw, owner, recipient)
+        proved = check_proof(raw, owner, others[0] if others else None)
     except NotProved as error:
         if as_json:
             click.echo(json.dumps({"proved": False, "finding": str(error)}, indent=2))
@@ -136,12 +146,24 @@ def check_proof_command(
             click.echo(f"NOT PROVED: {error}")
         sys.exit(PARTLY)
     if as_json:
-        click.echo(json.dumps(_as_json(proved), indent=2, ensure_ascii=False))
+        told = _as_json(proved) | {"bundles": [_bundle_as_json(each) for each in believed]}
+        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
         return
     for line in _in_words(proved):
         click.echo(line)
+    for each in believed:
+        click.echo(f"  by the trust bundle {each.sequence} of {each.node}, in force until {_until(each)}")
+    click.echo("It does not show that the report still stands: ask whoever released it.")
     for remark in proved.remarks:
         click.echo(f"note: {remark}")
+
+
+def _until(bundle: TrustBundle) -> str:
+    return f"{bundle.expires:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _bundle_as_json(bundle: TrustBundle) -> dict[str, object]:
+    return {"node": bundle.node, "sequence": bundle.sequence, "expires": _until(bundle)}
 
 
 def _in_words(proved: Proved) -> list[str]:

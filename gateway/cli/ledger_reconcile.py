@@ -15,6 +15,7 @@ from signalfire.v1 import officer_pb2
 
 from gateway.audit.export_check import verify_export
 from gateway.audit.exported import ExportedFolder, FolderError
+from gateway.audit.manifest import MANIFEST
 from gateway.audit.reconcile import reconcile
 from gateway.audit.signers import Signers
 from gateway.cli.connecting import PARTLY, gateway_options_if_any, unreached
@@ -110,7 +111,11 @@ def reconcile_command(
         if evidence is not None:
             _save(found, evidence)
     except (ClientError, IdentityError, LedgerError, FolderError, OSError) as error:
-        words = unreached(error) if isinstance(error, ConnectionError) else str(error)
+        words = str(error)
+        if isinstance(error, ConnectionError) and partner is not None and f"{partner} cannot be asked" in words:
+            words = f"the gateway of {partner} does not answer ours: {_after_address(words, partner)}"
+        elif isinstance(error, ConnectionError):
+            words = unreached(error)
         raise click.ClickException(words) from error
     if as_json:
         click.echo(json.dumps({"ledgers": [_as_json(each) for each in found]}, indent=2))
@@ -118,6 +123,11 @@ def reconcile_command(
         _show(found)
     if any(each.finding for each in found):
         sys.exit(PARTLY)
+
+
+def _after_address(words: str, partner: str) -> str:
+    """What our gateway says of the partner's, without our own gateway's address: it answered."""
+    return words[words.index(f"{partner} cannot be asked") :]
 
 
 async def _live(client: Client, partner: str) -> list[officer_pb2.ReconcileResponse]:
@@ -134,10 +144,21 @@ async def _folders(
     one, other = (ExportedFolder(folder, our.node, their.node) for folder in (ours, theirs))
     # The folders may have been written at different times, so that an owner may be behind as well.
     compared = reconcile(our.node, their.node, one, other, signers, at_once=False, signed_sizes=one.signed_sizes)
-    found = {str(each.origin): each.told() async for each in compared}
+    found = {}
+    async for each in compared:
+        found[str(each.origin)] = each.told()
+        lacking = [node for folder, node in ((one, our.node), (other, their.node)) if folder.lacks(each.origin)]
+        if lacking:
+            parts = (found[str(each.origin)].finding, f"ABSENT from the folder of {lacking[0]}")
+            found[str(each.origin)].finding = "; ".join(filter(None, parts))
+    for origin in sorted({*one.broken, *other.broken}, key=str):
+        # What neither folder has whole is named as well.
+        found.setdefault(str(origin), officer_pb2.ReconcileResponse(ledger=str(origin)))
     # What is compared are hashes: that the entries of each folder are theirs is checked apart.
     for folder, whose in ((ours, our.node), (theirs, their.node)):
         for finding in verify_export(folder, nations).findings:
+            if finding.where == MANIFEST:
+                found.setdefault(MANIFEST, officer_pb2.ReconcileResponse(ledger=MANIFEST))
             if finding.where in found:
                 parts = (found[finding.where].finding, f"the folder of {whose} is not sound: {finding.what}")
                 found[finding.where].finding = "; ".join(filter(None, parts))
@@ -204,7 +225,7 @@ def _show(found: Sequence[officer_pb2.ReconcileResponse]) -> None:
 
 def _outcome(each: officer_pb2.ReconcileResponse) -> str:
     if each.finding:
-        return "PARTS"
+        return "ABSENT" if each.finding.startswith("ABSENT") else "PARTS"
     if each.size == each.partner_size:
         return "identical"
     return f"{'theirs' if each.partner_size < each.size else 'ours'} is behind by {abs(each.size - each.partner_size)}"

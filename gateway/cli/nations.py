@@ -21,8 +21,12 @@ def nation_of(bundle: Path, root: Path) -> Partner:
     A bundle that has expired says nothing: which of its keys were withdrawn since is not known. Raises IdentityError,
     which then says to get the newest one, and OSError.
     """
-    opened = TrustBundle.open(bundle.read_bytes(), root.read_text("ascii", "replace").strip(), now=Clock().now())
-    return public_keys(opened)
+    return public_keys(bundle_of(bundle, root))
+
+
+def bundle_of(bundle: Path, root: Path) -> TrustBundle:
+    """The bundle itself, in force. Raises IdentityError and OSError."""
+    return TrustBundle.open(bundle.read_bytes(), root.read_text("ascii", "replace").strip(), now=Clock().now())
 
 
 def nations_of(bundles: Sequence[Path], roots: Sequence[Path]) -> dict[str, Partner]:

@@ -23,7 +23,7 @@ from gateway.identity.node_keys import kind_of
 from gateway.identity.officer_keys import create_officer_key
 from gateway.identity.peer import verify_peer
 from gateway.identity.retirement import left_out, read_retired
-from gateway.identity.revocation import MAX_LISTS, Issuers
+from gateway.identity.revocation import MAX_LISTS, Issuers, load_crls
 from gateway.identity.spiffe import Role, SpiffeId, trust_domain_of
 from gateway.identity.trust_bundle import TrustBundle
 from gateway.identity.unlocking import KeyFile, Passphrase
@@ -347,7 +347,12 @@ def bundle_command(
     help="The pinned root.vkey to check a bundle with. By default root.vkey beside the bundle.",
 )
 @click.option("--ca", type=_PRESENT_FILE, help="The authority (PEM) to check a certificate with.")
-def show_command(file: Path, root: Path | None, ca: Path | None) -> None:
+@click.option(
+    "--crl",
+    type=_PRESENT_FILE,
+    help="The authority's revocation list. By default the one beside it, where there is one.",
+)
+def show_command(file: Path, root: Path | None, ca: Path | None, crl: Path | None) -> None:
     """Print a certificate or trust bundle in plain words, and check it.
 
     Exits with 1 if what is shown should not be believed now: a bad signature, expired, another nation's. Without
@@ -359,6 +364,8 @@ def show_command(file: Path, root: Path | None, ca: Path | None) -> None:
       signalfire pki show kor.note --root kor-root.vkey
       signalfire pki show jpn-a/gateway.crt.pem --ca jpn-pki/ca/gateway.crt.pem
     """
+    if crl is not None and ca is None:
+        raise click.UsageError("--crl is that of an authority: give it with --ca")
     now = now_utc()
     with refusals():
         with file.open("rb") as opened:
@@ -373,7 +380,7 @@ def show_command(file: Path, root: Path | None, ca: Path | None) -> None:
         elif raw.startswith(b"-----BEGIN X509 CRL-----"):
             click.echo("\n".join(describe.crl_lines(raw, now=now)))
         elif raw.startswith(b"-----BEGIN CERTIFICATE-----"):
-            _show_certificates(raw, ca, now)
+            _show_certificates(raw, ca, crl, now)
         elif raw.startswith(b"signalfire/v1/"):
             _show_bundle(file, raw, root, now)
         else:
@@ -382,7 +389,7 @@ def show_command(file: Path, root: Path | None, ca: Path | None) -> None:
             )
 
 
-def _show_certificates(raw: bytes, ca: Path | None, now: datetime) -> None:
+def _show_certificates(raw: bytes, ca: Path | None, crl: Path | None, now: datetime) -> None:
     try:
         certificates = x509.load_pem_x509_certificates(raw)
         for certificate in certificates:
@@ -393,12 +400,25 @@ def _show_certificates(raw: bytes, ca: Path | None, now: datetime) -> None:
     if ca is not None:
         spiffe_id = SpiffeId.from_certificate(certificates[0])
         key = (spiffe_id.trust_domain, spiffe_id.role)
-        verify_peer(raw, {key: Issuers.of(authorities)}, allowed_roles=list(Role), now=now)
-        click.echo(f"Checked: {ca} issued it to {spiffe_id}, and it is in force.")
+        lists = crl or _list_beside(ca)
+        try:
+            issuers = Issuers.of(authorities, [] if lists is None else load_crls(lists.read_bytes()))
+        except ValueError as unreadable:
+            raise click.ClickException(f"{lists}: {unreadable}. Give the authority's own list with --crl.") from None
+        verify_peer(raw, {key: issuers}, allowed_roles=list(Role), now=now)
+        heeded = "there is no revocation list beside it" if lists is None else f"{lists} does not revoke it"
+        click.echo(f"Checked: {ca} issued it to {spiffe_id}, it is in force, and {heeded}.")
         return
     if not all(describe.in_force(certificate, now) for certificate in certificates):
         raise click.ClickException("Not in force now; see above. Issue a new certificate.")
     click.echo("Not checked who issued it. To check, give the authority with --ca FILE.")
+
+
+def _list_beside(ca: Path) -> Path | None:
+    """The list that lies beside an authority: `officer.crl.pem` of `officer.crt.pem`, or of `officer-ca.crt.pem`."""
+    name = ca.name.removesuffix(".crt.pem").removesuffix("-ca")
+    beside = ca.with_name(f"{name}.crl.pem")
+    return beside if ca.name.endswith(".crt.pem") and beside.exists() else None
 
 
 def _show_bundle(file: Path, raw: bytes, root: Path | None, now: datetime) -> None:

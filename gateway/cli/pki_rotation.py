@@ -17,6 +17,7 @@ from gateway.identity.admission import (
     CRL_LIFETIME,
     admit,
     drop_former_authorities,
+    is_revoked,
     replace_authority,
     retire,
     revoke,
@@ -151,7 +152,10 @@ def revoke_command(certificate: Path | None, directory: Path, days: int, passphr
     with refusals():
         lock = nation_lock(directory, passphrase_file)
         pem = None if certificate is None else certificate.read_bytes()
+        twice = pem is not None and is_revoked(directory, pem)
         lists = revoke(directory, pem, now=now_utc(), lifetime=timedelta(days=days), lock=lock)
+    if twice:
+        click.echo("It was revoked before: it stays on the list, with the time of then.")
     for path in lists:
         click.echo(f"Signed the revocation list {path}.")
         if (size := path.stat().st_size) > MAX_LISTS // 4:

@@ -65,12 +65,14 @@ def serve(path: Path, check: bool, clock_is_right: bool, log_level: str) -> None
                 click.echo(fault, err=True)
             if faults:
                 raise click.ClickException("nothing would be released, or not what is meant")
+            node.require_own_keys()
             for remark in node.remarks():
                 click.echo(f"{path}: note: {remark}", err=True)
             refused = node.refused_bundles()
-            for partner, why in refused.items():
-                click.echo(f"{path}: the trust bundle of {partner} is refused: {why}", err=True)
-            if refused:
+            for partner, (why, recorded) in refused.items():
+                instead = f"; sequence {recorded}, which is on record, is in use" if recorded else ""
+                click.echo(f"{path}: the trust bundle of {partner} is refused: {why}{instead}", err=True)
+            if not all(recorded for _, recorded in refused.values()):
                 raise click.ClickException("nothing would go to these partners, and nothing come from them")
             click.echo(f"{path}: configuration, keys, policy and trust bundles are in order")
             return

@@ -87,12 +87,12 @@ def _open(
         raw = path.read_bytes()
         bundle = TrustBundle.open(raw, root, now=now, at_least_sequence=record.sequences.get(node, 0))
     except (IdentityError, OSError) as error:
-        if isinstance(error, OSError):
-            mend = f"Put the bundle of {node} there, as it was exchanged."
-            finding = problem(check, str(path), f"the bundle of {node} cannot be read: {error.strerror}", mend)
-        else:
-            finding = problem(check, str(path), f"{error.what} ({error.where})", error.mend)
         known = None if recorded is None else _recorded(recorded, root, now)
+        if isinstance(error, OSError):
+            # Whatever is on record: a gateway that is to start refuses a configuration that names what is not there.
+            mend = f"Put the bundle of {node} there, as it was exchanged: no gateway starts without the file."
+            return [problem(check, str(path), f"the bundle of {node} cannot be read: {error.strerror}", mend)], known
+        finding = problem(check, str(path), f"{error.what} ({error.where})", error.mend)
         if known is None:
             return [finding], None
         # It came in band and is in use: the file is behind, and would matter only to a fresh store.

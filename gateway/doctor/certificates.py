@@ -105,6 +105,11 @@ def _validity(path: Path, leaf: x509.Certificate, now: datetime) -> list[Finding
 def _pair(keys: Path, leaf: x509.Certificate, lock: KeyLock) -> list[Finding]:
     path = keys / GATEWAY_KEY
     try:
+        lock.check()
+    except IdentityError:
+        # Said by the check of the keys.
+        return []
+    try:
         key = lock.load_pem_key(GATEWAY_KEY, read_private(path))
     except IdentityError as error:
         return [refused(CHECK, error)]

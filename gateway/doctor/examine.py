@@ -168,6 +168,8 @@ class _Examination:
         if any(each.level is Level.PROBLEM for each in found) and not self._config.keys.is_dir():
             return found, None
         material, self._ring = keys.key_material(self._config.keys, self._lock)
+        if self._ring is not None:
+            found += record.keys_of_store(self._config.store, self._config.node, self._ring)
         return [*found, *material], None
 
     def _own(self) -> SpiffeId | None:

@@ -38,7 +38,9 @@ class Finding:
 
     def __str__(self) -> str:
         mend = f" {self.remedy}" if self.remedy else ""
-        return " ".join(f"{self.level:<8}{self.where}: {self.what}.{mend}".split("\n"))
+        # What is quoted of another room may be a whole sentence already.
+        end = "" if self.what.endswith((".", "?", "!")) else "."
+        return " ".join(f"{self.level:<8}{self.where}: {self.what}{end}{mend}".split("\n"))
 
 
 def ok(check: str, where: str, what: str) -> Finding:

@@ -82,7 +82,8 @@ def _at_rest(directory: Path, lock: KeyLock) -> list[Finding]:
     if not plain:
         return []
     if lock.locked:
-        what = f"the directory is locked, and {', '.join(plain)} are not encrypted"
+        what = f"the directory is locked, and {', '.join(plain)} {'is' if len(plain) == 1 else 'are'} not encrypted"
     else:
-        what = f"the {len(plain)} private keys are not encrypted at rest: who copies the disk has them"
+        these = "private key is" if len(plain) == 1 else "private keys are"
+        what = f"the {len(plain)} {these} not encrypted at rest: whoever copies the disk has them"
     return [warning(CHECK, str(directory), what, "Encrypt them with `signalfire keys lock`.")]

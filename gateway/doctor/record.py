@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,11 +11,14 @@ from typing import Final
 
 from gateway.doctor.finding import Finding, ok, problem, warning
 from gateway.exchange.bundle_record import BundleRecord
-from gateway.identity.keyring import KeyKind
+from gateway.identity.keyring import KeyKind, Keyring
 from gateway.ledger.errors import LedgerError, StoreVersionError
 from gateway.ledger.stores.sqlite import SqliteReader
+from gateway.release.errors import KeyNotHeld
 from gateway.release.key_switch import keys_on_record
+from gateway.release.own_keys import require_own_keys
 from gateway.release.sequencer import LATEST_TIME
+from gateway.release.signatory import Signatory
 
 CHECK: Final = "store"
 
@@ -30,6 +34,22 @@ class OnRecord:
     """That bundle itself, where it came in band."""
     latest: datetime | None = None
     """Newest time at which the clock was trusted."""
+
+
+def keys_of_store(store: Path, node: str, ring: Keyring) -> list[Finding]:
+    """Whether the keys are those of the store, where there is one that can be read."""
+    if not store.exists():
+        return []
+    try:
+        with contextlib.closing(SqliteReader(store)) as reader:
+            require_own_keys(reader, Signatory.from_ring(node, ring, keys_on_record(reader)))
+    except KeyNotHeld as error:
+        what, _, mend = str(error).partition(". ")
+        return [problem("keys", str(store), what, f"{mend or 'A gateway that lacks a key in use does not start'}.")]
+    except (LedgerError, OSError):
+        # Said by the check of the store.
+        return []
+    return []
 
 
 def read_record(store: Path, roots: Mapping[str, str]) -> tuple[list[Finding], OnRecord]:

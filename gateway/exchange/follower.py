@@ -62,6 +62,9 @@ ANSWERS_AGAIN: Final = 256
 """Statements that are given again when a stream opens: those that were lost are the last ones."""
 
 
+LOST_REASON: Final = "Internal error from Core"
+"""What gRPC says of a call whose reason it lost."""
+
 _FORESEEN: Final = (grpc.aio.AioRpcError, IdentityError, LedgerError, LinkError, ReleaseError, OSError)
 """What ends a stream in words that need no stack trace."""
 
@@ -139,6 +142,9 @@ class PartnerFollower:
                 # gRPC ended the call, not anybody this task: dial again.
             except Exception as error:  # whatever a partner's bundle or messages set off is its lane's problem alone
                 problem = _words(error)
+                if _says_nothing(error) and lane in self._link.problems:
+                    # The library's own word for a connection that ended: the reason that was told before stands.
+                    problem = self._link.problems[lane]
                 if problem != self._link.problems.get(lane):
                     log.warning("%s %s: %s", self._node, lane, problem, exc_info=not isinstance(error, _FORESEEN))
                 self._link.problems[lane] = problem
@@ -322,7 +328,8 @@ class PartnerFollower:
             raise
 
     async def _keep_evidence(self, found: Contradiction) -> None:
-        if await self._sequencer.do(KeepEvidence(found)):
+        partner = self._partners.get(self._node)
+        if await self._sequencer.do(KeepEvidence(found, None if partner is None else owner_keys(partner))):
             # Once for each ledger: a partner that contradicts itself again and again is not dialled each time.
             if (forked := self._forked.get(found.origin.lane)) is not None:
                 forked.set()
@@ -449,6 +456,15 @@ async def _first_of(*work: Coroutine[Any, Any, object]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _says_nothing(error: Exception) -> bool:
+    """Whether it is what gRPC says where it lost the reason: neither side's word."""
+    return (
+        isinstance(error, grpc.aio.AioRpcError)
+        and error.code() is grpc.StatusCode.INTERNAL
+        and error.details() == LOST_REASON
+    )
 
 
 def _words(error: Exception) -> str:

@@ -77,7 +77,8 @@ class Link:
     paused: dict[str, str] = field(default_factory=dict)
     """Why what stands in a lane for the partner is not sent now, by lane."""
     differs: dict[str, str] = field(default_factory=dict)
-    """Ledgers of which the two ends do not have the same, without a signature that proves it: by lane, in words."""
+    """Ledgers of which the two ends do not have the same, without a signature that proves it, and what comparing third
+    nodes' witness ledgers has found against this partner: by lane, in words."""
     known: dict[str, Known] = field(default_factory=dict)
     """Which bundle of this node each of the partner's gateways believes, by SPIFFE ID."""
 

@@ -33,7 +33,7 @@ from gateway.exchange.partners import Partners
 from gateway.identity.errors import IdentityError
 from gateway.identity.keyring import KeyKind, Keyring, key_files
 from gateway.identity.locked import KeyLock
-from gateway.identity.node_keys import GATEWAY_CERTIFICATE
+from gateway.identity.node_keys import GATEWAY_CERTIFICATE, tls_key_id
 from gateway.ledger.stores import StoreReader
 from gateway.release.errors import KeyNotHeld
 from gateway.release.key_switch import USED_STORAGE, SwitchKeys
@@ -204,7 +204,7 @@ class Rotation:
             certificates = []
         for certificate in certificates[:1]:
             tls = response.keys.add(
-                kind="tls", key_id=f"{certificate.serial_number:x}", state=officer_pb2.KEY_STATE_CURRENT
+                kind="tls", key_id=tls_key_id(certificate.public_key()), state=officer_pb2.KEY_STATE_CURRENT
             )
             tls.expires.FromDatetime(certificate.not_valid_after_utc)
         for node in self._partners:

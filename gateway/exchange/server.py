@@ -12,7 +12,7 @@ Rules, in order, for every stream:
    more. A checkpoint signed by this node that its ledger contradicts is proof that the ledger's tail was lost: the
    ledger ends, and its next generation opens at once; with the witness ledger the decisions ledger does too. One that
    a retired key of this node signed proves nothing, for a thief may have; but a machine that was lost leaves just that
-   behind. So the ledger ends too, once from start to start: that is all that a thief gains.
+   behind. So the ledger ends too, once a day (`gateway.release.successions`): that is all that a thief gains.
 6. A stream ends when the partner's trust bundle expires, when the key under which it was proven is believed no more, or
    was not at that time, or when the certificate that it was opened with is not: that is asked before each batch and
    each answer, and every BELIEF_S while nothing happens. A key that was retired after the stream was proven ends none.
@@ -60,6 +60,7 @@ from gateway.release.keeping import KeepBack, judge
 from gateway.release.sequencer import Sequencer, Step
 from gateway.release.signatory import Partner, Signatory
 from gateway.release.steps import KeepCosignature, KeepUnopenable, Succeed, UnverifiedAnswer
+from gateway.release.successions import MOST_LOST_GENERATIONS
 from gateway.release.watch import Watch
 from gateway.telemetry import Telemetry
 
@@ -70,10 +71,6 @@ T = TypeVar("T")
 
 MAX_SHOWN: Final = 512
 """Characters of a reason that are logged or sent: gRPC carries it in a header, of which it takes a few kilobytes."""
-
-
-MOST_LOST_GENERATIONS: Final = 16
-"""Generations that a checkpoint under a retired key may be ahead: a copy of the store from before a few successions."""
 
 
 BELIEF_S: Final = 1.0
@@ -172,8 +169,6 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         self._now_ns = now_ns
         self._monotonic_ns = monotonic_ns
         self._streams: Counter[str] = Counter()
-        self._ended_by_retired: set[tuple[str | None, str]] = set()
-        """Recipient and lane of the ledgers that ended on the word of a retired key, since the start."""
         self._pace = Pace(limits.questions_s, lambda: monotonic_ns() / 1e9)
 
     async def Follow(  # type: ignore[override]  # noqa: N802  gRPC's name; a coroutine that writes to its context
@@ -418,25 +413,25 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         )  # fmt: skip
         # The partner chose how many lines of unknown keys stand beside ours: they are no evidence.
         evidence = signed.of_keys([key.verifier(origin) for key in (*current_keys, *retired_keys)]).encode()
-        successor = await self._sequencer.do(Succeed(origin, reason, evidence))
-        if by_retired:
-            self._ended_by_retired.add((origin.recipient, origin.lane))
-        return successor
+        if not by_retired:
+            return await self._sequencer.do(Succeed(origin, reason, evidence))
+        try:
+            return await self._sequencer.do(Succeed(origin, reason, evidence, by_retired=True))
+        except LedgerError as error:
+            raise self._not_for_retired(origin, partner, str(error)) from error
 
     def _bound_retired(self, origin: Origin, partner: _Caller) -> None:
-        """Ends the stream where the word of a retired key has ended a ledger of this lane before, or goes too far."""
+        """Ends the stream where the word of a retired key goes too far."""
         current = self._sequencer.current(origin.owner, origin.recipient, origin.lane)
-        if origin.generation < current.generation:
-            # It ended already: the follower is told which one goes on.
-            return
-        again = (origin.recipient, origin.lane) in self._ended_by_retired
-        if not again and origin.generation <= current.generation + MOST_LOST_GENERATIONS:
-            return
-        why = "ended a ledger so since the start" if again else f"is {origin.generation - current.generation} ahead"
-        told = f"a key that is out of use signed what {partner.node} has of {origin}, and such a key {why}"
+        ahead = origin.generation - current.generation
+        if ahead > MOST_LOST_GENERATIONS:
+            raise self._not_for_retired(origin, partner, f"what such a key signed is {ahead} generations ahead")
+
+    def _not_for_retired(self, origin: Origin, partner: _Caller, why: str) -> StreamEnded:
+        told = f"a key that is out of use signed what {partner.node} has of {origin}, and {why}"
         self._partners.links[partner.node].differs[f"to {partner.node}, {origin.lane}"] = told
-        log.critical("%s: no further generation opens; look for the thief of a retired log key, or start again", told)
-        raise StreamEnded(grpc.StatusCode.FAILED_PRECONDITION, told)
+        log.critical("%s: no further generation opens; look for the thief of a retired log key", told)
+        return StreamEnded(grpc.StatusCode.FAILED_PRECONDITION, told)
 
     async def _send_ledger(
         self,

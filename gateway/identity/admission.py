@@ -44,6 +44,7 @@ from gateway.identity.nation import (
     authority_crl,
     load_nation,
     new_record_path,
+    read_issuers,
     read_records,
     tls_key_digest,
     write_authority,
@@ -236,6 +237,17 @@ def retire(
     return changed
 
 
+def is_revoked(directory: Path, pem: bytes) -> bool:
+    """Whether a leaf stands on its authority's list already; not so what is no certificate. Raises IdentityError."""
+    try:
+        (leaf,) = x509.load_pem_x509_certificates(pem)
+    except ValueError:
+        return False
+    role = SpiffeId.from_certificate(leaf).role
+    issuers = read_issuers(authority_certificate(directory, role), authority_crl(directory, role), former=True)
+    return any(issuers.revokes(leaf, issuer) for issuer in issuers if leaf.issuer == issuer.subject)
+
+
 def revoke(
     directory: Path,
     pem: bytes | None,
@@ -256,15 +268,24 @@ def revoke(
         (leaf,) = x509.load_pem_x509_certificates(pem)
     except ValueError as unreadable:
         raise _refused(
-            Refusal.MALFORMED_CERTIFICATE, f"this is not one certificate in PEM: {unreadable}", "Give the leaf's file."
+            Refusal.MALFORMED_CERTIFICATE,
+            "the file does not hold exactly one certificate in PEM (-----BEGIN CERTIFICATE-----)",
+            "Give the file of the certificate that is to be revoked, such as officer.crt.pem.",
         ) from unreadable
-    role = SpiffeId.from_certificate(leaf).role
+    whose = SpiffeId.from_certificate(leaf)
+    if whose.node != nation.node:
+        raise _refused(
+            Refusal.WRONG_NODE,
+            f"it is the certificate of {whose}, which {nation.node} did not issue and cannot revoke",
+            f"Tell {whose.node}, who can.",
+        )
+    role = whose.role
     try:
         leaf.verify_directly_issued_by(nation.authorities[role].certificate)
     except Exception as other:  # the library's errors for what is not signed so have no common parent
         raise _refused(
             Refusal.UNTRUSTED_ISSUER,
-            f"the {role.value} authority of {nation.node} that issues now did not issue this certificate",
+            f"the {role.value} authority of {nation.node} that issues now did not issue this certificate of {whose}",
             "A leaf of a former authority falls with it: `signalfire pki authority ROLE --drop-former`.",
         ) from other
     # The key first: a list that names the leaf while its key could get another would be half a revocation.

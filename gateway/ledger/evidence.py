@@ -43,7 +43,7 @@ class EvidenceError(LedgerError):
 
 @dataclass(frozen=True, slots=True)
 class OwnerKeys:
-    """The public keys of the node that is accused, retired ones among them."""
+    """Public keys of the node that is accused, by which its statements are judged."""
 
     node: str
     log: Sequence[LogPublicKey]
@@ -81,9 +81,11 @@ class _Statement:
     counter: int = -1
 
 
-def contradiction(one: bytes, other: bytes, keys: OwnerKeys) -> Contradiction:
-    """The first contradiction between two signed notes of the node with these keys."""
-    first, second = _open(one, keys), _open(other, keys)
+def contradiction(one: bytes, other: bytes, keys: OwnerKeys, other_keys: OwnerKeys | None = None) -> Contradiction:
+    """The first contradiction between two signed notes of the node with these keys; `other` is judged by `other_keys`
+    of the same node, where they are given.
+    """
+    first, second = _open(one, keys), _open(other, other_keys or keys)
     for origin, head in first.heads.items():
         against = second.heads.get(origin)
         if against is not None and _contradict(first, head, second, against):

@@ -3,4 +3,12 @@
 `pipeline` is the way out (decide, transform, seal, append), `replica` the way in (verify, append, open, receipt); both
 only fill a `plan.Plan`. `sequencer` is the one file that commits. Live, replayed, held, relayed and onward reports all
 take this way: there is no second one.
+
+- the way out: `pipeline`, `sharing` (the one enforcement point), `groups`, `keeping`, `pending`;
+- the way in, and on: `replica`, `opening`, `arriving`, `onward`, `passing`;
+- the commit: `plan`, `sequencer`, `steps`, `heads`, `verdicts`, `watch`;
+- what officers put in force: `governance`, `orders`, `rulebook`;
+- keys: `signatory`, `key_switch`, `belief`, `postquantum`;
+- what makes the record evidence: `witness`, `witnessing`, `evidence`, `setback`, `successions`, `holdings`;
+- what is let go of once it is old: `retention`, `letting_go`.
 """

@@ -3,6 +3,10 @@
 Everything that a partner signs about a ledger is held against the checkpoint of that size which is on record here. Two
 statements that cannot both be true are evidence (`gateway.ledger.evidence`): they are kept, both, in the decisions
 ledger, once for each ledger, whatever else comes of the message that brought the second one.
+
+What is stated now counts under keys in use alone: whoever took a retired one signs what he likes, and it blames nobody.
+What is on record was believed when it came. So a pair may be kept of which one note is under a key that has been
+retired since; a pair under keys in use, which convinces others as well, is kept besides as soon as there is one.
 """
 
 from __future__ import annotations
@@ -13,15 +17,22 @@ from typing import Final
 
 from gateway.ledger.checkpoint import Checkpoint
 from gateway.ledger.errors import LedgerError
-from gateway.ledger.evidence import Contradiction, EvidenceError, OwnerKeys, contradiction
+from gateway.ledger.evidence import Contradiction, EvidenceError, OwnerKeys, contradiction, decode
 from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
-from gateway.ledger.stores import StoreReader
+from gateway.ledger.stores import CosignatureKind, LedgerRow, StoreReader
+from gateway.release.heads import Head
 from gateway.release.plan import Plan
 from gateway.release.signatory import Partner
 
 META: Final = "fork-evidence "
 """Begins the key of the store's own value that says that there is evidence about a ledger; its origin line follows."""
+
+PAIR: Final = "fork-evidence-pair "
+"""Begins the key of the pair itself; the origin line follows."""
+
+FINDING: Final = "witness-finding "
+"""Begins the key of what comparing a third node's witness ledger has found, where no two notes prove it alone."""
 
 KIND: Final = "fork-evidence"
 """The kind of the event that holds it."""
@@ -36,7 +47,12 @@ class Contradicted(LedgerError):
 
 
 def owner_keys(partner: Partner) -> OwnerKeys:
-    """The keys by which a partner's statements are held against each other: also those that it has retired."""
+    """The keys by which what a partner states is judged: those in use."""
+    return OwnerKeys(partner.node, partner.log, partner.gateway, partner.pq)
+
+
+def recorded_keys(partner: Partner) -> OwnerKeys:
+    """The keys by which a partner's notes on record are read: also those that it has retired since."""
     return OwnerKeys(
         partner.node,
         (*partner.log, *(old.key for old in partner.retired_log)),
@@ -50,18 +66,27 @@ def against_record(
 ) -> Contradiction | None:
     """The first of the heads that the note `raw` states which contradicts a checkpoint of `owner` on record.
 
-    None where there is none, or where what contradicts is not signed by `owner`.
+    None where there is none, or where what contradicts is not signed by `owner` with a key in use.
     """
     for head in stated:
         row = reader.ledger(head.origin)
-        held = None if row is None or not 0 < head.size <= row.size else reader.checkpoint(row.id, head.size)
+        held = None if row is None or not 0 < head.size <= row.size else recorded_checkpoint(reader, row, head.size)
         if held is None or Note.parse(held).text == head.text():
             continue
         try:
-            return contradiction(held, raw, owner_keys(owner))
+            return contradiction(held, raw, recorded_keys(owner), owner_keys(owner))
         except EvidenceError:
             continue
     return None
+
+
+def recorded_checkpoint(reader: StoreReader, row: LedgerRow | Head, size: int) -> bytes | None:
+    """The owner's checkpoint of that size, with the line of the key that took over where that has signed it."""
+    raw = reader.checkpoint(row.id, size)
+    anchor = reader.cosignature(row.id, CosignatureKind.ANCHOR, row.origin.owner, size)
+    if raw is None or anchor is None or anchor.size != size:
+        return raw
+    return Note.parse(raw).joined(Note.parse(anchor.note)).encode()
 
 
 def require_no_contradiction(reader: StoreReader, origin: Origin, raw: bytes, owner: Partner) -> None:
@@ -78,16 +103,58 @@ def require_no_contradiction(reader: StoreReader, origin: Origin, raw: bytes, ow
 
 @dataclass(frozen=True, slots=True)
 class KeepEvidence:
-    """Puts a contradiction on record, once for each ledger: whoever contradicts himself can do so without end."""
+    """Puts a contradiction on record, once for each ledger: whoever contradicts himself can do so without end.
+
+    Where `keys`, the owner's in use, are given, a pair under these takes the place of one that is not.
+    """
 
     found: Contradiction
+    keys: OwnerKeys | None = None
     weight: int = 0
 
     def apply(self, plan: Plan) -> bool:
-        """Records it. Returns whether it is the first about that ledger."""
-        key = f"{META}{self.found.origin}"
-        if key in plan.commit.meta or plan.store.meta(key) is not None:
+        """Records it. Returns whether it was not known."""
+        key, pair = f"{META}{self.found.origin}", f"{PAIR}{self.found.origin}"
+        known = _known(plan, pair)
+        better = _proves(self.found.encode(), self.keys) and not _proves(known, self.keys)
+        if _known(plan, key) is not None and not better:
             return False
-        plan.record_event("fork-evidence", str(self.found), self.found.statements)
+        plan.record_event(KIND, str(self.found), self.found.statements)
         plan.commit.meta[key] = str(self.found).encode()
+        plan.commit.meta[pair] = self.found.encode()
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class KeepFinding:
+    """Puts on record what comparing a third node's witness ledger has found, once for each `about`."""
+
+    about: str
+    detail: str
+    evidence: tuple[bytes, ...] = ()
+    weight: int = 0
+
+    def apply(self, plan: Plan) -> bool:
+        """Records it. Returns whether it was not known."""
+        key = f"{FINDING}{self.about}"
+        if _known(plan, key) is not None:
+            return False
+        plan.record_event("reconciled", self.detail, self.evidence)
+        plan.commit.meta[key] = b"1"
+        return True
+
+
+def _known(plan: Plan, key: str) -> bytes | None:
+    found = plan.commit.meta.get(key)
+    return plan.store.meta(key) if found is None else found
+
+
+def _proves(pair: bytes | None, keys: OwnerKeys | None) -> bool:
+    """Whether a pair proves by these keys that their node contradicted itself."""
+    if pair is None or keys is None:
+        return False
+    try:
+        contradiction(*decode(pair), keys)
+    except EvidenceError:
+        return False
+    return True

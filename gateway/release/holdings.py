@@ -8,7 +8,8 @@ Rules:
 2. Only sizes, roots, hashes and signed notes are given. No entry, and nothing of what an entry says.
 3. What is given is durable: sizes are those of the heads, which no commit in doubt moves.
 4. One question costs bounded work: hashes of at most one tile's width are read for it. Of each line of ledgers the last
-   LISTED_GENERATIONS are listed, and whatever else waits runs between one ledger and the next.
+   LISTED_GENERATIONS are listed, of a third node's witness ledger WITNESS_GENERATIONS, and whatever else waits runs
+   between one ledger and the next.
 """
 
 from __future__ import annotations
@@ -20,15 +21,20 @@ from typing import Final
 
 from gateway.ledger.errors import ProofError
 from gateway.ledger.holding import HeldLedger, HeldSignatures, holder, is_between, is_third_witness
-from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import CosignatureKind, LedgerId, StoreReader
 from gateway.ledger.tiles import TILE_HEIGHT, TILE_WIDTH, node_reader
+from gateway.release.evidence import recorded_checkpoint
 from gateway.release.heads import Head
+from gateway.release.successions import AT_ONCE, EVERY_NS
 
 LISTED_GENERATIONS: Final = 4
 """Generations of one line of ledgers that are listed, the newest ones: what ended before them was compared while it was
 among these, and can be compared in exported folders."""
+
+WITNESS_GENERATIONS: Final = AT_ONCE + 86_400_000_000_000 // EVERY_NS + 1
+"""Generations of a third node's witness ledger that are listed: all that there may be since the last comparison, by
+what is followed of its successions in a day, the longest that `compare_s` can be: so none ends unseen."""
 
 SIZES_LOOKED_AT: Final = 512
 """Sizes of a ledger that are looked at for such as have a checkpoint."""
@@ -76,7 +82,8 @@ class Holdings:
                 lines.setdefault((origin.owner, origin.recipient, origin.lane), []).append(head)
         held = []
         for line in lines.values():
-            for head in nlargest(LISTED_GENERATIONS, line, key=lambda each: each.origin.generation):
+            listed = WITNESS_GENERATIONS if self._of_third(line[0].origin) else LISTED_GENERATIONS
+            for head in nlargest(listed, line, key=lambda each: each.origin.generation):
                 held.append(self._held(head))
                 await asyncio.sleep(0)
         return sorted(held, key=lambda each: str(each.origin))
@@ -112,12 +119,7 @@ class Holdings:
         )
 
     def _checkpoint(self, head: Head, size: int) -> bytes:
-        """The owner's note of that size, with the line of the key that took over where that has signed it."""
-        raw = self._reader().checkpoint(head.id, size)
-        anchor = self._reader().cosignature(head.id, CosignatureKind.ANCHOR, head.origin.owner, size)
-        if raw is None or anchor is None or anchor.size != size:
-            return raw or b""
-        return Note.parse(raw).joined(Note.parse(anchor.note)).encode()
+        return recorded_checkpoint(self._reader(), head, size) or b""
 
     def _receipt(self, origin: Origin, ledger: LedgerId) -> bytes:
         if self._of_third(origin):
@@ -155,7 +157,7 @@ class Holdings:
             return HeldSignatures()
         reader = self._reader()
         if self._of_third(origin):
-            return HeldSignatures(reader.checkpoint(head.id, size) or b"")
+            return HeldSignatures(self._checkpoint(head, size))
         signer = holder(origin, self._own, self._partner)
         receipt = reader.cosignature(head.id, CosignatureKind.RECEIPT, signer, size)
         return HeldSignatures(

@@ -52,7 +52,7 @@ from policy.bundle import Bundle, compile_bundle
 from policy.errors import PolicyError
 from policy.vocabulary import Posture
 
-_ROSTER_META: Final = "roster"
+ROSTER_META: Final = "roster"
 _LAST_META: Final = "last order"
 _OVER_META: Final = "posture over"
 _ROSTER_CONTEXT: Final = b"signalfire/v1/roster"
@@ -136,7 +136,7 @@ def kept_orders(store: StoreReader, signatory: Signatory) -> Iterator[Kept]:
 
 def pinned_roster(store: StoreReader, signatory: Signatory) -> Roster | None:
     """The roster that was pinned at the first start. Raises OrdersError."""
-    raw = _sealed_meta(store, signatory, _ROSTER_META, _ROSTER_CONTEXT)
+    raw = _sealed_meta(store, signatory, ROSTER_META, _ROSTER_CONTEXT)
     return None if raw is None else Roster.of(signatory.node, officer_pb2.Roster.FromString(raw))
 
 
@@ -229,11 +229,11 @@ class PinRoster:
 
     def apply(self, plan: Plan) -> None:
         """Records it. Raises StepRefused where one is pinned already."""
-        if plan.store.meta(_ROSTER_META) is not None:
+        if plan.store.meta(ROSTER_META) is not None:
             raise StepRefused("a roster is pinned already")
         names = ", ".join(officer.name for officer in self.roster.officers)
         plan.record_event("roster-pinned", f"roster {self.roster.digest.hex()}: {names}")
-        plan.commit.meta[_ROSTER_META] = plan.signatory.storage.seal(
+        plan.commit.meta[ROSTER_META] = plan.signatory.storage.seal(
             self.roster.message().SerializeToString(deterministic=True), _ROSTER_CONTEXT, plan.signatory.random
         )
         plan.commit.meta[_LAST_META] = plan.signatory.storage.seal(

@@ -25,6 +25,7 @@ from gateway.release import verdicts
 from gateway.release.errors import StepBroken, StepRefused, Unavailable
 from gateway.release.heads import Head, Heads
 from gateway.release.key_switch import keys_on_record
+from gateway.release.own_keys import require_own_keys
 from gateway.release.plan import FeedEntry, Plan
 from gateway.release.rulebook import Rulebook
 from gateway.release.signatory import Partner, Signatory
@@ -314,7 +315,9 @@ class Sequencer:
             # Heads are read from what is durable, and without epochs: no content key outlives a commit in doubt.
             self._heads = Heads.restore(store)
             # The keys in use are those on record: a commit in doubt may have switched them.
-            self._signatory.adopt(self._signatory.using(keys_on_record(store)))
+            using = self._signatory.using(keys_on_record(store))
+            require_own_keys(store, using)
+            self._signatory.adopt(using)
             # So is the policy in force: a commit in doubt may have changed it.
             self._rulebook = self._read_rulebook(store)
             self._latest_ns = int.from_bytes(store.meta(LATEST_TIME) or b"")

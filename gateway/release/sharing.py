@@ -2,7 +2,9 @@
 
 In order: **decide** by the policy in force; **transform** the partner's copy, which holds the fields that the decision
 names and no other; of another node's report, **prove** it by its originator's entry; **seal and append** it to the
-partner's ledger of the report's precedence; or **hold** it. What no
+partner's ledger of the report's precedence; or **hold** it. What cannot be proved because its originator has retired a
+key, and nothing by the one that took over has come yet, is held for COVER_EVERY_NS, again and again, and withheld once
+COVER_WITHIN_NS have passed since that was first met. What no
 longer stands is **withdrawn** from everyone who was released it, whatever policy says now, on the fastest lane, without
 content. Every decision is **recorded** in the node's own ledger.
 
@@ -13,15 +15,16 @@ he can be told. So does what one commit cannot hold.
 from __future__ import annotations
 
 import functools
+import hashlib
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
 from signalfire.v1 import ledger_pb2, report_pb2
 
-from gateway.ledger.origin import Lane
+from gateway.ledger.origin import Lane, Origin
 from gateway.ledger.stores import ReleasedRow, UntoldRow
 from gateway.release import groups
 from gateway.release.onward import CannotBeProved, Inclusion, Passage, passed_on
@@ -29,6 +32,7 @@ from gateway.release.plan import Plan, Subject
 from gateway.reports.kinds import kind_of
 from gateway.seal.entry import parse_header
 from policy.decide import BuiltIn, Decision, Outcome, withheld
+from policy.obligations import NONE
 
 LANES: Final = {
     report_pb2.PRECEDENCE_FLASH: Lane.FLASH,
@@ -49,6 +53,18 @@ entry that all share."""
 
 NOTICES_A_COMMIT: Final = 512
 """Withdrawals that one step sends; the rest wait for steps of their own, so that the next warning does not."""
+
+
+COVER_EVERY_NS: Final = 3_000_000_000
+"""Nanoseconds after which is looked again whether a key in use covers another node's report."""
+
+COVER_WITHIN_NS: Final = 30_000_000_000
+"""Nanoseconds for which that is awaited of one ledger, under one set of its owner's keys: after a switch it takes the
+time of one commit and one message."""
+
+UNCOVERED: Final = "uncovered "
+"""Begins the key of the store's own value that says since when that is awaited; origin line follows. The value is the
+time, 8 bytes, and the SHA-256 of the owner's keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +129,9 @@ def _content(
     node, partner = plan.signatory.node, decision.partner
     try:
         found = plan.inclusion(passage.origin, passage.index)
+        if found is None and _may_be_covered(plan, passage.origin):
+            due = time_of(plan.now_ns + COVER_EVERY_NS)
+            return replace(decision, outcome=Outcome.HELD, fields=(), obligations=NONE, hold_until=due), None
         if found is None:
             raise CannotBeProved(
                 f"no log key of {passage.origin.owner} that is in use has signed what covers it, and a third nation"
@@ -122,6 +141,22 @@ def _content(
     except CannotBeProved as error:
         failed = f'rule "{decision.rule}": {error}'
         return withheld(partner, BuiltIn.POLICY_ERROR, error=failed, asked=decision.asked), None
+
+
+def _may_be_covered(plan: Plan, origin: Origin) -> bool:
+    """Whether what a key in use has not signed yet is awaited still."""
+    owner = plan.partners.get(origin.owner)
+    if owner is None:
+        return False
+    keys = hashlib.sha256(b"".join(key.public_key for key in owner.log)).digest()
+    name = f"{UNCOVERED}{origin}"
+    value = plan.commit.meta.get(name) or plan.store.meta(name) or b""
+    since_ns = int.from_bytes(value[:8])
+    if value[8:] != keys or since_ns > plan.now_ns:
+        # Other keys than when it was last awaited, or the clock was set back.
+        since_ns = plan.now_ns
+        plan.commit.meta[name] = since_ns.to_bytes(8) + keys
+    return plan.now_ns < since_ns + COVER_WITHIN_NS
 
 
 def time_of(ns: int) -> datetime:

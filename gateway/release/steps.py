@@ -27,7 +27,7 @@ from gateway.release.plan import SEGMENT_BYTES, Plan
 from gateway.release.replica import IncomingBatch, Received, receive
 from gateway.release.setback import end_decisions, final_state, keep_own_contradiction, last_receipt
 from gateway.release.signatory import Partner
-from gateway.release.successions import charge_succession
+from gateway.release.successions import charge_retired, charge_succession
 from gateway.reports.limits import ReportLimits
 from gateway.seal.errors import SealError
 
@@ -236,21 +236,27 @@ class Succeed:
     The recipient follows the successor alone. What the ledger that ends holds above its last receipt, this very commit
     included, is therefore sealed into the successor again, in its order; a recipient that has it delivers it once.
     What was kept back of it stays so (`gateway.release.keeping`). With the witness ledger the decisions ledger ends too
-    (`gateway.release.setback`).
+    (`gateway.release.setback`). Where a retired key alone says that it ends, that is once in a while
+    (`gateway.release.successions`).
     """
 
     origin: Origin
     reason: ledger_pb2.SuccessionReason.ValueType
     evidence: bytes
+    by_retired: bool = False
     weight: int = 0
 
     def apply(self, plan: Plan) -> Origin:
-        """Ends and opens. Returns the successor, which may have been opened before."""
+        """Ends and opens. Returns the successor, which may have been opened before. Raises LedgerError where a retired
+        key said so a short while ago.
+        """
         if self.origin in plan.ended:
             return plan.ended[self.origin]
         current = plan.heads.current(self.origin.owner, self.origin.recipient, self.origin.lane)
         if current.generation > self.origin.generation:
             return self.origin.successor()
+        if self.by_retired:
+            charge_retired(plan, self.origin)
         agreed = ledger_pb2.Succession(reason=self.reason)
         receipt = last_receipt(plan, self.origin)
         if receipt is not None:

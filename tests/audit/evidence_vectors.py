@@ -205,7 +205,7 @@ def changes() -> Sequence[Change]:
         return lambda data: data[:place] + bytes((data[place] ^ 1,)) + data[place + 1 :]
 
     return [
-        ("an entry is altered", f"{top}/tile/entries/000", flip(48), "is not over what the entries give"),
+        ("an entry is altered", f"{top}/tile/entries/000", flip(48), "entry 0 in tile.entries.000 is not the one"),
         ("a bundle is cut short", f"{top}/tile/entries/001.p/4", lambda data: data[:-1], "bundle ends"),
         ("a bundle is missing", f"{top}/tile/entries/001.p/4", lambda _: None, "cannot be read"),
         ("a tile is altered", f"{top}/tile/0/000", flip(0), "tile 0/0 is not what the entries give"),

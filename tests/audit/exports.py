@@ -56,5 +56,5 @@ def _keep_back(jpn: Site) -> None:
 
 def write(site: Site, directory: Path, **wanted: object) -> Path:
     """A folder of a site's ledgers."""
-    export(site.store, site.node, directory, ExportRequest(**wanted))  # type: ignore[arg-type]
+    export(site.store, site.node, directory, ExportRequest(**wanted), signer=site.signatory.gateway)  # type: ignore[arg-type]
     return directory

@@ -14,6 +14,7 @@ from signalfire.v1 import ledger_pb2
 from gateway.audit.proof_check import NotProved, Proved, at, check_proof
 from gateway.audit.proofs import CannotProve, ProofRequest, ReleaseProofFile, prove_release
 from gateway.audit.signers import Signers
+from gateway.identity.keyring import public_key_id
 from gateway.ledger.checkpoint import LogKey, sign_checkpoint
 from gateway.ledger.cosignature import cosign
 from gateway.ledger.merkle import leaf_hash
@@ -25,6 +26,7 @@ from gateway.release.opening import Opener
 from gateway.release.pipeline import TakeReport
 from gateway.release.retention import PruneEntries
 from gateway.release.signatory import Retired
+from gateway.release.steps import SignPostQuantum
 from gateway.seal.entry import encode_canonical
 from tests.audit.nations import NEW_LOG, NOW_S, TO_KOR, TO_USA, anchored, confirmed, nation, receipt, rotated
 from tests.release.world import RELEASE_ALL, MakeSite, Site, anything, keys_of, partner_of, rules, signatory_of
@@ -309,7 +311,7 @@ ANY_TIME = pytest.mark.parametrize("until", [NOW_S - 86_400, NOW_S, NOW_S + 400 
 def test_a_file_under_a_key_that_is_retired_since_proves_nothing_and_says_so(two: SimpleNamespace, until: int) -> None:
     made = prove(two.jpn, REPORTS[3].report_id)
     owner = nation("JPN", **rotated("JPN", until))
-    key_id = f"{partner_of('JPN').log[0].verifier(TO_KOR).key_id:08x}"
+    key_id = public_key_id(partner_of("JPN").log[0].public_key)
     says = f"{key_id} signed it, which JPN retired at {at(until)[:10]}.*not proved by this file alone.*made anew"
     for recipient in (KOR, None):
         with pytest.raises(NotProved, match=says):
@@ -363,7 +365,7 @@ def test_either_side_makes_it_anew_under_the_key_that_took_over(two: SimpleNames
         assert made.remarks == []
         proved = check_proof(made.file, owner, KOR)
         assert proved.receipt is not None
-        assert proved.signed.key_id == f"{NEW_LOG.public.verifier(TO_KOR).key_id:08x}"
+        assert proved.signed.key_id == public_key_id(NEW_LOG.public.public_key)
 
 
 def test_nothing_is_made_that_would_not_be_believed(two: SimpleNamespace) -> None:
@@ -420,3 +422,20 @@ def test_it_is_read_in_few_reads_from_a_large_ledger(make_site: MakeSite, tmp_pa
     assert reads.count("leaves") == 1
     assert len(reads) < 40
     assert encode_base64(ProofFile.parse(made.file).path[0]) in made.file.decode()
+
+
+def test_of_the_post_quantum_line_is_said_what_the_file_has(jpn: Site) -> None:
+    jpn.do_all(TakeReport.of(REPORTS[0], "c2", anything), rulebook=RULES)
+    jpn.do(SignPostQuantum(TO_KOR))
+    made = prove(jpn, REPORTS[0].report_id, unconfirmed=True)
+    assert check_proof(made.file, JPN, KOR).post_quantum is not None
+    assert not any("post-quantum" in remark for remark in made.remarks)
+
+
+def test_a_key_is_called_by_the_id_that_lists_of_keys_give_it(two: SimpleNamespace) -> None:
+    proved = check_proof(prove(two.jpn, REPORTS[3].report_id).file, JPN, KOR)
+    assert proved.receipt is not None
+    assert proved.post_quantum is not None
+    assert proved.signed.key_id == public_key_id(JPN.log[0].public_key)
+    assert proved.receipt.key_id == public_key_id(KOR.receipt[0].public_key)
+    assert proved.post_quantum.key_id == public_key_id(JPN.pq[0].public_key)

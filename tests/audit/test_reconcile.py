@@ -18,7 +18,7 @@ from gateway.ledger.checkpoint import Checkpoint, LogKey, sign_checkpoint
 from gateway.ledger.cosignature import Ed25519CosignatureSigner, receipt_name
 from gateway.ledger.holding import HeldLedger, HeldSignatures, holder
 from gateway.ledger.merkle import HASH_SIZE, Frontier, leaf_hash
-from gateway.ledger.note import sign_note
+from gateway.ledger.note import Note, sign_note
 from gateway.ledger.origin import Origin
 from gateway.release.holdings import most_hashes
 
@@ -433,8 +433,42 @@ def test_of_third_nodes_only_what_both_hold_and_whose_keys_are_known_is_compared
     assert [each.origin for each in about_usa(lane, lane)] == [FLASH, USA_WITNESS]
 
 
-def test_what_a_side_claims_of_a_third_node_without_its_signature_blames_the_side() -> None:
-    forged = Holdings.of(USA_WITNESS, entries(9, frozenset({3})), key=LOGS["KOR"])
-    (found,) = about_usa(third(entries(9)), forged)
-    assert found.verdict is Verdict.UNSIGNED
+@pytest.mark.parametrize("note", [b"", b"junk", signed(USA_WITNESS, entries(8), USA_LOG)])
+def test_what_a_side_claims_of_a_third_node_without_its_signature_blames_the_side(note: bytes) -> None:
+    claims = third(entries(9, frozenset({3})))
+    claims.checkpoints[USA_WITNESS, 9] = note
+    (found,) = about_usa(third(entries(9)), claims)
+    assert (found.verdict, found.parts) == (Verdict.UNSIGNED, True)
     assert "KOR holds 9 entries" in found.finding
+
+
+def test_a_line_that_is_not_by_the_known_key_that_it_names_blames_the_side() -> None:
+    true, other = (Note.parse(signed(USA_WITNESS, entries(9, frozenset({n})), USA_LOG)) for n in (1, 2))
+    claims = third(entries(9, frozenset({1})))
+    claims.checkpoints[USA_WITNESS, 9] = Note(true.text, other.signatures).encode()
+    (found,) = about_usa(third(entries(9)), claims)
+    assert found.verdict is Verdict.UNSIGNED
+
+
+@pytest.mark.parametrize("changed", [frozenset(), frozenset({3})])
+def test_what_a_key_that_is_not_known_here_signed_of_a_third_node_cannot_be_compared_and_blames_nobody(
+    changed: frozenset[int],
+) -> None:
+    newer = Holdings.of(USA_WITNESS, entries(15, changed), key=LogKey(b"n" * 32))
+    for found in (*about_usa(third(entries(9)), newer), *about_usa(newer, third(entries(9)))):
+        assert (found.verdict, found.parts, list(found.evidence)) == (Verdict.UNCOMPARED, False, [])
+        assert "signed with no key of USA that is known here: it cannot be compared" in found.finding
+
+
+def test_what_a_retired_key_alone_signed_of_a_third_node_cannot_be_compared_and_blames_nobody() -> None:
+    signers = {**SIGNERS, "USA": Signers("USA", (USA_LOG.public,), (), retired_log=(OLD_LOG.public,))}
+    old = Holdings.of(USA_WITNESS, entries(9, frozenset({3})), key=OLD_LOG)
+    (found,) = about_usa(third(entries(12)), old, signers)
+    assert (found.verdict, found.parts) == (Verdict.UNCOMPARED, False)
+
+
+def test_two_histories_that_no_pair_of_one_size_shows_are_told_with_both_roots_of_the_smaller_size() -> None:
+    ours, theirs = entries(12), entries(15, frozenset({7}))
+    (found,) = about_usa(third(ours), third(theirs))
+    assert f"of its first 12 entries the root is {root_of(ours).hex()} in what JPN holds" in found.finding
+    assert f"{root_of(theirs[:12]).hex()} in what KOR holds" in found.finding

@@ -202,6 +202,14 @@ def test_a_time_that_goes_back_once_the_clock_was_declared_right_is_in_order(two
     assert len(found(two.true, WITNESS)) == 1, "once is not for ever"
 
 
+def test_that_pruning_goes_on_says_nothing_of_times_that_go_back(two: Two) -> None:
+    two.true.now_ns -= 60 * SECOND
+    two.true.do(RecordEvent("pruning-resumed", "contents may be pruned by the clock again"))
+    beat(two.true)
+    (what,) = found(two.true, WITNESS)
+    assert "nobody declared the clock right" in what
+
+
 def test_a_ledger_that_shrinks_or_is_left_out_is_named(two: Two) -> None:
     heads = two.true.heads
     before = dict(heads._heads)

@@ -181,6 +181,16 @@ def test_a_decision_of_before_commitments_were_kept_is_accepted(jpn: Site, monke
     assert findings(jpn) == []
 
 
+def test_a_decision_without_commitment_is_named_once_one_before_it_has_one(
+    jpn: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jpn.take(launch_detection(1), ONLY_KOR)
+    record_otherwise(monkeypatch, b"")
+    jpn.take(launch_detection(2), ONLY_KOR)
+    (found,) = findings(jpn)
+    assert f"the decision on {launch_detection(2).report_id} does not name its commitment" in found
+
+
 def test_a_copy_that_was_sealed_again_is_held_against_the_same_decision(
     jpn: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import gateway.release.witness as beating
 from gateway.audit.timeline import STEP_NS, Timeline
 from gateway.audit.verify import verify_store
-from gateway.audit.witnessed import ALONE_NS, UNWITNESSED_NS
+from gateway.audit.witnessed import ALONE_NS, RUNS_UNWITNESSED, UNWITNESSED_NS
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import CosignatureKind
 from gateway.release.steps import RecordEvent
@@ -149,14 +149,45 @@ def test_a_node_that_sleeps_stops_or_crashes_does_not_run_on(jpn: Site) -> None:
     assert found(jpn) == []
 
 
+def test_a_start_before_each_decision_hides_nothing(jpn: Site) -> None:
+    jpn.do(BEAT)
+    for _ in range(UNWITNESSED_NS // MINUTE_NS):
+        jpn.now_ns += 30 * SECOND
+        jpn.do(RecordEvent("started", "so it says"))
+        runs_on(jpn, 1)
+    (what,) = found(jpn)
+    assert "no beat commits to those" in what
+
+
+def test_a_gateway_that_decides_start_after_start_and_never_beats_is_named(jpn: Site) -> None:
+    jpn.do(BEAT)
+    for number in range(RUNS_UNWITNESSED + 1):
+        assert found(jpn) == [], "it crashed before its first beat"
+        jpn.now_ns += 3600 * SECOND
+        jpn.do(RecordEvent("started", "again"))
+        jpn.take(launch_detection(number), RULES)
+    (what,) = found(jpn)
+    assert f"was started {RUNS_UNWITNESSED + 1} times after the last beat" in what
+    jpn.do(BEAT)
+    (what,) = found(jpn)
+    assert "before the beat of entry" in what
+
+
+def test_a_gateway_that_crashes_at_every_start_for_hours_does_not_run_on(jpn: Site) -> None:
+    jpn.do(BEAT)
+    for _ in range(UNWITNESSED_NS // MINUTE_NS + 10):
+        jpn.now_ns += MINUTE_NS
+        jpn.do(RecordEvent("started", "again"))
+    assert found(jpn) == []
+
+
 @given(steps=st.lists(st.tuples(st.integers(-(10**15), 10**15), st.booleans()), max_size=60))
 def test_it_runs_on_by_no_more_than_a_step_for_each_entry_and_never_back(steps: list[tuple[int, bool]]) -> None:
     timeline, now_ns = Timeline(), 10**18
     for index, (step, started) in enumerate(steps):
         now_ns += step
         timeline.note(DECISIONS, index, now_ns, started=started)
-    within = [started for _, started in steps].count(False)
-    assert 0 <= timeline.ran_ns(0, len(timeline)) <= within * STEP_NS
+    assert 0 <= timeline.ran_ns(0, len(timeline)) <= len(steps) * STEP_NS
     assert timeline.entries(DECISIONS, len(steps)) == len(steps)
     assert timeline.entries(DECISIONS.successor(), 5) == 0
 
@@ -182,3 +213,32 @@ def test_a_witness_ledger_that_was_shown_to_nobody_is_named(jpn: Site, tmp_path:
     (check,) = [each for each in outcome.ledgers if each.origin == WITNESS]
     assert check.cosigned == {"KOR": (jpn.row(WITNESS).size, kor.now_ns // SECOND), "USA": (0, 0)}
     assert jpn.store.cosigners(jpn.row(WITNESS).id, CosignatureKind.RECEIPT) == ["KOR"]
+
+
+def test_a_witness_ledger_that_was_shown_once_and_to_nobody_since_is_named(jpn: Site, tmp_path: Path) -> None:
+    kor = Site("KOR", tmp_path / "kor.sqlite")
+    jpn.do(BEAT)
+    receipt(jpn, kor, WITNESS)
+    for number in range(3):
+        kor.now_ns = jpn.now_ns = jpn.now_ns + UNWITNESSED_NS // 2 - SECOND
+        jpn.take(launch_detection(number), RULES)
+        jpn.do(BEAT)
+        if number < 2:
+            receipt(jpn, kor)
+            assert found(jpn) == [], "the longest interval there is, and a beat late"
+    receipt(jpn, kor)
+    (what,) = found(jpn)
+    assert "nobody has cosigned it since 20" in what
+    assert "KOR gave receipts for reports more than 2 h after that" in what
+    receipt(jpn, kor, WITNESS)
+    assert found(jpn) == []
+
+
+def test_a_receipt_from_a_clock_that_is_ahead_accuses_nobody(jpn: Site, tmp_path: Path) -> None:
+    kor = Site("KOR", tmp_path / "kor.sqlite")
+    jpn.do(BEAT)
+    receipt(jpn, kor, WITNESS)
+    kor.now_ns += 10 * UNWITNESSED_NS
+    jpn.take(launch_detection(1), RULES)
+    receipt(jpn, kor)
+    assert found(jpn) == []

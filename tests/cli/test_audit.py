@@ -114,7 +114,9 @@ def test_who_looked_is_found_by_the_same_commands(
     looks = audit(world, "search", "--event-kind", "audit-access", "--limit", "2", "--format", "jsonl").stdout
     details = [json.loads(line)["node_event"]["detail"] for line in looks.splitlines()]
     assert details[1] == f"spiffe://jpn/officer/officer: explain: report {given.report_id} of JPN for USA"
-    assert details[0].startswith("spiffe://jpn/officer/officer: search: events, of the kinds audit-access")
+    assert details[0].startswith(
+        "spiffe://jpn/officer/officer: search: events, of the kinds audit-access, 2 newest first"
+    )
 
 
 def test_watch_shows_what_is_recorded_as_it_comes(world: World) -> None:
@@ -128,7 +130,7 @@ def test_watch_shows_what_is_recorded_as_it_comes(world: World) -> None:
                 assert watching.poll() is None
             audit(world, "search", "--partner", "FRA")
             assert watching.stdout.readline().endswith(
-                " audit-access: spiffe://jpn/officer/officer: search: decisions, for FRA, 101 newest first\n"
+                " audit-access: spiffe://jpn/officer/officer: search: decisions, for FRA, 100 newest first\n"
             )
         finally:
             watching.kill()
@@ -137,6 +139,7 @@ def test_watch_shows_what_is_recorded_as_it_comes(world: World) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (("--event-kind", "foo"), "'foo' is not one of 'started', 'roster-pinned'"),
         (("--since", "yesterday"), "is no time"),
         (("--since", "2026-11-21T05:00:00"), "is no time"),
         (("--since", "1h", "--until", "2h"), "since"),

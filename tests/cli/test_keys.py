@@ -187,3 +187,17 @@ def test_a_request_tells_no_secret(home: Home) -> None:
     again = run("keys", "rotate", "--config", home.config, "--out", home.request)
     assert again.exit_code == 1
     assert "is there already" in again.output
+
+
+def test_relock_writes_no_key_file_where_the_keys_do_not_unlock(home: Home, tmp_path: Path) -> None:
+    wrong, made = tmp_path / "wrong", tmp_path / "made"
+    write_private(wrong, bytes(32))
+    refused = run("keys", "relock", "--keys", home.keys, "--key-file", wrong, "--lock-with-key-file", made)
+    assert refused.exit_code == 1
+    assert not made.exists()
+
+
+def test_lock_and_relock_end_with_the_line_of_the_configuration(home: Home, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    told = done("keys", "relock", "--keys", home.keys, "--key-file", home.unlock, "--lock-with-key-file", made)
+    assert told.splitlines()[-1] == f'unlock: {{key_file: "{made}"}}'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 import stat
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,8 @@ from click.testing import CliRunner, Result
 from gateway.cli import main
 from gateway.demo.deployment import PUSHER
 from gateway.identity.nation import write_bundle
+from gateway.ledger.errors import StoreError
+from gateway.ledger.stores.sqlite import SqliteReader
 from tests.cli.conftest import World, make
 from tests.client.reports import fresh
 
@@ -188,3 +191,46 @@ def test_verify_takes_a_store_or_a_folder_and_not_both(written: World, tmp_path:
     assert run("verify", "--export", tmp_path).exit_code == 2
     assert run("verify", "--export", tmp_path, *bundle(written, "JPN")).exit_code == 1
     assert run("export", tmp_path / "x", "--config", config, "--ledger", "nothing").exit_code == 1
+
+
+def test_a_partner_that_there_is_not_is_refused_by_name(written: World, tmp_path: Path) -> None:
+    result = run("export", tmp_path / "x", "--config", written.places["JPN"].config, "--partner", "DEU")
+    assert result.exit_code == 1
+    assert "'DEU' is no partner of this node; name one of them: " in result.output
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_proof_overwrites_nothing_and_says_how_it_is_checked(written: World, tmp_path: Path) -> None:
+    out = tmp_path / "launch.tlog-proof"
+    assert f"check-proof {out} --bundle jpn.note --root jpn-root.vkey" in prove(written, out).output
+    before = out.read_bytes()
+    again = prove(written, out)
+    assert (again.exit_code, "is there already" in again.output, out.read_bytes()) == (1, True, before)
+
+
+def test_a_check_tells_which_bundles_it_believed_and_what_it_does_not_show(written: World, tmp_path: Path) -> None:
+    out = tmp_path / "launch.tlog-proof"
+    assert prove(written, out).exit_code == 0
+    output = run("check-proof", out, *bundle(written, "JPN"), *partner_bundle(written, "USA")).output
+    for node in ("JPN", "USA"):
+        assert re.search(rf"by the trust bundle \d+ of {node}, in force until 20\S+Z", output)
+    assert "It does not show that the report still stands" in output
+
+
+def test_an_export_has_a_manifest_that_tells_of_a_ledger_that_was_taken_out(written: World, tmp_path: Path) -> None:
+    folder, pinned = tmp_path / "export", [*bundle(written, "JPN"), *bundle(written, "USA")]
+    assert run("export", folder, "--config", written.places["JPN"].config, "--partner", "USA").exit_code == 0
+    shutil.rmtree(folder / "signalfire/v1/JPN/USA/flash/1")
+    result = run("verify", "--export", folder, *pinned)
+    assert (result.exit_code, "the folder lacks it" in result.stdout.replace("\n", " ")) == (3, True)
+    (folder / "manifest").unlink()
+    assert "note: no manifest" in run("verify", "--export", folder, *pinned).stdout
+
+
+def test_of_a_store_that_is_none_the_message_says_what_to_do(tmp_path: Path) -> None:
+    store = tmp_path / "store.sqlite"
+    store.write_bytes(b"no database at all" * 1000)
+    with pytest.raises(StoreError, match="not a database; restore it from a backup as docs/operations"):
+        SqliteReader(store)
+    with pytest.raises(StoreError, match="correct the path of the store in the configuration"):
+        SqliteReader(tmp_path / "none.sqlite")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -84,7 +85,9 @@ def test_live_every_ledger_is_compared_and_nothing_parts(shared: Shared) -> None
 
 def test_a_partner_that_does_not_answer_is_1_and_words(shared: Shared) -> None:
     assert shared.absent.exit_code == 1
-    assert "KOR cannot be asked what it holds" in shared.absent.output
+    assert "the gateway of KOR does not answer ours: KOR cannot be asked what it holds" in shared.absent.output
+    assert shared.places["JPN"].national not in shared.absent.output
+    assert "Is the gateway running" not in shared.absent.output
 
 
 def test_two_exported_folders_agree_with_nobody_online(shared: Shared) -> None:
@@ -107,7 +110,41 @@ def test_a_changed_entry_in_a_folder_is_named_with_whose_it_is(shared: Shared, t
     bundle.write_bytes(data)
     result = run(shared.folders(KOR=folder))
     assert result.exit_code == 3, result.output
-    assert "the folder of KOR is not sound" in result.output
+    told = " ".join(result.output.split())
+    assert "the folder of KOR is not sound: entry" in told
+    assert f"in {bundle.relative_to(folder / FLASH)} is not the one signed" in told
+    assert told.count("the folder of KOR is not sound") == 1
+
+
+def test_a_ledger_that_a_folder_lacks_is_absent_from_it(shared: Shared, tmp_path: Path) -> None:
+    folder = altered(shared, "KOR", tmp_path)
+    shutil.rmtree(folder / FLASH)
+    result = run([*shared.folders(KOR=folder), "--json"])
+    assert result.exit_code == 3, result.output
+    found = {each["ledger"]: each["finding"] for each in json.loads(result.stdout)["ledgers"]}
+    assert {ledger: finding for ledger, finding in found.items() if "ABSENT" in finding}.keys() == {FLASH}
+    assert "ABSENT from the folder of KOR" in found[FLASH]
+
+
+def test_a_manifest_that_was_changed_excuses_nothing(shared: Shared, tmp_path: Path) -> None:
+    folder = altered(shared, "KOR", tmp_path)
+    shutil.rmtree(folder / FLASH)
+    manifest = folder / "manifest"
+    manifest.write_text(re.sub(rf"(?m)^({FLASH}) \d+$", r"\1 0", manifest.read_text("utf-8")), "utf-8")
+    result = run([*shared.folders(KOR=folder), "--json"])
+    assert result.exit_code == 3, result.output
+    found = {each["ledger"]: each["finding"] for each in json.loads(result.stdout)["ledgers"]}
+    assert found[FLASH] == ""
+    assert "the folder of KOR is not sound: the manifest does not hold" in found["manifest"]
+
+
+def test_a_ledger_without_its_checkpoint_is_a_finding_of_that_folder(shared: Shared, tmp_path: Path) -> None:
+    folder = altered(shared, "KOR", tmp_path)
+    (folder / FLASH / "checkpoint").unlink()
+    result = run([*shared.folders(KOR=folder), "--json"])
+    assert result.exit_code == 3, result.output
+    found = {each["ledger"]: each["finding"] for each in json.loads(result.stdout)["ledgers"]}
+    assert "the folder of KOR is not sound" in found[FLASH]
 
 
 def test_two_signed_histories_are_named_and_both_notes_saved(shared: Shared, tmp_path: Path) -> None:

@@ -40,6 +40,25 @@ def test_check_names_the_partner_whose_bundle_is_not_believed(stopped: World, tm
     assert f"the trust bundle of {partner} is refused" in result.output
 
 
+def test_check_calls_a_bundle_that_is_older_than_the_record_refused_and_what_is_on_record_in_use(
+    stopped: World,
+) -> None:
+    jpn, usa = stopped.places["JPN"], stopped.places["USA"]
+    pinned = jpn.directory / "partners" / "USA.bundle.note"
+    older = pinned.read_bytes()
+    pki = usa.directory / "pki"
+    assert CliRunner().invoke(main, ["pki", "bundle", "--dir", str(pki)]).exit_code == 0
+    shutil.copy(pki / "bundle.note", pinned)
+    stopped.gateways["JPN"].start()
+    asyncio.run(stopped.gateways["JPN"].ready())
+    stopped.gateways["JPN"].stop()
+    pinned.write_bytes(older)
+    result = CliRunner().invoke(main, ["serve", "--config", str(jpn.config), "--check"])
+    assert result.exit_code == 0, result.output
+    assert "the trust bundle of USA is refused" in result.stderr
+    assert "sequence 2, which is on record, is in use" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line_holds", "words"),
     [

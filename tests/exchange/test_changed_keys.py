@@ -9,10 +9,11 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import grpc
 import pytest
 
 from gateway.demo.deployment import GATEWAY_NAME, Deployed
-from gateway.exchange.follower import PartnerFollower
+from gateway.exchange.follower import LOST_REASON, PartnerFollower
 from gateway.exchange.partners import Partners, Pinned
 from gateway.exchange.server import ExchangeLimits
 from gateway.identity import nation
@@ -126,32 +127,36 @@ async def test_a_padded_claim_ends_the_ledger_with_the_evidence_alone(places: di
         await world.carries("JPN", "KOR")
 
 
+def a_follower(world: World, jpn: Deployed, partners: Partners, telemetry: Telemetry) -> PartnerFollower:
+    """One that follows KOR for JPN, and cannot read its TLS key: nothing that reads such a path foresees that."""
+    node = world.nodes["JPN"]
+    return PartnerFollower(
+        "KOR",
+        own=SpiffeId.of("JPN", Role.GATEWAY, GATEWAY_NAME),
+        key_pair=KeyPairFiles(Path("a\0b"), Path("a\0b")),
+        signatory=signatory(jpn),
+        partners=partners,
+        sequencer=node._sequencer,
+        reader=node._read,
+        opener=Opener("JPN", signatory(jpn).sealing),
+        report_limits=ReportLimits(),
+        limits=ExchangeLimits(backoff_min_s=0.001, backoff_max_s=0.001),
+        telemetry=telemetry,
+        in_band=node._in_band,
+        now_ns=time.time_ns,
+        monotonic=time.monotonic,
+    )
+
+
 async def test_a_fault_that_nobody_foresaw_is_told_and_the_lane_is_dialled_again(places: dict[str, Deployed]) -> None:
     async with running(places, "JPN", linked=False) as world:
-        node = world.nodes["JPN"]
         kor = places["KOR"]
         partners = Partners.load(
             [Pinned("KOR", nation.read_root_vkey(kor.directory / "pki"), kor.directory / "pki" / "bundle.note")],
             lambda: datetime.now(UTC),
         )
         telemetry = Telemetry()
-        follower = PartnerFollower(
-            "KOR",
-            own=SpiffeId.of("JPN", Role.GATEWAY, GATEWAY_NAME),
-            # A path that no file can have: nothing that reads it foresees that.
-            key_pair=KeyPairFiles(Path("a\0b"), Path("a\0b")),
-            signatory=signatory(places["JPN"]),
-            partners=partners,
-            sequencer=node._sequencer,
-            reader=node._read,
-            opener=Opener("JPN", signatory(places["JPN"]).sealing),
-            report_limits=ReportLimits(),
-            limits=ExchangeLimits(backoff_min_s=0.001, backoff_max_s=0.001),
-            telemetry=telemetry,
-            in_band=node._in_band,
-            now_ns=time.time_ns,
-            monotonic=time.monotonic,
-        )
+        follower = a_follower(world, places["JPN"], partners, telemetry)
         task = asyncio.create_task(follower.run())
 
         def failures(lane: str) -> float:
@@ -165,3 +170,40 @@ async def test_a_fault_that_nobody_foresaw_is_told_and_the_lane_is_dialled_again
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_where_the_library_lost_the_reason_the_one_before_stands_and_is_told_once(
+    places: dict[str, Deployed], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(places, "JPN", linked=False) as world:
+        kor = places["KOR"]
+        partners = Partners.load(
+            [Pinned("KOR", nation.read_root_vkey(kor.directory / "pki"), kor.directory / "pki" / "bundle.note")],
+            lambda: datetime.now(UTC),
+        )
+        follower = a_follower(world, places["JPN"], partners, Telemetry())
+        ended = asyncio.Event()
+        dials = 0
+
+        async def serve() -> None:
+            nonlocal dials
+            dials += 1
+            if dials == 20:
+                ended.set()
+            code, words = (
+                (grpc.StatusCode.INTERNAL, LOST_REASON) if dials % 2 else (grpc.StatusCode.UNAVAILABLE, "refused here")
+            )
+            raise grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), words)
+
+        caplog.clear()
+        task = asyncio.create_task(follower._keep("dialled", serve))
+        try:
+            async with asyncio.timeout(10):
+                await ended.wait()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        told = [each.getMessage() for each in caplog.records if each.getMessage().startswith("KOR dialled: ")]
+        # The first dial has nothing better to say.
+        assert told == [f"KOR dialled: INTERNAL: {LOST_REASON}", "KOR dialled: UNAVAILABLE: refused here"]
+        assert partners.links["KOR"].problems["dialled"] == "UNAVAILABLE: refused here"

@@ -101,8 +101,14 @@ async def test_the_thief_of_a_retired_key_ends_a_ledger_once_and_is_told_no_afte
         assert ledger_pb2.SuccessionReason.Name(ledger_pb2.SUCCESSION_REASON_LOST_TAIL) in event.detail
         again = await claim(FLASH.successor(), 50)
         assert isinstance(again, Ended)
-        assert "such a key ended a ledger so since the start" in again.details
+        assert "such a key ended a ledger of its line less than 24 hours ago" in again.details
         assert world.ledger("JPN", FLASH.successor().successor()) is None
+        # A start makes no difference.
+        await world.stop("JPN")
+        await world.start("JPN")
+        again = await claim(FLASH.successor(), 50)
+        assert isinstance(again, Ended)
+        assert "less than 24 hours ago" in again.details
         # What ended is still told to whoever asks.
         told = await claim(FLASH, 1)
         assert isinstance(told, exchange_pb2.FollowResponse)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from signalfire.v1 import officer_pb2
 
 from gateway import config as configuration
@@ -19,6 +20,7 @@ from gateway.cli.ledger import verify_configured
 from gateway.demo.deployment import Deployed
 from gateway.identity.keyring import KeyKind, Keyring
 from gateway.identity.locked import KeyLock
+from gateway.identity.node_keys import GATEWAY_CERTIFICATE, tls_key_id
 from gateway.identity.rotation import make_request
 from gateway.ledger.note import Note
 from gateway.ledger.stores import CosignatureKind
@@ -203,6 +205,9 @@ async def test_the_keys_of_history_are_known_when_their_private_halves_are_gone(
         states = {(key.kind, key.key_id): key.state for key in status.keys}
         assert states["log", before[KeyKind.LOG]] == officer_pb2.KEY_STATE_RETIRED
         assert states["log", in_use(world, "JPN")[KeyKind.LOG]] == officer_pb2.KEY_STATE_CURRENT
+        # Named as in the keys directory, so that `keys list` finds it.
+        certificate = x509.load_pem_x509_certificate((people.keys / GATEWAY_CERTIFICATE).read_bytes())
+        assert states["tls", tls_key_id(certificate.public_key())] == officer_pb2.KEY_STATE_CURRENT
     for kind in SIGNING:
         # The keyring holds the key in use under the name of its id, and the default one was retired.
         newer = next(people.keys.glob(f"{kind}.*.key"))

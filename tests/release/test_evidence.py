@@ -6,13 +6,22 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.ledger.checkpoint import Checkpoint, sign_checkpoint
+from gateway.cli.ledger_evidence import check
+from gateway.ledger.checkpoint import Checkpoint, LogKey, sign_checkpoint
 from gateway.ledger.cosignature import cosign
-from gateway.ledger.evidence import contradiction
+from gateway.ledger.evidence import EvidenceError, contradiction
 from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import CosignatureKind
-from gateway.release.evidence import Contradicted, KeepEvidence, owner_keys
+from gateway.release.evidence import (
+    Contradicted,
+    KeepEvidence,
+    KeepFinding,
+    owner_keys,
+    recorded_keys,
+    require_no_contradiction,
+)
+from gateway.release.signatory import Partner, Retired
 from gateway.release.steps import KeepCosignature
 from gateway.release.witness import Beat
 from tests.release.world import RELEASE_ALL, Site, partner_of, rules, signatory_of
@@ -74,3 +83,63 @@ def test_evidence_is_kept_once_for_each_ledger(kor: Site) -> None:
     assert [kor.do(KeepEvidence(each)) for each in (first, second, third)] == [False, False, True]
     events = [event for event in kor.events() if event.kind == "fork-evidence"]
     assert [tuple(event.evidence) for event in events] == [first.statements, third.statements]
+
+
+# --- keys that changed
+
+
+NEW_LOG = LogKey(b"9" * 32)
+
+
+def after_the_change() -> Partner:
+    """JPN, once it has put another log key into use."""
+    jpn = partner_of("JPN")
+    return replace(jpn, log=[NEW_LOG.public], retired_log=[Retired(key, 2_000_000_000) for key in jpn.log])
+
+
+def anew(size: int, root: bytes = OTHER_ROOT) -> bytes:
+    """A checkpoint by the key that is in use after the change."""
+    return sign_checkpoint(Checkpoint(TO_KOR, size, root), NEW_LOG).encode()
+
+
+@pytest.fixture
+def held(jpn: Site, kor: Site) -> bytes:
+    """The root of the two entries that KOR holds of JPN, signed with the key of before the change."""
+    jpn.take(launch_detection(1), rules(KOR=RELEASE_ALL))
+    kor.do(kor.receive(jpn.incoming(TO_KOR)))
+    kor.partners = {**kor.partners, "JPN": after_the_change()}
+    return kor.row(TO_KOR).root
+
+
+def test_what_a_retired_key_states_is_no_evidence(kor: Site, held: bytes) -> None:
+    require_no_contradiction(kor.store, TO_KOR, forged(TO_KOR, 2), after_the_change())
+    assert held != OTHER_ROOT
+
+
+def test_a_fork_after_the_change_is_shown_with_the_anchor_and_convinces_everybody(kor: Site, held: bytes) -> None:
+    kor.do(KeepCosignature(TO_KOR, CosignatureKind.ANCHOR, anew(2, held), after_the_change()))
+    with pytest.raises(Contradicted) as caught:
+        require_no_contradiction(kor.store, TO_KOR, anew(2), after_the_change())
+    assert check(caught.value.found.encode(), after_the_change()).origin == TO_KOR
+
+
+def test_a_pair_under_keys_in_use_takes_the_place_of_one_that_is_not(kor: Site, held: bytes) -> None:
+    with pytest.raises(Contradicted) as caught:
+        require_no_contradiction(kor.store, TO_KOR, anew(2), after_the_change())
+    weak, keys = caught.value.found, owner_keys(after_the_change())
+    with pytest.raises(EvidenceError):
+        check(weak.encode(), after_the_change())
+    proof = contradiction(anew(3), anew(3, bytes(32)), keys)
+    other = contradiction(anew(4), anew(4, bytes(32)), keys)
+    again = contradiction(forged(TO_KOR, 5), anew(5, bytes(32)), recorded_keys(after_the_change()))
+    kept = [kor.do(KeepEvidence(each, keys)) for each in (weak, again, proof, weak, other)]
+    assert kept == [True, False, True, False, False]
+    events = [tuple(event.evidence) for event in kor.events() if event.kind == "fork-evidence"]
+    assert events == [weak.statements, proof.statements]
+
+
+def test_a_finding_about_a_ledger_goes_on_record_once(kor: Site) -> None:
+    steps = [KeepFinding("a", "it parts", (b"note",)), KeepFinding("a", "it parts"), KeepFinding("b", "it parts too")]
+    assert [kor.do(step) for step in steps] == [True, False, True]
+    events = [(event.kind, event.detail, tuple(event.evidence)) for event in kor.events()]
+    assert events == [("reconciled", "it parts", (b"note",)), ("reconciled", "it parts too", ())]

@@ -8,13 +8,17 @@ from typing import Final, TypeAlias
 import pytest
 from signalfire.v1 import ledger_pb2, report_pb2
 
+from gateway.ledger.checkpoint import Checkpoint, sign_checkpoint
 from gateway.ledger.origin import Origin
+from gateway.ledger.stores import CosignatureKind, CosignatureRow
 from gateway.release.passing import WITHDRAWN, WITHDRAWN_HELD
 from gateway.release.pipeline import TellWithdrawals
 from gateway.release.plan import Subject
 from gateway.release.rulebook import Rulebook
+from gateway.release.sharing import COVER_EVERY_NS, COVER_WITHIN_NS
 from gateway.release.steps import FollowSuccessor, Succeed
 from policy import compile_bundle
+from tests.audit.nations import NEW_LOG, nation, rotated
 from tests.release.onward import (
     PASS_ON,
     POLICY,
@@ -27,6 +31,7 @@ from tests.release.onward import (
     decide_what_is_due,
     decided,
     derived,
+    errors,
     feed,
     is_withdrawn,
     onward_in,
@@ -98,6 +103,52 @@ def test_a_held_report_that_does_not_open_any_more_is_withheld_and_held_no_longe
     decide_what_is_due(jpn)
     plan = jpn.plan()
     assert not plan.held_for(Subject("USA", identifier(american())))
+
+
+# --- an originator whose keys change
+
+
+@pytest.fixture
+def uncovered(usa: Site, jpn: Site) -> Site:
+    """JPN holds a report of USA, which then retires its log key; what USA signed anew has not come yet."""
+    usa.take(american(), USA_RULES)
+    jpn.rulebook = passing(HOLD)
+    bring(usa, jpn)
+    jpn.partners = {**jpn.partners, "USA": nation("USA", **rotated("USA", jpn.now_ns // SECOND))}
+    jpn.rulebook = passing()
+    jpn.now_ns += 60 * SECOND
+    return jpn
+
+
+def test_a_report_that_nothing_covers_yet_goes_once_its_originators_anchor_has_come(uncovered: Site) -> None:
+    jpn = uncovered
+    decide_what_is_due(jpn)
+    assert [outcome for outcome, _ in decided(jpn)] == ["HELD", "HELD"]
+    decide_what_is_due(jpn)
+    assert len(decided(jpn)) == 2, "a few seconds are waited"
+    ledger = jpn.row(TO_JPN)
+    note = sign_checkpoint(Checkpoint(TO_JPN, ledger.size, ledger.root), NEW_LOG).encode()
+    plan = jpn.plan()
+    plan.commit.cosignatures.append(
+        CosignatureRow(ledger.id, CosignatureKind.ANCHOR, ledger.size, note, jpn.now_ns, "USA")
+    )
+    jpn.keep(plan)
+    jpn.now_ns += COVER_EVERY_NS
+    decide_what_is_due(jpn)
+    assert [outcome for outcome, _ in decided(jpn)] == ["HELD", "HELD", "RELEASED"]
+    assert_sound(jpn)
+
+
+def test_a_report_that_nothing_ever_covers_is_withheld_after_half_a_minute(uncovered: Site) -> None:
+    jpn = uncovered
+    for _ in range(COVER_WITHIN_NS // COVER_EVERY_NS):
+        decide_what_is_due(jpn)
+        assert decided(jpn)[-1][0] == "HELD"
+        jpn.now_ns += COVER_EVERY_NS
+    decide_what_is_due(jpn)
+    assert decided(jpn)[-1] == ("WITHHELD", "(policy error)")
+    assert "a third nation believes no other" in errors(jpn)[-1]
+    assert not jpn.plan().held_for(Subject("USA", identifier(american())))
 
 
 # --- withdrawals

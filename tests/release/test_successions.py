@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from signalfire.v1 import ledger_pb2
 
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.origin import Origin
-from gateway.release.steps import FollowSuccessor
-from gateway.release.successions import AT_ONCE, EVERY_NS
+from gateway.release.steps import FollowSuccessor, Succeed
+from gateway.release.successions import AT_ONCE, EVERY_NS, MOST_LOST_GENERATIONS, RETIRED_EVERY_NS
 from tests.release.world import Site
 
 LINE = Origin.release("JPN", "KOR", "flash", 1)
@@ -59,3 +60,32 @@ def test_a_clock_that_was_set_back_holds_nothing_up_for_longer(kor: Site) -> Non
             end(kor, origin)
         kor.now_ns += EVERY_NS
         origin = end(kor, origin)
+
+
+def lost(jpn: Site, origin: Origin) -> Origin:
+    return jpn.do(Succeed(origin, ledger_pb2.SUCCESSION_REASON_LOST_TAIL, b"", by_retired=True))
+
+
+def test_the_word_of_a_retired_key_ends_a_line_once_a_day_whatever_is_started_meanwhile(jpn: Site) -> None:
+    origin = lost(jpn, LINE)
+    for _ in range(3):
+        jpn.restart()
+        with pytest.raises(LedgerError, match="less than 24 hours ago"):
+            lost(jpn, origin)
+        # What has ended is told, and another line is not held up.
+        assert lost(jpn, LINE) == LINE.successor()
+        jpn.now_ns += RETIRED_EVERY_NS
+        origin = lost(jpn, origin)
+    assert lost(jpn, Origin.witness("JPN", 1)).generation == 2
+
+
+def test_what_a_retired_key_may_end_uses_up_nothing_of_what_followers_follow() -> None:
+    assert MOST_LOST_GENERATIONS + 1 <= RETIRED_EVERY_NS // EVERY_NS
+
+
+def test_a_clock_that_was_set_back_lets_a_retired_key_end_no_more_than_one(jpn: Site) -> None:
+    origin = lost(jpn, LINE)
+    jpn.now_ns -= RETIRED_EVERY_NS
+    origin = lost(jpn, origin)
+    with pytest.raises(LedgerError):
+        lost(jpn, origin)

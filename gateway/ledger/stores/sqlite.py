@@ -84,12 +84,21 @@ FEED_SCAN_ROWS = 512
 _MIGRATIONS = resources.files("gateway.ledger.stores") / "migrations"
 
 
+_RESTORE = "; restore it from a backup as docs/operations.md says"
+"""How a file that is no store, or a damaged one, is mended."""
+
+
 @contextlib.contextmanager
 def _translated(path: Path, doing: str) -> Iterator[None]:
     try:
         yield
     except (apsw.Error, OSError) as error:
-        raise StoreError(f"store {path}: {doing} failed: {error}") from error
+        mend = ""
+        if isinstance(error, (apsw.NotADBError, apsw.CorruptError)):
+            mend = _RESTORE
+        elif isinstance(error, apsw.CantOpenError):
+            mend = "; correct the path of the store in the configuration, or let this user read it"
+        raise StoreError(f"store {path}: {doing} failed: {error}{mend}") from error
 
 
 def _migrations() -> list[str]:
