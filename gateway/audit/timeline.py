@@ -1,6 +1,6 @@
 """The decisions ledger as its witness ledger is held against it: when the node ran, and what its decisions name.
 
-Only numbers are kept, some of them for each entry: a store has more decisions than fit into memory.
+Only numbers are kept, in memory: 16 bytes for each entry of the decisions ledger, and 24 for each release.
 
 A node *ran on* for as long as its decisions ledger shows it: from each entry to the next one, but no
 more than STEP_NS of that, whatever the clock did in between. A run begins with the event `started`, which counts like

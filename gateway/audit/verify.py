@@ -18,8 +18,9 @@ For every ledger, own or replica:
 7. Generations of a ledger follow one another: all but the last have ended, and name the next. An own one that has
    ended goes on with everything above its receipts.
 
-So that memory does not grow with what is checked, everything is read once and in order, a segment at a time, and what
-is compared later is gathered on disk (`gateway.audit.gathered`). Of findings in one place the first NAMED are told, and
+So that memory hardly grows with what is checked, everything is read once and in order, a segment at a time, and what
+is compared later is gathered on disk (`gateway.audit.gathered`); a few numbers a decision and release stay in memory
+(`gateway.audit.timeline`). Of findings in one place the first NAMED are told, and
 how many more there are.
 
 Before all of that the file itself is asked whether it is whole, and every row belongs to a ledger that is there. Across

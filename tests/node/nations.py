@@ -254,7 +254,7 @@ class World:
         node = Node(configuration.load(self.places[name].config), prover=PROOFS)
         try:
             await node.start()
-        except BaseException:
+        except BaseException:  # also where the test itself is cancelled: no port stays taken
             await node.stop()
             raise
         inbox = Inbox()

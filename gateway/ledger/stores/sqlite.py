@@ -689,7 +689,7 @@ class SqliteStore(SqliteReader):
             try:
                 self._write(db, commit)
                 db.execute("COMMIT")
-            except BaseException:
+            except BaseException:  # however it ends, no transaction is left open; what ended it goes on
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
