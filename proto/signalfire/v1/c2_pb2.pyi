@@ -44,6 +44,10 @@ class _RefusalCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RefusalCo
     """It refers to a report that this node did not originate."""
     REFUSAL_CODE_UNAVAILABLE: _RefusalCode.ValueType  # 6
     """The node cannot take reports now; nothing is wrong with this one: send it again after `retry_after_ms`."""
+    REFUSAL_CODE_RESOURCE_EXHAUSTED: _RefusalCode.ValueType  # 7
+    """Too many reports, of this client or of all; nothing is wrong with this one, and nothing of it was kept: send it
+    again after `retry_after_ms`. Reports of lower precedence are refused first, and FLASH last.
+    """
 
 class RefusalCode(_RefusalCode, metaclass=_RefusalCodeEnumTypeWrapper):
     """Why a report was refused."""
@@ -62,6 +66,10 @@ REFUSAL_CODE_NOT_ORIGINATOR: RefusalCode.ValueType  # 5
 """It refers to a report that this node did not originate."""
 REFUSAL_CODE_UNAVAILABLE: RefusalCode.ValueType  # 6
 """The node cannot take reports now; nothing is wrong with this one: send it again after `retry_after_ms`."""
+REFUSAL_CODE_RESOURCE_EXHAUSTED: RefusalCode.ValueType  # 7
+"""Too many reports, of this client or of all; nothing is wrong with this one, and nothing of it was kept: send it
+again after `retry_after_ms`. Reports of lower precedence are refused first, and FLASH last.
+"""
 Global___RefusalCode: _TypeAlias = RefusalCode  # noqa: Y015
 
 class _ReportKind:
@@ -130,7 +138,7 @@ Global___SubmitRequest: _TypeAlias = SubmitRequest  # noqa: Y015
 
 @_typing.final
 class SubmitResponse(_message.Message):
-    """The answer to one request."""
+    """The answer to one request, or a wish of the node."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -138,8 +146,9 @@ class SubmitResponse(_message.Message):
     REPORT_ID_FIELD_NUMBER: _builtins.int
     ACCEPTED_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
+    RESUBMIT_FIELD_NUMBER: _builtins.int
     position: _builtins.int
-    """Which request of the stream this answers: the first is 0."""
+    """Which request of the stream this answers: the first is 0. With `resubmit` it answers none."""
     report_id: _builtins.str
     """The report's identifier, as far as it could be read."""
     @_builtins.property
@@ -150,6 +159,10 @@ class SubmitResponse(_message.Message):
     def refused(self) -> Global___Refused:
         """Nothing of it was kept; after UNAVAILABLE that is not certain, and sending it again settles it."""
 
+    @_builtins.property
+    def resubmit(self) -> Global___Resubmit:
+        """The node has lost reports that it had accepted. Comes first on a stream, or whenever that is found."""
+
     def __init__(
         self,
         *,
@@ -157,16 +170,59 @@ class SubmitResponse(_message.Message):
         report_id: _builtins.str = ...,
         accepted: Global___Accepted | None = ...,
         refused: Global___Refused | None = ...,
+        resubmit: Global___Resubmit | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "refused", b"refused", "result", b"result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "refused", b"refused", "resubmit", b"resubmit", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "position", b"position", "refused", b"refused", "report_id", b"report_id", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "position", b"position", "refused", b"refused", "report_id", b"report_id", "resubmit", b"resubmit", "result", b"result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["accepted", "refused"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["accepted", "refused", "resubmit"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 
 Global___SubmitResponse: _TypeAlias = SubmitResponse  # noqa: Y015
+
+@_typing.final
+class Resubmit(_message.Message):
+    """The node's store was lost or set back. Whoever has submitted reports is asked to submit again, as they were, all that
+    this node accepted in that time: what the node still has is answered as a duplicate, and nothing is repeated.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    REPORT_IDS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why, in words."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """From when on, UTC."""
+
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """Up to when, UTC."""
+
+    @_builtins.property
+    def report_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Reports of this client that the node knows to have accepted and lost: UUIDs. There may be others."""
+
+    def __init__(
+        self,
+        *,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+        report_ids: _abc.Iterable[_builtins.str] | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "report_ids", b"report_ids", "since", b"since", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Resubmit: _TypeAlias = Resubmit  # noqa: Y015
 
 @_typing.final
 class Accepted(_message.Message):
@@ -208,7 +264,7 @@ class Refused(_message.Message):
     code: Global___RefusalCode.ValueType
     """Kind of refusal."""
     retry_after_ms: _builtins.int
-    """When to send it again, milliseconds; only with UNAVAILABLE."""
+    """When to send it again, milliseconds; only with UNAVAILABLE and RESOURCE_EXHAUSTED."""
     @_builtins.property
     def violations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Violation]:
         """Everything that is wrong with it, not only the first thing."""
@@ -496,6 +552,11 @@ class GetStatusResponse(_message.Message):
     PARTNERS_FIELD_NUMBER: _builtins.int
     LEDGERS_FIELD_NUMBER: _builtins.int
     ALARMS_FIELD_NUMBER: _builtins.int
+    RESUBMIT_FIELD_NUMBER: _builtins.int
+    STORE_FREE_BYTES_FIELD_NUMBER: _builtins.int
+    LOWEST_PRECEDENCE_FIELD_NUMBER: _builtins.int
+    CLOCK_PROBLEM_FIELD_NUMBER: _builtins.int
+    CARRIED_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """This node: ISO 3166-1 alpha-3."""
     version: _builtins.str
@@ -510,6 +571,12 @@ class GetStatusResponse(_message.Message):
     """Posture in force."""
     reports_accepted: _builtins.int
     """Reports accepted from C2 systems since the store was made."""
+    store_free_bytes: _builtins.int
+    """Bytes that are free for the store."""
+    lowest_precedence: _report_pb2.Precedence.ValueType
+    """Lowest precedence that is taken now; UNSPECIFIED: none, as `reason` says."""
+    clock_problem: _builtins.str
+    """Why the clock is not trusted; empty where it is."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """Time at the gateway, UTC."""
@@ -530,6 +597,14 @@ class GetStatusResponse(_message.Message):
     def alarms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What somebody has to look at now, in words: receipts overdue, roots that differ, partners that are silent."""
 
+    @_builtins.property
+    def resubmit(self) -> Global___Resubmit:
+        """What C2 systems are asked to submit again, where the store was lost or set back. `report_ids` is empty here."""
+
+    @_builtins.property
+    def carried(self) -> _containers.RepeatedCompositeFieldContainer[Global___CarriedStatus]:
+        """The tunnels that this node carries between two of its partners."""
+
     def __init__(
         self,
         *,
@@ -545,14 +620,49 @@ class GetStatusResponse(_message.Message):
         partners: _abc.Iterable[Global___PartnerStatus] | None = ...,
         ledgers: _abc.Iterable[Global___LedgerStatus] | None = ...,
         alarms: _abc.Iterable[_builtins.str] | None = ...,
+        resubmit: Global___Resubmit | None = ...,
+        store_free_bytes: _builtins.int = ...,
+        lowest_precedence: _report_pb2.Precedence.ValueType = ...,
+        clock_problem: _builtins.str = ...,
+        carried: _abc.Iterable[Global___CarriedStatus] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resubmit", b"resubmit", "start_time", b"start_time", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepting", b"accepting", "alarms", b"alarms", "ledgers", b"ledgers", "node", b"node", "partners", b"partners", "policy_digest", b"policy_digest", "posture", b"posture", "reason", b"reason", "reports_accepted", b"reports_accepted", "start_time", b"start_time", "time", b"time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepting", b"accepting", "alarms", b"alarms", "carried", b"carried", "clock_problem", b"clock_problem", "ledgers", b"ledgers", "lowest_precedence", b"lowest_precedence", "node", b"node", "partners", b"partners", "policy_digest", b"policy_digest", "posture", b"posture", "reason", b"reason", "reports_accepted", b"reports_accepted", "resubmit", b"resubmit", "start_time", b"start_time", "store_free_bytes", b"store_free_bytes", "time", b"time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatusResponse: _TypeAlias = GetStatusResponse  # noqa: Y015
+
+@_typing.final
+class CarriedStatus(_message.Message):
+    """Tunnels between two partners that this node carries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ONE_FIELD_NUMBER: _builtins.int
+    OTHER_FIELD_NUMBER: _builtins.int
+    TUNNELS_FIELD_NUMBER: _builtins.int
+    one: _builtins.str
+    """One end: ISO 3166-1 alpha-3."""
+    other: _builtins.str
+    """The other end."""
+    tunnels: _builtins.int
+    """How many are open."""
+    def __init__(
+        self,
+        *,
+        one: _builtins.str = ...,
+        other: _builtins.str = ...,
+        tunnels: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["one", b"one", "other", b"other", "tunnels", b"tunnels"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CarriedStatus: _TypeAlias = CarriedStatus  # noqa: Y015
 
 @_typing.final
 class PartnerStatus(_message.Message):
@@ -566,6 +676,10 @@ class PartnerStatus(_message.Message):
     LAST_HEARTBEAT_TIME_FIELD_NUMBER: _builtins.int
     CLOCK_OFFSET_MS_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
+    SILENT_SINCE_FIELD_NUMBER: _builtins.int
+    UNHEARD_SINCE_FIELD_NUMBER: _builtins.int
+    WAYS_FIELD_NUMBER: _builtins.int
+    NOT_ACCEPTING_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """The partner: ISO 3166-1 alpha-3."""
     following: _builtins.bool
@@ -576,9 +690,23 @@ class PartnerStatus(_message.Message):
     """The partner's clock less ours at the last heartbeat, milliseconds, half the round trip taken off."""
     problem: _builtins.str
     """Why the link is down, or why nothing is sent, where that is so."""
+    not_accepting: _builtins.str
+    """What the partner says of itself: why its gateway takes no reports now. Empty where it takes them, or is silent."""
     @_builtins.property
     def last_heartbeat_time(self) -> _timestamp_pb2.Timestamp:
         """Time of the last heartbeat that the partner signed and that verified, UTC."""
+
+    @_builtins.property
+    def silent_since(self) -> _timestamp_pb2.Timestamp:
+        """Since when nothing verified has come from the partner, by any way, UTC; not set while heartbeats come."""
+
+    @_builtins.property
+    def unheard_since(self) -> _timestamp_pb2.Timestamp:
+        """Since when the partner has answered no heartbeat of this node, UTC; not set while it answers."""
+
+    @_builtins.property
+    def ways(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """By which way the partner is heard: "direct", or "via USA"; all of them, the direct one first."""
 
     def __init__(
         self,
@@ -589,10 +717,14 @@ class PartnerStatus(_message.Message):
         last_heartbeat_time: _timestamp_pb2.Timestamp | None = ...,
         clock_offset_ms: _builtins.float | None = ...,
         problem: _builtins.str = ...,
+        silent_since: _timestamp_pb2.Timestamp | None = ...,
+        unheard_since: _timestamp_pb2.Timestamp | None = ...,
+        ways: _abc.Iterable[_builtins.str] | None = ...,
+        not_accepting: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_clock_offset_ms", b"_clock_offset_ms", "clock_offset_ms", b"clock_offset_ms", "last_heartbeat_time", b"last_heartbeat_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_clock_offset_ms", b"_clock_offset_ms", "clock_offset_ms", b"clock_offset_ms", "last_heartbeat_time", b"last_heartbeat_time", "silent_since", b"silent_since", "unheard_since", b"unheard_since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clock_offset_ms", b"_clock_offset_ms", "clock_offset_ms", b"clock_offset_ms", "followed", b"followed", "following", b"following", "last_heartbeat_time", b"last_heartbeat_time", "node", b"node", "problem", b"problem"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clock_offset_ms", b"_clock_offset_ms", "clock_offset_ms", b"clock_offset_ms", "followed", b"followed", "following", b"following", "last_heartbeat_time", b"last_heartbeat_time", "node", b"node", "not_accepting", b"not_accepting", "problem", b"problem", "silent_since", b"silent_since", "unheard_since", b"unheard_since", "ways", b"ways"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__clock_offset_ms: _TypeAlias = _typing.Literal["clock_offset_ms"]  # noqa: Y015
     _WhichOneofArgType__clock_offset_ms: _TypeAlias = _typing.Literal["_clock_offset_ms", b"_clock_offset_ms"]  # noqa: Y015

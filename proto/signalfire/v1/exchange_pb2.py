@@ -22,67 +22,76 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from signalfire.v1 import ledger_pb2 as signalfire_dot_v1_dot_ledger__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1csignalfire/v1/exchange.proto\x12\rsignalfire.v1\"B\n\x05Hello\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12\x17\n\x0f\x62undle_sequence\x18\x03 \x01(\x04\"d\n\tChallenge\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12\x0c\n\x04note\x18\x03 \x01(\x0c\x12\x17\n\x0f\x62undle_sequence\x18\x04 \x01(\x04\x12\x0e\n\x06\x62undle\x18\x05 \x01(\x0c\"%\n\x05Proof\x12\x0c\n\x04note\x18\x01 \x01(\x0c\x12\x0e\n\x06\x62undle\x18\x02 \x01(\x0c\"F\n\x04Open\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0c\n\x04root\x18\x03 \x01(\x0c\x12\x12\n\ncheckpoint\x18\x04 \x01(\x0c\"\xe9\x01\n\rFollowRequest\x12%\n\x05hello\x18\x01 \x01(\x0b\x32\x14.signalfire.v1.HelloH\x00\x12%\n\x05proof\x18\x02 \x01(\x0b\x32\x14.signalfire.v1.ProofH\x00\x12#\n\x04open\x18\x03 \x01(\x0b\x32\x13.signalfire.v1.OpenH\x00\x12)\n\x07receipt\x18\x04 \x01(\x0b\x32\x16.signalfire.v1.ReceiptH\x00\x12/\n\nunopenable\x18\x05 \x01(\x0b\x32\x19.signalfire.v1.UnopenableH\x00\x42\t\n\x07message\"\x17\n\x07Receipt\x12\x0c\n\x04note\x18\x01 \x01(\x0c\"\x1a\n\nUnopenable\x12\x0c\n\x04note\x18\x01 \x01(\x0c\"\xf4\x01\n\x0e\x46ollowResponse\x12-\n\tchallenge\x18\x01 \x01(\x0b\x32\x18.signalfire.v1.ChallengeH\x00\x12\'\n\x06opened\x18\x02 \x01(\x0b\x32\x15.signalfire.v1.OpenedH\x00\x12%\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32\x14.signalfire.v1.BatchH\x00\x12\x31\n\x0b\x63osignature\x18\x04 \x01(\x0b\x32\x1a.signalfire.v1.CosignatureH\x00\x12%\n\x05\x65nded\x18\x05 \x01(\x0b\x32\x14.signalfire.v1.EndedH\x00\x42\t\n\x07message\"\x16\n\x06Opened\x12\x0c\n\x04size\x18\x01 \x01(\x04\"v\n\x05\x42\x61tch\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x0f\n\x07\x65ntries\x18\x03 \x01(\x0c\x12*\n\x06\x61\x62sent\x18\x04 \x03(\x0b\x32\x1a.signalfire.v1.AbsentEntry\x12\x12\n\ncheckpoint\x18\x05 \x01(\x0c\"=\n\x0b\x41\x62sentEntry\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x11\n\tleaf_hash\x18\x02 \x01(\x0c\x12\x0c\n\x04note\x18\x03 \x01(\x0c\"\x1b\n\x0b\x43osignature\x12\x0c\n\x04note\x18\x01 \x01(\x0c\"\x1a\n\x05\x45nded\x12\x11\n\tsuccessor\x18\x01 \x01(\t\"\x90\x01\n\x10HeartbeatRequest\x12%\n\x05hello\x18\x01 \x01(\x0b\x32\x14.signalfire.v1.HelloH\x00\x12%\n\x05proof\x18\x02 \x01(\x0b\x32\x14.signalfire.v1.ProofH\x00\x12#\n\x04\x65\x63ho\x18\x03 \x01(\x0b\x32\x13.signalfire.v1.EchoH\x00\x42\t\n\x07message\"t\n\x11HeartbeatResponse\x12-\n\tchallenge\x18\x01 \x01(\x0b\x32\x18.signalfire.v1.ChallengeH\x00\x12%\n\x05pulse\x18\x02 \x01(\x0b\x32\x14.signalfire.v1.PulseH\x00\x42\t\n\x07message\"U\n\x05Pulse\x12\x0c\n\x04note\x18\x01 \x01(\x0c\x12\x15\n\rround_trip_ns\x18\x02 \x01(\x04\x12\x0e\n\x06\x62undle\x18\x03 \x01(\x0c\x12\x17\n\x0f\x62undle_sequence\x18\x04 \x01(\x04\"Q\n\x04\x45\x63ho\x12\x0f\n\x07\x63ounter\x18\x01 \x01(\x04\x12\x0f\n\x07time_ns\x18\x02 \x01(\x03\x12\x17\n\x0f\x62undle_sequence\x18\x03 \x01(\x04\x12\x0e\n\x06\x62undle\x18\x04 \x01(\x0c\"\x85\x02\n\x0eInspectRequest\x12%\n\x05hello\x18\x01 \x01(\x0b\x32\x14.signalfire.v1.HelloH\x00\x12%\n\x05proof\x18\x02 \x01(\x0b\x32\x14.signalfire.v1.ProofH\x00\x12.\n\nlist_heads\x18\x03 \x01(\x0b\x32\x18.signalfire.v1.ListHeadsH\x00\x12\x30\n\x0bread_hashes\x18\x04 \x01(\x0b\x32\x19.signalfire.v1.ReadHashesH\x00\x12\x38\n\x0fread_checkpoint\x18\x05 \x01(\x0b\x32\x1d.signalfire.v1.ReadCheckpointH\x00\x42\t\n\x07message\"\x1e\n\tListHeads\x12\x11\n\twitnesses\x18\x01 \x03(\t\"I\n\nReadHashes\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\r\n\x05level\x18\x02 \x01(\r\x12\r\n\x05\x66irst\x18\x03 \x01(\x04\x12\r\n\x05\x63ount\x18\x04 \x01(\r\".\n\x0eReadCheckpoint\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\"\xd5\x01\n\x0fInspectResponse\x12-\n\tchallenge\x18\x01 \x01(\x0b\x32\x18.signalfire.v1.ChallengeH\x00\x12%\n\x05heads\x18\x02 \x01(\x0b\x32\x14.signalfire.v1.HeadsH\x00\x12\'\n\x06hashes\x18\x03 \x01(\x0b\x32\x15.signalfire.v1.HashesH\x00\x12\x38\n\x0fheld_checkpoint\x18\x04 \x01(\x0b\x32\x1d.signalfire.v1.HeldCheckpointH\x00\x42\t\n\x07message\"3\n\x05Heads\x12*\n\x07ledgers\x18\x01 \x03(\x0b\x32\x19.signalfire.v1.HeldLedger\"p\n\nHeldLedger\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0c\n\x04root\x18\x03 \x01(\x0c\x12\x12\n\ncheckpoint\x18\x04 \x01(\x0c\x12\x0f\n\x07receipt\x18\x05 \x01(\x0c\x12\x11\n\tsuccessor\x18\x06 \x01(\t\"\x18\n\x06Hashes\x12\x0e\n\x06hashes\x18\x01 \x01(\x0c\"5\n\x0eHeldCheckpoint\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\x12\x0f\n\x07receipt\x18\x02 \x01(\x0c\x32\xfe\x01\n\x0f\x45xchangeService\x12I\n\x06\x46ollow\x12\x1c.signalfire.v1.FollowRequest\x1a\x1d.signalfire.v1.FollowResponse(\x01\x30\x01\x12R\n\tHeartbeat\x12\x1f.signalfire.v1.HeartbeatRequest\x1a .signalfire.v1.HeartbeatResponse(\x01\x30\x01\x12L\n\x07Inspect\x12\x1d.signalfire.v1.InspectRequest\x1a\x1e.signalfire.v1.InspectResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1csignalfire/v1/exchange.proto\x12\rsignalfire.v1\x1a\x1asignalfire/v1/ledger.proto\"B\n\x05Hello\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12\x17\n\x0f\x62undle_sequence\x18\x03 \x01(\x04\"d\n\tChallenge\x12\x11\n\tspiffe_id\x18\x01 \x01(\t\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12\x0c\n\x04note\x18\x03 \x01(\x0c\x12\x17\n\x0f\x62undle_sequence\x18\x04 \x01(\x04\x12\x0e\n\x06\x62undle\x18\x05 \x01(\x0c\"%\n\x05Proof\x12\x0c\n\x04note\x18\x01 \x01(\x0c\x12\x0e\n\x06\x62undle\x18\x02 \x01(\x0c\"F\n\x04Open\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0c\n\x04root\x18\x03 \x01(\x0c\x12\x12\n\ncheckpoint\x18\x04 \x01(\x0c\"\xe9\x01\n\rFollowRequest\x12%\n\x05hello\x18\x01 \x01(\x0b\x32\x14.signalfire.v1.HelloH\x00\x12%\n\x05proof\x18\x02 \x01(\x0b\x32\x14.signalfire.v1.ProofH\x00\x12#\n\x04open\x18\x03 \x01(\x0b\x32\x13.signalfire.v1.OpenH\x00\x12)\n\x07receipt\x18\x04 \x01(\x0b\x32\x16.signalfire.v1.ReceiptH\x00\x12/\n\nunopenable\x18\x05 \x01(\x0b\x32\x19.signalfire.v1.UnopenableH\x00\x42\t\n\x07message\"\x17\n\x07Receipt\x12\x0c\n\x04note\x18\x01 \x01(\x0c\"\x1a\n\nUnopenable\x12\x0c\n\x04note\x18\x01 \x01(\x0c\"\xf4\x01\n\x0e\x46ollowResponse\x12-\n\tchallenge\x18\x01 \x01(\x0b\x32\x18.signalfire.v1.ChallengeH\x00\x12\'\n\x06opened\x18\x02 \x01(\x0b\x32\x15.signalfire.v1.OpenedH\x00\x12%\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32\x14.signalfire.v1.BatchH\x00\x12\x31\n\x0b\x63osignature\x18\x04 \x01(\x0b\x32\x1a.signalfire.v1.CosignatureH\x00\x12%\n\x05\x65nded\x18\x05 \x01(\x0b\x32\x14.signalfire.v1.EndedH\x00\x42\t\n\x07message\"\x16\n\x06Opened\x12\x0c\n\x04size\x18\x01 \x01(\x04\"v\n\x05\x42\x61tch\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x0f\n\x07\x65ntries\x18\x03 \x01(\x0c\x12*\n\x06\x61\x62sent\x18\x04 \x03(\x0b\x32\x1a.signalfire.v1.AbsentEntry\x12\x12\n\ncheckpoint\x18\x05 \x01(\x0c\"=\n\x0b\x41\x62sentEntry\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x11\n\tleaf_hash\x18\x02 \x01(\x0c\x12\x0c\n\x04note\x18\x03 \x01(\x0c\"\x1b\n\x0b\x43osignature\x12\x0c\n\x04note\x18\x01 \x01(\x0c\"\x1a\n\x05\x45nded\x12\x11\n\tsuccessor\x18\x01 \x01(\t\"\x90\x01\n\x10HeartbeatRequest\x12%\n\x05hello\x18\x01 \x01(\x0b\x32\x14.signalfire.v1.HelloH\x00\x12%\n\x05proof\x18\x02 \x01(\x0b\x32\x14.signalfire.v1.ProofH\x00\x12#\n\x04\x65\x63ho\x18\x03 \x01(\x0b\x32\x13.signalfire.v1.EchoH\x00\x42\t\n\x07message\"t\n\x11HeartbeatResponse\x12-\n\tchallenge\x18\x01 \x01(\x0b\x32\x18.signalfire.v1.ChallengeH\x00\x12%\n\x05pulse\x18\x02 \x01(\x0b\x32\x14.signalfire.v1.PulseH\x00\x42\t\n\x07message\"U\n\x05Pulse\x12\x0c\n\x04note\x18\x01 \x01(\x0c\x12\x15\n\rround_trip_ns\x18\x02 \x01(\x04\x12\x0e\n\x06\x62undle\x18\x03 \x01(\x0c\x12\x17\n\x0f\x62undle_sequence\x18\x04 \x01(\x04\"Q\n\x04\x45\x63ho\x12\x0f\n\x07\x63ounter\x18\x01 \x01(\x04\x12\x0f\n\x07time_ns\x18\x02 \x01(\x03\x12\x17\n\x0f\x62undle_sequence\x18\x03 \x01(\x04\x12\x0e\n\x06\x62undle\x18\x04 \x01(\x0c\"\x85\x02\n\x0eInspectRequest\x12%\n\x05hello\x18\x01 \x01(\x0b\x32\x14.signalfire.v1.HelloH\x00\x12%\n\x05proof\x18\x02 \x01(\x0b\x32\x14.signalfire.v1.ProofH\x00\x12.\n\nlist_heads\x18\x03 \x01(\x0b\x32\x18.signalfire.v1.ListHeadsH\x00\x12\x30\n\x0bread_hashes\x18\x04 \x01(\x0b\x32\x19.signalfire.v1.ReadHashesH\x00\x12\x38\n\x0fread_checkpoint\x18\x05 \x01(\x0b\x32\x1d.signalfire.v1.ReadCheckpointH\x00\x42\t\n\x07message\"\x1e\n\tListHeads\x12\x11\n\twitnesses\x18\x01 \x03(\t\"I\n\nReadHashes\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\r\n\x05level\x18\x02 \x01(\r\x12\r\n\x05\x66irst\x18\x03 \x01(\x04\x12\r\n\x05\x63ount\x18\x04 \x01(\r\".\n\x0eReadCheckpoint\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\"\xd5\x01\n\x0fInspectResponse\x12-\n\tchallenge\x18\x01 \x01(\x0b\x32\x18.signalfire.v1.ChallengeH\x00\x12%\n\x05heads\x18\x02 \x01(\x0b\x32\x14.signalfire.v1.HeadsH\x00\x12\'\n\x06hashes\x18\x03 \x01(\x0b\x32\x15.signalfire.v1.HashesH\x00\x12\x38\n\x0fheld_checkpoint\x18\x04 \x01(\x0b\x32\x1d.signalfire.v1.HeldCheckpointH\x00\x42\t\n\x07message\"3\n\x05Heads\x12*\n\x07ledgers\x18\x01 \x03(\x0b\x32\x19.signalfire.v1.HeldLedger\"p\n\nHeldLedger\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0c\n\x04root\x18\x03 \x01(\x0c\x12\x12\n\ncheckpoint\x18\x04 \x01(\x0c\x12\x0f\n\x07receipt\x18\x05 \x01(\x0c\x12\x11\n\tsuccessor\x18\x06 \x01(\t\"\x18\n\x06Hashes\x12\x0e\n\x06hashes\x18\x01 \x01(\x0c\"5\n\x0eHeldCheckpoint\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\x12\x0f\n\x07receipt\x18\x02 \x01(\x0c\"\xa0\x01\n\x0c\x43\x61rryRequest\x12%\n\x05hello\x18\x01 \x01(\x0b\x32\x14.signalfire.v1.HelloH\x00\x12%\n\x05proof\x18\x02 \x01(\x0b\x32\x14.signalfire.v1.ProofH\x00\x12\'\n\x06tunnel\x18\x03 \x01(\x0b\x32\x15.signalfire.v1.TunnelH\x00\x12\x0e\n\x04\x63\x65ll\x18\x04 \x01(\x0cH\x00\x42\t\n\x07message\"\x84\x01\n\rCarryResponse\x12-\n\tchallenge\x18\x01 \x01(\x0b\x32\x18.signalfire.v1.ChallengeH\x00\x12)\n\x07\x63\x61rried\x18\x02 \x01(\x0b\x32\x16.signalfire.v1.CarriedH\x00\x12\x0e\n\x04\x63\x65ll\x18\x03 \x01(\x0cH\x00\x42\t\n\x07message\"G\n\x06Tunnel\x12\x0c\n\x04\x66rom\x18\x01 \x01(\t\x12\n\n\x02to\x18\x02 \x01(\t\x12#\n\x03key\x18\x03 \x01(\x0b\x32\x16.signalfire.v1.KeyWrap\"\t\n\x07\x43\x61rried2\xc6\x02\n\x0f\x45xchangeService\x12I\n\x06\x46ollow\x12\x1c.signalfire.v1.FollowRequest\x1a\x1d.signalfire.v1.FollowResponse(\x01\x30\x01\x12R\n\tHeartbeat\x12\x1f.signalfire.v1.HeartbeatRequest\x1a .signalfire.v1.HeartbeatResponse(\x01\x30\x01\x12L\n\x07Inspect\x12\x1d.signalfire.v1.InspectRequest\x1a\x1e.signalfire.v1.InspectResponse(\x01\x30\x01\x12\x46\n\x05\x43\x61rry\x12\x1b.signalfire.v1.CarryRequest\x1a\x1c.signalfire.v1.CarryResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'signalfire.v1.exchange_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_HELLO']._serialized_start=47
-  _globals['_HELLO']._serialized_end=113
-  _globals['_CHALLENGE']._serialized_start=115
-  _globals['_CHALLENGE']._serialized_end=215
-  _globals['_PROOF']._serialized_start=217
-  _globals['_PROOF']._serialized_end=254
-  _globals['_OPEN']._serialized_start=256
-  _globals['_OPEN']._serialized_end=326
-  _globals['_FOLLOWREQUEST']._serialized_start=329
-  _globals['_FOLLOWREQUEST']._serialized_end=562
-  _globals['_RECEIPT']._serialized_start=564
-  _globals['_RECEIPT']._serialized_end=587
-  _globals['_UNOPENABLE']._serialized_start=589
-  _globals['_UNOPENABLE']._serialized_end=615
-  _globals['_FOLLOWRESPONSE']._serialized_start=618
-  _globals['_FOLLOWRESPONSE']._serialized_end=862
-  _globals['_OPENED']._serialized_start=864
-  _globals['_OPENED']._serialized_end=886
-  _globals['_BATCH']._serialized_start=888
-  _globals['_BATCH']._serialized_end=1006
-  _globals['_ABSENTENTRY']._serialized_start=1008
-  _globals['_ABSENTENTRY']._serialized_end=1069
-  _globals['_COSIGNATURE']._serialized_start=1071
-  _globals['_COSIGNATURE']._serialized_end=1098
-  _globals['_ENDED']._serialized_start=1100
-  _globals['_ENDED']._serialized_end=1126
-  _globals['_HEARTBEATREQUEST']._serialized_start=1129
-  _globals['_HEARTBEATREQUEST']._serialized_end=1273
-  _globals['_HEARTBEATRESPONSE']._serialized_start=1275
-  _globals['_HEARTBEATRESPONSE']._serialized_end=1391
-  _globals['_PULSE']._serialized_start=1393
-  _globals['_PULSE']._serialized_end=1478
-  _globals['_ECHO']._serialized_start=1480
-  _globals['_ECHO']._serialized_end=1561
-  _globals['_INSPECTREQUEST']._serialized_start=1564
-  _globals['_INSPECTREQUEST']._serialized_end=1825
-  _globals['_LISTHEADS']._serialized_start=1827
-  _globals['_LISTHEADS']._serialized_end=1857
-  _globals['_READHASHES']._serialized_start=1859
-  _globals['_READHASHES']._serialized_end=1932
-  _globals['_READCHECKPOINT']._serialized_start=1934
-  _globals['_READCHECKPOINT']._serialized_end=1980
-  _globals['_INSPECTRESPONSE']._serialized_start=1983
-  _globals['_INSPECTRESPONSE']._serialized_end=2196
-  _globals['_HEADS']._serialized_start=2198
-  _globals['_HEADS']._serialized_end=2249
-  _globals['_HELDLEDGER']._serialized_start=2251
-  _globals['_HELDLEDGER']._serialized_end=2363
-  _globals['_HASHES']._serialized_start=2365
-  _globals['_HASHES']._serialized_end=2389
-  _globals['_HELDCHECKPOINT']._serialized_start=2391
-  _globals['_HELDCHECKPOINT']._serialized_end=2444
-  _globals['_EXCHANGESERVICE']._serialized_start=2447
-  _globals['_EXCHANGESERVICE']._serialized_end=2701
+  _globals['_HELLO']._serialized_start=75
+  _globals['_HELLO']._serialized_end=141
+  _globals['_CHALLENGE']._serialized_start=143
+  _globals['_CHALLENGE']._serialized_end=243
+  _globals['_PROOF']._serialized_start=245
+  _globals['_PROOF']._serialized_end=282
+  _globals['_OPEN']._serialized_start=284
+  _globals['_OPEN']._serialized_end=354
+  _globals['_FOLLOWREQUEST']._serialized_start=357
+  _globals['_FOLLOWREQUEST']._serialized_end=590
+  _globals['_RECEIPT']._serialized_start=592
+  _globals['_RECEIPT']._serialized_end=615
+  _globals['_UNOPENABLE']._serialized_start=617
+  _globals['_UNOPENABLE']._serialized_end=643
+  _globals['_FOLLOWRESPONSE']._serialized_start=646
+  _globals['_FOLLOWRESPONSE']._serialized_end=890
+  _globals['_OPENED']._serialized_start=892
+  _globals['_OPENED']._serialized_end=914
+  _globals['_BATCH']._serialized_start=916
+  _globals['_BATCH']._serialized_end=1034
+  _globals['_ABSENTENTRY']._serialized_start=1036
+  _globals['_ABSENTENTRY']._serialized_end=1097
+  _globals['_COSIGNATURE']._serialized_start=1099
+  _globals['_COSIGNATURE']._serialized_end=1126
+  _globals['_ENDED']._serialized_start=1128
+  _globals['_ENDED']._serialized_end=1154
+  _globals['_HEARTBEATREQUEST']._serialized_start=1157
+  _globals['_HEARTBEATREQUEST']._serialized_end=1301
+  _globals['_HEARTBEATRESPONSE']._serialized_start=1303
+  _globals['_HEARTBEATRESPONSE']._serialized_end=1419
+  _globals['_PULSE']._serialized_start=1421
+  _globals['_PULSE']._serialized_end=1506
+  _globals['_ECHO']._serialized_start=1508
+  _globals['_ECHO']._serialized_end=1589
+  _globals['_INSPECTREQUEST']._serialized_start=1592
+  _globals['_INSPECTREQUEST']._serialized_end=1853
+  _globals['_LISTHEADS']._serialized_start=1855
+  _globals['_LISTHEADS']._serialized_end=1885
+  _globals['_READHASHES']._serialized_start=1887
+  _globals['_READHASHES']._serialized_end=1960
+  _globals['_READCHECKPOINT']._serialized_start=1962
+  _globals['_READCHECKPOINT']._serialized_end=2008
+  _globals['_INSPECTRESPONSE']._serialized_start=2011
+  _globals['_INSPECTRESPONSE']._serialized_end=2224
+  _globals['_HEADS']._serialized_start=2226
+  _globals['_HEADS']._serialized_end=2277
+  _globals['_HELDLEDGER']._serialized_start=2279
+  _globals['_HELDLEDGER']._serialized_end=2391
+  _globals['_HASHES']._serialized_start=2393
+  _globals['_HASHES']._serialized_end=2417
+  _globals['_HELDCHECKPOINT']._serialized_start=2419
+  _globals['_HELDCHECKPOINT']._serialized_end=2472
+  _globals['_CARRYREQUEST']._serialized_start=2475
+  _globals['_CARRYREQUEST']._serialized_end=2635
+  _globals['_CARRYRESPONSE']._serialized_start=2638
+  _globals['_CARRYRESPONSE']._serialized_end=2770
+  _globals['_TUNNEL']._serialized_start=2772
+  _globals['_TUNNEL']._serialized_end=2843
+  _globals['_CARRIED']._serialized_start=2845
+  _globals['_CARRIED']._serialized_end=2854
+  _globals['_EXCHANGESERVICE']._serialized_start=2857
+  _globals['_EXCHANGESERVICE']._serialized_end=3183
 # @@protoc_insertion_point(module_scope)

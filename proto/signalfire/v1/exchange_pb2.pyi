@@ -10,6 +10,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from signalfire.v1 import ledger_pb2 as _ledger_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -126,8 +127,8 @@ class Open(_message.Message):
     ROOT_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     origin: _builtins.str
-    """Origin line, `signalfire/v1/<ORIGIN>/<RECIPIENT>/<lane>/<generation>`. The owner need not be the server, and
-    the recipient need not be the client: whoever may carry a ledger may serve it.
+    """Origin line, `signalfire/v1/<ORIGIN>/<RECIPIENT>/<lane>/<generation>`. Of a ledger that the client itself owns the
+    server serves its replica, so that a node whose store was lost gets back what its partners hold.
     """
     size: _builtins.int
     """Entries that the client has."""
@@ -868,3 +869,127 @@ class HeldCheckpoint(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HeldCheckpoint: _TypeAlias = HeldCheckpoint  # noqa: Y015
+
+@_typing.final
+class CarryRequest(_message.Message):
+    """What the dialer of a tunnel sends: the end that opens it to the carrier, and the carrier to the other end."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HELLO_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
+    TUNNEL_FIELD_NUMBER: _builtins.int
+    CELL_FIELD_NUMBER: _builtins.int
+    cell: _builtins.bytes
+    """Then any number."""
+    @_builtins.property
+    def hello(self) -> Global___Hello:
+        """First."""
+
+    @_builtins.property
+    def proof(self) -> Global___Proof:
+        """Second."""
+
+    @_builtins.property
+    def tunnel(self) -> Global___Tunnel:
+        """Third."""
+
+    def __init__(
+        self,
+        *,
+        hello: Global___Hello | None = ...,
+        proof: Global___Proof | None = ...,
+        tunnel: Global___Tunnel | None = ...,
+        cell: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cell", b"cell", "hello", b"hello", "message", b"message", "proof", b"proof", "tunnel", b"tunnel"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cell", b"cell", "hello", b"hello", "message", b"message", "proof", b"proof", "tunnel", b"tunnel"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "proof", "tunnel", "cell"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___CarryRequest: _TypeAlias = CarryRequest  # noqa: Y015
+
+@_typing.final
+class CarryResponse(_message.Message):
+    """What the dialed side of a tunnel sends."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHALLENGE_FIELD_NUMBER: _builtins.int
+    CARRIED_FIELD_NUMBER: _builtins.int
+    CELL_FIELD_NUMBER: _builtins.int
+    cell: _builtins.bytes
+    """Then any number."""
+    @_builtins.property
+    def challenge(self) -> Global___Challenge:
+        """First."""
+
+    @_builtins.property
+    def carried(self) -> Global___Carried:
+        """Second: the other end has taken the tunnel."""
+
+    def __init__(
+        self,
+        *,
+        challenge: Global___Challenge | None = ...,
+        carried: Global___Carried | None = ...,
+        cell: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "cell", b"cell", "challenge", b"challenge", "message", b"message"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "cell", b"cell", "challenge", b"challenge", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["challenge", "carried", "cell"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___CarryResponse: _TypeAlias = CarryResponse  # noqa: Y015
+
+@_typing.final
+class Tunnel(_message.Message):
+    """Names the two ends of a tunnel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    to: _builtins.str
+    """Node to which it leads: ISO 3166-1 alpha-3. Required."""
+    @_builtins.property
+    def key(self) -> _ledger_pb2.KeyWrap:
+        """Key of the cells, wrapped by HPKE for the node to which it leads (docs/protocol.md). Required."""
+
+    def __init__(
+        self,
+        *,
+        to: _builtins.str = ...,
+        key: _ledger_pb2.KeyWrap | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from", b"from", "key", b"key", "to", b"to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Tunnel: _TypeAlias = Tunnel  # noqa: Y015
+
+@_typing.final
+class Carried(_message.Message):
+    """The other end has taken the tunnel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Carried: _TypeAlias = Carried  # noqa: Y015

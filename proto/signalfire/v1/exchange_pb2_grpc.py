@@ -50,6 +50,11 @@ class ExchangeServiceStub:
                 request_serializer=signalfire_dot_v1_dot_exchange__pb2.InspectRequest.SerializeToString,
                 response_deserializer=signalfire_dot_v1_dot_exchange__pb2.InspectResponse.FromString,
                 _registered_method=True)
+        self.Carry = channel.stream_stream(
+                '/signalfire.v1.ExchangeService/Carry',
+                request_serializer=signalfire_dot_v1_dot_exchange__pb2.CarryRequest.SerializeToString,
+                response_deserializer=signalfire_dot_v1_dot_exchange__pb2.CarryResponse.FromString,
+                _registered_method=True)
 
 
 class ExchangeServiceServicer:
@@ -80,6 +85,15 @@ class ExchangeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Carry(self, request_iterator, context):
+        """A tunnel of cells to another node, by a node that carries between two of its partners and can read nothing of it.
+        Client: Hello, then Proof, then Tunnel, then Cells. Server: Challenge, then Carried, then Cells. What is inside the
+        cells is a connection of the two ends (docs/protocol.md).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExchangeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -97,6 +111,11 @@ def add_ExchangeServiceServicer_to_server(servicer, server):
                     servicer.Inspect,
                     request_deserializer=signalfire_dot_v1_dot_exchange__pb2.InspectRequest.FromString,
                     response_serializer=signalfire_dot_v1_dot_exchange__pb2.InspectResponse.SerializeToString,
+            ),
+            'Carry': grpc.stream_stream_rpc_method_handler(
+                    servicer.Carry,
+                    request_deserializer=signalfire_dot_v1_dot_exchange__pb2.CarryRequest.FromString,
+                    response_serializer=signalfire_dot_v1_dot_exchange__pb2.CarryResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -181,6 +200,33 @@ class ExchangeService:
             '/signalfire.v1.ExchangeService/Inspect',
             signalfire_dot_v1_dot_exchange__pb2.InspectRequest.SerializeToString,
             signalfire_dot_v1_dot_exchange__pb2.InspectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Carry(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/signalfire.v1.ExchangeService/Carry',
+            signalfire_dot_v1_dot_exchange__pb2.CarryRequest.SerializeToString,
+            signalfire_dot_v1_dot_exchange__pb2.CarryResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,6 +48,11 @@ class ExchangeServiceStub:
     """Compares ledgers: what the server holds of those between the two nodes, by size, root and hash. Client: Hello, then
     Proof, then questions one after another. Server: Challenge, then an answer to each. No entry travels.
     """
+    Carry: _grpc.StreamStreamMultiCallable[_exchange_pb2.CarryRequest, _exchange_pb2.CarryResponse]
+    """A tunnel of cells to another node, by a node that carries between two of its partners and can read nothing of it.
+    Client: Hello, then Proof, then Tunnel, then Cells. Server: Challenge, then Carried, then Cells. What is inside the
+    cells is a connection of the two ends (docs/protocol.md).
+    """
 
 @_typing.type_check_only
 class ExchangeServiceAsyncStub(ExchangeServiceStub):
@@ -65,6 +70,11 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
     Inspect: _aio.StreamStreamMultiCallable[_exchange_pb2.InspectRequest, _exchange_pb2.InspectResponse]  # type: ignore[assignment]
     """Compares ledgers: what the server holds of those between the two nodes, by size, root and hash. Client: Hello, then
     Proof, then questions one after another. Server: Challenge, then an answer to each. No entry travels.
+    """
+    Carry: _aio.StreamStreamMultiCallable[_exchange_pb2.CarryRequest, _exchange_pb2.CarryResponse]  # type: ignore[assignment]
+    """A tunnel of cells to another node, by a node that carries between two of its partners and can read nothing of it.
+    Client: Hello, then Proof, then Tunnel, then Cells. Server: Challenge, then Carried, then Cells. What is inside the
+    cells is a connection of the two ends (docs/protocol.md).
     """
 
 class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -98,6 +108,17 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_exchange_pb2.InspectResponse], _abc.AsyncIterator[_exchange_pb2.InspectResponse]]:
         """Compares ledgers: what the server holds of those between the two nodes, by size, root and hash. Client: Hello, then
         Proof, then questions one after another. Server: Challenge, then an answer to each. No entry travels.
+        """
+
+    @_abc_1.abstractmethod
+    def Carry(
+        self,
+        request_iterator: _MaybeAsyncIterator[_exchange_pb2.CarryRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_exchange_pb2.CarryResponse], _abc.AsyncIterator[_exchange_pb2.CarryResponse]]:
+        """A tunnel of cells to another node, by a node that carries between two of its partners and can read nothing of it.
+        Client: Hello, then Proof, then Tunnel, then Cells. Server: Challenge, then Carried, then Cells. What is inside the
+        cells is a connection of the two ends (docs/protocol.md).
         """
 
 def add_ExchangeServiceServicer_to_server(servicer: ExchangeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -26,49 +26,55 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from signalfire.v1 import report_pb2 as signalfire_dot_v1_dot_report__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asignalfire/v1/ledger.proto\x12\rsignalfire.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1asignalfire/v1/report.proto\"\xa3\x03\n\x0c\x45ntryContent\x12\'\n\x06report\x18\x01 \x01(\x0b\x32\x15.signalfire.v1.ReportH\x00\x12/\n\nwithdrawal\x18\x02 \x01(\x0b\x32\x19.signalfire.v1.WithdrawalH\x00\x12/\n\nsuccession\x18\x03 \x01(\x0b\x32\x19.signalfire.v1.SuccessionH\x00\x12%\n\x05\x63over\x18\x04 \x01(\x0b\x32\x14.signalfire.v1.CoverH\x00\x12\x38\n\x0f\x64\x65\x63ision_record\x18\x05 \x01(\x0b\x32\x1d.signalfire.v1.DecisionRecordH\x00\x12.\n\nnode_event\x18\x06 \x01(\x0b\x32\x18.signalfire.v1.NodeEventH\x00\x12\x34\n\ronward_report\x18\x07 \x01(\x0b\x32\x1b.signalfire.v1.OnwardReportH\x00\x12\x36\n\x0ewitness_record\x18\x08 \x01(\x0b\x32\x1c.signalfire.v1.WitnessRecordH\x00\x42\t\n\x07\x63ontent\"3\n\rSealedPayload\x12\"\n\x05parts\x18\x01 \x03(\x0b\x32\x13.signalfire.v1.Part\"a\n\x04Part\x12\'\n\x05group\x18\x01 \x01(\x0e\x32\x18.signalfire.v1.PartGroup\x12\x0c\n\x04salt\x18\x02 \x01(\x0c\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\x0c\x12\x11\n\tleaf_hash\x18\x04 \x01(\x0c\"\xc5\x01\n\nWithdrawal\x12\x11\n\treport_id\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\rtraffic_class\x18\x03 \x01(\x0e\x32\x1b.signalfire.v1.TrafficClass\x12-\n\nprecedence\x18\x04 \x01(\x0e\x32\x19.signalfire.v1.Precedence\x12\x17\n\x0foriginator_node\x18\x05 \x01(\t\"`\n\x0cOnwardReport\x12%\n\x06report\x18\x01 \x01(\x0b\x32\x15.signalfire.v1.Report\x12)\n\x05proof\x18\x02 \x01(\x0b\x32\x1a.signalfire.v1.OriginProof\"\x8e\x01\n\x0bOriginProof\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x04\x12\r\n\x05\x65ntry\x18\x03 \x01(\x0c\x12\x0c\n\x04path\x18\x04 \x03(\x0c\x12\x12\n\ncheckpoint\x18\x05 \x01(\x0c\x12/\n\tdisclosed\x18\x06 \x01(\x0b\x32\x1c.signalfire.v1.SealedPayload\"c\n\rWitnessRecord\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x05heads\x18\x02 \x03(\x0b\x32\x19.signalfire.v1.LedgerHead\"8\n\nLedgerHead\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0c\n\x04root\x18\x03 \x01(\x0c\"^\n\x0cReleaseProof\x12\r\n\x05\x65ntry\x18\x01 \x01(\x0c\x12/\n\tdisclosed\x18\x02 \x01(\x0b\x32\x1c.signalfire.v1.SealedPayload\x12\x0e\n\x06\x61\x62sent\x18\x03 \x01(\x0c\"g\n\nSuccession\x12/\n\x06reason\x18\x01 \x01(\x0e\x32\x1f.signalfire.v1.SuccessionReason\x12\x13\n\x0b\x61greed_size\x18\x02 \x01(\x04\x12\x13\n\x0b\x61greed_root\x18\x03 \x01(\x0c\"\x07\n\x05\x43over\"D\n\x0c\x45pochOpening\x12\r\n\x05suite\x18\x01 \x01(\r\x12%\n\x05wraps\x18\x02 \x03(\x0b\x32\x16.signalfire.v1.KeyWrap\";\n\x07KeyWrap\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\x0c\x12\x12\n\nciphertext\x18\x03 \x01(\x0c\"\x9d\x03\n\x0e\x44\x65\x63isionRecord\x12\x11\n\treport_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x03 \x01(\t\x12\x32\n\rtraffic_class\x18\x04 \x01(\x0e\x32\x1b.signalfire.v1.TrafficClass\x12-\n\nprecedence\x18\x05 \x01(\x0e\x32\x19.signalfire.v1.Precedence\x12\x15\n\rreport_digest\x18\x06 \x01(\x0c\x12\x14\n\x0csubmitted_by\x18\x07 \x01(\t\x12(\n\x04time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rpolicy_digest\x18\t \x01(\x0c\x12\x0f\n\x07posture\x18\n \x01(\t\x12*\n\tdecisions\x18\x0b \x03(\x0b\x32\x17.signalfire.v1.Decision\x12\x17\n\x0foriginator_node\x18\x0c \x01(\t\x12\x31\n\raccepted_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa2\x02\n\x08\x44\x65\x63ision\x12\x0f\n\x07partner\x18\x01 \x01(\t\x12\'\n\x07outcome\x18\x02 \x01(\x0e\x32\x16.signalfire.v1.Outcome\x12\x0c\n\x04rule\x18\x03 \x01(\t\x12\x11\n\tagreement\x18\x04 \x01(\t\x12\x0e\n\x06\x66ields\x18\x05 \x03(\t\x12\x0f\n\x07\x63hanged\x18\x06 \x03(\t\x12\x0e\n\x06ledger\x18\x07 \x01(\t\x12\x12\n\x05index\x18\x08 \x01(\x04H\x00\x88\x01\x01\x12.\n\nhold_until\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65rror\x18\n \x01(\t\x12\x13\n\x0bwithdrawals\x18\x0b \x01(\r\x12\x18\n\x10\x65ntry_commitment\x18\x0c \x01(\x0c\x42\x08\n\x06_index\"e\n\tNodeEvent\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x10\n\x08\x65vidence\x18\x04 \x03(\x0c*\xb1\x03\n\tPartGroup\x12\x1a\n\x16PART_GROUP_UNSPECIFIED\x10\x00\x12\x17\n\x13PART_GROUP_ENVELOPE\x10\x01\x12\x15\n\x11PART_GROUP_THREAT\x10\x02\x12\x15\n\x11PART_GROUP_SOURCE\x10\x03\x12\x19\n\x15PART_GROUP_KINEMATICS\x10\x04\x12\x16\n\x12PART_GROUP_SUBJECT\x10\x05\x12\x17\n\x13PART_GROUP_DECISION\x10\x06\x12\x17\n\x13PART_GROUP_IDENTITY\x10\x07\x12\x15\n\x11PART_GROUP_ONWARD\x10\x08\x12\x16\n\x12PART_GROUP_MARKING\x10\t\x12\x1c\n\x18PART_GROUP_RELEASABILITY\x10\n\x12\x14\n\x10PART_GROUP_TIMES\x10\x0b\x12\x19\n\x15PART_GROUP_REFERENCES\x10\x0c\x12\x19\n\x15PART_GROUP_ASSESSMENT\x10\r\x12\x15\n\x11PART_GROUP_SENSOR\x10\x0e\x12\x14\n\x10PART_GROUP_HEADS\x10\x0f\x12\x16\n\x12PART_GROUP_PADDING\x10\x10*\x91\x01\n\x10SuccessionReason\x12!\n\x1dSUCCESSION_REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16SUCCESSION_REASON_FORK\x10\x01\x12\x1f\n\x1bSUCCESSION_REASON_LOST_TAIL\x10\x02\x12\x1d\n\x19SUCCESSION_REASON_RESTORE\x10\x03*`\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n\x10OUTCOME_RELEASED\x10\x01\x12\x14\n\x10OUTCOME_WITHHELD\x10\x02\x12\x10\n\x0cOUTCOME_HELD\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1asignalfire/v1/ledger.proto\x12\rsignalfire.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1asignalfire/v1/report.proto\"\xdd\x03\n\x0c\x45ntryContent\x12\'\n\x06report\x18\x01 \x01(\x0b\x32\x15.signalfire.v1.ReportH\x00\x12/\n\nwithdrawal\x18\x02 \x01(\x0b\x32\x19.signalfire.v1.WithdrawalH\x00\x12/\n\nsuccession\x18\x03 \x01(\x0b\x32\x19.signalfire.v1.SuccessionH\x00\x12%\n\x05\x63over\x18\x04 \x01(\x0b\x32\x14.signalfire.v1.CoverH\x00\x12\x38\n\x0f\x64\x65\x63ision_record\x18\x05 \x01(\x0b\x32\x1d.signalfire.v1.DecisionRecordH\x00\x12.\n\nnode_event\x18\x06 \x01(\x0b\x32\x18.signalfire.v1.NodeEventH\x00\x12\x34\n\ronward_report\x18\x07 \x01(\x0b\x32\x1b.signalfire.v1.OnwardReportH\x00\x12\x36\n\x0ewitness_record\x18\x08 \x01(\x0b\x32\x1c.signalfire.v1.WitnessRecordH\x00\x12\x38\n\x0fsealed_recovery\x18\t \x01(\x0b\x32\x1d.signalfire.v1.SealedRecoveryH\x00\x42\t\n\x07\x63ontent\"3\n\rSealedPayload\x12\"\n\x05parts\x18\x01 \x03(\x0b\x32\x13.signalfire.v1.Part\"a\n\x04Part\x12\'\n\x05group\x18\x01 \x01(\x0e\x32\x18.signalfire.v1.PartGroup\x12\x0c\n\x04salt\x18\x02 \x01(\x0c\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\x0c\x12\x11\n\tleaf_hash\x18\x04 \x01(\x0c\"\xc5\x01\n\nWithdrawal\x12\x11\n\treport_id\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\rtraffic_class\x18\x03 \x01(\x0e\x32\x1b.signalfire.v1.TrafficClass\x12-\n\nprecedence\x18\x04 \x01(\x0e\x32\x19.signalfire.v1.Precedence\x12\x17\n\x0foriginator_node\x18\x05 \x01(\t\"`\n\x0cOnwardReport\x12%\n\x06report\x18\x01 \x01(\x0b\x32\x15.signalfire.v1.Report\x12)\n\x05proof\x18\x02 \x01(\x0b\x32\x1a.signalfire.v1.OriginProof\"\x8e\x01\n\x0bOriginProof\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x04\x12\r\n\x05\x65ntry\x18\x03 \x01(\x0c\x12\x0c\n\x04path\x18\x04 \x03(\x0c\x12\x12\n\ncheckpoint\x18\x05 \x01(\x0c\x12/\n\tdisclosed\x18\x06 \x01(\x0b\x32\x1c.signalfire.v1.SealedPayload\"c\n\rWitnessRecord\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x05heads\x18\x02 \x03(\x0b\x32\x19.signalfire.v1.LedgerHead\"8\n\nLedgerHead\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0c\n\x04root\x18\x03 \x01(\x0c\"^\n\x0cReleaseProof\x12\r\n\x05\x65ntry\x18\x01 \x01(\x0c\x12/\n\tdisclosed\x18\x02 \x01(\x0b\x32\x1c.signalfire.v1.SealedPayload\x12\x0e\n\x06\x61\x62sent\x18\x03 \x01(\x0c\"g\n\nSuccession\x12/\n\x06reason\x18\x01 \x01(\x0e\x32\x1f.signalfire.v1.SuccessionReason\x12\x13\n\x0b\x61greed_size\x18\x02 \x01(\x04\x12\x13\n\x0b\x61greed_root\x18\x03 \x01(\x0c\"\x07\n\x05\x43over\"\\\n\x0eSealedRecovery\x12#\n\x03key\x18\x01 \x01(\x0b\x32\x16.signalfire.v1.KeyWrap\x12\x11\n\tkey_index\x18\x02 \x01(\x04\x12\x12\n\nciphertext\x18\x03 \x01(\x0c\"h\n\x0eRecoveryRecord\x12\x11\n\tdecisions\x18\x01 \x01(\t\x12\x31\n\x07\x64\x65\x63ided\x18\x02 \x03(\x0b\x32 .signalfire.v1.RecoveredDecision\x12\x10\n\x08left_out\x18\x03 \x01(\x04\"\xbf\x03\n\x11RecoveredDecision\x12\x11\n\treport_id\x18\x01 \x01(\x0c\x12\x17\n\x0foriginator_node\x18\x02 \x01(\t\x12\x15\n\rreport_digest\x18\x03 \x01(\x0c\x12\x10\n\x08\x65vent_id\x18\x04 \x01(\t\x12\x0c\n\x04kind\x18\x05 \x01(\t\x12\x32\n\rtraffic_class\x18\x06 \x01(\x0e\x32\x1b.signalfire.v1.TrafficClass\x12-\n\nprecedence\x18\x07 \x01(\x0e\x32\x19.signalfire.v1.Precedence\x12\x14\n\x0csubmitted_by\x18\x08 \x01(\t\x12\x13\n\x0b\x61\x63\x63\x65pted_ns\x18\t \x01(\x03\x12\x12\n\ndecided_ns\x18\n \x01(\x03\x12\'\n\x07outcome\x18\x0b \x01(\x0e\x32\x16.signalfire.v1.Outcome\x12\x0c\n\x04rule\x18\x0c \x01(\t\x12\x11\n\tagreement\x18\r \x01(\t\x12\x16\n\x0e\x64\x65\x63ision_index\x18\x0e \x01(\x04\x12\x0e\n\x06ledger\x18\x0f \x01(\t\x12\x12\n\x05index\x18\x10 \x01(\x04H\x00\x88\x01\x01\x12\x15\n\rhold_until_ns\x18\x11 \x01(\x03\x42\x08\n\x06_index\"D\n\x0c\x45pochOpening\x12\r\n\x05suite\x18\x01 \x01(\r\x12%\n\x05wraps\x18\x02 \x03(\x0b\x32\x16.signalfire.v1.KeyWrap\";\n\x07KeyWrap\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06key_id\x18\x02 \x01(\x0c\x12\x12\n\nciphertext\x18\x03 \x01(\x0c\"\x9d\x03\n\x0e\x44\x65\x63isionRecord\x12\x11\n\treport_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x03 \x01(\t\x12\x32\n\rtraffic_class\x18\x04 \x01(\x0e\x32\x1b.signalfire.v1.TrafficClass\x12-\n\nprecedence\x18\x05 \x01(\x0e\x32\x19.signalfire.v1.Precedence\x12\x15\n\rreport_digest\x18\x06 \x01(\x0c\x12\x14\n\x0csubmitted_by\x18\x07 \x01(\t\x12(\n\x04time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rpolicy_digest\x18\t \x01(\x0c\x12\x0f\n\x07posture\x18\n \x01(\t\x12*\n\tdecisions\x18\x0b \x03(\x0b\x32\x17.signalfire.v1.Decision\x12\x17\n\x0foriginator_node\x18\x0c \x01(\t\x12\x31\n\raccepted_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa2\x02\n\x08\x44\x65\x63ision\x12\x0f\n\x07partner\x18\x01 \x01(\t\x12\'\n\x07outcome\x18\x02 \x01(\x0e\x32\x16.signalfire.v1.Outcome\x12\x0c\n\x04rule\x18\x03 \x01(\t\x12\x11\n\tagreement\x18\x04 \x01(\t\x12\x0e\n\x06\x66ields\x18\x05 \x03(\t\x12\x0f\n\x07\x63hanged\x18\x06 \x03(\t\x12\x0e\n\x06ledger\x18\x07 \x01(\t\x12\x12\n\x05index\x18\x08 \x01(\x04H\x00\x88\x01\x01\x12.\n\nhold_until\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65rror\x18\n \x01(\t\x12\x13\n\x0bwithdrawals\x18\x0b \x01(\r\x12\x18\n\x10\x65ntry_commitment\x18\x0c \x01(\x0c\x42\x08\n\x06_index\"e\n\tNodeEvent\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x10\n\x08\x65vidence\x18\x04 \x03(\x0c*\xb1\x03\n\tPartGroup\x12\x1a\n\x16PART_GROUP_UNSPECIFIED\x10\x00\x12\x17\n\x13PART_GROUP_ENVELOPE\x10\x01\x12\x15\n\x11PART_GROUP_THREAT\x10\x02\x12\x15\n\x11PART_GROUP_SOURCE\x10\x03\x12\x19\n\x15PART_GROUP_KINEMATICS\x10\x04\x12\x16\n\x12PART_GROUP_SUBJECT\x10\x05\x12\x17\n\x13PART_GROUP_DECISION\x10\x06\x12\x17\n\x13PART_GROUP_IDENTITY\x10\x07\x12\x15\n\x11PART_GROUP_ONWARD\x10\x08\x12\x16\n\x12PART_GROUP_MARKING\x10\t\x12\x1c\n\x18PART_GROUP_RELEASABILITY\x10\n\x12\x14\n\x10PART_GROUP_TIMES\x10\x0b\x12\x19\n\x15PART_GROUP_REFERENCES\x10\x0c\x12\x19\n\x15PART_GROUP_ASSESSMENT\x10\r\x12\x15\n\x11PART_GROUP_SENSOR\x10\x0e\x12\x14\n\x10PART_GROUP_HEADS\x10\x0f\x12\x16\n\x12PART_GROUP_PADDING\x10\x10*\x91\x01\n\x10SuccessionReason\x12!\n\x1dSUCCESSION_REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16SUCCESSION_REASON_FORK\x10\x01\x12\x1f\n\x1bSUCCESSION_REASON_LOST_TAIL\x10\x02\x12\x1d\n\x19SUCCESSION_REASON_RESTORE\x10\x03*`\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n\x10OUTCOME_RELEASED\x10\x01\x12\x14\n\x10OUTCOME_WITHHELD\x10\x02\x12\x10\n\x0cOUTCOME_HELD\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'signalfire.v1.ledger_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PARTGROUP']._serialized_start=2436
-  _globals['_PARTGROUP']._serialized_end=2869
-  _globals['_SUCCESSIONREASON']._serialized_start=2872
-  _globals['_SUCCESSIONREASON']._serialized_end=3017
-  _globals['_OUTCOME']._serialized_start=3019
-  _globals['_OUTCOME']._serialized_end=3115
+  _globals['_PARTGROUP']._serialized_start=3144
+  _globals['_PARTGROUP']._serialized_end=3577
+  _globals['_SUCCESSIONREASON']._serialized_start=3580
+  _globals['_SUCCESSIONREASON']._serialized_end=3725
+  _globals['_OUTCOME']._serialized_start=3727
+  _globals['_OUTCOME']._serialized_end=3823
   _globals['_ENTRYCONTENT']._serialized_start=107
-  _globals['_ENTRYCONTENT']._serialized_end=526
-  _globals['_SEALEDPAYLOAD']._serialized_start=528
-  _globals['_SEALEDPAYLOAD']._serialized_end=579
-  _globals['_PART']._serialized_start=581
-  _globals['_PART']._serialized_end=678
-  _globals['_WITHDRAWAL']._serialized_start=681
-  _globals['_WITHDRAWAL']._serialized_end=878
-  _globals['_ONWARDREPORT']._serialized_start=880
-  _globals['_ONWARDREPORT']._serialized_end=976
-  _globals['_ORIGINPROOF']._serialized_start=979
-  _globals['_ORIGINPROOF']._serialized_end=1121
-  _globals['_WITNESSRECORD']._serialized_start=1123
-  _globals['_WITNESSRECORD']._serialized_end=1222
-  _globals['_LEDGERHEAD']._serialized_start=1224
-  _globals['_LEDGERHEAD']._serialized_end=1280
-  _globals['_RELEASEPROOF']._serialized_start=1282
-  _globals['_RELEASEPROOF']._serialized_end=1376
-  _globals['_SUCCESSION']._serialized_start=1378
-  _globals['_SUCCESSION']._serialized_end=1481
-  _globals['_COVER']._serialized_start=1483
-  _globals['_COVER']._serialized_end=1490
-  _globals['_EPOCHOPENING']._serialized_start=1492
-  _globals['_EPOCHOPENING']._serialized_end=1560
-  _globals['_KEYWRAP']._serialized_start=1562
-  _globals['_KEYWRAP']._serialized_end=1621
-  _globals['_DECISIONRECORD']._serialized_start=1624
-  _globals['_DECISIONRECORD']._serialized_end=2037
-  _globals['_DECISION']._serialized_start=2040
-  _globals['_DECISION']._serialized_end=2330
-  _globals['_NODEEVENT']._serialized_start=2332
-  _globals['_NODEEVENT']._serialized_end=2433
+  _globals['_ENTRYCONTENT']._serialized_end=584
+  _globals['_SEALEDPAYLOAD']._serialized_start=586
+  _globals['_SEALEDPAYLOAD']._serialized_end=637
+  _globals['_PART']._serialized_start=639
+  _globals['_PART']._serialized_end=736
+  _globals['_WITHDRAWAL']._serialized_start=739
+  _globals['_WITHDRAWAL']._serialized_end=936
+  _globals['_ONWARDREPORT']._serialized_start=938
+  _globals['_ONWARDREPORT']._serialized_end=1034
+  _globals['_ORIGINPROOF']._serialized_start=1037
+  _globals['_ORIGINPROOF']._serialized_end=1179
+  _globals['_WITNESSRECORD']._serialized_start=1181
+  _globals['_WITNESSRECORD']._serialized_end=1280
+  _globals['_LEDGERHEAD']._serialized_start=1282
+  _globals['_LEDGERHEAD']._serialized_end=1338
+  _globals['_RELEASEPROOF']._serialized_start=1340
+  _globals['_RELEASEPROOF']._serialized_end=1434
+  _globals['_SUCCESSION']._serialized_start=1436
+  _globals['_SUCCESSION']._serialized_end=1539
+  _globals['_COVER']._serialized_start=1541
+  _globals['_COVER']._serialized_end=1548
+  _globals['_SEALEDRECOVERY']._serialized_start=1550
+  _globals['_SEALEDRECOVERY']._serialized_end=1642
+  _globals['_RECOVERYRECORD']._serialized_start=1644
+  _globals['_RECOVERYRECORD']._serialized_end=1748
+  _globals['_RECOVEREDDECISION']._serialized_start=1751
+  _globals['_RECOVEREDDECISION']._serialized_end=2198
+  _globals['_EPOCHOPENING']._serialized_start=2200
+  _globals['_EPOCHOPENING']._serialized_end=2268
+  _globals['_KEYWRAP']._serialized_start=2270
+  _globals['_KEYWRAP']._serialized_end=2329
+  _globals['_DECISIONRECORD']._serialized_start=2332
+  _globals['_DECISIONRECORD']._serialized_end=2745
+  _globals['_DECISION']._serialized_start=2748
+  _globals['_DECISION']._serialized_end=3038
+  _globals['_NODEEVENT']._serialized_start=3040
+  _globals['_NODEEVENT']._serialized_end=3141
 # @@protoc_insertion_point(module_scope)

@@ -177,6 +177,7 @@ class EntryContent(_message.Message):
     NODE_EVENT_FIELD_NUMBER: _builtins.int
     ONWARD_REPORT_FIELD_NUMBER: _builtins.int
     WITNESS_RECORD_FIELD_NUMBER: _builtins.int
+    SEALED_RECOVERY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def report(self) -> _report_pb2.Report:
         """A report, as released: only the fields that the origin's policy named."""
@@ -209,6 +210,10 @@ class EntryContent(_message.Message):
     def witness_record(self) -> Global___WitnessRecord:
         """The heads of the node's ledgers at one moment (in the node's own witness ledger alone)."""
 
+    @_builtins.property
+    def sealed_recovery(self) -> Global___SealedRecovery:
+        """What the owner itself needs to rebuild its records from this ledger. Nobody else can open it."""
+
     def __init__(
         self,
         *,
@@ -220,12 +225,13 @@ class EntryContent(_message.Message):
         node_event: Global___NodeEvent | None = ...,
         onward_report: Global___OnwardReport | None = ...,
         witness_record: Global___WitnessRecord | None = ...,
+        sealed_recovery: Global___SealedRecovery | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "cover", b"cover", "decision_record", b"decision_record", "node_event", b"node_event", "onward_report", b"onward_report", "report", b"report", "succession", b"succession", "withdrawal", b"withdrawal", "witness_record", b"witness_record"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "cover", b"cover", "decision_record", b"decision_record", "node_event", b"node_event", "onward_report", b"onward_report", "report", b"report", "sealed_recovery", b"sealed_recovery", "succession", b"succession", "withdrawal", b"withdrawal", "witness_record", b"witness_record"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "cover", b"cover", "decision_record", b"decision_record", "node_event", b"node_event", "onward_report", b"onward_report", "report", b"report", "succession", b"succession", "withdrawal", b"withdrawal", "witness_record", b"witness_record"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "cover", b"cover", "decision_record", b"decision_record", "node_event", b"node_event", "onward_report", b"onward_report", "report", b"report", "sealed_recovery", b"sealed_recovery", "succession", b"succession", "withdrawal", b"withdrawal", "witness_record", b"witness_record"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["report", "withdrawal", "succession", "cover", "decision_record", "node_event", "onward_report", "witness_record"]  # noqa: Y015
+    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["report", "withdrawal", "succession", "cover", "decision_record", "node_event", "onward_report", "witness_record", "sealed_recovery"]  # noqa: Y015
     _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_content) -> _WhichOneofReturnType_content | None: ...
 
@@ -561,6 +567,162 @@ class Cover(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Cover: _TypeAlias = Cover  # noqa: Y015
+
+@_typing.final
+class SealedRecovery(_message.Message):
+    """The owner's decisions for the recipient of this ledger, sealed to the owner's recovery key: what a partner's replica
+    gives back to an owner whose store was lost. How many there are does not show (docs/protocol.md).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    KEY_INDEX_FIELD_NUMBER: _builtins.int
+    CIPHERTEXT_FIELD_NUMBER: _builtins.int
+    key_index: _builtins.int
+    """Index of the entry that holds the key; of the first of an epoch its own."""
+    ciphertext: _builtins.bytes
+    """A serialised `RecoveryRecord`, padded and sealed."""
+    @_builtins.property
+    def key(self) -> Global___KeyWrap:
+        """The key under which records are sealed, wrapped by HPKE for the owner's recovery key. Set in the first of an epoch,
+        and in no other.
+        """
+
+    def __init__(
+        self,
+        *,
+        key: Global___KeyWrap | None = ...,
+        key_index: _builtins.int = ...,
+        ciphertext: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertext", b"ciphertext", "key", b"key", "key_index", b"key_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SealedRecovery: _TypeAlias = SealedRecovery  # noqa: Y015
+
+@_typing.final
+class RecoveryRecord(_message.Message):
+    """The decisions for one partner that were made since the record before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISIONS_FIELD_NUMBER: _builtins.int
+    DECIDED_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_FIELD_NUMBER: _builtins.int
+    decisions: _builtins.str
+    """Origin line of the decisions ledger."""
+    left_out: _builtins.int
+    """Decisions that are not listed although they were made since the record before, for want of room."""
+    @_builtins.property
+    def decided(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecoveredDecision]:
+        """In the order in which they were made."""
+
+    def __init__(
+        self,
+        *,
+        decisions: _builtins.str = ...,
+        decided: _abc.Iterable[Global___RecoveredDecision] | None = ...,
+        left_out: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decided", b"decided", "decisions", b"decisions", "left_out", b"left_out"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecoveryRecord: _TypeAlias = RecoveryRecord  # noqa: Y015
+
+@_typing.final
+class RecoveredDecision(_message.Message):
+    """One decision for one partner, in short."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_ID_FIELD_NUMBER: _builtins.int
+    ORIGINATOR_NODE_FIELD_NUMBER: _builtins.int
+    REPORT_DIGEST_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    TRAFFIC_CLASS_FIELD_NUMBER: _builtins.int
+    PRECEDENCE_FIELD_NUMBER: _builtins.int
+    SUBMITTED_BY_FIELD_NUMBER: _builtins.int
+    ACCEPTED_NS_FIELD_NUMBER: _builtins.int
+    DECIDED_NS_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    AGREEMENT_FIELD_NUMBER: _builtins.int
+    DECISION_INDEX_FIELD_NUMBER: _builtins.int
+    LEDGER_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    HOLD_UNTIL_NS_FIELD_NUMBER: _builtins.int
+    report_id: _builtins.bytes
+    """The report: a UUID, 16 bytes."""
+    originator_node: _builtins.str
+    """Node that originated it: ISO 3166-1 alpha-3; empty: the ledger's owner."""
+    report_digest: _builtins.bytes
+    """SHA-256 of the accepted report's bytes, 32 bytes."""
+    event_id: _builtins.str
+    """Event that the report is about."""
+    kind: _builtins.str
+    """Name of the report's kind, e.g. "LaunchDetection"."""
+    traffic_class: _report_pb2.TrafficClass.ValueType
+    """Traffic class of the report."""
+    precedence: _report_pb2.Precedence.ValueType
+    """Precedence of the report."""
+    submitted_by: _builtins.str
+    """Who submitted it, as in the decision record."""
+    accepted_ns: _builtins.int
+    """When the report was accepted, nanoseconds since 1970."""
+    decided_ns: _builtins.int
+    """When it was decided, nanoseconds since 1970."""
+    outcome: Global___Outcome.ValueType
+    """What became of it."""
+    rule: _builtins.str
+    """Name of the rule that decided, or a built-in reason in parentheses."""
+    agreement: _builtins.str
+    """Agreement that the rule cites."""
+    decision_index: _builtins.int
+    """Index of the decision record in the decisions ledger."""
+    ledger: _builtins.str
+    """Origin line of the ledger that holds the release, where there is one."""
+    index: _builtins.int
+    """Index of the release in it, where there is one."""
+    hold_until_ns: _builtins.int
+    """When a held report is decided again, nanoseconds since 1970; 0 where it is not held."""
+    def __init__(
+        self,
+        *,
+        report_id: _builtins.bytes = ...,
+        originator_node: _builtins.str = ...,
+        report_digest: _builtins.bytes = ...,
+        event_id: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        traffic_class: _report_pb2.TrafficClass.ValueType = ...,
+        precedence: _report_pb2.Precedence.ValueType = ...,
+        submitted_by: _builtins.str = ...,
+        accepted_ns: _builtins.int = ...,
+        decided_ns: _builtins.int = ...,
+        outcome: Global___Outcome.ValueType = ...,
+        rule: _builtins.str = ...,
+        agreement: _builtins.str = ...,
+        decision_index: _builtins.int = ...,
+        ledger: _builtins.str = ...,
+        index: _builtins.int | None = ...,
+        hold_until_ns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "index", b"index"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_index", b"_index", "accepted_ns", b"accepted_ns", "agreement", b"agreement", "decided_ns", b"decided_ns", "decision_index", b"decision_index", "event_id", b"event_id", "hold_until_ns", b"hold_until_ns", "index", b"index", "kind", b"kind", "ledger", b"ledger", "originator_node", b"originator_node", "outcome", b"outcome", "precedence", b"precedence", "report_digest", b"report_digest", "report_id", b"report_id", "rule", b"rule", "submitted_by", b"submitted_by", "traffic_class", b"traffic_class"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__index: _TypeAlias = _typing.Literal["index"]  # noqa: Y015
+    _WhichOneofArgType__index: _TypeAlias = _typing.Literal["_index", b"_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__index) -> _WhichOneofReturnType__index | None: ...
+
+Global___RecoveredDecision: _TypeAlias = RecoveredDecision  # noqa: Y015
 
 @_typing.final
 class EpochOpening(_message.Message):

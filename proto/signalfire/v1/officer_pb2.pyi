@@ -806,6 +806,108 @@ class GetKeyStatusResponse(_message.Message):
 Global___GetKeyStatusResponse: _TypeAlias = GetKeyStatusResponse  # noqa: Y015
 
 @_typing.final
+class RecoverRequest(_message.Message):
+    """What a rebuilding of records needs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    FINISHED_FIELD_NUMBER: _builtins.int
+    finished: _builtins.bool
+    """C2 systems are asked for nothing any more."""
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecoveryKey]:
+        """Keys of recovery records, as the recovery key unwraps them. It stays with whoever calls."""
+
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[Global___RecoveryKey] | None = ...,
+        finished: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finished", b"finished", "keys", b"keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecoverRequest: _TypeAlias = RecoverRequest  # noqa: Y015
+
+@_typing.final
+class RecoveryKey(_message.Message):
+    """The key under which recovery records are sealed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEDGER_FIELD_NUMBER: _builtins.int
+    KEY_INDEX_FIELD_NUMBER: _builtins.int
+    CONTENT_KEY_FIELD_NUMBER: _builtins.int
+    ledger: _builtins.str
+    """Origin line of the ledger that holds them."""
+    key_index: _builtins.int
+    """Index of the entry that holds the wrapped key."""
+    content_key: _builtins.bytes
+    """The key, 32 bytes."""
+    def __init__(
+        self,
+        *,
+        ledger: _builtins.str = ...,
+        key_index: _builtins.int = ...,
+        content_key: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_key", b"content_key", "key_index", b"key_index", "ledger", b"ledger"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecoveryKey: _TypeAlias = RecoveryKey  # noqa: Y015
+
+@_typing.final
+class RecoverResponse(_message.Message):
+    """What was rebuilt from one ledger, or what is missing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEDGER_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    REPORTS_FIELD_NUMBER: _builtins.int
+    RELEASES_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    ledger: _builtins.str
+    """Origin line of the ledger."""
+    records: _builtins.int
+    """Recovery records that were opened."""
+    reports: _builtins.int
+    """Reports of which it is known again that they were accepted."""
+    releases: _builtins.int
+    """Releases that are on record again."""
+    held: _builtins.int
+    """Holds that stand again."""
+    @_builtins.property
+    def missing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What cannot be rebuilt, in words: records that do not open, decisions that no partner has."""
+
+    def __init__(
+        self,
+        *,
+        ledger: _builtins.str = ...,
+        records: _builtins.int = ...,
+        reports: _builtins.int = ...,
+        releases: _builtins.int = ...,
+        held: _builtins.int = ...,
+        missing: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["held", b"held", "ledger", b"ledger", "missing", b"missing", "records", b"records", "releases", b"releases", "reports", b"reports"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecoverResponse: _TypeAlias = RecoverResponse  # noqa: Y015
+
+@_typing.final
 class KeyStatus(_message.Message):
     """One key."""
 
@@ -883,6 +985,8 @@ class Order(_message.Message):
     RESUME_FIELD_NUMBER: _builtins.int
     DECLARE_POSTURE_FIELD_NUMBER: _builtins.int
     ROSTER_FIELD_NUMBER: _builtins.int
+    ROUTE_FIELD_NUMBER: _builtins.int
+    CARRY_FOR_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """The node that it is for: ISO 3166-1 alpha-3. Required."""
     sequence: _builtins.int
@@ -917,6 +1021,14 @@ class Order(_message.Message):
     def roster(self) -> Global___Roster:
         """Replaces the roster of officers."""
 
+    @_builtins.property
+    def route(self) -> Global___Route:
+        """Lets partners carry between this node and another, or ends that."""
+
+    @_builtins.property
+    def carry_for(self) -> Global___CarryFor:
+        """Carries between two partners, or ends that."""
+
     def __init__(
         self,
         *,
@@ -930,12 +1042,14 @@ class Order(_message.Message):
         resume: Global___Resume | None = ...,
         declare_posture: Global___DeclarePosture | None = ...,
         roster: Global___Roster | None = ...,
+        route: Global___Route | None = ...,
+        carry_for: Global___CarryFor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "activate", b"activate", "declare_posture", b"declare_posture", "expires", b"expires", "issued", b"issued", "resume", b"resume", "roster", b"roster", "suspend", b"suspend"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "activate", b"activate", "carry_for", b"carry_for", "declare_posture", b"declare_posture", "expires", b"expires", "issued", b"issued", "resume", b"resume", "roster", b"roster", "route", b"route", "suspend", b"suspend"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "activate", b"activate", "declare_posture", b"declare_posture", "expires", b"expires", "issued", b"issued", "node", b"node", "previous", b"previous", "resume", b"resume", "roster", b"roster", "sequence", b"sequence", "suspend", b"suspend"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "activate", b"activate", "carry_for", b"carry_for", "declare_posture", b"declare_posture", "expires", b"expires", "issued", b"issued", "node", b"node", "previous", b"previous", "resume", b"resume", "roster", b"roster", "route", b"route", "sequence", b"sequence", "suspend", b"suspend"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["activate", "suspend", "resume", "declare_posture", "roster"]  # noqa: Y015
+    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["activate", "suspend", "resume", "declare_posture", "roster", "route", "carry_for"]  # noqa: Y015
     _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
 
@@ -1038,6 +1152,66 @@ class DeclarePosture(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeclarePosture: _TypeAlias = DeclarePosture  # noqa: Y015
+
+@_typing.final
+class Route(_message.Message):
+    """By which partners the ledgers between this node and another may be carried when the direct link is down. It replaces
+    what held before.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTNER_FIELD_NUMBER: _builtins.int
+    CARRIERS_FIELD_NUMBER: _builtins.int
+    partner: _builtins.str
+    """The other end: ISO 3166-1 alpha-3. Required."""
+    @_builtins.property
+    def carriers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The carriers, the preferred one first; each another partner, none twice. Empty: none any more."""
+
+    def __init__(
+        self,
+        *,
+        partner: _builtins.str = ...,
+        carriers: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carriers", b"carriers", "partner", b"partner"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Route: _TypeAlias = Route  # noqa: Y015
+
+@_typing.final
+class CarryFor(_message.Message):
+    """This node carries between two of its partners, or ends that. It can read nothing of what it carries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ONE_FIELD_NUMBER: _builtins.int
+    OTHER_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    one: _builtins.str
+    """One end: ISO 3166-1 alpha-3; of the two codes the first in the alphabet. Required."""
+    other: _builtins.str
+    """The other end. Required."""
+    ended: _builtins.bool
+    """It carries no more."""
+    def __init__(
+        self,
+        *,
+        one: _builtins.str = ...,
+        other: _builtins.str = ...,
+        ended: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "one", b"one", "other", b"other"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CarryFor: _TypeAlias = CarryFor  # noqa: Y015
 
 @_typing.final
 class Roster(_message.Message):
@@ -1334,6 +1508,8 @@ class GetPolicyStatusResponse(_message.Message):
     ROSTER_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
     PROBLEMS_FIELD_NUMBER: _builtins.int
+    ROUTES_FIELD_NUMBER: _builtins.int
+    CARRIES_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """The node: ISO 3166-1 alpha-3."""
     sequence: _builtins.int
@@ -1364,6 +1540,14 @@ class GetPolicyStatusResponse(_message.Message):
     def problems(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What the node's own files and store have against them, in words: loud, and to be mended."""
 
+    @_builtins.property
+    def routes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Route]:
+        """By whom the ledgers between this node and others may be carried."""
+
+    @_builtins.property
+    def carries(self) -> _containers.RepeatedCompositeFieldContainer[Global___CarryFor]:
+        """Between whom this node carries."""
+
     def __init__(
         self,
         *,
@@ -1377,10 +1561,12 @@ class GetPolicyStatusResponse(_message.Message):
         roster: Global___Roster | None = ...,
         refused: _abc.Iterable[Global___RefusedOrder] | None = ...,
         problems: _abc.Iterable[_builtins.str] | None = ...,
+        routes: _abc.Iterable[Global___Route] | None = ...,
+        carries: _abc.Iterable[Global___CarryFor] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["posture_until", b"posture_until", "roster", b"roster"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_order_digest", b"last_order_digest", "node", b"node", "policy_digest", b"policy_digest", "posture", b"posture", "posture_until", b"posture_until", "problems", b"problems", "refused", b"refused", "roster", b"roster", "sequence", b"sequence", "suspended", b"suspended"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carries", b"carries", "last_order_digest", b"last_order_digest", "node", b"node", "policy_digest", b"policy_digest", "posture", b"posture", "posture_until", b"posture_until", "problems", b"problems", "refused", b"refused", "roster", b"roster", "routes", b"routes", "sequence", b"sequence", "suspended", b"suspended"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

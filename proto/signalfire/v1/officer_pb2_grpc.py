@@ -71,6 +71,11 @@ class OfficerServiceStub:
                 request_serializer=signalfire_dot_v1_dot_officer__pb2.GetKeyStatusRequest.SerializeToString,
                 response_deserializer=signalfire_dot_v1_dot_officer__pb2.GetKeyStatusResponse.FromString,
                 _registered_method=True)
+        self.Recover = channel.unary_stream(
+                '/signalfire.v1.OfficerService/Recover',
+                request_serializer=signalfire_dot_v1_dot_officer__pb2.RecoverRequest.SerializeToString,
+                response_deserializer=signalfire_dot_v1_dot_officer__pb2.RecoverResponse.FromString,
+                _registered_method=True)
         self.GetPolicyStatus = channel.unary_unary(
                 '/signalfire.v1.OfficerService/GetPolicyStatus',
                 request_serializer=signalfire_dot_v1_dot_officer__pb2.GetPolicyStatusRequest.SerializeToString,
@@ -138,6 +143,13 @@ class OfficerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Recover(self, request, context):
+        """Rebuilds records that were lost with the store, from this node's own ledgers as partners gave them back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetPolicyStatus(self, request, context):
         """What officers have put in force, and what the next order has to name.
         """
@@ -190,6 +202,11 @@ def add_OfficerServiceServicer_to_server(servicer, server):
                     servicer.GetKeyStatus,
                     request_deserializer=signalfire_dot_v1_dot_officer__pb2.GetKeyStatusRequest.FromString,
                     response_serializer=signalfire_dot_v1_dot_officer__pb2.GetKeyStatusResponse.SerializeToString,
+            ),
+            'Recover': grpc.unary_stream_rpc_method_handler(
+                    servicer.Recover,
+                    request_deserializer=signalfire_dot_v1_dot_officer__pb2.RecoverRequest.FromString,
+                    response_serializer=signalfire_dot_v1_dot_officer__pb2.RecoverResponse.SerializeToString,
             ),
             'GetPolicyStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPolicyStatus,
@@ -393,6 +410,33 @@ class OfficerService:
             '/signalfire.v1.OfficerService/GetKeyStatus',
             signalfire_dot_v1_dot_officer__pb2.GetKeyStatusRequest.SerializeToString,
             signalfire_dot_v1_dot_officer__pb2.GetKeyStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Recover(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/signalfire.v1.OfficerService/Recover',
+            signalfire_dot_v1_dot_officer__pb2.RecoverRequest.SerializeToString,
+            signalfire_dot_v1_dot_officer__pb2.RecoverResponse.FromString,
             options,
             channel_credentials,
             insecure,

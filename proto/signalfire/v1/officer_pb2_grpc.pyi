@@ -51,6 +51,8 @@ class OfficerServiceStub:
     """Compares the ledgers between this node and a partner with what the partner holds, now."""
     GetKeyStatus: _grpc.UnaryUnaryMultiCallable[_officer_pb2.GetKeyStatusRequest, _officer_pb2.GetKeyStatusResponse]
     """The keys of this node, where each stands in its rotation, and which partners know of it."""
+    Recover: _grpc.UnaryStreamMultiCallable[_officer_pb2.RecoverRequest, _officer_pb2.RecoverResponse]
+    """Rebuilds records that were lost with the store, from this node's own ledgers as partners gave them back."""
     GetPolicyStatus: _grpc.UnaryUnaryMultiCallable[_officer_pb2.GetPolicyStatusRequest, _officer_pb2.GetPolicyStatusResponse]
     """What officers have put in force, and what the next order has to name."""
     Enact: _grpc.UnaryUnaryMultiCallable[_officer_pb2.EnactRequest, _officer_pb2.EnactResponse]
@@ -81,6 +83,8 @@ class OfficerServiceAsyncStub(OfficerServiceStub):
     """Compares the ledgers between this node and a partner with what the partner holds, now."""
     GetKeyStatus: _aio.UnaryUnaryMultiCallable[_officer_pb2.GetKeyStatusRequest, _officer_pb2.GetKeyStatusResponse]  # type: ignore[assignment]
     """The keys of this node, where each stands in its rotation, and which partners know of it."""
+    Recover: _aio.UnaryStreamMultiCallable[_officer_pb2.RecoverRequest, _officer_pb2.RecoverResponse]  # type: ignore[assignment]
+    """Rebuilds records that were lost with the store, from this node's own ledgers as partners gave them back."""
     GetPolicyStatus: _aio.UnaryUnaryMultiCallable[_officer_pb2.GetPolicyStatusRequest, _officer_pb2.GetPolicyStatusResponse]  # type: ignore[assignment]
     """What officers have put in force, and what the next order has to name."""
     Enact: _aio.UnaryUnaryMultiCallable[_officer_pb2.EnactRequest, _officer_pb2.EnactResponse]  # type: ignore[assignment]
@@ -150,6 +154,14 @@ class OfficerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_officer_pb2.GetKeyStatusResponse, _abc.Awaitable[_officer_pb2.GetKeyStatusResponse]]:
         """The keys of this node, where each stands in its rotation, and which partners know of it."""
+
+    @_abc_1.abstractmethod
+    def Recover(
+        self,
+        request: _officer_pb2.RecoverRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_officer_pb2.RecoverResponse], _abc.AsyncIterator[_officer_pb2.RecoverResponse]]:
+        """Rebuilds records that were lost with the store, from this node's own ledgers as partners gave them back."""
 
     @_abc_1.abstractmethod
     def GetPolicyStatus(
