@@ -8,12 +8,16 @@ BUF := npx --yes @bufbuild/buf@1.75.0
 PROTOS := $(wildcard proto/signalfire/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-tampering check fmt proto proto-check lock clean foreign-tools
+.PHONY: fuzz help demo test test-tampering check fmt proto proto-check lock clean foreign-tools soak mesh bench-backlog
 
 help:
 	@echo "make demo    three nations share a real launch, on this machine, in about a minute"
 	@echo "make test    all tests"
 	@echo "make test-tampering   every case of what is changed in a store's file; some minutes"
+	@echo "make soak    gateways through faults for MINUTES (10), from SEED (1) on; a table at the end"
+	@echo "make mesh    eight nations in a full mesh; two crash and one link flaps for MESH_S (60) seconds"
+	@echo "make bench-backlog   an alert's latency beside a million tracks that wait for a partner; a quarter of an hour"
+	@echo "make fuzz    search every parser for half a minute each; FUZZ_S= and TARGETS= say otherwise"
 	@echo "make check   linters, types, and whether generated code is current"
 	@echo "make fmt     format the code"
 	@echo "make proto   generate code from proto/"
@@ -29,6 +33,33 @@ test: $(STAMP)
 # `make test` flips one bit of each column and kind of row; this flips more of each, and more pages of the file.
 test-tampering: $(STAMP)
 	$(BIN)/python -m pytest tests/audit/test_tampering.py --every-case
+
+MINUTES ?= 10
+MESH_S ?= 60
+SEED ?= 1
+
+soak: $(STAMP)
+	PYTHONPATH=.:proto $(BIN)/python -m tests.faults.soak --minutes $(MINUTES) --seed $(SEED)
+
+# The figures in docs/performance.md; the results are kept.
+bench-backlog: $(STAMP)
+	mkdir -p bench/results
+	PYTHONPATH=.:proto $(BIN)/python bench/backlog.py --json bench/results/backlog.json
+
+mesh: $(STAMP)
+	PYTHONPATH=.:proto $(BIN)/python -m tests.faults.mesh --seconds $(MESH_S) --seed $(SEED)
+
+# By libFuzzer, through Atheris, which has wheels for some Pythons only: a dependency group and environment of its own.
+# What is found stays in tests/fuzz/findings, and `make test` reads it from then on.
+FUZZ := $(VENV)/fuzz
+FUZZ_S ?= 30
+
+fuzz: $(STAMP)
+	test -x $(FUZZ)/bin/python || $(BIN)/python -m venv $(FUZZ)
+	$(FUZZ)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(FUZZ)/bin/python -m pip install --quiet --disable-pip-version-check --group fuzz
+	PYTHONPATH=.:proto:$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])') \
+		$(FUZZ)/bin/python -m tests.fuzz.hunt --seconds $(FUZZ_S) --merge $(TARGETS)
 
 check: $(STAMP) proto-check
 	$(BIN)/ruff check .
@@ -71,15 +102,17 @@ lock: $(STAMP)
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --group dev --output-file requirements.lock pyproject.toml
 
-# Go, and its module with which exported ledgers are checked. Where it cannot be had the tests that need it skip, and say so.
+# Go and its module with which exported ledgers are checked, and what makes network namespaces with firewalls. Where they
+# cannot be had the tests that need them skip, and say so.
+FOREIGN := golang-go golang-golang-x-mod-dev nftables iproute2
 foreign-tools:
-	@if command -v go >/dev/null && test -d /usr/share/gocode/src/golang.org/x/mod/sumdb; then exit 0; fi; \
-	if ! command -v apt-get >/dev/null; then echo "apt-get is not here: the checks by Go are skipped"; exit 0; fi; \
+	@if command -v go >/dev/null && command -v nft >/dev/null && command -v ip >/dev/null && test -d /usr/share/gocode/src/golang.org/x/mod/sumdb; then exit 0; fi; \
+	if ! command -v apt-get >/dev/null; then echo "apt-get is not here: tests that need $(FOREIGN) are skipped"; exit 0; fi; \
 	if test "$$(id -u)" = 0; then as=""; elif sudo -n true 2>/dev/null; then as="sudo -n"; \
-	else echo "not root, and no sudo without a password: the checks by Go are skipped"; exit 0; fi; \
+	else echo "not root, and no sudo without a password: tests that need $(FOREIGN) are skipped"; exit 0; fi; \
 	{ timeout 60 $$as apt-get update -qq; timeout 240 $$as env DEBIAN_FRONTEND=noninteractive \
-		apt-get install -y -qq --no-install-recommends golang-go golang-golang-x-mod-dev >/dev/null; } \
-	|| echo "golang-go and golang-golang-x-mod-dev could not be installed: the checks by Go are skipped"
+		apt-get install -y -qq --no-install-recommends $(FOREIGN) >/dev/null; } \
+	|| echo "$(FOREIGN) could not be installed: the tests that need them are skipped"
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,15 +1,27 @@
 """Alarms: what an operator must hear of, from the moment at which it is so until it is so no longer.
 
-Four kinds, each with a gauge of its own:
+Ten kinds, each with a gauge of its own:
 
 1. **Receipt overdue**: the oldest entry of a lane for a partner that has no receipt yet is older than is allowed. An
    entry's age counts from when it was first seen without one, so after a start from then on. A lane in which this node
    itself holds back what waits (no policy, no clock) is not overdue.
 2. **Roots differ**: a partner has contradicted itself about a ledger that has not ended since, or the two ends of a
    ledger do not have the same, or comparing third nodes' witness ledgers has found something against it.
-3. **Partner silent**: no verified heartbeat for longer than is allowed, counted from the start at first.
+3. **Partner silent**: no verified heartbeat, by any way, for longer than is allowed; counted from the start at first.
 4. **Uncovered**: a partner has retired a log key, and nothing by a key that it uses covers what this node holds of a
    ledger of it that goes on: neither a later checkpoint nor an anchor. Nobody can prove that any more.
+
+5. **Clock off**: what is known of the offset to a partner's clock is more than is allowed, whatever the way of the
+   heartbeat may have added to it. One of the two clocks is wrong.
+6. **Partner unheard**: the partner has answered no heartbeat of this node for longer than is allowed: it does not hear
+   us, though we may hear it.
+7. **Partner refuses**: the partner's heartbeats say that its gateway does not take every report of its C2 systems. Its
+   silence is then no calm.
+8. **Own clock**: this node does not trust its clock, or its kernel says that it may be off by much.
+9. **Carried**: a partner is heard, but not directly: only by what others carry. What is said then comes late by
+   fractions of a second, and one thing that fails more is the end of it.
+10. **Turned away**: several streams of a partner's gateway were ended of late for what it did, or did not do
+    (`gateway.exchange.conduct`). Nothing but those streams is touched by it.
 
 `look` compares and does nothing else; whoever calls it logs what rose and what fell.
 """
@@ -21,7 +33,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from gateway.exchange.partners import Link
+from gateway.exchange.partners import DIRECT, Link
 from gateway.ledger.errors import NoteError
 from gateway.ledger.note import Note, Verifier
 from gateway.ledger.origin import WITNESS, Origin
@@ -44,6 +56,9 @@ class AlarmLimits:
     """Seconds that an entry may be without its receipt: a FLASH that nobody confirms is worth a telephone call."""
     partner_silent_s: float = 5.0
     """Seconds without a heartbeat: five of them, and two more than after which the connection is given up."""
+    clock_offset_s: float = 0.5
+    """Seconds that a partner's clock may be off from ours: clocks that are synchronised agree to some milliseconds, and
+    reports flag times that are off by a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +68,14 @@ class Alarm:
     key: tuple[str, ...]
     text: str
     critical: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ClockState:
+    """Why this node does not trust its clock, and what has to be looked at though it does; empty where all is well."""
+
+    problem: str = ""
+    remark: str = ""
 
 
 @dataclass(slots=True)
@@ -96,6 +119,7 @@ class Alarms:
         telemetry: Telemetry,
         monotonic: Callable[[], float],
         keys: Callable[[], Mapping[str, Partner]] = dict,
+        clock: Callable[[], ClockState] = ClockState,
     ) -> None:
         self._node = node
         self._limits = limits
@@ -106,6 +130,7 @@ class Alarms:
         self._telemetry = telemetry
         self._monotonic = monotonic
         self._keys = keys
+        self._clock = clock
         self._began = monotonic()
         self._unreceipted: dict[tuple[Origin, str], Unreceipted] = {}
         self._standing: dict[tuple[str, ...], Alarm] = {}
@@ -121,13 +146,18 @@ class Alarms:
         Raises StoreError.
         """
         heads = list(self._heads())
-        found: dict[tuple[str, ...], Alarm] = {}
+        found: dict[tuple[str, ...], Alarm] = {alarm.key: alarm for alarm in self._own_clock()}
         for partner, link in self._links.items():
             alarms = (
                 self._silent(partner, link),
+                self._unheard(partner, link),
+                self._carried(partner, link),
+                self._refuses(partner, link),
+                self._turned_away(partner, link),
                 self._overdue(partner, link, heads),
                 self._differ(partner, link, heads),
                 self._uncovered(partner, heads),
+                self._clock_off(partner, link),
             )
             found.update({alarm.key: alarm for kind in alarms for alarm in kind})
         risen = [alarm for key, alarm in sorted(found.items()) if key not in self._standing]
@@ -141,6 +171,48 @@ class Alarms:
         if silent_s > self._limits.partner_silent_s:
             since = "since the start" if link.heard_at is None else f"for {silent_s:.0f} s"
             yield Alarm(("silent", partner), f"{partner} is silent: no heartbeat {since}")
+
+    def _unheard(self, partner: str, link: Link) -> Iterator[Alarm]:
+        unheard_s = self._monotonic() - (self._began if link.answered_at is None else link.answered_at)
+        self._telemetry.partner_unheard.labels(partner=partner).set(unheard_s)
+        if unheard_s > self._limits.partner_silent_s:
+            since = "since the start" if link.answered_at is None else f"for {unheard_s:.0f} s"
+            yield Alarm(("unheard", partner), f"{partner} does not hear us: it has answered no heartbeat {since}")
+
+    def _carried(self, partner: str, link: Link) -> Iterator[Alarm]:
+        """While the partner is heard by no direct way, though by others."""
+        ways = link.heard_by
+        for way in sorted({*ways, *link.ways}):
+            self._telemetry.heard_by.labels(partner=partner, way=way).set(way in ways)
+        if ways and DIRECT not in ways:
+            yield Alarm(("carried", partner), f"{partner} is not heard directly, only {' and '.join(ways)}")
+
+    def _refuses(self, partner: str, link: Link) -> Iterator[Alarm]:
+        if link.not_accepting:
+            yield Alarm(("refuses", partner), f"{partner} {link.not_accepting}, so its silence is no calm")
+
+    def _turned_away(self, partner: str, link: Link) -> Iterator[Alarm]:
+        told = link.conduct.told(self._monotonic())
+        self._telemetry.turned_away.labels(partner=partner).set(bool(told))
+        if told:
+            yield Alarm(("turned away", partner), f"{partner}: {told}")
+
+    def _clock_off(self, partner: str, link: Link) -> Iterator[Alarm]:
+        """While the partner is heard: what was measured before says nothing of now."""
+        if link.clock_offset_s is None or link.heartbeat_at is None:
+            return
+        if abs(link.clock_offset_s) - link.clock_error_s > self._limits.clock_offset_s:
+            which = "ahead of" if link.clock_offset_s > 0 else "behind"
+            text = f"{partner}'s clock is {abs(link.clock_offset_s):.1f} s {which} ours: one of the two is wrong"
+            yield Alarm(("clock", partner), text)
+
+    def _own_clock(self) -> Iterator[Alarm]:
+        state = self._clock()
+        if state.problem:
+            text = f"{state.problem}: the clock is not trusted, and agreements count as lapsed"
+            yield Alarm(("clock",), text, critical=True)
+        elif state.remark:
+            yield Alarm(("clock",), state.remark)
 
     def _overdue(self, partner: str, link: Link, heads: Iterable[Head]) -> Iterator[Alarm]:
         now, ages = self._monotonic(), dict[str, float]()

@@ -1,38 +1,54 @@
 """Where a node reads the time, and whether it believes it.
 
-Rules:
+A gateway goes by a time of its own (`SteadyClock`): what it decides, signs, holds and lets expire is by that alone.
+Rules, in order:
 
-1. The wall clock may not part from the monotonic clock by more than `STEP_S` while the gateway runs: the time was set
-   by hand, or jumped.
-2. At the start it may not lie before what is on record: a clock that was set back would put agreements that have
-   lapsed in force again.
+1. It begins with the machine's wall clock, but not before the newest time on record: what a gateway has put its name to
+   never goes back, over restarts as well. An operator who declares the wall clock right (`signalfire serve
+   --clock-is-right`) has it begin with that all the same, on record.
+2. It runs with the monotonic clock, never goes back, and follows the wall clock while the two part by no more than
+   STEP_S: one part in FOLLOWS of the time that passes, so that a small correction disturbs nothing.
+3. Where they part by more, the wall clock has jumped. Nobody here knows which of the two is right. The time runs on as
+   if nothing had happened, so that nothing expires or changes places; and it is not trusted, until the wall clock comes
+   back or the gateway is started again.
+4. Until it is trusted for the first time, it follows the wall clock wherever that goes: forward at once; where the wall
+   clock lies behind, the time nearly stands still until that has caught up. So a machine that is started with a wrong
+   time and then set right needs nobody's hand.
+5. While the machine says that its clock is not synchronised, the time is not trusted (`gateway.synchronisation`).
 
-While either rule is broken the clock is not trusted: agreements count as lapsed, conditions that ask for the time are
-errors, holds are not over. The first heals when the clock comes back, or when the gateway is started again; the second
-when the clock passes what is on record, or when an operator declares it right (`signalfire serve --clock-is-right`),
-which is put on record.
+While the time is not trusted agreements count as lapsed, conditions that ask for the time are errors, no hold is over,
+nothing is pruned.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
-STEP_S = 2.0
-"""Seconds that the two clocks may part: more than a slewed clock ever does between two looks of NTP."""
+STEP_S: Final = 2.0
+"""Seconds that the time and the wall clock may part: more than a leap second, or than a clock that is disciplined is
+ever corrected by."""
+
+FOLLOWS: Final = 100
+"""One part in so many of the time that passes is how fast the time follows the wall clock: a second within two minutes,
+and no interval that anything is measured by is a hundredth off."""
+
+_STEP_NS: Final = int(STEP_S * 1e9)
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Where a node reads the time."""
+    """The clocks of the machine."""
 
     now_ns: Callable[[], int] = time.time_ns
     monotonic_ns: Callable[[], int] = time.monotonic_ns
 
     def now(self) -> datetime:
-        """The time, UTC."""
+        """The time of the wall clock, UTC."""
         return datetime.fromtimestamp(self.now_ns() / 1e9, UTC)
 
     def monotonic(self) -> float:
@@ -40,32 +56,89 @@ class Clock:
         return self.monotonic_ns() / 1e9
 
 
-@dataclass(slots=True)
-class ClockWatch:
-    """Watches one clock. `not_before_ns`: the newest time on record."""
+class SteadyClock:
+    """The time that one gateway goes by. Every thread may ask.
 
-    clock: Clock
-    not_before_ns: int = 0
-    _began_ns: int = field(init=False)
-    _began_monotonic_ns: int = field(init=False)
+    Before `begin` it is the wall clock's, and not trusted. `unsynchronised` says why the machine's clock is not
+    synchronised; empty where it is, or nobody asks. It must not take long.
+    """
 
-    def __post_init__(self) -> None:
-        self._began_ns = self.clock.now_ns()
-        self._began_monotonic_ns = self.clock.monotonic_ns()
+    def __init__(self, machine: Clock, unsynchronised: Callable[[], str] = lambda: "") -> None:
+        self._machine = machine
+        self._unsynchronised = unsynchronised
+        self._lock = threading.Lock()
+        self._last_ns = machine.monotonic_ns()
+        self._time_ns = machine.now_ns()
+        self._not_before_ns = 0
+        self._begun = False
+        self._settled = False
+        """Whether the time was trusted once."""
+
+    def begin(self, newest_ns: int, *, declared_right: bool = False) -> None:
+        """Begins. `newest_ns` is the newest time on record at which the time was trusted; 0: there is none."""
+        with self._lock:
+            self._last_ns = self._machine.monotonic_ns()
+            self._not_before_ns = 0 if declared_right else newest_ns
+            self._time_ns = max(self._machine.now_ns(), self._not_before_ns)
+            self._begun = True
+
+    def now_ns(self) -> int:
+        """The time, nanoseconds since 1970; never less than it was."""
+        with self._lock:
+            self._advance()
+            return self._time_ns
+
+    def now(self) -> datetime:
+        """The time, UTC."""
+        return datetime.fromtimestamp(self.now_ns() / 1e9, UTC)
+
+    def monotonic(self) -> float:
+        """Seconds of the machine's clock that never goes back."""
+        return self._machine.monotonic()
+
+    def monotonic_ns(self) -> int:
+        """The same, nanoseconds."""
+        return self._machine.monotonic_ns()
 
     @property
     def problem(self) -> str | None:
-        """Why the clock is not trusted; None where it is."""
-        now_ns = self.clock.now_ns()
-        passed = self.clock.monotonic_ns() - self._began_monotonic_ns
-        step_s = (now_ns - self._began_ns - passed) / 1e9
-        if abs(step_s) > STEP_S:
-            return f"the clock was set {'forward' if step_s > 0 else 'back'} by {abs(step_s):.1f} s since the start"
-        behind_s = (self.not_before_ns - now_ns) / 1e9
-        if behind_s > STEP_S:
-            return f"the clock is {behind_s:.1f} s behind what is on record"
-        return None
+        """Why the time is not trusted; None where it is."""
+        with self._lock:
+            apart_ns = self._advance()
+            if not self._begun:
+                return "the gateway is starting, and has not looked at its clock yet"
+            if abs(apart_ns) > _STEP_NS:
+                return self._jumped(apart_ns)
+            unsynchronised = self._unsynchronised()
+            if unsynchronised:
+                return unsynchronised
+            self._settled = True
+            return None
 
     def trusted(self) -> bool:
-        """Whether the clock is believed."""
+        """Whether the time is believed."""
         return self.problem is None
+
+    def _advance(self) -> int:
+        """Lets the time go on. Returns by how much the wall clock is ahead of it then, nanoseconds."""
+        at_ns, wall_ns = self._machine.monotonic_ns(), self._machine.now_ns()
+        passed_ns = max(at_ns - self._last_ns, 0)
+        most_ns = passed_ns // FOLLOWS
+        self._last_ns += passed_ns
+        if not self._settled:
+            self._time_ns = max(self._time_ns + most_ns, wall_ns)
+            return wall_ns - self._time_ns
+        self._time_ns += passed_ns
+        apart_ns = wall_ns - self._time_ns
+        if abs(apart_ns) <= _STEP_NS:
+            self._time_ns += max(-most_ns, min(apart_ns, most_ns))
+        return wall_ns - self._time_ns
+
+    def _jumped(self, apart_ns: int) -> str:
+        if self._settled:
+            which = "forward" if apart_ns > 0 else "back"
+            return f"the clock was set {which} by {abs(apart_ns) / 1e9:.1f} s since the start"
+        behind_ns = self._not_before_ns - (self._time_ns + apart_ns)
+        if behind_ns > 0:
+            return f"the clock is {behind_ns / 1e9:.1f} s behind what is on record"
+        return f"the clock was set back by {-apart_ns / 1e9:.1f} s while the gateway started"

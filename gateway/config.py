@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 from signalfire.v1 import report_pb2
 
 from gateway.alarms import AlarmLimits
 from gateway.c2.grants import Grant, PushGrant, ReadGrant
+from gateway.c2.quotas import QuotaLimits
 from gateway.c2.server import C2Limits
-from gateway.exchange.rotation import SILENT_S
+from gateway.config_limits import LimitsSection, Section
 from gateway.exchange.server import ExchangeLimits
 from gateway.identity.key_names import root_key_name
 from gateway.identity.locked import KeyLock, Unwrapper
@@ -29,11 +29,11 @@ from gateway.ledger.errors import NoteError
 from gateway.ledger.note import Ed25519Verifier
 from gateway.officer.access import OfficerLimits
 from gateway.release.letting_go import Retention
+from gateway.release.room import StoreLimits
 from gateway.release.sequencer import SequencerLimits
-from gateway.release.witness import MAX_INTERVAL_S, WitnessLimits
+from gateway.release.witness import WitnessLimits
 from gateway.reports.kinds import Kind
-from gateway.reports.limits import ReportLimits
-from policy.approve import OrderLimits
+from gateway.synchronisation import Synchronised
 from policy.countries import NODE_CODES
 from policy.errors import Problem, did_you_mean
 from policy.limits import Limits as YamlLimits
@@ -99,31 +99,27 @@ PrecedenceName = Annotated[str, AfterValidator(lambda v: _word(v, PRECEDENCES, "
 LevelName = Annotated[str, AfterValidator(lambda v: _word(v, Classification.__members__, "classification"))]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Listener(_Section):
+class Listener(Section):
     """Where one side is served."""
 
     listen: Address
 
 
-class PartnerSection(_Section):
+class PartnerSection(Section):
     """One partner: its offline root's verifier key, confirmed in person, and its trust bundle."""
 
     root: Root
     bundle: Path
 
 
-class TrustSection(_Section):
+class TrustSection(Section):
     """This node's own trust bundle, and its offline root's verifier key."""
 
     root: Root
     bundle: Path
 
 
-class UnlockSection(_Section):
+class UnlockSection(Section):
     """How the keys directory is unlocked: exactly one way."""
 
     passphrase_file: Path | None = None
@@ -152,7 +148,7 @@ class UnlockSection(_Section):
         return Command(tuple(self.command or ()))
 
 
-class PushSection(_Section):
+class PushSection(Section):
     """What a C2 system may push."""
 
     stations: list[Annotated[str, Field(min_length=1, max_length=65)]]
@@ -162,15 +158,15 @@ class PushSection(_Section):
     ceiling: LevelName
 
 
-class ReadSection(_Section):
+class ReadSection(Section):
     """What a C2 system may read."""
 
     traffic_classes: list[TrafficName]
     ceiling: LevelName
-    caveats: list[str] = []
+    caveats: list[str] = Field(default_factory=list)
 
 
-class ClientSection(_Section):
+class ClientSection(Section):
     """What one C2 system may do."""
 
     push: PushSection | None = None
@@ -201,123 +197,7 @@ class ClientSection(_Section):
         return Grant(push, read)
 
 
-_DEFAULT_REPORTS: Final = ReportLimits()
-_DAY_S: Final = 86_400
-
-
-class ReportSection(_Section):
-    """Limits on reports (`gateway.reports.limits`); times in seconds."""
-
-    max_bytes: Annotated[int, Field(ge=1, le=60_000)] = _DEFAULT_REPORTS.max_report_bytes
-    max_ahead_s: Annotated[float, Field(ge=0, le=_DAY_S)] = _DEFAULT_REPORTS.max_ahead.total_seconds()
-    flag_ahead_s: Annotated[float, Field(ge=0, le=_DAY_S)] = _DEFAULT_REPORTS.flag_offset.total_seconds()
-    max_age_s: Annotated[float, Field(ge=0, le=100 * 366 * _DAY_S)] = _DEFAULT_REPORTS.max_age.total_seconds()
-
-    @model_validator(mode="after")
-    def _flag_before_refusal(self) -> ReportSection:
-        if self.flag_ahead_s > self.max_ahead_s:
-            raise ValueError("flag_ahead_s is larger than max_ahead_s; give at most that")
-        return self
-
-    def limits(self) -> ReportLimits:
-        """The same as a value."""
-        return ReportLimits(
-            max_report_bytes=self.max_bytes,
-            max_ahead=timedelta(seconds=self.max_ahead_s),
-            flag_offset=timedelta(seconds=self.flag_ahead_s),
-            max_age=timedelta(seconds=self.max_age_s),
-        )
-
-
-_DEFAULT_EXCHANGE: Final = ExchangeLimits()
-_DEFAULT_COMMITS: Final = SequencerLimits()
-_DEFAULT_C2: Final = C2Limits()
-_DEFAULT_ORDERS: Final = OrderLimits()
-_DEFAULT_OFFICERS: Final = OfficerLimits()
-_DEFAULT_WITNESS: Final = WitnessLimits()
-_DEFAULT_ALARMS: Final = AlarmLimits()
-
-
-class ExchangeSection(_Section):
-    """Limits of the exchange between gateways (`ExchangeLimits`)."""
-
-    batch_bytes: Annotated[int, Field(ge=65_537, le=2 << 20)] = _DEFAULT_EXCHANGE.batch_bytes
-    heartbeat_s: Annotated[float, Field(gt=0, le=60)] = _DEFAULT_EXCHANGE.heartbeat_s
-    silence_s: Annotated[float, Field(gt=0, le=600)] = _DEFAULT_EXCHANGE.silence_s
-    handshake_s: Annotated[float, Field(gt=0, le=60)] = _DEFAULT_EXCHANGE.handshake_s
-    backoff_min_s: Annotated[float, Field(gt=0, le=60)] = _DEFAULT_EXCHANGE.backoff_min_s
-    backoff_max_s: Annotated[float, Field(gt=0, le=60)] = _DEFAULT_EXCHANGE.backoff_max_s
-    streams: Annotated[int, Field(ge=6, le=1000)] = _DEFAULT_EXCHANGE.streams
-    questions_s: Annotated[float, Field(ge=1, le=10_000)] = _DEFAULT_EXCHANGE.questions_s
-    questions: Annotated[int, Field(ge=100, le=1 << 30)] = _DEFAULT_EXCHANGE.questions
-
-    @model_validator(mode="after")
-    def _silence_spans_heartbeats(self) -> ExchangeSection:
-        if self.silence_s < 2 * self.heartbeat_s:
-            raise ValueError("silence_s is less than two heartbeats (heartbeat_s), so one late one would cut the link")
-        return self
-
-
-class CommitSection(_Section):
-    """Limits of one commit (`SequencerLimits`)."""
-
-    steps: Annotated[int, Field(ge=1, le=65_536)] = _DEFAULT_COMMITS.steps
-    bytes: Annotated[int, Field(ge=1, le=2 << 20)] = _DEFAULT_COMMITS.bytes
-    queue: Annotated[int, Field(ge=1, le=1 << 20)] = _DEFAULT_COMMITS.queue
-    reopen_s: Annotated[float, Field(gt=0, le=60)] = _DEFAULT_COMMITS.reopen_s
-
-
-class C2Section(_Section):
-    """Limits of the national side (`C2Limits`)."""
-
-    in_flight: Annotated[int, Field(ge=1, le=65_536)] = _DEFAULT_C2.in_flight
-    retry_after_ms: Annotated[int, Field(ge=1, le=60_000)] = _DEFAULT_C2.retry_after_ms
-    subscriptions: Annotated[int, Field(ge=1, le=65_536)] = _DEFAULT_C2.subscriptions
-
-
-class OfficerSection(_Section):
-    """Limits of what one officer may have going on at once, and may fill of the record (`OfficerLimits`)."""
-
-    searches: Annotated[int, Field(ge=1, le=1024)] = _DEFAULT_OFFICERS.searches
-    exports: Annotated[int, Field(ge=1, le=1024)] = _DEFAULT_OFFICERS.exports
-    watches: Annotated[int, Field(ge=1, le=65_536)] = _DEFAULT_OFFICERS.watches
-    record_bytes_per_s: Annotated[float, Field(ge=1, le=2**30)] = _DEFAULT_OFFICERS.record_bytes_per_s
-    record_burst_bytes: Annotated[int, Field(ge=65_536, le=2**40)] = _DEFAULT_OFFICERS.record_burst_bytes
-
-
-class OrderSection(_Section):
-    """Limits of officers' orders (`OrderLimits`); times in seconds."""
-
-    max_ahead_s: Annotated[float, Field(ge=0, le=_DAY_S)] = _DEFAULT_ORDERS.max_ahead.total_seconds()
-    max_validity_s: Annotated[float, Field(gt=0, le=366 * _DAY_S)] = _DEFAULT_ORDERS.max_validity.total_seconds()
-    max_proof_s: Annotated[float, Field(gt=0, le=3600)] = _DEFAULT_ORDERS.max_proof.total_seconds()
-
-    def limits(self) -> OrderLimits:
-        """The same as a value."""
-        return OrderLimits(
-            timedelta(seconds=self.max_ahead_s),
-            timedelta(seconds=self.max_validity_s),
-            timedelta(seconds=self.max_proof_s),
-        )
-
-
-class WitnessSection(_Section):
-    """The beat of the witness ledger, and what partners' ones may cost (`WitnessLimits`)."""
-
-    interval_s: Annotated[float, Field(gt=0, le=MAX_INTERVAL_S)] = _DEFAULT_WITNESS.interval_s
-    bytes_per_s: Annotated[float, Field(ge=1024, le=1 << 30)] = _DEFAULT_WITNESS.bytes_per_s
-    burst_bytes: Annotated[float, Field(ge=1 << 20, le=1 << 50)] = _DEFAULT_WITNESS.burst_bytes
-    compare_s: Annotated[float, Field(gt=0, le=_DAY_S)] = _DEFAULT_WITNESS.compare_s
-
-
-class AlarmSection(_Section):
-    """When something becomes an alarm (`AlarmLimits`)."""
-
-    receipt_overdue_s: Annotated[float, Field(gt=0, le=_DAY_S)] = _DEFAULT_ALARMS.receipt_overdue_s
-    partner_silent_s: Annotated[float, Field(gt=0, le=_DAY_S)] = _DEFAULT_ALARMS.partner_silent_s
-
-
-class RetentionSection(_Section):
+class RetentionSection(Section):
     """For how many days contents are kept (`Retention`); absent: for ever."""
 
     reports_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
@@ -328,27 +208,13 @@ class RetentionSection(_Section):
         return Retention(self.reports_days, self.entries_days)
 
 
-class KeySection(_Section):
-    """When keys that partners have to know are taken into use (`gateway.exchange.rotation`); times in seconds."""
+class ClockSection(Section):
+    """What is asked of the machine's clock (`gateway.synchronisation`)."""
 
-    silent_s: Annotated[float, Field(ge=0, le=366 * _DAY_S)] = SILENT_S
-
-
-class LimitsSection(_Section):
-    """Every limit has a default with a reason; a site changes what it must."""
-
-    reports: ReportSection = ReportSection()
-    exchange: ExchangeSection = ExchangeSection()
-    commits: CommitSection = CommitSection()
-    c2: C2Section = C2Section()
-    officers: OfficerSection = OfficerSection()
-    orders: OrderSection = OrderSection()
-    keys: KeySection = KeySection()
-    witness: WitnessSection = WitnessSection()
-    alarms: AlarmSection = AlarmSection()
+    synchronised: Synchronised = Synchronised.IF_KNOWN
 
 
-class Config(_Section):
+class Config(Section):
     """The configuration of one gateway."""
 
     node: Node
@@ -365,6 +231,7 @@ class Config(_Section):
     partners: dict[Node, PartnerSection]
     clients: dict[ClientName, ClientSection]
     retention: RetentionSection = RetentionSection()
+    clock: ClockSection = ClockSection()
     limits: LimitsSection = LimitsSection()
 
     @model_validator(mode="after")
@@ -416,6 +283,14 @@ class Config(_Section):
     def alarm_limits(self) -> AlarmLimits:
         """When something becomes an alarm."""
         return AlarmLimits(**self.limits.alarms.model_dump())
+
+    def store_limits(self) -> StoreLimits:
+        """How much room is kept free for the store."""
+        return StoreLimits(**self.limits.store.model_dump())
+
+    def quotas(self) -> QuotaLimits:
+        """What each C2 system may push."""
+        return QuotaLimits(**self.limits.quotas.model_dump())
 
     def c2_limits(self) -> C2Limits:
         """The limits of the national side."""

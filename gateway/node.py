@@ -10,23 +10,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 import grpc
 from cryptography import x509
 from prometheus_client import start_http_server
 from signalfire.v1 import c2_pb2, exchange_pb2_grpc, officer_pb2_grpc
+from signalfire.v1.ledger_pb2 import SUCCESSION_REASON_RESTORE
 
 import gateway
-from gateway.alarms import Alarms
+from gateway.alarms import Alarms, ClockState
 from gateway.audit.signers import Signers
 from gateway.c2.feed import Feed, Runs
 from gateway.c2.server import C2Servicer
-from gateway.clock import Clock, ClockWatch
+from gateway.c2.unreadable import RefuseUnreadable
+from gateway.clock import Clock, SteadyClock
 from gateway.config import Config
 from gateway.exchange.allowance import Allowance
 from gateway.exchange.bundle_record import BundleRecord, TakeUp
+from gateway.exchange.carrying import Carrying
 from gateway.exchange.follower import PartnerFollower
 from gateway.exchange.heartbeat import Counter
 from gateway.exchange.in_band import InBand
@@ -34,19 +37,22 @@ from gateway.exchange.own_bundle import OwnBundle
 from gateway.exchange.partners import Partners, Pinned
 from gateway.exchange.rotation import Rotation
 from gateway.exchange.server import ExchangeServicer
+from gateway.exchange.sockets import Sockets
 from gateway.expiry import ExpiryTold, expiries
 from gateway.identity.keyring import Keyring
 from gateway.identity.national import NationalAuthorities
 from gateway.identity.node_keys import GATEWAY_CERTIFICATE, NodeKeys
+from gateway.identity.recovery_key import load_recovery_public
 from gateway.identity.relocking import plainness
 from gateway.identity.spiffe import Role, SpiffeId
 from gateway.identity.tls import KeyPairFiles, roots_from_files, server_credentials
-from gateway.ledger.errors import LedgerError, StoreVersionError
-from gateway.ledger.origin import WITNESS
-from gateway.ledger.stores import CosignatureKind, Store, StoreReader
+from gateway.ledger.errors import LedgerError, StoreDamaged, StoreError, StoreVersionError
+from gateway.ledger.stores import Store, StoreReader
+from gateway.ledger.stores.readers import Readers
 from gateway.ledger.stores.sqlite import SqliteReader, SqliteStore
 from gateway.officer.access import Access
 from gateway.officer.reading import Reading
+from gateway.officer.recovering import Recovering
 from gateway.officer.server import OfficerServicer
 from gateway.reconciliation import Reconciling, keep_comparing
 from gateway.release.errors import StepRefused, Unavailable
@@ -56,13 +62,22 @@ from gateway.release.letting_go import WAITS, WHY_IT_WAITS, is_ahead, let_go
 from gateway.release.opening import Opener
 from gateway.release.own_keys import require_own_keys
 from gateway.release.pending import take_up_pending
+from gateway.release.plan import LATEST_TIME
 from gateway.release.postquantum import sign_within_a_second
-from gateway.release.sequencer import LATEST_TIME, Durable, Sequencer
+from gateway.release.recovering import Recovery
+from gateway.release.restored import DeclareSetBack, SetBackWaiting, waiting_for
+from gateway.release.room import Room, free_bytes
+from gateway.release.sequencer import Durable, Sequencer
 from gateway.release.signatory import Signatory
 from gateway.release.steps import RecordEvent
 from gateway.release.watch import Watch
 from gateway.release.witnessing import keep_witness
+from gateway.seal.keys import SealingPublicKey
+from gateway.status import Status, precedence_of
+from gateway.synchronisation import KernelClock, Synchronisation, kernel_clock
+from gateway.taking_back import TakingBack, keep_taking_back
 from gateway.telemetry import Telemetry
+from gateway.watchdog import measure_lag
 from policy.approve import Prover, State
 from policy.approve.proofs import Proofs
 
@@ -74,9 +89,6 @@ REFRESH_S = 1.0
 EXPIRY_S = 60.0
 """Seconds between looks at what expires: it is told weeks ahead."""
 
-SUSPENDED = "suspended by our officers"
-"""What is told as the problem of a partner to whom nothing is released, by order."""
-
 STOP_GRACE_S = 1.0
 """Seconds that the open calls of C2 systems and officers are given to end when the gateway stops."""
 
@@ -85,7 +97,7 @@ _SERVER_OPTIONS = [
     ("grpc.max_receive_message_length", 4 << 20),
     ("grpc.so_reuseport", 0),
     # Both ends ping, so that an open connection whose other end is gone is noticed.
-    ("grpc.keepalive_time_ms", 2000),
+    ("grpc.keepalive_time_ms", 1000),
     ("grpc.keepalive_timeout_ms", 2000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 500),
@@ -93,7 +105,18 @@ _SERVER_OPTIONS = [
     ("grpc.http2.max_ping_strikes", 0),
     # Compression would let a few bytes become many before anything is checked.
     ("grpc.compression_enabled_algorithms_bitset", 1),
+    # What a connection may hold open before any of it is believed, and how long it may take over TLS or do nothing.
+    ("grpc.max_concurrent_streams", 128),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.max_connection_idle_ms", 300_000),
 ]
+
+
+NO_RECOVERY = (
+    "{keys}: there is no recovery.pub, so no recovery records are kept: were the store lost, partners could not give"
+    " back what was decided. Copy it from the nation's directory, or make it with `signalfire pki recovery`."
+)
+"""What is remarked where the nation's recovery key is not there."""
 
 
 class StartError(Exception):
@@ -109,12 +132,16 @@ class Node:
         clock: Clock | None = None,
         *,
         clock_is_right: bool = False,
+        restored: bool = False,
         prover: Prover | None = None,
+        kernel: Callable[[], KernelClock | None] = kernel_clock,
     ) -> None:
         self.config = config
-        self.clock = clock or Clock()
+        self._wall = clock or Clock()
         self._clock_is_right = clock_is_right
-        self._clock_watch = ClockWatch(self.clock)
+        self._restored = restored
+        self._synchronisation = Synchronisation(config.clock.synchronised, kernel)
+        self.clock = SteadyClock(self._wall, lambda: self._synchronisation.problem)
         self.telemetry = Telemetry()
         self._watch = Watch()
         self._started = self.clock.now()
@@ -127,6 +154,7 @@ class Node:
                 f" of {config.node}. Issue one with `signalfire pki gateway`, or correct `node`."
             )
         self._signatory = Signatory.from_ring(config.node, Keyring.load(config.keys, lock))
+        self._recovery = load_recovery_public(config.keys, config.node)
         self._pair = KeyPairFiles.of_gateway(config.keys, lock)
         self._governance = Governance(
             partners=config.partners,
@@ -135,7 +163,7 @@ class Node:
             prover=prover or Proofs(self.clock.monotonic),
             limits=config.limits.orders.limits(),
             now=self.clock.now,
-            clock_trusted=self._clock_watch.trusted,
+            clock_trusted=self.clock.trusted,
         )
         self._governance.on_refusal(
             lambda refusal: self.telemetry.refused_orders.labels(reason=refusal.reason.value).inc()
@@ -151,6 +179,10 @@ class Node:
             recorded=self._recorded_bundle,
         )
         self._report_limits = config.limits.reports.limits()
+        self._room = Room(lambda: free_bytes(config.store), config.store_limits())
+        self._readers = Readers(lambda: SqliteReader(config.store, on_failure=self._store_failed))
+        self._opened_before = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._sequencer = Sequencer(
             self._open_store,
             self._signatory,
@@ -160,7 +192,11 @@ class Node:
             listener=self._durable,
             monotonic=self.clock.monotonic,
             rulebook=self._governance.restore,
-            clock_trusted=self._clock_watch.trusted,
+            clock_trusted=self.clock.trusted,
+            room=self._room,
+            readers=self._readers,
+            on_failure=self._store_failed,
+            recovery=None if self._recovery is None else Recovery(SealingPublicKey.parse(self._recovery)),
         )
         self._governance.attach(self._sequencer)
         self._in_band = InBand(
@@ -193,6 +229,18 @@ class Node:
             self.telemetry,
             self.clock.monotonic,
             self._partners.keys,
+            self._clock_state,
+        )
+        self._taking_back = TakingBack(
+            own=self._own,
+            signatory=self._signatory,
+            own_bundle=self._own_bundle,
+            partners=self._partners,
+            sequencer=self._sequencer,
+            reader=self._read,
+            key_pair=self._pair,
+            limits=config.exchange_limits(),
+            in_band=self._in_band,
         )
         self._reconciling = Reconciling(
             own=self._own,
@@ -204,19 +252,52 @@ class Node:
             limits=config.exchange_limits(),
             in_band=self._in_band,
         )
-        self._reader: StoreReader | None = None
-        self._reading = Reading(lambda: SqliteReader(config.store), self._signatory)
+        self._reading = Reading(self._readers.open, self._signatory)
+        self._readers.on_shut(self._reading.let_go)
+        self._status = Status(
+            config.node,
+            self._started,
+            self.clock.now,
+            self._sequencer,
+            self._partners,
+            self._room,
+            self._read,
+            lambda: self._alarms.standing,
+            lambda: self.clock.problem or "",
+            lambda: {} if self._carrying is None else self._carrying.carried,
+        )
+        self._sockets: Sockets | None = None
+        self._carrying: Carrying | None = None
         self._servers: list[grpc.aio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
 
     def _open_store(self) -> Store:
-        return SqliteStore(self.config.store)
+        # One that was there and is gone is not made anew: its disk may have been unmounted.
+        store = SqliteStore(self.config.store, must_exist=self._opened_before)
+        self._opened_before = True
+        return store
 
     def _read(self) -> StoreReader:
-        """The event loop's reader."""
-        if self._reader is None:
-            self._reader = SqliteReader(self.config.store)
-        return self._reader
+        """The event loop's reader. Raises StoreError."""
+        return self._readers.shared()
+
+    def _store_failed(self, error: StoreError) -> None:
+        """Counts a failure of the store, in whichever thread. Of a damaged one nothing more is made durable."""
+        self.telemetry.store_failures.labels(kind=error.kind).inc()
+        if isinstance(error, StoreDamaged) and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._sequencer.doubt, error)
+
+    def status(self) -> c2_pb2.GetStatusResponse:
+        """The state of this gateway, as GetStatus tells it."""
+        return self._status.tell()
+
+    async def alive(self) -> None:
+        """Returns once the sequencer has done what it was doing."""
+        await self._sequencer.alive()
+
+    def in_short(self) -> str:
+        """How the gateway is, in one line."""
+        return self._sequencer.reason or f"{self.config.node} takes reports, {self._sequencer.waiting} wait"
 
     def _signers(self) -> Mapping[str, Signers]:
         """The keys in use of this node, and of the partners whose bundles are in force."""
@@ -281,8 +362,9 @@ class Node:
 
     def _key_remarks(self) -> list[str]:
         keys = self.config.keys
+        without = [] if self._recovery is not None else [NO_RECOVERY.format(keys=keys)]
         national = NationalAuthorities(keys, self.config.node)
-        return [*plainness(keys), *national.remarks(self.clock.now())]
+        return [*plainness(keys), *without, *national.remarks(self.clock.now())]
 
     # --- starting
 
@@ -290,11 +372,15 @@ class Node:
         """Opens the store, then the listeners, then dials. Raises StartError, StoreError or IdentityError."""
         for remark in self._key_remarks():
             log.warning("%s", remark)
+        self._loop = asyncio.get_running_loop()
         await self._sequencer.open()
+        newest_ns = int.from_bytes(self._read().meta(LATEST_TIME) or b"")
+        self.clock.begin(newest_ns, declared_right=self._clock_is_right)
         sequencing = asyncio.create_task(self._sequencer.run(), name="sequencer")
         self._tasks.append(sequencing)
+        if self._restored:
+            await self._declare_restored(newest_ns)
         counter = Counter(int.from_bytes(self._read().meta("heartbeat") or b""), self.clock.now_ns())
-        newest_ns = int.from_bytes(self._read().meta(LATEST_TIME) or b"")
         runs = Runs.continued(self._read().meta("runs") or b"", self._signatory.random(8), self._read().last_feed())
         await self._sequencer.do(
             RecordEvent(
@@ -303,7 +389,7 @@ class Node:
                 meta=(("heartbeat", counter.base.to_bytes(8)), ("runs", runs.encode())),
             )
         )
-        await self._look_at_clock()
+        await self._declare_clock_right(newest_ns)
         await self._look_at_pruning(newest_ns)
         self._governance.on_change(self._governed)
         await self._governance.take_up_files(self.config.roster, self.config.policy, self.config.order)
@@ -332,17 +418,24 @@ class Node:
                 now_ns=self.clock.now_ns,
                 monotonic=self.clock.monotonic,
                 allowance=Allowance(witness.bytes_per_s, witness.burst_bytes, self.clock.monotonic),
+                sockets=self._sockets,
+                carry=self.config.limits.carry.limits(),
             )
             self._tasks.append(asyncio.create_task(follower.run(), name=f"follow {node}"))
         self._tasks.append(asyncio.create_task(self._look_around(), name="look around"))
         self._tasks.append(asyncio.create_task(self._look_at_expiry(), name="expiry"))
         self._tasks.append(
             asyncio.create_task(
+                measure_lag(self.telemetry.loop_lag.observe, self.clock.monotonic), name="event loop's lag"
+            )
+        )
+        self._tasks.append(
+            asyncio.create_task(
                 take_up_pending(
                     self._sequencer,
                     self._read,
                     self.clock.now_ns,
-                    self._clock_watch.trusted,
+                    self.clock.trusted,
                     self._can_be_told,
                     self.telemetry.decided,
                     self._withdrawals_wait,
@@ -375,6 +468,7 @@ class Node:
                 name="compare witnesses",
             )
         )
+        self._tasks.append(asyncio.create_task(keep_taking_back(self._taking_back, self._heard), name="own ledgers"))
         self._tasks.append(
             asyncio.create_task(
                 let_go(
@@ -390,6 +484,15 @@ class Node:
             "%s is up: C2 at %s, partners at %s", self._own, self.config.national.listen, self.config.exchange.listen
         )
 
+    async def _declare_restored(self, newest_ns: int) -> None:
+        """Ends every own ledger before anything is written to one that partners may hold otherwise."""
+        # With the keys of the bundles as they are: what takes them up on record would be written to such a ledger.
+        self._partners.restore()
+        self._partners.refresh()
+        why = "the operator has declared that the store was lost, or restored from a copy"
+        opened = await self._sequencer.do(DeclareSetBack(why, None, SUCCESSION_REASON_RESTORE, since_ns=newest_ns))
+        log.warning("%s: %d ledgers go on in their next generations", why, len(opened))
+
     async def _listen(self, counter: Counter, runs: Runs) -> None:
         opener = Opener(self.config.node, self._signatory.sealing)
 
@@ -401,12 +504,15 @@ class Node:
             grants=self.config.grants(),
             sequencer=self._sequencer,
             feed=feed,
-            status=self.status,
+            status=self._status.tell,
             telemetry=self.telemetry,
             limits=self.config.c2_limits(),
+            quotas=self.config.quotas(),
+            monotonic=self.clock.monotonic,
             report_limits=self._report_limits,
             now=self.clock.now,
             now_ns=self.clock.now_ns,
+            clock_trusted=self.clock.trusted,
         )
         officer = OfficerServicer(
             node=self.config.node,
@@ -426,6 +532,23 @@ class Node:
             reconcile=self._reconciling.compare,
             key_status=self._rotation.status,
             signers=self._signers,
+            recovering=Recovering(self._signatory, self._sequencer, self._read),
+        )
+        limits = self.config.exchange_limits()
+        self._sockets = Sockets()
+        self._carrying = Carrying(
+            own=self._own,
+            signatory=self._signatory,
+            partners=self._partners,
+            rulebook=lambda: self._sequencer.rulebook,
+            key_pair=self._pair,
+            in_band=self._in_band,
+            sockets=self._sockets,
+            telemetry=self.telemetry,
+            limits=self.config.limits.carry.limits(),
+            exchange=limits,
+            now_ns=self.clock.now_ns,
+            monotonic=self.clock.monotonic,
         )
         exchange = ExchangeServicer(
             own=self._own,
@@ -442,13 +565,20 @@ class Node:
             now=self.clock.now,
             now_ns=self.clock.now_ns,
             monotonic_ns=self.clock.monotonic_ns,
-            clock_trusted=self._clock_watch.trusted,
+            clock_trusted=self.clock.trusted,
+            carrying=self._carrying,
+            sockets=self._sockets,
+            hedge_s=self.config.limits.carry.hedge_s,
         )
         keys = self.config.keys
-        home = grpc.aio.server(options=_SERVER_OPTIONS)
+        connections = "grpc.max_allowed_incoming_connections"
+        home = grpc.aio.server(
+            interceptors=[RefuseUnreadable()],
+            options=[*_SERVER_OPTIONS, (connections, self.config.limits.c2.connections)],
+        )
         home.add_generic_rpc_handlers((c2.handler(),))
         officer_pb2_grpc.add_OfficerServiceServicer_to_server(officer, home)
-        abroad = grpc.aio.server(options=_SERVER_OPTIONS)
+        abroad = grpc.aio.server(options=[*_SERVER_OPTIONS, (connections, self.config.limits.exchange.connections)])
         exchange_pb2_grpc.add_ExchangeServiceServicer_to_server(exchange, abroad)
         for server, address, roots in (
             (home, self.config.national.listen, roots_from_files(keys / "c2-ca.crt.pem", keys / "officer-ca.crt.pem")),
@@ -460,6 +590,9 @@ class Node:
                 raise StartError(
                     f"cannot listen at {address}: {error}. Choose another address, or stop what is there."
                 ) from error
+            if server is abroad:
+                # What comes through a tunnel is served as if it came from outside.
+                server.add_secure_port(self._sockets.listener, server_credentials(self._pair, roots))
             await server.start()
             self._servers.append(server)
 
@@ -499,12 +632,9 @@ class Node:
             if bundle.sequence >= record.sequence(node, root) and not record.holds(node, root, note):
                 await self._sequencer.do(TakeUp(bundle, note, root, "from its file"))
 
-    async def _look_at_clock(self) -> None:
-        """Compares the clock with the newest time on record at which it was trusted."""
-        newest_ns = int.from_bytes(self._read().meta(LATEST_TIME) or b"")
-        if not self._clock_is_right:
-            self._clock_watch.not_before_ns = newest_ns
-        elif newest_ns > (now_ns := self.clock.now_ns()):
+    async def _declare_clock_right(self, newest_ns: int) -> None:
+        """Puts on record that an operator declared a clock right that is behind the newest time on record."""
+        if self._clock_is_right and newest_ns > (now_ns := self.clock.now_ns()):
             when = datetime.fromtimestamp(newest_ns / 1e9, UTC).isoformat()
             detail = f"the newest time on record was {when}"
             await self._sequencer.do(
@@ -532,6 +662,14 @@ class Node:
         for node in self._partners:
             self.telemetry.untold.labels(partner=node).set(counts.get(node, 0))
 
+    def _heard(self) -> Mapping[str, bool]:
+        return {node: self._partners.links[node].heartbeat_at is not None for node in self._partners}
+
+    async def _set_back_waiting(self) -> None:
+        """Sets back the ledgers that waited for their recipients' keys."""
+        for partner in waiting_for(self._read()) & self._partners.keys().keys():
+            await self._sequencer.do(SetBackWaiting(partner))
+
     def _count_pruned(self, what: str, count: int) -> None:
         self.telemetry.pruned.labels(what=what).inc(count)
 
@@ -554,20 +692,36 @@ class Node:
             try:
                 await self._governance.end_posture()
                 await self._take_up_bundles()
+                await self._set_back_waiting()
                 await self._rotation.look()
             except (StepRefused, Unavailable, LedgerError) as error:
                 log.error("bundles and keys could not be put on record and are tried again: %s", error)
+            self._look_at_clock()
             self._look_for_alarms()
             for node in self._partners:
                 lanes = sum(streams > 0 for streams in self._partners.links[node].followed.values())
                 self.telemetry.followed_lanes.labels(partner=node).set(lanes)
             self.telemetry.waiting.set(self._sequencer.waiting)
-            self.telemetry.accepting.set(self._sequencer.problem is None)
-            problem = self._clock_watch.problem
-            if problem is not None and self.telemetry.clock_is_trusted:
-                log.critical("%s; agreements count as lapsed until it is right", problem)
-            self.telemetry.clock_trusted(problem is None)
+            self._look_at_store()
             await asyncio.sleep(REFRESH_S)
+
+    def _look_at_store(self) -> None:
+        self._room.look()
+        takes = self._sequencer.takes
+        self.telemetry.accepting.set(takes is not None)
+        self.telemetry.lowest_precedence.set(precedence_of(takes))
+        if self._room.free_bytes is not None:
+            self.telemetry.store_free.set(self._room.free_bytes)
+
+    def _look_at_clock(self) -> None:
+        self._synchronisation.look()
+        self.telemetry.clock_trusted(self.clock.trusted())
+        kernel = self._synchronisation.kernel
+        if kernel is not None:
+            self.telemetry.clock_max_error.set(kernel.max_error_s)
+
+    def _clock_state(self) -> ClockState:
+        return ClockState(self.clock.problem or "", self._synchronisation.remark)
 
     def _look_for_alarms(self) -> None:
         try:
@@ -590,56 +744,10 @@ class Node:
         for task in reversed(self._tasks):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+        if self._sockets is not None:
+            self._sockets.close()
         await self._reading.close()
         # The writer last: whoever closes a store last folds its write-ahead log into the file.
-        if self._reader is not None:
-            self._reader.close()
+        self._readers.close()
         await self._sequencer.close()
         log.info("%s has stopped", self._own)
-
-    # --- status
-
-    def status(self) -> c2_pb2.GetStatusResponse:
-        """The state of this gateway, as GetStatus tells it."""
-        reader = self._read()
-        problem = self._sequencer.problem
-        suspended = self._sequencer.rulebook.suspended
-        response = c2_pb2.GetStatusResponse(
-            node=self.config.node,
-            version=gateway.__version__,
-            accepting=problem is None,
-            reason=problem or "",
-            policy_digest=self._sequencer.rulebook.digest.hex(),
-            posture=self._sequencer.rulebook.posture,
-            reports_accepted=reader.last_report(),
-        )
-        response.time.FromDatetime(self.clock.now())
-        response.start_time.FromDatetime(self._started)
-        response.alarms.extend(self._alarms.standing)
-        for node in self._partners:
-            link = self._partners.links[node]
-            partner = response.partners.add(
-                node=node,
-                following=link.heartbeat_at is not None,
-                followed=any(link.followed.values()),
-                problem="; ".join(filter(None, (SUSPENDED if node in suspended else "", link.problem))),
-            )
-            if link.heartbeat_ns is not None:
-                partner.last_heartbeat_time.FromNanoseconds(link.heartbeat_ns)
-            if link.clock_offset_s is not None:
-                partner.clock_offset_ms = link.clock_offset_s * 1000
-        for row in reader.ledgers():
-            # The own witness ledger has a receipt of every partner: that which covers least counts.
-            shared = row.origin.lane == WITNESS and not row.replica
-            signers = tuple(self._partners) if shared else (row.origin.recipient or self.config.node,)
-            receipts = [reader.cosignature(row.id, CosignatureKind.RECEIPT, signer) for signer in signers]
-            pq = reader.cosignature(row.id, CosignatureKind.PQ, row.origin.owner)
-            response.ledgers.add(
-                origin=str(row.origin),
-                size=row.size,
-                root=row.root,
-                receipt_size=min((0 if receipt is None else receipt.size for receipt in receipts), default=0),
-                pq_size=0 if pq is None else pq.size,
-                replica=row.replica,
-            )
-        return response

@@ -65,8 +65,12 @@ class Telemetry:
         self._clock_trusted = Gauge(
             "signalfire_clock_trusted", "1 while the node believes its own clock.", registry=registry
         )
-        self.clock_is_trusted = True
-        self._clock_trusted.set(1)
+        self._clock_trusted.set(0)
+        self.clock_max_error = Gauge(
+            "signalfire_clock_max_error_seconds",
+            "The most that this machine's clock may be off, as its kernel says, seconds.",
+            registry=registry,
+        )
         self.policy_sequence = Gauge(
             "signalfire_policy_sequence", "Sequence of the last order of the officers in force.", registry=registry
         )
@@ -89,7 +93,32 @@ class Telemetry:
             "signalfire_commit_steps", "Steps in one commit.", buckets=_BATCHES, registry=registry
         )
         self.waiting = Gauge("signalfire_queue_steps", "Steps that wait for the next commit.", registry=registry)
-        self.accepting = Gauge("signalfire_accepting", "1 while the store takes commits.", registry=registry)
+        self.accepting = Gauge("signalfire_accepting", "1 while reports are taken at all.", registry=registry)
+        self.lowest_precedence = Gauge(
+            "signalfire_lowest_precedence",
+            "Lowest precedence of reports that is taken: 1 ROUTINE, 4 FLASH, 0 none.",
+            registry=registry,
+        )
+        self.store_free = Gauge(
+            "signalfire_store_free_bytes", "Bytes that are free on the disk of the store.", registry=registry
+        )
+        self.store_failures = Counter(
+            "signalfire_store_failures_total",
+            "Failures to write, read or open the store, by kind.",
+            ["kind"],
+            registry=registry,
+        )
+        self.broken_steps = Counter(
+            "signalfire_broken_reports_total",
+            "Times that this gateway failed on a report in a way that nobody foresaw; see its log.",
+            registry=registry,
+        )
+        self.loop_lag = Histogram(
+            "signalfire_event_loop_lag_seconds",
+            "How much later than it should the event loop went on, seconds.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
         self.entries_sent = Counter(
             "signalfire_entries_sent_total", "Ledger entries sent.", ["partner", "lane"], registry=registry
         )
@@ -118,6 +147,12 @@ class Telemetry:
             "signalfire_refused_streams_total",
             "Streams of callers that were ended with an error, by reason.",
             ["reason"],
+            registry=registry,
+        )
+        self.turned_away = Gauge(
+            "signalfire_turned_away",
+            "1 while several streams of the partner were ended of late for what it did.",
+            ["partner"],
             registry=registry,
         )
         self.link_failures = Counter(
@@ -188,6 +223,19 @@ class Telemetry:
             ["partner"],
             registry=registry,
         )
+        self.partner_unheard = Gauge(
+            "signalfire_partner_unheard_seconds",
+            "Time since the partner last answered a heartbeat of this node, seconds.",
+            ["partner"],
+            registry=registry,
+        )
+        self.partner_takes = Gauge(
+            "signalfire_partner_takes",
+            "What the partner takes from its C2 systems, as it last said: 0 all, 1 PRIORITY and above, 2 IMMEDIATE and"
+            " above, 3 FLASH alone, 4 nothing.",
+            ["partner"],
+            registry=registry,
+        )
         self.expiry = Gauge(
             "signalfire_expiry_timestamp_seconds",
             "When something that this node depends on expires, seconds since 1970.",
@@ -196,6 +244,30 @@ class Telemetry:
         )
         self.followed_lanes = Gauge(
             "signalfire_followed_lanes", "Lanes of this node that the partner follows.", ["partner"], registry=registry
+        )
+        self.passed_over = Counter(
+            "signalfire_batches_passed_over_total",
+            "Batches of which everything had come before, by another way.",
+            ["partner"],
+            registry=registry,
+        )
+        self.heard_by = Gauge(
+            "signalfire_heard_by_way",
+            "1 while verified heartbeats of the partner come by this way.",
+            ["partner", "way"],
+            registry=registry,
+        )
+        self.tunnels = Gauge(
+            "signalfire_carried_tunnels",
+            "Tunnels between two partners that this node carries.",
+            ["one", "other"],
+            registry=registry,
+        )
+        self.carried_cells = Counter(
+            "signalfire_carried_cells_total",
+            "Cells between two partners that this node has carried.",
+            ["one", "other"],
+            registry=registry,
         )
         self.subscribers = Gauge("signalfire_subscribers", "Open subscriptions of C2 systems.", registry=registry)
 
@@ -207,5 +279,4 @@ class Telemetry:
 
     def clock_trusted(self, trusted: bool) -> None:
         """Tells whether the node believes its own clock."""
-        self.clock_is_trusted = trusted
         self._clock_trusted.set(trusted)

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.alarms import KEPT_SIZES, AlarmLimits, Alarms, Unreceipted
-from gateway.exchange.partners import Link
+from gateway.alarms import KEPT_SIZES, AlarmLimits, Alarms, ClockState, Unreceipted
+from gateway.exchange.partners import DIRECT, Link
 from gateway.ledger.checkpoint import Checkpoint, sign_checkpoint
 from gateway.ledger.cosignature import cosign
 from gateway.ledger.evidence import contradiction
 from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
+from gateway.ledger.statement import Takes
 from gateway.ledger.stores import CosignatureKind
 from gateway.release.evidence import KeepEvidence, owner_keys
 from gateway.release.steps import FollowSuccessor, KeepCosignature
@@ -35,7 +36,8 @@ class Scene:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.seconds = 1000.0
-        self.link = Link(heard_at=1000.0)
+        self.link = Link(heard_at=1000.0, answered_at=1000.0)
+        self.clock = ClockState()
         self.telemetry = Telemetry()
         self.alarms = Alarms(
             "JPN",
@@ -47,13 +49,16 @@ class Scene:
             self.telemetry,
             lambda: self.seconds,
             lambda: self.site.partners,
+            lambda: self.clock,
         )
 
-    def look(self, after: float = 0.0, *, heard: bool = True) -> tuple[list[str], list[str]]:
+    def look(self, after: float = 0.0, *, heard: bool = True, answered: bool = True) -> tuple[list[str], list[str]]:
         """What rises and falls at a look so much later."""
         self.seconds += after
         if heard:
             self.link.heard_at = self.seconds
+        if answered:
+            self.link.answered_at = self.seconds
         risen, fallen = self.alarms.look()
         return [alarm.text for alarm in risen], [alarm.text for alarm in fallen]
 
@@ -178,6 +183,35 @@ def test_silence_rises_once_and_falls_with_the_first_heartbeat(scene: Scene) -> 
     assert len(scene.look(1)[1]) == 1
 
 
+def test_a_partner_that_does_not_hear_us_is_an_alarm_of_its_own_though_we_hear_it(scene: Scene) -> None:
+    assert scene.look(5, answered=False) == ([], [])
+    assert scene.look(1, answered=False)[0] == ["KOR does not hear us: it has answered no heartbeat for 6 s"]
+    assert scene.metric("signalfire_partner_unheard_seconds") == 6
+    assert len(scene.look(1)[1]) == 1
+    scene.link.answered_at = None
+    (text,), _ = scene.look(1, answered=False)
+    assert text == "KOR does not hear us: it has answered no heartbeat since the start"
+
+
+@pytest.mark.parametrize(
+    ("takes", "told"),
+    [
+        (Takes.PRIORITY, "KOR takes reports of PRIORITY and above alone from its C2 systems"),
+        (Takes.FLASH, "KOR takes FLASH reports alone from its C2 systems"),
+        (Takes.NOTHING, "KOR takes no reports from its C2 systems"),
+    ],
+)
+def test_a_partner_that_says_that_it_refuses_reports_is_an_alarm_until_it_takes_them_or_is_heard_no_more(
+    scene: Scene, takes: Takes, told: str
+) -> None:
+    scene.link.takes = Takes.ROUTINE
+    assert scene.look() == ([], [])
+    scene.link.takes = takes
+    assert scene.look()[0] == [f"{told}, so its silence is no calm"]
+    scene.link.ended(DIRECT)
+    assert len(scene.look()[1]) == 1
+
+
 # --- roots
 
 
@@ -230,3 +264,34 @@ def test_what_no_key_in_use_covers_is_an_alarm_until_an_anchor_comes(scene: Scen
     assert (risen, len(fallen)) == ([], 1)
     assert scene.metric("signalfire_replicas_uncovered") == 0
     kor.close()
+
+
+# --- clocks
+
+
+def test_a_partners_clock_that_is_off_is_an_alarm_while_it_is_heard(scene: Scene) -> None:
+    scene.link.clock_offset_s, scene.link.heartbeat_at = 0.4, 1000.0
+    assert scene.look() == ([], [])
+    scene.link.clock_offset_s = -1.5
+    assert scene.look(1)[0] == ["KOR's clock is 1.5 s behind ours: one of the two is wrong"]
+    scene.link.heartbeat_at = None
+    assert len(scene.look(1)[1]) == 1
+
+
+def test_an_offset_that_the_way_of_the_heartbeat_explains_is_no_alarm(scene: Scene) -> None:
+    scene.link.clock_offset_s, scene.link.clock_error_s, scene.link.heartbeat_at = 0.7, 0.3, 1000.0
+    assert scene.look() == ([], [])
+    scene.link.clock_error_s = 0.1
+    assert scene.look(1)[0] == ["KOR's clock is 0.7 s ahead of ours: one of the two is wrong"]
+
+
+def test_an_own_clock_that_is_not_trusted_is_a_critical_alarm_and_one_that_drifts_another(scene: Scene) -> None:
+    scene.clock = ClockState("the clock was set back by 9.0 s since the start")
+    (alarm,) = scene.alarms.look()[0]
+    assert alarm.critical
+    assert alarm.text.startswith("the clock was set back by 9.0 s since the start: the clock is not trusted")
+    scene.clock = ClockState(remark="the machine's clock may be off by 1.5 s, as its kernel says")
+    assert scene.look() == ([], [])
+    assert scene.alarms.standing == [scene.clock.remark]
+    scene.clock = ClockState()
+    assert len(scene.look()[1]) == 1

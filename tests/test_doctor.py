@@ -41,12 +41,13 @@ from gateway.identity.tls import KeyPairFiles
 from gateway.identity.trust_bundle import TrustBundle
 from gateway.identity.unlocking import KeyFile
 from gateway.ledger.stores.sqlite import SqliteStore
+from gateway.synchronisation import KernelClock, Synchronised, kernel_clock
 from gateway.telemetry import Telemetry
 from policy.bundle import load as load_policy
 from tests.exchange.origin import HostileOrigin
 from tests.node.nations import running, settle
 
-GOOD_CLOCK: Final = machine.KernelClock(True, 0.001)
+GOOD_CLOCK: Final = KernelClock(True, 0.001)
 
 
 @pytest.fixture(scope="module")
@@ -424,7 +425,7 @@ def test_a_store_that_is_none_is_named(here: Installation) -> None:
 def test_a_clock_that_nothing_synchronises_is_a_problem_and_one_that_something_does_a_warning(
     here: Installation, tmp_path: Path
 ) -> None:
-    here.around = replace(here.around, kernel_clock=lambda: machine.KernelClock(False, 16.0), time_client=lambda: "")
+    here.around = replace(here.around, kernel_clock=lambda: KernelClock(False, 16.0), time_client=lambda: "")
     alone = here.only()
     assert alone.level is Level.PROBLEM
     assert alone.what == "it is not synchronised, and no program that would do it runs"
@@ -451,7 +452,11 @@ def test_a_store_of_an_older_version_is_no_damage_and_asks_for_a_start_alone(her
 
 def test_a_clock_that_may_be_off_or_says_nothing_or_was_set_back_is_told() -> None:
     now = datetime.now(UTC)
-    (off,) = machine.clock(machine.KernelClock(True, 1.5), now, None)
+    for asked, kernel in ((Synchronised.IF_KNOWN, KernelClock(False, 16.0)), (Synchronised.REQUIRED, None)):
+        (lapsed,) = machine.clock(kernel, now, None, "chronyd", asked)
+        assert lapsed.level is Level.PROBLEM
+        assert "agreements count as lapsed" in lapsed.what
+    (off,) = machine.clock(KernelClock(True, 1.5), now, None)
     assert off.level is Level.WARNING
     (silent,) = machine.clock(None, now, None)
     assert silent.level is Level.UNKNOWN
@@ -462,7 +467,7 @@ def test_a_clock_that_may_be_off_or_says_nothing_or_was_set_back_is_told() -> No
 
 
 def test_this_machines_kernel_can_be_asked() -> None:
-    found = machine.kernel_clock()
+    found = kernel_clock()
     assert found is None or found.max_error_s >= 0
 
 

@@ -22,7 +22,7 @@ import hashlib
 import itertools
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -31,7 +31,7 @@ from signalfire.v1 import ledger_pb2, report_pb2
 from gateway.audit.feed_check import compare_feed
 from gateway.audit.records import Finding, Named, Records, Subject, succeeds
 from gateway.ledger.origin import DECISIONS, Origin
-from gateway.ledger.stores import ReportRow
+from gateway.ledger.stores import LedgerId, ReportRow
 from gateway.release.orders import OrdersError, read_in_force
 from gateway.release.pipeline import WARNINGS
 from gateway.release.retention import envelope
@@ -103,6 +103,7 @@ def _released_again(records: Records) -> Iterator[Finding]:
     for line, index, originator, key in rows.rows(
         f"SELECT line, idx, originator, report_id FROM sent AS s WHERE NOT EXISTS"
         f" (SELECT 1 FROM decision AS d WHERE d.line = s.line AND d.idx = s.idx AND d.{_RELEASED})"
+        " AND NOT EXISTS (SELECT 1 FROM back AS b WHERE b.line = s.line AND b.idx = s.idx)"
     ):
         origin = Origin.parse(rows.origin(line))
         before = rows.row(
@@ -166,13 +167,16 @@ def _compare_withdrawals(records: Records) -> Iterator[Finding]:
         known = rows.row(
             f"SELECT 1 FROM decision WHERE originator = ? AND report_id = ? AND partner = ? AND {_RELEASED} LIMIT 1",
             *release,
-        )
+        ) or rows.row("SELECT 1 FROM returned WHERE originator = ? AND report_id = ? AND partner = ? LIMIT 1", *release)
         if known is None:
             what = f"{Named(originator, key)} was withdrawn from {partner}, which was never released it"
             yield Finding("releases", what)
-        if count > 1:
+        if count > 1 and not records.given_back:
             yield Finding("releases", f"{Named(originator, key)} was withdrawn from {partner} {count} times")
     rows.do("CREATE INDEX told_of ON told (originator, report_id, partner)")
+    if records.given_back:
+        # The decisions that announced what was told before the loss may be lost themselves.
+        return
     untold = records.store.untold_counts()
     for partner in sorted(sent.keys() | records.announced.keys() | untold.keys()):
         waiting = untold.get(partner, 0)
@@ -228,10 +232,32 @@ def _compare_released(records: Records) -> Iterator[Finding]:
             yield Finding("releases", f"{named} for {partner} is on record otherwise than {DECISIONS} has it")
         if not told:
             yield Finding("releases", f"{named} for {partner}: whether it was withdrawn is wrong on record")
+    yield from _compare_returned(records, origins)
     count = store.counts().released
-    decided = rows.number(f"SELECT count(*) FROM (SELECT DISTINCT originator, report_id, partner FROM ({_DECIDED}))")
+    decided = rows.number(
+        f"SELECT count(*) FROM (SELECT originator, report_id, partner FROM ({_DECIDED})"
+        " UNION SELECT originator, report_id, partner FROM returned)"
+    )
     if count != decided:
         yield Finding("releases", f"{count} are on record, and decisions made {decided}")
+
+
+def _compare_returned(records: Records, origins: Mapping[LedgerId, str]) -> Iterator[Finding]:
+    """Releases that came back, and of which no decision is on record."""
+    rows = records.rows
+    for originator, key, partner, line, index, there, at in rows.rows(
+        "SELECT r.originator, r.report_id, r.partner, r.line, r.idx, o.ledger, o.idx FROM returned AS r"
+        " LEFT JOIN on_record AS o ON (o.originator, o.report_id, o.partner) = (r.originator, r.report_id, r.partner)"
+        " WHERE NOT EXISTS (SELECT 1 FROM decision AS d WHERE (d.originator, d.report_id, d.partner) ="
+        f"  (r.originator, r.report_id, r.partner) AND d.{_RELEASED})"
+    ):
+        if there is None or rows.row(
+            "SELECT 1 FROM returned WHERE originator = ? AND report_id = ? AND partner = ? AND line = ? AND idx = ?",
+            originator, key, partner, rows.line(origins[there]), at,
+        ) is None:  # fmt: skip
+            named = Named(originator, key)
+            place = f"entry {index} of {rows.origin(line)}"
+            yield Finding("releases", f"{named} came back from {partner} as {place}, and is on record otherwise")
 
 
 def _compare_waiting(records: Records) -> Iterator[Finding]:
@@ -260,6 +286,20 @@ def _compare_waiting(records: Records) -> Iterator[Finding]:
         " WHERE NOT EXISTS (SELECT 1 FROM told AS t WHERE (t.originator, t.report_id, t.partner) ="
         "  (d.originator, d.report_id, d.partner))"
     )
+    if records.given_back:
+        # Whoever else had what was withdrawn from one is owed that as well.
+        rows.do(
+            "INSERT INTO waiting SELECT DISTINCT 'owed', o.originator, o.report_id, o.partner, 0 FROM on_record AS o"
+            " WHERE EXISTS (SELECT 1 FROM told AS t WHERE (t.originator, t.report_id) = (o.originator, o.report_id))"
+            " AND NOT EXISTS (SELECT 1 FROM told AS t WHERE (t.originator, t.report_id, t.partner) ="
+            "  (o.originator, o.report_id, o.partner))"
+        )
+        rows.do(
+            "INSERT INTO waiting SELECT DISTINCT 'owed', e.originator, e.report_id, r.partner, 0 FROM ended AS e"
+            " JOIN returned AS r ON (r.originator, r.report_id) = (e.originator, e.report_id)"
+            " WHERE NOT EXISTS (SELECT 1 FROM told AS t WHERE (t.originator, t.report_id, t.partner) ="
+            "  (r.originator, r.report_id, r.partner))"
+        )
     for originator, key, partner, _ in _unlike(records, "untold", "owed"):
         named = Named(originator, key)
         yield Finding("untold", f"whether {partner} has still to be told of {named.report_id} is wrong on record")
@@ -281,6 +321,8 @@ def _compare_reports(records: Records) -> Iterator[Finding]:
         expected = row.seq + 1
         rows.add("kept", row.report_id)
         yield from _compare_report(records, row)
+    rows.do("DELETE FROM recalled WHERE report_id IN uncertain")
+    rows.do("INSERT OR IGNORE INTO spoilt SELECT report_id FROM uncertain")
     for key, *_ in rows.rows(
         "SELECT report_id FROM (SELECT e.report_id, e.time_ns FROM ended AS e WHERE e.originator = ''"
         " AND e.report_id NOT IN spoilt EXCEPT SELECT report_id, time_ns FROM recalled)"
@@ -316,6 +358,11 @@ def _compare_report(records: Records, row: ReportRow) -> Iterator[Finding]:
         subject.entry, subject.digest, subject.event_id, subject.submitted_by, subject.time_ns, subject.kind_number
     ):  # fmt: skip
         yield Finding("reports", f"{report_id} is kept otherwise than its decision describes it")
+    if subject.rebuilt and not row.payload and row.pruned_ns is not None:
+        # It is known again, and has not been submitted again: there is no content to compare.
+        rows.add("lost", row.report_id)
+        rows.add("spoilt", row.report_id)
+        return
     gone = rows.row("SELECT time_ns FROM gone_report WHERE seq = ?", row.seq)
     if row.pruned_ns != (None if gone is None else gone[0]):
         yield Finding("reports", f"{report_id}: whether it was pruned is wrong on record")
@@ -371,8 +418,8 @@ def _is_envelope(kept: report_pb2.Report, row: ReportRow, subject: Subject) -> b
 def _compare_foreign(records: Records) -> Iterator[Finding]:
     """Decisions on other nodes' reports."""
     rows = records.rows
-    for originator, key, digest, submitted_by, _ in rows.rows(
-        "SELECT originator, report_id, digest, submitted_by, min(n) FROM record WHERE originator != ''"
+    for originator, key, digest, submitted_by, rebuilt, _ in rows.rows(
+        "SELECT originator, report_id, digest, submitted_by, rebuilt, min(n) FROM record WHERE originator != ''"
         " GROUP BY originator, report_id"
     ):
         named = Named(originator, key)
@@ -384,5 +431,8 @@ def _compare_foreign(records: Records) -> Iterator[Finding]:
                 rows.line(place),
                 int(at),
             )
+        if brought is None and rebuilt:
+            # The replica was lost with the store, and its owner may not hold it any more.
+            continue
         if brought is None or (brought[0], brought[1]) != named or brought[2] not in (None, digest):
             yield Finding("reports", f"{named} was decided as {submitted_by}, and that entry does not hold it")

@@ -97,6 +97,8 @@ def _report(desk: Desk, question: Question, records: Sequence[officer_pb2.Record
         row = desk.reader.report(question.report_id.bytes)
         if row is None:
             return "the store does not hold it; run `signalfire ledger verify`"
+        if not row.payload:
+            return "its content was lost with the store; it is there again once its C2 system has submitted it again"
         if row.pruned_ns is not None:
             return PRUNED
         try:

@@ -34,9 +34,9 @@ def compare_feed(records: Records) -> Iterator[Finding]:
             if row.seq != expected:
                 yield Finding("feed", f"item {expected} is missing, or of no traffic class")
             expected = row.seq + 1
-            if row.index <= at.get(row.ledger, -1):
+            if row.index <= at.get(row.ledger, -1) and not _was_filled_in(records, row):
                 yield Finding("feed", f"item {row.seq} stands behind one that came after it")
-            at[row.ledger] = row.index
+            at[row.ledger] = max(row.index, at.get(row.ledger, -1))
             if row.ledger is None:
                 rows.add("given_own", row.report_id)
                 yield from _compare_own(records, row)
@@ -49,10 +49,16 @@ def compare_feed(records: Records) -> Iterator[Finding]:
         "SELECT o.report_id, coalesce(g.times, 0) FROM"
         " (SELECT DISTINCT report_id FROM record WHERE originator = '') AS o"
         " LEFT JOIN (SELECT report_id, count(*) AS times FROM given_own GROUP BY report_id) AS g USING (report_id)"
-        " WHERE coalesce(g.times, 0) != 1"
+        " WHERE coalesce(g.times, 0) != 1 AND report_id NOT IN lost"
     ):
         yield Finding("feed", f"own report {Named('', key)} is in it {times} times")
     yield from _compare_received(records)
+
+
+def _was_filled_in(records: Records, row: FeedRow) -> bool:
+    """Whether it is an own report that was known again before its content was there."""
+    subject = records.subject(row.report_id) if row.ledger is None else None
+    return subject is not None and subject.rebuilt
 
 
 def _compare_own(records: Records, row: FeedRow) -> Iterator[Finding]:

@@ -29,8 +29,13 @@ _SCHEMA: Final = """
 CREATE TABLE list (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
 CREATE TABLE record (
     n INTEGER PRIMARY KEY, ledger INT, generation INT, idx INT, originator TEXT, report_id BLOB, digest BLOB, kind TEXT,
-    event_id TEXT, submitted_by TEXT, time_ns INT, traffic_class INT, precedence INT
+    event_id TEXT, submitted_by TEXT, time_ns INT, traffic_class INT, precedence INT, taken_ns INT, rebuilt INT
 );
+-- Entries of own ledgers that partners gave back, the releases among them, and the own reports that these are about.
+CREATE TABLE back (line INT, idx INT, PRIMARY KEY (line, idx)) WITHOUT ROWID;
+CREATE TABLE returned (line INT, idx INT, originator TEXT, report_id BLOB, partner TEXT);
+CREATE TABLE uncertain (report_id BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE lost (report_id BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE decision (
     n INTEGER PRIMARY KEY, record INT, originator TEXT, report_id BLOB, partner TEXT, outcome INT, due_ns INT, line INT,
     idx INT, agreement TEXT, fields INT, changed INT, commitment BLOB

@@ -27,6 +27,8 @@ from gateway.release.opening import Opener
 from gateway.release.orders import EVENTS
 from gateway.release.retention import EVENT as PRUNED
 from gateway.release.retention import OWN_REPORTS, gone_in
+from gateway.release.returned import EVENT as GIVEN_BACK
+from gateway.release.returned import back_in
 from gateway.release.signatory import Signatory
 from gateway.reports.kinds import Kind, kind_of
 from gateway.reports.parse import canonical
@@ -71,6 +73,8 @@ class Subject(NamedTuple):
     time_ns: int
     traffic_class: int
     precedence: int
+    rebuilt: bool
+    """It stands there again, after the store was lost (`gateway.release.rebuilding`)."""
 
     @property
     def kind_number(self) -> int | None:
@@ -110,6 +114,10 @@ class Records:
     """Who keeps each ledger of which this node has a replica, by its number."""
     agreed: dict[Origin, int] = field(default_factory=dict)
     """How many entries of an own ledger were confirmed when it ended, as its successor says."""
+    given_back: bool = False
+    """Whether partners ever gave anything back of own ledgers: what was decided of that may be lost."""
+    confirmed: dict[Origin, int] = field(default_factory=dict)
+    """How many entries of an own ledger that has ended a partner confirmed when it gave it back."""
     enacted: Counter[tuple[int, bytes]] = field(default_factory=Counter)
     """The officers' orders that were put in force: index of the event that says so, and digest."""
     clock_declared: list[int] = field(default_factory=list)
@@ -150,9 +158,12 @@ class Records:
         """
         named = self.named(record.originator_node, record.report_id)
         self._records += 1
+        rebuilt = record.HasField("decided_time")
+        taken = record.accepted_time if rebuilt else record.time
         self.rows.add(
             "record", self._records, row.id, row.origin.generation, index, *named, record.report_digest, record.kind,
             record.event_id, record.submitted_by, record.time.ToNanoseconds(), record.traffic_class, record.precedence,
+            taken.ToNanoseconds(), rebuilt,
         )  # fmt: skip
         for decision in record.decisions:
             self._decisions += 1
@@ -183,6 +194,14 @@ class Records:
                 )
         if event.kind == PRUNED:
             self._note_pruned(event)
+        if event.kind == GIVEN_BACK:
+            ledger, indices, confirmed = back_in(event.detail)
+            self.given_back = True
+            origin = Origin.parse(ledger)
+            self.confirmed[origin] = max(self.confirmed.get(origin, 0), confirmed)
+            line = self.rows.line(ledger)
+            for at in indices:
+                self.rows.add("back", line, at)
         if event.kind in EVENTS.values():
             for signed in event.evidence:
                 order = officer_pb2.SignedOrder.FromString(signed).order
@@ -214,7 +233,7 @@ class Records:
     def subject(self, key: bytes) -> Subject | None:
         """What the decisions ledgers say first of an own report, by its identifier, 16 bytes."""
         found = self.rows.row(
-            "SELECT idx, digest, kind, event_id, submitted_by, time_ns, traffic_class, precedence FROM record"
+            "SELECT idx, digest, kind, event_id, submitted_by, taken_ns, traffic_class, precedence, rebuilt FROM record"
             " WHERE originator = '' AND report_id = ? ORDER BY n LIMIT 1",
             key,
         )
@@ -250,6 +269,9 @@ class Records:
         line = self.rows.line(str(row.origin))
         if not row.replica:
             self.rows.add("sent", line, index, *named)
+            if self._is_back(line, index):
+                self.rows.add("returned", line, index, *named, row.origin.recipient or "")
+                self._note_uncertain(named)
             return
         kind = kind_of(report)
         self.owners[row.id] = row.origin.owner
@@ -260,6 +282,21 @@ class Records:
         if report.originator_node == row.origin.owner and (pruned or report.marking.onward_release):
             digest = None if pruned else hashlib.sha256(canonical(report)).digest()
             self.rows.add("brought", line, index, *named, digest)
+
+    def was_given_back(self, row: LedgerRow, index: int) -> bool:
+        """Whether a partner gave an entry of an own ledger back."""
+        return self._is_back(self.rows.line(str(row.origin)), index)
+
+    def _is_back(self, line: int, index: int) -> bool:
+        """Whether a partner gave that entry back."""
+        return (
+            self.given_back and self.rows.row("SELECT 1 FROM back WHERE line = ? AND idx = ?", line, index) is not None
+        )
+
+    def _note_uncertain(self, named: Named) -> None:
+        """Of an own report about which something came back it cannot be told what recalled it, and when."""
+        if not named.originator:
+            self.rows.do("INSERT OR IGNORE INTO uncertain VALUES (?)", named.key)
 
     def _differences(self, row: LedgerRow, index: int, entry: bytes, copy: report_pb2.Report) -> Iterator[str]:
         """In what a release is not what its decision says."""
@@ -325,6 +362,8 @@ class Records:
             )  # fmt: skip
         elif self.rows.row("SELECT 1 FROM kept_back WHERE line = ? AND idx = ?", line, index) is None:
             self._withdrawals += 1
+            if self._is_back(line, index):
+                self._note_uncertain(named)
             self.rows.add(
                 "withdrawal", self._withdrawals, line, *named, row.origin.recipient or "",
                 withdrawal.time.ToNanoseconds(),

@@ -195,7 +195,9 @@ def _generations(rows: Sequence[LedgerRow], records: Records) -> Iterator[Findin
             ended = generation < last or (row.replica and row.successor is not None)
             if row.successor != (row.origin.successor() if ended else None):
                 yield Finding(str(row.origin), f"its successor on record ({row.successor}) is not what the store holds")
-            elif ended and not row.replica and records.agreed.get(row.origin.successor(), row.agreed) != row.agreed:
+            elif ended and not row.replica and row.agreed not in (
+                records.agreed.get(row.origin.successor(), row.agreed), records.confirmed.get(row.origin)
+            ):  # fmt: skip
                 yield Finding(str(row.origin), f"its successor says that not {row.agreed} entries were confirmed")
         if len(line) != last:
             yield Finding(str(line[last].origin), f"of its {last} generations {len(line)} are kept")
@@ -399,7 +401,8 @@ class _Ledger:
             if (statement.index, statement.leaf_hash) != (index, item.leaf_hash):
                 raise LedgerError(f"the reason why entry {index} is absent speaks of another")
             self._note_statement(index, item.note, self.keys[self.node] if own else owner)
-            (self.check.pruned if own else self.check.absent).add(index)
+            back = own and not self.row.replica and self.records.was_given_back(self.row, index)
+            (self.check.pruned if own and not back else self.check.absent).add(index)
             yield item.leaf_hash
 
     # --- entries
@@ -516,7 +519,7 @@ class _Ledger:
             case "decision_record" if self.row.origin.lane == DECISIONS:
                 self.witness.note_decisions(self.row.origin, index, content.decision_record)
                 self.records.note_decisions(self.row, index, content.decision_record)
-            case "cover" if not home:
+            case "cover" | "sealed_recovery" if not home:
                 return
             case "succession" if not home or (index == 1 and self.row.origin.generation > 1):
                 if index == 1 and not (home or self.row.replica):

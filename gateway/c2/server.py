@@ -5,30 +5,38 @@ Rules, in order, for every call:
 1. TLS 1.3, and a certificate that this nation's own C2 (or, for status, officer) authority issued.
 2. The certificate's SPIFFE ID has a grant in the configuration.
 3. A report is read from its bytes here, so that one that is malformed is refused with a reason and does not end the
-   stream; fields that the contract does not define are dropped; then it is validated, then held against the grant.
+   stream; fields that the contract does not define are dropped; then it is held against the client's quota
+   (`gateway.c2.quotas`), then it is validated, then held against the grant.
 4. It is acknowledged only when it, its decisions and its releases are durable. The same report of the same client is
    acknowledged again, however old it is by then and whatever the grant has become.
 5. A stream lasts no longer than its caller is believed (`gateway.identity.standing`).
 6. Of a report that is refused the log holds its identifier, quoted, and which fields were wrong; nothing of its
    content, which may be classified and was not validated.
+7. What is too much is refused with a time after which it may be sent again, and never dropped: by the client's quota,
+   or for want of room among what waits (`gateway.release.waiting`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
+import math
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import grpc
 from signalfire.v1 import c2_pb2, report_pb2
 
+from gateway.c2.broken import Broken
 from gateway.c2.feed import CursorError, Feed, PrunedError
 from gateway.c2.grants import Grants, PushGrant
+from gateway.c2.quotas import Quota, QuotaLimits
+from gateway.c2.wishes import Wishes
 from gateway.identity.errors import IdentityError
 from gateway.identity.peer import Authorities
 from gateway.identity.spiffe import Role, SpiffeId
@@ -36,11 +44,14 @@ from gateway.identity.standing import Standing, while_believed
 from gateway.identity.tls import peer_from_context
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.stores import FeedFilter
-from gateway.release.errors import RefusedReport, Unavailable
+from gateway.release.errors import Exhausted, RefusedReport, StepBroken, Unavailable
 from gateway.release.pipeline import AcceptedReport, TakeReport
+from gateway.release.ranks import rank_of_report
 from gateway.release.sequencer import Sequencer
+from gateway.release.taking import take
 from gateway.reports.errors import MalformedReport
 from gateway.reports.fields import quoted
+from gateway.reports.kinds import kind_of
 from gateway.reports.limits import ReportLimits
 from gateway.reports.parse import parse_submit
 from gateway.reports.validate import clock_warning, validate_submitted
@@ -50,6 +61,16 @@ from gateway.telemetry import Telemetry
 from policy.countries import NODE_CODES
 
 log = logging.getLogger(__name__)
+
+
+PUSHBACK: Final = "grpc-retry-pushback-ms"
+"""Trailing metadata by which a call that is refused for its number says when it may be tried again (gRFC A6)."""
+
+STREAMS_AGAIN_MS: Final = 1000
+"""When one who has too many streams or subscriptions open may try again, milliseconds."""
+
+TOLD_AGAIN_S: Final = 10.0
+"""Seconds between lines of the log about one client of whom too much comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +83,9 @@ class C2Limits:
     """What a client is told to wait when the node cannot take reports, milliseconds."""
     subscriptions: int = 64
     """Subscriptions that one client may have open at once."""
+    connections: int = 512
+    """Connections of all clients and officers together. Each is a file to the process, and the store needs some as
+    well."""
 
 
 class C2Servicer:
@@ -78,9 +102,13 @@ class C2Servicer:
         status: Callable[[], c2_pb2.GetStatusResponse],
         telemetry: Telemetry,
         limits: C2Limits,
+        quotas: QuotaLimits,
         report_limits: ReportLimits,
         now: Callable[[], datetime],
         now_ns: Callable[[], int],
+        monotonic: Callable[[], float],
+        clock_trusted: Callable[[], bool],
+        wishes: Wishes | None = None,
     ) -> None:
         self._node = node
         self._authorities = authorities
@@ -90,9 +118,16 @@ class C2Servicer:
         self._status = status
         self._telemetry = telemetry
         self._limits = limits
+        self._quota_limits = quotas
+        self._quotas: dict[SpiffeId, Quota] = {}
+        self._monotonic = monotonic
+        self._told: dict[SpiffeId, float] = {}
         self._report_limits = report_limits
         self._now = now
         self._now_ns = now_ns
+        self._clock_trusted = clock_trusted
+        self._wishes = wishes or Wishes(feed.reader, monotonic)
+        self._broken = Broken()
         self._subscriptions: dict[SpiffeId, int] = {}
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -147,23 +182,42 @@ class C2Servicer:
                 grpc.StatusCode.PERMISSION_DENIED,
                 f"{client} has no grant to push; declare one under `clients` in the gateway's configuration",
             )
-        answers = self._answers(client, grant.push, requests)
+        quota = self._quota(client)
+        if quota.streams >= self._quota_limits.streams:
+            await self._exhausted(
+                context, f"{client} pushes on {quota.streams} streams already, the most that a client may"
+            )
+        answers = self._answers(client, grant.push, quota, requests)
+        quota.streams += 1
         try:
             async with aclosing(while_believed(answers, self._standing(context).judge)) as believed:
                 async for response in believed:
                     yield response
         except IdentityError as refused:
             await self._refuse(context, refused)
+        finally:
+            quota.streams -= 1
+
+    def _quota(self, client: SpiffeId) -> Quota:
+        """There are as many as there are clients in the configuration."""
+        if client not in self._quotas:
+            self._quotas[client] = Quota(self._quota_limits, self._monotonic())
+        return self._quotas[client]
+
+    async def _exhausted(self, context: grpc.aio.ServicerContext, detail: str) -> NoReturn:  # type: ignore[type-arg]
+        """Refuses a call of which a client has too many."""
+        context.set_trailing_metadata(((PUSHBACK, str(STREAMS_AGAIN_MS)),))
+        await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, detail)
 
     async def _answers(
-        self, client: SpiffeId, push: PushGrant, requests: AsyncIterator[bytes]
+        self, client: SpiffeId, push: PushGrant, quota: Quota, requests: AsyncIterator[bytes]
     ) -> AsyncGenerator[c2_pb2.SubmitResponse, None]:
         """The answers to the requests of one stream; ends when all are answered."""
         responses: asyncio.Queue[c2_pb2.SubmitResponse | None] = asyncio.Queue()
         room = asyncio.Semaphore(self._limits.in_flight)
 
         async def take(position: int, data: bytes) -> None:
-            responses.put_nowait(await self._take(client, push, position, data))
+            responses.put_nowait(await self._take(client, push, quota, position, data))
 
         async def read() -> None:
             position = 0
@@ -171,28 +225,50 @@ class C2Servicer:
                 async with asyncio.TaskGroup() as group:
                     async for data in requests:
                         await room.acquire()
+                        if pause_s := quota.pause_s(self._monotonic()):
+                            await asyncio.sleep(pause_s)
                         group.create_task(take(position, data))
                         position += 1
             finally:
                 responses.put_nowait(None)
 
+        async def wish(told: c2_pb2.Resubmit | None) -> None:
+            while True:
+                told = await self._wishes.next(told)
+                wanted = self._wishes.of(str(client))
+                if wanted is not None:
+                    responses.put_nowait(c2_pb2.SubmitResponse(resubmit=wanted))
+
+        # First, before any answer.
+        told = self._wishes.of(str(client))
+        if told is not None:
+            yield c2_pb2.SubmitResponse(resubmit=told)
+        wishing = asyncio.create_task(wish(self._wishes.current()))
         reading = asyncio.create_task(read())
         try:
             while (response := await responses.get()) is not None:
                 yield response
                 # Not before: a client that reads no answers must not pile them up here.
-                room.release()
+                if not response.HasField("resubmit"):
+                    room.release()
             await reading
         finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+            for task in (reading, wishing):
+                task.cancel()
+            await asyncio.gather(reading, wishing, return_exceptions=True)
 
-    async def _take(self, client: SpiffeId, push: PushGrant, position: int, data: bytes) -> c2_pb2.SubmitResponse:
+    async def _take(
+        self, client: SpiffeId, push: PushGrant, quota: Quota, position: int, data: bytes
+    ) -> c2_pb2.SubmitResponse:
         """One report, from its bytes to its answer."""
         response = c2_pb2.SubmitResponse(position=position)
         try:
             report = parse_submit(data, self._report_limits)
             response.report_id = report.report_id
+            kind = kind_of(report)
+            rank = rank_of_report(report.precedence, kind)
+            if wait_s := quota.take(rank, len(data), self._monotonic()):
+                raise Exhausted(f"{client} has pushed more than its quota", math.ceil(wait_s * 1000))
             step = TakeReport.of(report, str(client), push.covers)
             try:
                 self._check(client, push, report)
@@ -203,11 +279,23 @@ class C2Servicer:
                     raise
                 accepted = before
             else:
-                accepted = await self._sequencer.do(step)
+                after = step.recalls if kind is not None and kind.withdraws else None
+                try:
+                    do = functools.partial(self._sequencer.do, source=str(client), bounded=True, after=after)
+                    accepted = await take(step, do)
+                except Exhausted:
+                    quota.give_back(rank, len(data))
+                    raise
         except MalformedReport as error:
             response.refused.CopyFrom(refusal(c2_pb2.REFUSAL_CODE_MALFORMED, [error.violation]))
         except RefusedReport as error:
             response.refused.CopyFrom(refusal(error.code, error.violations))
+        except Exhausted as error:
+            found = [Violation("", f"cannot be taken now: {error}", "send it again after retry_after_ms")]
+            response.refused.CopyFrom(refusal(c2_pb2.REFUSAL_CODE_RESOURCE_EXHAUSTED, found))
+            response.refused.retry_after_ms = error.retry_after_ms
+        except StepBroken as error:
+            response.refused.CopyFrom(self._gateway_failed(str(client), step, error))
         except (Unavailable, LedgerError) as error:
             # A LedgerError here is not about this report: it is the node's own, and may pass.
             found = [Violation("", f"the node cannot take reports now: {error}", "send it again")]
@@ -220,13 +308,36 @@ class C2Servicer:
             for decided in accepted.decisions:
                 self._telemetry.decided(decided.partner, decided.outcome, decided.failed)
             return response
+        quota.refused(self._monotonic())
         name = c2_pb2.RefusalCode.Name(response.refused.code).removeprefix("REFUSAL_CODE_").lower()
         self._telemetry.reports.labels(result=name).inc()
+        if response.refused.code == c2_pb2.REFUSAL_CODE_RESOURCE_EXHAUSTED:
+            self._tell_of_too_much(client, response.refused.violations[0].problem)
+            return response
         fields = ", ".join(v.field for v in response.refused.violations[:8] if v.field)
         log.warning(
             "report %s of %s refused (%s): %s", quoted(response.report_id), client, name, fields or "as a whole"
         )
         return response
+
+    def _gateway_failed(self, client: str, step: TakeReport, error: StepBroken) -> c2_pb2.Refused:
+        """What is answered for a report on which this gateway itself failed."""
+        self._telemetry.broken_steps.inc()
+        factor = self._broken.failed(client, step.digest)
+        if factor is None:
+            text, mend = f"this gateway fails on it each time: {error}", "do not send it again; tell its operators"
+            return refusal(c2_pb2.REFUSAL_CODE_INVALID, [Violation("", text, mend)])
+        text, mend = f"this gateway failed on it: {error}", "send it again after retry_after_ms"
+        refused = refusal(c2_pb2.REFUSAL_CODE_UNAVAILABLE, [Violation("", text, mend)])
+        refused.retry_after_ms = self._limits.retry_after_ms * factor
+        return refused
+
+    def _tell_of_too_much(self, client: SpiffeId, problem: str) -> None:
+        """One line now and then: what comes without end must not fill the log either."""
+        now = self._monotonic()
+        if now >= self._told.get(client, now):
+            self._told[client] = now + TOLD_AGAIN_S
+            log.warning("reports of %s are refused for their number: %s", client, problem)
 
     def _taken_before(self, step: TakeReport) -> AcceptedReport | None:
         """The acceptance of this very report, from this very client, where there is one."""
@@ -237,17 +348,22 @@ class C2Servicer:
         known = self._feed.reader().report(report_id)
         if known is None or (known.digest, known.submitted_by) != (step.digest, step.submitted_by):
             return None
+        if not known.payload:
+            # Its content is lost: it is taken as one that is handed in for the first time.
+            return None
         return AcceptedReport(known.accepted_ns, duplicate=True)
 
     def _check(self, client: SpiffeId, push: PushGrant, report: report_pb2.Report) -> None:
-        now_ns = self._now_ns()
-        violations = validate_submitted(report, node=self._node, now=now_ns, limits=self._report_limits)
+        now_ns = self._wishes.judged_at(report, self._now_ns())
+        violations = validate_submitted(
+            report, node=self._node, now=now_ns, limits=self._report_limits, clock_trusted=self._clock_trusted()
+        )
         if violations:
             raise RefusedReport(c2_pb2.REFUSAL_CODE_INVALID, violations)
         violations = push.violations(report)
         if violations:
             raise RefusedReport(c2_pb2.REFUSAL_CODE_NOT_GRANTED, violations)
-        warning = clock_warning(report, now_ns, self._report_limits)
+        warning = clock_warning(report, now_ns, self._report_limits, submitted=True)
         if warning is not None:
             self._telemetry.clock_flags.labels(client=str(client)).inc()
             log.warning("report %s of %s: %s", report.report_id, client, warning)
@@ -280,10 +396,12 @@ class C2Servicer:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except PrunedError as error:
             await context.abort(grpc.StatusCode.OUT_OF_RANGE, str(error))
+        except LedgerError as error:
+            log.error("subscription of %s: %s", client, error)
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the feed cannot be read now; try again")
         if self._subscriptions.get(client, 0) >= self._limits.subscriptions:
-            await context.abort(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"{client} has {self._limits.subscriptions} subscriptions open, the most that a client may",
+            await self._exhausted(
+                context, f"{client} has {self._limits.subscriptions} subscriptions open, the most that a client may"
             )
         wanted = FeedFilter(
             frozenset(request.traffic_classes),

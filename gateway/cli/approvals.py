@@ -13,6 +13,7 @@ from typing import Final
 
 import click
 from google.protobuf import json_format
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from signalfire.v1 import officer_pb2
@@ -76,7 +77,7 @@ def activate_command(connect: Callable[[], Client], directory: Path, order: Path
 @click.argument("order", type=FILE)
 @gateway_options
 def enact_command(connect: Callable[[], Client], order: Path) -> None:
-    """Put an ORDER in force that suspends, resumes, declares a posture or replaces the roster.
+    """Put an ORDER in force: any that activates no policy.
 
     \b
     Exit code 0: it is in force; 1: it was refused, or the gateway cannot be reached.
@@ -119,7 +120,7 @@ def suspend_command(
 @gateway_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; `sign --after` reads it.")
 def policy_status_command(connect: Callable[[], Client], as_json: bool) -> None:
-    """Show what officers have put in force: policy, posture, suspended partners, roster, and what was refused.
+    """Show what officers have put in force: policy, posture, suspended partners, routes, roster, and what was refused.
 
     \b
     Exit code 0: a policy is in force; 1: none is, or the gateway cannot be reached.
@@ -181,6 +182,7 @@ def _show(found: officer_pb2.GetPolicyStatusResponse) -> None:
         suspended.add_row(each.partner, escape(each.reason), str(each.sequence))
     if found.suspended:
         out.print(suspended)
+    _show_carrying(out, found)
     if found.HasField("roster"):
         levels = found.roster.thresholds
         officers = Table("officer", "key")
@@ -191,6 +193,29 @@ def _show(found: officer_pb2.GetPolicyStatusResponse) -> None:
             f"signatures: {levels.loosen} to loosen, {levels.tighten} to tighten,"
             f" {levels.remove_invariant} to remove an invariant"
         )
+    _show_refused(out, found)
+
+
+def _show_carrying(out: Console, found: officer_pb2.GetPolicyStatusResponse) -> None:
+    """By whom is carried, and for whom. A suspended partner is named and marked: it carries nothing meanwhile."""
+    suspended = {each.partner for each in found.suspended}
+
+    def marked(code: str) -> str:
+        return f"{code} (suspended)" if code in suspended else code
+
+    routes = Table("route to", "carried by, the preferred one first")
+    for route in found.routes:
+        routes.add_row(marked(route.partner), ", ".join(map(marked, route.carriers)))
+    if found.routes:
+        out.print(routes)
+    carries = Table("we carry between", "and")
+    for pair in found.carries:
+        carries.add_row(marked(pair.one), marked(pair.other))
+    if found.carries:
+        out.print(carries)
+
+
+def _show_refused(out: Console, found: officer_pb2.GetPolicyStatusResponse) -> None:
     refused = Table("refused at", "brought by", "why")
     for order in found.refused:
         why = "\n".join(f"{refusal.reason}: {refusal.what}" for refusal in order.refusals)

@@ -65,6 +65,13 @@ def explanation(found: officer_pb2.ExplainDecisionResponse) -> Iterator[str]:
 # --- the report
 
 
+REBUILT = (
+    "The record of that was lost with the store, and made again from a recovery record: what it does not say, such as"
+    " the policy in force, is not known any more."
+)
+"""What is said of a report of which the records were rebuilt."""
+
+
 def _told_of(found: officer_pb2.ExplainDecisionResponse) -> ledger_pb2.DecisionRecord:
     """The first record that knows the report's content: of a withdrawal it is not asked for."""
     records = [entry.decision_record for entry in found.records]
@@ -76,6 +83,8 @@ def _subject(found: officer_pb2.ExplainDecisionResponse, record: ledger_pb2.Deci
     about = f"{traffic_class_of(record)}, {precedence_of(record)}, event {record.event_id}"
     yield visible(f"{_INDENT}{about}; brought by {record.submitted_by}, accepted {time_text(record.accepted_time)}")
     yield f"{_INDENT}SHA-256 of what was accepted: {record.report_digest.hex()}"
+    if record.HasField("decided_time"):
+        yield f"{_INDENT}Decided {time_text(record.decided_time)}. {REBUILT}"
     if found.HasField("report"):
         marking = found.report.marking
         level = report_pb2.Classification.Name(marking.classification).removeprefix("CLASSIFICATION_")

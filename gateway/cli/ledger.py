@@ -16,6 +16,7 @@ from gateway.audit.verify import Finding, LedgerCheck, Verification, verify_stor
 from gateway.cli.connecting import PARTLY
 from gateway.cli.ledger_export import export_command, verify_folder
 from gateway.cli.ledger_proofs import check_proof_command, prove
+from gateway.cli.ledger_recover import recover_command
 from gateway.cli.nations import FILE
 from gateway.cli.terminal import console
 from gateway.clock import Clock
@@ -88,6 +89,7 @@ def verify(
 
 ledger.add_command(export_command)
 ledger.add_command(prove)
+ledger.add_command(recover_command)
 ledger.add_command(check_proof_command)
 
 

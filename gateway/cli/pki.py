@@ -22,6 +22,7 @@ from gateway.identity.locked import Wrapper, is_sealed
 from gateway.identity.node_keys import kind_of
 from gateway.identity.officer_keys import create_officer_key
 from gateway.identity.peer import verify_peer
+from gateway.identity.recovery_key import RECOVERY_PUBLIC, make_recovery_key
 from gateway.identity.retirement import left_out, read_retired
 from gateway.identity.revocation import MAX_LISTS, Issuers, load_crls
 from gateway.identity.spiffe import Role, SpiffeId, trust_domain_of
@@ -282,6 +283,26 @@ def officer_key_command(name: str, node: str, out: Path, passphrase_file: Path |
         made = create_officer_key(out, node, name, passphrase)
     click.echo(f"Made {out / name}.key: keep it off every network. The line for the roster (also in {name}.vkey):")
     click.echo(f"  {made.vkey}")
+
+
+@pki.command("recovery")
+@_nation_dir
+@_nation_passphrase
+def recovery_command(directory: Path, passphrase_file: Path | None) -> None:
+    """Make the recovery key of a nation that was made without one.
+
+    recovery.key opens what a gateway whose store was lost gets back from its partners (docs/recovery.md): keep it
+    offline, with root.key. recovery.pub goes into the keys directory of each gateway, and is no secret.
+
+    \b
+    Example: signalfire pki recovery --dir jpn-pki
+    """
+    with refusals():
+        lock = nation_lock(directory, passphrase_file)
+        node = nation.load_nation(directory, lock).node
+        make_recovery_key(directory, node, lock)
+    click.echo(f"Made the recovery key of {node} in {directory}.")
+    click.echo(f"Copy {directory / RECOVERY_PUBLIC} into the keys directory of each gateway, and start it again.")
 
 
 @pki.command("bundle")

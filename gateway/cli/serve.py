@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from gateway.identity.errors import IdentityError
 from gateway.ledger.errors import LedgerError
 from gateway.node import Node, StartError
 from gateway.seal.errors import SealError
+from gateway.watchdog import ServiceManager, keep_telling
 from policy.errors import PolicyError
 
 
@@ -34,17 +36,25 @@ from policy.errors import PolicyError
     help="Believe this machine's clock although it is behind what is on record; put on record.",
 )
 @click.option(
+    "--restored",
+    is_flag=True,
+    help="The store was lost, or restored from a copy: begin the next generation of every ledger at once.",
+)
+@click.option(
     "--log-level",
     default="INFO",
     type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]),
     show_default=True,
     help="The least urgent messages that are logged, on standard error.",
 )
-def serve(path: Path, check: bool, clock_is_right: bool, log_level: str) -> None:
+def serve(path: Path, check: bool, clock_is_right: bool, restored: bool, log_level: str) -> None:
     """Run the gateway of one nation until it is told to stop (SIGTERM or SIGINT).
 
     Everything is checked before a port is opened. Certificates and partners' bundles are taken up when their files
     change, without a restart.
+
+    After a store was lost, or restored from a copy, start once with --restored (docs/recovery.md): so nothing is signed
+    that contradicts what partners hold.
 
     \b
     Exit code 0: it was told to stop, and has; 1: it could not start, or a part of it failed.
@@ -58,7 +68,7 @@ def serve(path: Path, check: bool, clock_is_right: bool, log_level: str) -> None
     )
     logging.Formatter.converter = time.gmtime
     try:
-        node = Node(configuration.load(path), clock_is_right=clock_is_right)
+        node = Node(configuration.load(path), clock_is_right=clock_is_right, restored=restored)
         if check:
             faults = node.refused_files()
             for fault in faults:
@@ -92,10 +102,14 @@ def serve(path: Path, check: bool, clock_is_right: bool, log_level: str) -> None
 async def _run(node: Node) -> None:
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
+    manager = ServiceManager.of(os.environ, os.getpid())
+    telling: asyncio.Task[None] | None = None
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     try:
         await node.start()
+        manager.tell(READY="1")
+        telling = asyncio.create_task(keep_telling(manager, node.alive, node.in_short))
         serving = asyncio.create_task(node.serve())
         stopped = asyncio.create_task(stopping.wait())
         done, _ = await asyncio.wait((serving, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -107,4 +121,8 @@ async def _run(node: Node) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await serving
     finally:
+        manager.tell(STOPPING="1")
+        if telling is not None:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
         await node.stop()

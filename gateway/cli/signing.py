@@ -25,12 +25,14 @@ from gateway.release.governance import orders_in, read_roster
 from policy import Posture
 from policy.approve import (
     Activate,
+    CarryFor,
     DeclarePosture,
     Order,
     OrderRefused,
     ReplaceRoster,
     Resume,
     Roster,
+    Route,
     SignedOrder,
     Suspend,
     decode,
@@ -56,6 +58,13 @@ def partner_code(ctx: click.Context, param: click.Parameter, value: str | None) 
     capitals = value.upper()
     mended = f"write {capitals}" if _CODE.fullmatch(capitals) else "use the ISO 3166-1 alpha-3 code, such as KOR"
     raise click.BadParameter(f"{value} is no partner's code: {mended}.", ctx, param)
+
+
+def partner_codes(ctx: click.Context, param: click.Parameter, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Partners' codes as they are written, as a callback of click. Raises BadParameter."""
+    for code in value or ():
+        partner_code(ctx, param, code)
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,18 @@ class Place:
 @click.option("--posture", type=click.Choice([*Posture]), help="Declare this posture.")
 @click.option("--until", metavar="TIME", help="When the policy's own posture holds again, e.g. 2026-03-01T12:00:00Z.")
 @click.option("--roster", "roster_file", type=FILE, help="Replace the roster of officers by this one.")
+@click.option("--route", metavar="CODE", callback=partner_code, help="Say who may carry between us and this partner.")
+@click.option(
+    "--through",
+    metavar="CODE",
+    multiple=True,
+    callback=partner_codes,
+    help="With --route: a carrier, and again for each further one, the preferred one first.",
+)
+@click.option(
+    "--carry-for", metavar="CODE CODE", nargs=2, callback=partner_codes, help="Carry between these two partners."
+)
+@click.option("--ended", is_flag=True, help="With --route or --carry-for: nobody carries any more, or we do not.")
 @click.option("--key", type=FILE, required=True, help="Your key, as `signalfire pki officer-key` made it.")
 @passphrase_option("your key")
 @click.option("--order", "order_file", type=FILE, help="Add your signature to this order instead of writing one.")
@@ -109,6 +130,10 @@ def sign_command(
     posture: str | None,
     until: str | None,
     roster_file: Path | None,
+    route: str | None,
+    through: tuple[str, ...],
+    carry_for: tuple[str, ...] | None,
+    ended: bool,
     key: Path,
     passphrase_file: Path | None,
     order_file: Path | None,
@@ -121,8 +146,9 @@ def sign_command(
     """Write an order and sign it, or add a signature to one.
 
     An order does one thing: it activates the policy in DIRECTORY, suspends or resumes a partner, declares a posture,
-    or replaces the roster. It is written for its place in the node's sequence, which the gateway tells (--gateway with
-    --credentials, or --after with a saved status); a node's first order needs its roster alone (--first).
+    replaces the roster, or says who carries what is sealed between whom. It is written for its place in the node's
+    sequence, which the gateway tells (--gateway with --credentials, or --after with a saved status); a node's first
+    order needs its roster alone (--first).
 
     The cases of the policy are run and its invariants proved first: it is not signed where any fails.
 
@@ -134,12 +160,13 @@ def sign_command(
     Examples:
       signalfire policy sign policies/jpn --first roster.yaml --key alice.key --out first.order
       signalfire policy sign policies/jpn --order first.order --key bob.key
+      signalfire policy sign --route KOR --through USA --after status.json --key alice.key
       signalfire policy sign --posture IMMINENT --until 2026-03-01T12:00:00Z --after status.json --key alice.key
     """
     with refusals():
         own = read_officer_key(key, key_passphrase(key, passphrase_file))
         if order_file is not None:
-            if any((suspended, resumed, posture, roster_file)):
+            if any((suspended, resumed, posture, roster_file, route, through, carry_for, ended)):
                 raise click.UsageError("--order signs the order as it is; it takes no other action")
             if out is not None and out.resolve() != order_file.resolve():
                 _require_absent(out)
@@ -160,6 +187,7 @@ def sign_command(
             roster_file,
             own.node,
             although_cases_fail=although_cases_fail,
+            carrying=_carrying(route, through, carry_for, ended=ended),
         )
         place = _place(connect, first, after, own.node)
         path = out or Path(f"{place.node.lower()}-{place.sequence}.order")
@@ -221,9 +249,12 @@ def _action(
     node: str,
     *,
     although_cases_fail: bool,
+    carrying: Route | CarryFor | None,
 ) -> Action:
-    if sum(each is not None for each in (directory, suspended, resumed, posture, roster_file)) != 1:
-        raise click.UsageError("an order does one thing: give DIRECTORY, --suspend, --resume, --posture or --roster")
+    if sum(each is not None for each in (directory, suspended, resumed, posture, roster_file, carrying)) != 1:
+        raise click.UsageError(
+            "an order does one thing: give DIRECTORY, --suspend, --resume, --posture, --roster, --route or --carry-for"
+        )
     if (reason is None) != (suspended is None):
         raise click.UsageError("--suspend and --reason go together")
     if until is not None and posture is None:
@@ -240,8 +271,29 @@ def _action(
         return Resume(resumed)
     if posture is not None:
         return DeclarePosture(Posture(posture), None if until is None else _time(until))
+    if carrying is not None:
+        return carrying
     assert roster_file is not None
     return ReplaceRoster(read_roster(roster_file, node))
+
+
+def _carrying(
+    route: str | None, through: tuple[str, ...], carry_for: tuple[str, ...] | None, *, ended: bool
+) -> Route | CarryFor | None:
+    if route is not None and carry_for:
+        raise click.UsageError("an order does one thing: --route says who carries for us, --carry-for for whom we do")
+    if route is not None:
+        if ended is bool(through):
+            raise click.UsageError("--route takes its carriers with --through, or --ended where nobody may carry")
+        return Route(route, through)
+    if through:
+        raise click.UsageError("--through goes with --route")
+    if carry_for:
+        one, other = sorted(carry_for)
+        return CarryFor(one, other, ended)
+    if ended:
+        raise click.UsageError("--ended goes with --route or --carry-for")
+    return None
 
 
 def _time(text: str) -> datetime:

@@ -8,10 +8,12 @@ from collections.abc import Callable
 
 import click
 from google.protobuf import json_format
+from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 from signalfire.v1 import c2_pb2
 
 from gateway.cli.connecting import PARTLY, gateway_options, unreached
+from gateway.cli.submit import asked_for
 from gateway.cli.terminal import console
 from gateway.client import Client, ClientError
 from gateway.ledger.origin import DECISIONS, Origin
@@ -23,7 +25,8 @@ from gateway.ledger.origin import DECISIONS, Origin
 def status(connect: Callable[[], Client], as_json: bool) -> None:
     """Show the state of your gateway: whether it takes reports, its links with partners, its ledgers.
 
-    "We follow it" and "it follows us" are the two directions of a link. Of our own ledgers, "receipt to" says how many
+    "We follow it" and "it follows us" are the two directions of a link; a partner is silent whose heartbeats do not
+    come, and hears nothing that answers none of ours. Of our own ledgers, "receipt to" says how many
     entries the partner has confirmed to have stored, and "post-quantum to" how many bear the second signature, which
     follows within a second. Alarms stand above all else: a receipt that is overdue, a partner that is silent, or a
     ledger of which two ends do not have the same.
@@ -63,17 +66,24 @@ def _show(found: c2_pb2.GetStatusResponse) -> None:
     )
     for alarm in found.alarms:
         out.print(f"ALARM: {alarm}", style="bold red", markup=False)
+    if found.HasField("resubmit"):
+        out.print(f"C2 systems are asked to submit again {asked_for(found.resubmit)}", style="bold", markup=False)
     partners = Table("partner", "we follow it", "it follows us", "last heartbeat", "its clock less ours", "problem")
     for partner in found.partners:
         partners.add_row(
             partner.node,
-            "yes" if partner.following else "NO",
-            "yes" if partner.followed else "NO",
+            ("yes" if partner.following else "NO")
+            + ("" if list(partner.ways) in ([], ["direct"]) else f", {' and '.join(partner.ways)}")
+            + (f", silent since {_short(partner.silent_since)}" if partner.HasField("silent_since") else ""),
+            ("yes" if partner.followed else "NO")
+            + (f", hears nothing since {_short(partner.unheard_since)}" if partner.HasField("unheard_since") else ""),
             partner.last_heartbeat_time.ToJsonString() if partner.HasField("last_heartbeat_time") else "never",
             f"{partner.clock_offset_ms:+.1f} ms" if partner.HasField("clock_offset_ms") else "not known",
-            partner.problem,
+            "; ".join(filter(None, (partner.problem, partner.not_accepting))),
         )
     out.print(partners)
+    for carried in found.carried:
+        out.print(f"carries between {carried.one} and {carried.other}: {carried.tunnels} tunnels", markup=False)
     ledgers = Table("ledger", "entries", "receipt to", "post-quantum to", "root")
     for ledger in found.ledgers:
         ledgers.add_row(
@@ -84,3 +94,7 @@ def _show(found: c2_pb2.GetStatusResponse) -> None:
             ledger.root.hex()[:16],
         )
     out.print(ledgers)
+
+
+def _short(time: Timestamp) -> str:
+    return f"{time.ToDatetime().isoformat(timespec='seconds')}Z"

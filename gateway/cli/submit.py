@@ -16,7 +16,7 @@ from signalfire.v1 import c2_pb2, report_pb2
 
 from gateway.cli.connecting import PARTLY, gateway_options
 from gateway.cli.lines import LineError, lines
-from gateway.client import Client, ClientError
+from gateway.client import Client, ClientError, Result
 
 
 @click.command()
@@ -35,7 +35,8 @@ def submit(connect: Callable[[], Client], in_flight: int, file: IO[bytes]) -> No
     Each object is a Report of proto/signalfire/v1/report.proto in protobuf's JSON form; `subscribe` prints reports in
     the same form. Each is answered when it is durable; refused ones are printed on standard error with every reason.
     From a pipe, each report goes as soon as its line is there. A broken connection is mended, for as long as it takes,
-    and nothing is doubled.
+    and nothing is doubled. Where the gateway says meanwhile that it has lost reports, all of FILE goes again, and what
+    it still has is answered as accepted before.
 
     \b
     Exit code 0: all accepted; 3: some refused; 1: the gateway refused the caller, or a line is no report.
@@ -51,13 +52,32 @@ def submit(connect: Callable[[], Client], in_flight: int, file: IO[bytes]) -> No
         sys.exit(PARTLY)
 
 
+def asked_for(wish: c2_pb2.Resubmit) -> str:
+    """What is asked for, in words."""
+    since = f"after {wish.since.ToJsonString()}" if wish.HasField("since") else "ever"
+    return f"all that was accepted {since} and until {wish.until.ToJsonString()}: {wish.reason}"
+
+
 async def _submit(client: Client, file: IO[bytes], in_flight: int) -> tuple[int, int, int]:
     accepted = before = refused = 0
+    asked = 0
+
+    known: set[int] = set()
+
+    def wished(wish: c2_pb2.Resubmit) -> None:
+        """What is asked for before anything was answered goes anyhow; and each is told again on each connection."""
+        nonlocal asked
+        anew = wish.until.ToNanoseconds() not in known
+        known.add(wish.until.ToNanoseconds())
+        if anew and accepted + refused:
+            asked += 1
+            click.echo(f"the gateway asks for {asked_for(wish)}", err=True)
+
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("answered", total=None)
-        async for result in client.submit(_reports(file), in_flight=in_flight):
+        async for result in _pushed(client, file, in_flight, wished, lambda: asked):
             progress.advance(task)
             if result.accepted:
                 accepted += 1
@@ -69,6 +89,25 @@ async def _submit(client: Client, file: IO[bytes], in_flight: int) -> tuple[int,
             for violation in result.violations:
                 click.echo(f"  {violation.field}: {violation.problem}; {violation.remedy}", err=True)
     return accepted, before, refused
+
+
+async def _pushed(
+    client: Client,
+    file: IO[bytes],
+    in_flight: int,
+    on_resubmit: Callable[[c2_pb2.Resubmit], None],
+    asked: Callable[[], int],
+) -> AsyncIterator[Result]:
+    """Pushes a file, and again for as long as the gateway asks for what it had answered."""
+    heeded = -1
+    while heeded < asked():
+        heeded = asked()
+        async for result in client.submit(_reports(file), in_flight=in_flight, on_resubmit=on_resubmit):
+            yield result
+        if heeded < asked():
+            if not file.seekable():
+                raise click.ClickException("the gateway asks for what was pushed before: push it again, from a file")
+            file.seek(0)
 
 
 async def _reports(file: IO[bytes]) -> AsyncIterator[report_pb2.Report]:

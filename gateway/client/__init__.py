@@ -12,6 +12,8 @@ Receiving what partners released::
         handle(item)
         save_cursor(item.cursor)                     # once it is dealt with
 
+`Picture` keeps what stands of that: every report, withdrawn or not, whichever of the two came first.
+
 Both go on through broken connections and restarts of the gateway: `submit` sends again whatever was not answered (the
 gateway knows a report by its identifier, so nothing is doubled), `subscribe` resumes after the last item that it gave.
 """
@@ -19,7 +21,19 @@ gateway knows a report by its identifier, so nothing is doubled), `subscribe` re
 from gateway.client.client import Client
 from gateway.client.connection import Credentials
 from gateway.client.errors import ClientError, CursorTooOld
+from gateway.client.picture import Picture, Shown
 from gateway.client.receiving import CaughtUp, Received, Withdrawn
 from gateway.client.sending import Result
 
-__all__ = ["CaughtUp", "Client", "ClientError", "Credentials", "CursorTooOld", "Received", "Result", "Withdrawn"]
+__all__ = [
+    "CaughtUp",
+    "Client",
+    "ClientError",
+    "Credentials",
+    "CursorTooOld",
+    "Picture",
+    "Received",
+    "Result",
+    "Shown",
+    "Withdrawn",
+]

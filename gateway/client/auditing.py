@@ -9,7 +9,7 @@ from typing import Final, TypeAlias, TypeVar
 import grpc
 from signalfire.v1 import officer_pb2, officer_pb2_grpc
 
-from gateway.client.connection import Connector
+from gateway.client.connection import Connector, pushback_s
 from gateway.client.pause import Pause
 
 T = TypeVar("T")
@@ -26,12 +26,6 @@ GENERATION_KEY: Final = "signalfire-generation"
 INDEX_KEY: Final = "signalfire-from-index"
 """Initial metadata of a watch: the place at which it begins, so that one that breaks at once goes on from there."""
 
-
-PUSHBACK_KEY: Final = "grpc-retry-pushback-ms"
-"""Trailing metadata by which a gateway says how long to wait before a call is tried again (gRFC A6)."""
-
-LONGEST_PUSHBACK_S: Final = 30.0
-"""Seconds that are waited at most because the gateway asks for it."""
 
 DIALS: Final = 3
 """Times that a call is tried where it never reached the gateway: one that is busy may be slow to shake hands."""
@@ -53,7 +47,7 @@ async def stream(connector: Connector, call: Callable[[Stub], AsyncIterable[T]])
                     yield answer
             return
         except grpc.aio.AioRpcError as error:
-            wait_s = _pushback_s(error)
+            wait_s = pushback_s(error)
             if left and wait_s is not None:
                 connector.remark([f"{error.details()} (waiting {wait_s:.0f} s)"])
                 await asyncio.sleep(wait_s)
@@ -62,16 +56,6 @@ async def stream(connector: Connector, call: Callable[[Stub], AsyncIterable[T]])
             if not left or _UNREACHED not in (error.details() or ""):
                 raise ConnectionError(f"{connector.address}: {error.details()}") from error
         await pause.wait()
-
-
-def _pushback_s(error: grpc.aio.AioRpcError) -> float | None:
-    """How long the gateway asks to wait before the call is tried again, seconds; None where it does not, or for longer
-    than anybody waits.
-    """
-    told = dict(error.trailing_metadata() or ()).get(PUSHBACK_KEY)
-    if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED or not isinstance(told, str) or not told.isdecimal():
-        return None
-    return wait_s if (wait_s := int(told) / 1000) <= LONGEST_PUSHBACK_S else None
 
 
 async def _one(answer: Awaitable[T]) -> AsyncIterator[T]:

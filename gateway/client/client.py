@@ -36,6 +36,7 @@ class Client:
         reports: Iterable[report_pb2.Report] | AsyncIterable[report_pb2.Report],
         *,
         in_flight: int = 1024,
+        on_resubmit: sending.OnResubmit | None = None,
     ) -> AsyncIterator[sending.Result]:
         """Pushes reports and gives a `Result` for each, in the order of the answers.
 
@@ -44,8 +45,11 @@ class Client:
         hold up everything else meanwhile. An error that `reports` raises, or a TypeError for what is no `Report`, is
         raised here once everything taken before it is answered. Raises ClientError when the gateway refuses the caller,
         not the report.
+
+        `on_resubmit`, if given, is told what the gateway has lost, whenever a stream opens while that is so, and when
+        it arises: push all of that again, as it was; what the gateway has is answered as a duplicate.
         """
-        return sending.submit(self._connector, reports, in_flight)
+        return sending.submit(self._connector, reports, in_flight, on_resubmit)
 
     def subscribe(
         self,
@@ -83,6 +87,16 @@ class Client:
         except grpc.aio.AioRpcError as error:
             self._connector.require_transient(error)
             raise ConnectionError(f"{self._connector.address}: {error.details()}") from error
+
+    def recover(
+        self, keys: Iterable[officer_pb2.RecoveryKey], *, finished: bool = False
+    ) -> AsyncIterator[officer_pb2.RecoverResponse]:
+        """Has records rebuilt from what partners gave back, for officers; `finished`: nothing is asked for any more.
+
+        Raises ClientError when the gateway refuses the caller or a key, and ConnectionError when it cannot be reached.
+        """
+        request = officer_pb2.RecoverRequest(keys=keys, finished=finished)
+        return auditing.stream(self._connector, lambda stub: stub.Recover(request))
 
     async def policy_status(self) -> officer_pb2.GetPolicyStatusResponse:
         """What officers have put in force, for officers. Raises ClientError when the gateway refuses the caller,

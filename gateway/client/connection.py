@@ -46,6 +46,23 @@ _OPTIONS: Final = [
 ]
 
 
+PUSHBACK_KEY: Final = "grpc-retry-pushback-ms"
+"""Trailing metadata by which a gateway says how long to wait before a call is tried again (gRFC A6)."""
+
+LONGEST_PUSHBACK_S: Final = 30.0
+"""Seconds that are waited at most because the gateway asks for it."""
+
+
+def pushback_s(error: grpc.aio.AioRpcError) -> float | None:
+    """How long the gateway asks to wait before the call is tried again, seconds; None where it does not, or for longer
+    than anybody waits.
+    """
+    told = dict(error.trailing_metadata() or ()).get(PUSHBACK_KEY)
+    if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED or not isinstance(told, str) or not told.isdecimal():
+        return None
+    return wait_s if (wait_s := int(told) / 1000) <= LONGEST_PUSHBACK_S else None
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """Where a client's key and certificate lie, and the authority that vouches for its nation's gateways."""
@@ -110,6 +127,9 @@ class Connector:
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNAUTHENTICATED and self._certificate() != certificate:
                 self._on_trouble(f"{self.address}: {error.details()}: going on with the certificate that is there now")
+            elif (wait_s := pushback_s(error)) is not None:
+                self._on_trouble(f"{self.address}: {error.details()} (waiting {wait_s:.0f} s)")
+                await asyncio.sleep(wait_s)
             else:
                 self.lost(error)
         except asyncio.CancelledError:

@@ -213,7 +213,9 @@ def _configuration(place: Deployed, deployed: Mapping[str, Deployed], max_age_s:
                 }
             },
         },
-        "limits": {"reports": {"max_age_s": max_age_s}},
+        # In a container, and on many a machine where this is tried out, no kernel says that its clock is right.
+        "clock": {"synchronised": "not_asked"},
+        "limits": {"reports": {"flag_behind_s": max_age_s, "max_age_s": max_age_s}},
     }
 
 
@@ -283,6 +285,11 @@ class Gateway:
     def running(self) -> bool:
         """Whether the process is there."""
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int | None:
+        """The number of the process, once it was started."""
+        return None if self._process is None else self._process.pid
 
     def kill(self) -> None:
         """Ends it as a crash would: it is told nothing."""

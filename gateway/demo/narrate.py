@@ -106,7 +106,10 @@ class Narrator:
         match event.kind:
             case kind if kind in _EVERY_START:
                 return
-            case "policy-activated" | "posture-declared" | "partner-suspended" | "partner-resumed":
+            case (
+                "policy-activated" | "posture-declared" | "partner-suspended" | "partner-resumed"
+                | "route-changed" | "carrying-changed"
+            ):  # fmt: skip
                 signed = SignedOrder.of(officer_pb2.SignedOrder.FromString(event.evidence[0]))
                 names = " and ".join(signature.officer for signature in signed.signatures)
                 order = decode(signed.order)

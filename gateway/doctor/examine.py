@@ -26,6 +26,7 @@ from gateway.identity.trust_bundle import TrustBundle
 from gateway.release.errors import KeyNotHeld
 from gateway.release.governance import faults_of_files
 from gateway.release.signatory import Signatory
+from gateway.synchronisation import KernelClock, kernel_clock
 from policy.bundle import load as load_policy
 from policy.errors import PolicyError
 
@@ -37,7 +38,7 @@ class Surroundings:
     """What is asked of the machine: given by tests, and of the machine itself otherwise."""
 
     now: Callable[[], datetime] = field(default_factory=lambda: Clock().now)
-    kernel_clock: Callable[[], machine.KernelClock | None] = machine.kernel_clock
+    kernel_clock: Callable[[], KernelClock | None] = kernel_clock
     time_client: Callable[[], str] = machine.time_client
     disk: Callable[[Path], list[Finding]] = machine.disk
     patience_s: float = reach.PATIENCE_S
@@ -112,7 +113,8 @@ class _Examination:
                 self._believed[node] = bundle
         self._each("policy", self._policy)
         around, latest = self._around, self._record.latest
-        self._each("clock", lambda: machine.clock(around.kernel_clock(), now, latest, around.time_client()))
+        asked = config.clock.synchronised
+        self._each("clock", lambda: machine.clock(around.kernel_clock(), now, latest, around.time_client(), asked))
         self._each("disk", lambda: self._around.disk(config.store))
         self._each("port", self._ports)
         return self._found
@@ -170,6 +172,7 @@ class _Examination:
         material, self._ring = keys.key_material(self._config.keys, self._lock)
         if self._ring is not None:
             found += record.keys_of_store(self._config.store, self._config.node, self._ring)
+            found += keys.recovery_key(self._config.keys, self._config.node)
         return [*found, *material], None
 
     def _own(self) -> SpiffeId | None:

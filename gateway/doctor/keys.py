@@ -13,6 +13,7 @@ from gateway.identity.keyring import KeyKind, Keyring, key_files
 from gateway.identity.locked import KeyLock, is_sealed
 from gateway.identity.node_keys import GATEWAY_KEY, read_secret
 from gateway.identity.private_files import read_private
+from gateway.identity.recovery_key import RECOVERY_PUBLIC, load_recovery_public
 
 CHECK: Final = "keys"
 
@@ -71,6 +72,20 @@ def key_material(directory: Path, lock: KeyLock) -> tuple[list[Finding], Keyring
     return or_ok(
         found, CHECK, str(directory), f"{count} keys, each of the kind that its file says, all of them encrypted"
     ), ring
+
+
+def recovery_key(directory: Path, node: str) -> list[Finding]:
+    """The key for which recovery records are sealed."""
+    try:
+        public = load_recovery_public(directory, node)
+    except IdentityError as error:
+        return [refused(CHECK, error)]
+    where = str(directory / RECOVERY_PUBLIC)
+    if public is None:
+        what = "it is not there: were the store lost, partners could not give back what was decided"
+        mend = "Copy it from the nation's directory; where there is none, make it with `signalfire pki recovery`."
+        return [warning(CHECK, where, what, mend)]
+    return or_ok([], CHECK, where, "recovery records are sealed for the nation's recovery key")
 
 
 def _at_rest(directory: Path, lock: KeyLock) -> list[Finding]:

@@ -1,13 +1,8 @@
-"""The machine: is its clock synchronised, is there room on its disk, are the ports free.
-
-What is relied on: adjtimex(2) with `modes` 0 only reads, needs no privilege, and says in `status` whether the kernel
-holds the clock to be synchronised (STA_UNSYNC), with the most that it may be off in `maxerror`.
-"""
+"""The machine: is its clock synchronised, is there room on its disk, are the ports free."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import secrets
@@ -15,7 +10,6 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Protocol
@@ -26,11 +20,9 @@ from gateway.clock import STEP_S
 from gateway.doctor.finding import Finding, ok, or_ok, problem, unknown, warning
 from gateway.identity.errors import IdentityError
 from gateway.identity.spiffe import SpiffeId
+from gateway.synchronisation import MAX_ERROR_S, KernelClock, Synchronised
 
 CLOCK, DISK, PORT = "clock", "disk", "port"
-
-MAX_ERROR_S: Final = 1.0
-"""How far off a synchronised clock may be before it is a warning: reports flag times that are off by more."""
 
 LOW_BYTES: Final = 2 << 30
 """Free space below which it is a warning: some hours of the heaviest traffic."""
@@ -46,46 +38,6 @@ NETWORK_FILE_SYSTEMS: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs",
 
 MEMORY_FILE_SYSTEMS: Final = frozenset({"tmpfs", "ramfs"})
 
-_STA_UNSYNC: Final = 0x40
-_TIME_ERROR: Final = 5
-
-
-@dataclass(frozen=True, slots=True)
-class KernelClock:
-    """What the kernel says of its clock: whether it is synchronised, and the most that it may be off, seconds."""
-
-    synchronised: bool
-    max_error_s: float
-
-
-class _Timex(ctypes.Structure):
-    """`struct timex` of Linux on 64 bits, up to what is read; the rest is room."""
-
-    _fields_ = (
-        ("modes", ctypes.c_uint),
-        ("offset", ctypes.c_long),
-        ("freq", ctypes.c_long),
-        ("maxerror", ctypes.c_long),
-        ("esterror", ctypes.c_long),
-        ("status", ctypes.c_int),
-        ("room", ctypes.c_byte * 512),
-    )
-
-
-def kernel_clock() -> KernelClock | None:
-    """The state of this machine's clock; None where the system does not say."""
-    try:
-        adjtimex = ctypes.CDLL(None, use_errno=True).adjtimex
-    except (OSError, AttributeError):
-        return None
-    found = _Timex()
-    state = adjtimex(ctypes.byref(found))
-    if state < 0:
-        return None
-    synchronised = state != _TIME_ERROR and not found.status & _STA_UNSYNC
-    return KernelClock(synchronised, found.maxerror / 1e6)
-
-
 _TIME_CLIENTS: Final = frozenset({"chronyd", "ntpd", "openntpd", "systemd-timesyn", "ptp4l", "phc2sys"})
 """Programs that discipline a clock, by the 15 characters that Linux keeps of a name."""
 
@@ -99,11 +51,18 @@ def time_client(processes: Path = Path("/proc")) -> str:
     return ""
 
 
-def clock(kernel: KernelClock | None, now: datetime, latest: datetime | None, client: str = "") -> list[Finding]:
-    """The clock. `latest`: the newest time on record; `client`: the program that disciplines it, if one runs.
+def clock(
+    kernel: KernelClock | None,
+    now: datetime,
+    latest: datetime | None,
+    client: str = "",
+    asked: Synchronised = Synchronised.NOT_ASKED,
+) -> list[Finding]:
+    """The clock. `latest`: the newest time on record; `client`: the program that disciplines it, if one runs; `asked`:
+    what the gateway asks of it.
 
-    What the kernel says alone is not enough for a problem: it says so too for a while after a start, and in a container
-    whose host keeps the time.
+    Where the gateway asks nothing, what the kernel says alone is not enough for a problem: it says so too for a while
+    after a start, and in a container whose host keeps the time.
     """
     where = "this machine's clock"
     found = []
@@ -116,18 +75,23 @@ def clock(kernel: KernelClock | None, now: datetime, latest: datetime | None, cl
                 "Set it right; if it is right, start with `signalfire serve --clock-is-right`.",
             )
         )
+    if kernel is None and asked is Synchronised.REQUIRED:
+        what = "the system does not say whether it is synchronised, so that agreements count as lapsed"
+        return [
+            *found,
+            problem(CLOCK, where, what, "Set `clock.synchronised` to if_known, if something else sees to it."),
+        ]
     if kernel is None:
         return [*found, unknown(CLOCK, where, "the system does not say whether it is synchronised", "Look at chronyc.")]
     if not kernel.synchronised:
         mend = "Run chrony or another NTP client: reports, agreements and certificates all depend on the time."
+        what = "it is not synchronised, and no program that would do it runs"
         if client:
-            what, mend = (
-                f"it is not synchronised, though {client} runs",
-                "Look at its sources: they may be gone.",
-            )
-            found.append(warning(CLOCK, where, what, mend))
-        else:
-            found.append(problem(CLOCK, where, "it is not synchronised, and no program that would do it runs", mend))
+            what, mend = f"it is not synchronised, though {client} runs", "Look at its sources: they may be gone."
+        if asked is not Synchronised.NOT_ASKED:
+            what += ", so that agreements count as lapsed"
+        level = warning if client and asked is Synchronised.NOT_ASKED else problem
+        found.append(level(CLOCK, where, what, mend))
     elif kernel.max_error_s > MAX_ERROR_S:
         what = f"it may be off by {kernel.max_error_s:.1f} s"
         found.append(warning(CLOCK, where, what, "Look at `chronyc tracking`: its sources may be gone."))

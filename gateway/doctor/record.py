@@ -17,7 +17,7 @@ from gateway.ledger.stores.sqlite import SqliteReader
 from gateway.release.errors import KeyNotHeld
 from gateway.release.key_switch import keys_on_record
 from gateway.release.own_keys import require_own_keys
-from gateway.release.sequencer import LATEST_TIME
+from gateway.release.plan import LATEST_TIME
 from gateway.release.signatory import Signatory
 
 CHECK: Final = "store"

@@ -32,6 +32,7 @@ from gateway.exchange.partners import public_keys
 from gateway.identity.errors import IdentityError
 from gateway.identity.trust_bundle import TrustBundle
 from gateway.release.plan import Plan
+from gateway.release.ranks import Rank
 from gateway.release.signatory import Partner, Retired
 
 KEPT: Final = 64
@@ -104,6 +105,7 @@ class TakeUp:
     root: str
     how: str
     weight: int = 0
+    rank: Rank = Rank.OWN
 
     def apply(self, plan: Plan) -> None:
         """Records it, unless a newer one of the same root has been recorded meanwhile."""

@@ -25,8 +25,15 @@ from gateway.release.signatory import Partner
 FOLLOW = "follow"
 HEARTBEAT = "heartbeat"
 INSPECT = "inspect"
+CARRY = "carry"
 
-Request = TypeVar("Request", exchange_pb2.FollowRequest, exchange_pb2.HeartbeatRequest, exchange_pb2.InspectRequest)
+Request = TypeVar(
+    "Request",
+    exchange_pb2.FollowRequest,
+    exchange_pb2.HeartbeatRequest,
+    exchange_pb2.InspectRequest,
+    exchange_pb2.CarryRequest,
+)
 
 
 @dataclass(frozen=True, slots=True)

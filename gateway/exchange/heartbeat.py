@@ -1,15 +1,27 @@
-"""Heartbeats: signed end to end by the origin, over the heads of all lanes, so that nobody between can fake calm."""
+"""Heartbeats: signed end to end by the origin, over the heads of all lanes and what it takes from its C2 systems, so
+that nobody between can fake calm.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.ledger.checkpoint import Checkpoint
 from gateway.ledger.errors import LedgerError
-from gateway.ledger.statement import Heartbeat
+from gateway.ledger.statement import Heartbeat, Takes
 from gateway.release.heads import Head
+from gateway.release.ranks import Rank
 from gateway.release.signatory import Partner, Signatory
+
+_TAKES: Final[Mapping[Rank | None, Takes]] = {
+    Rank.ROUTINE: Takes.ROUTINE,
+    Rank.PRIORITY: Takes.PRIORITY,
+    Rank.IMMEDIATE: Takes.IMMEDIATE,
+    Rank.FLASH: Takes.FLASH,
+    None: Takes.NOTHING,
+}
 
 
 class HeartbeatError(LedgerError):
@@ -33,8 +45,11 @@ class Counter:
         return self._next
 
 
-def sign_heartbeat(signatory: Signatory, recipient: str, now_ns: int, counter: int, heads: Iterable[Head]) -> bytes:
-    """This node's heartbeat for `recipient`: the heads of the ledgers that it keeps for that node.
+def sign_heartbeat(
+    signatory: Signatory, recipient: str, now_ns: int, counter: int, takes: Rank | None, heads: Iterable[Head]
+) -> bytes:
+    """This node's heartbeat for `recipient`: what is taken from C2 systems (a report's rank at least; None: nothing),
+    and the heads of the ledgers that it keeps for that node.
 
     Of each lane the last generation alone: those before it have ended, and there is room for so many heads.
     """
@@ -45,7 +60,8 @@ def sign_heartbeat(signatory: Signatory, recipient: str, now_ns: int, counter: i
         if head.origin.lane not in last or last[head.origin.lane].origin.generation < head.origin.generation:
             last[head.origin.lane] = head
     checkpoints = tuple(Checkpoint(head.origin, head.edge.size, head.edge.root()) for head in last.values())
-    return Heartbeat(signatory.node, recipient, now_ns, counter, checkpoints).sign(signatory.gateway)
+    beat = Heartbeat(signatory.node, recipient, now_ns, counter, checkpoints, _TAKES[takes])
+    return beat.sign(signatory.gateway)
 
 
 @dataclass(frozen=True, slots=True)

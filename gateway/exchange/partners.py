@@ -20,6 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from gateway.exchange.conduct import Conduct
+from gateway.exchange.hedging import Standing
+from gateway.exchange.owed import Owed
 from gateway.identity.errors import IdentityError, Refusal, TrustBundleError
 from gateway.identity.peer import Authorities
 from gateway.identity.revocation import Issuers
@@ -34,7 +37,9 @@ from gateway.ledger.cosignature import (
 )
 from gateway.ledger.errors import LedgerError, StoreError
 from gateway.ledger.note import MAX_NOTE
+from gateway.ledger.statement import Takes
 from gateway.release.signatory import Partner, Retired
+from gateway.release.watch import Bell
 from gateway.seal.errors import SealError
 from gateway.seal.keys import SealingPublicKey
 
@@ -53,6 +58,25 @@ class Known:
     at: float
 
 
+DIRECT: Final = "direct"
+"""The name of the way to a partner that nobody carries."""
+
+
+@dataclass(slots=True)
+class Heard:
+    """What is heard of a partner by one way."""
+
+    at: float | None = None
+    """When the last verified heartbeat came, monotonic seconds; None once the stream that brought it has ended."""
+    lapse: tuple[float, float] | None = None
+    """The last time that none came in time, though none was told that its stream had ended: from when on nothing came,
+    and when that was noticed."""
+    counter: int = -1
+    """Its counter."""
+    note: bytes = b""
+    """The last verified heartbeat."""
+
+
 @dataclass(slots=True)
 class Link:
     """What is known of the links with one partner. Times are of the monotonic clock unless they say otherwise."""
@@ -67,11 +91,28 @@ class Link:
     """When it came; None once the stream that brought it has ended."""
     heard_at: float | None = None
     """When the last one came, whatever became of its stream."""
-    heartbeat_counter: int = -1
-    heartbeat_note: bytes = b""
-    """The last verified heartbeat."""
+    takes: Takes | None = None
+    """What the partner takes from its C2 systems, as its last heartbeat says; None where none comes."""
+    answering: int = 0
+    """Streams of heartbeats of this node that the partner answers now."""
+    answered_ns: int | None = None
+    """Time of the last answer to one, nanoseconds since 1970 by our clock."""
+    answered_at: float | None = None
+    """When it came."""
+    owed: Owed = field(default_factory=Owed)
+    """What its heartbeats show and has not come."""
+    bell: Bell = field(default_factory=Bell)
+    """Rings when the partner is heard of: by a heartbeat where none came, or as it proves itself on a stream."""
+    standings: dict[str, Standing] = field(default_factory=dict)
+    """How ledgers that this node keeps for the partner stand with it, by origin line."""
+    carried: dict[str, int] = field(default_factory=dict)
+    """Streams of each lane that the partner follows through a tunnel, by who carries it and the lane."""
+    ways: dict[str, Heard] = field(default_factory=dict)
+    """What is heard by each way: DIRECT, or "via USA"."""
     clock_offset_s: float | None = None
     """The partner's clock less ours."""
+    clock_error_s: float = 0.0
+    """How far off that may be: half the time that the heartbeat and its echo took."""
     problems: dict[str, str] = field(default_factory=dict)
     """Why a lane is down, by lane."""
     paused: dict[str, str] = field(default_factory=dict)
@@ -81,6 +122,9 @@ class Link:
     nodes' witness ledgers has found against this partner: by lane, in words."""
     known: dict[str, Known] = field(default_factory=dict)
     """Which bundle of this node each of the partner's gateways believes, by SPIFFE ID."""
+
+    conduct: Conduct = field(default_factory=Conduct)
+    """What the partner's streams were ended for."""
 
     def knows(self, gateway: str, sequence: int, at: float) -> None:
         """Takes note of what a gateway of the partner, which has proven itself, says that it believes."""
@@ -92,6 +136,34 @@ class Link:
     def known_since(self, at: float) -> int | None:
         """The oldest bundle that a gateway heard of since `at` believes; None where none was heard of."""
         return min((known.sequence for known in self.known.values() if known.at >= at), default=None)
+
+    def ended(self, way: str) -> None:
+        """The stream that brought the heartbeats of a way has ended."""
+        if (heard := self.ways.get(way)) is not None:
+            heard.at = None
+        self.heartbeat_at = max((each.at for each in self.ways.values() if each.at is not None), default=None)
+        if self.heartbeat_at is None:
+            self.takes = None
+
+    @property
+    def heard_by(self) -> list[str]:
+        """The ways by which heartbeats come now, the direct one first."""
+        return sorted(
+            (way for way, each in self.ways.items() if each.at is not None), key=lambda way: (way != DIRECT, way)
+        )
+
+    @property
+    def not_accepting(self) -> str:
+        """What the partner says of itself where it does not take every report of its C2 systems; otherwise empty."""
+        match self.takes:
+            case None | Takes.ROUTINE:
+                return ""
+            case Takes.NOTHING:
+                return "takes no reports from its C2 systems"
+            case Takes.FLASH:
+                return "takes FLASH reports alone from its C2 systems"
+            case above:
+                return f"takes reports of {above.value} and above alone from its C2 systems"
 
     @property
     def problem(self) -> str:

@@ -4,7 +4,8 @@ Rules, in order, for every stream:
 
 1. TLS 1.3, and a certificate that the caller's own gateway authority issued for its own trust domain.
 2. The challenge: both sides sign (`gateway.exchange.handshake`).
-3. A node is served the ledgers of which it is the recipient, and this node's witness ledger, and no other.
+3. A node is served the ledgers of which it is the recipient, and this node's witness ledger; and of its own ledgers
+   what this node holds of them (`gateway.exchange.giving_back`). No other.
 4. Only what the store returns is sent: nothing leaves that is not on record. Each batch carries the signed
    checkpoint of its end. What may not go any more goes as hashes alone (`gateway.release.keeping`); that is asked
    as the last thing before a batch is sent. In doubt the lane pauses.
@@ -26,40 +27,48 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError
-from signalfire.v1 import exchange_pb2, exchange_pb2_grpc, ledger_pb2
+from signalfire.v1 import exchange_pb2, exchange_pb2_grpc
 
 from gateway.exchange import handshake
+from gateway.exchange.beating import Beats
+from gateway.exchange.carrying import Carrying
+from gateway.exchange.conduct import Conduct
+from gateway.exchange.ending import StreamEnded
+from gateway.exchange.giving_back import NotHeld, give_back, is_held_for
 from gateway.exchange.heartbeat import Counter as HeartbeatCounter
-from gateway.exchange.heartbeat import sign_heartbeat
+from gateway.exchange.hedging import Hedge, Standing
 from gateway.exchange.in_band import InBand
 from gateway.exchange.inspecting import InspectionEnded, Pace, answer_questions
 from gateway.exchange.keeping_back import without
 from gateway.exchange.own_bundle import OwnBundle
+from gateway.exchange.own_log_keys import own_log_keys
+from gateway.exchange.pacing import CarryLimits
 from gateway.exchange.partners import Partners
 from gateway.exchange.signed_anew import presented, signed_by
+from gateway.exchange.sockets import Sockets
 from gateway.identity.errors import IdentityError
-from gateway.identity.keyring import KeyKind
 from gateway.identity.spiffe import Role, SpiffeId
 from gateway.identity.tls import peer_from_context
-from gateway.ledger.checkpoint import Checkpoint, LogPublicKey, open_checkpoint
+from gateway.ledger.checkpoint import Checkpoint
 from gateway.ledger.errors import LedgerError, OriginError
-from gateway.ledger.merkle import EMPTY_ROOT
 from gateway.ledger.note import Note
-from gateway.ledger.origin import WITNESS, Origin
+from gateway.ledger.origin import WITNESS, Lane, Origin
 from gateway.ledger.stores import CosignatureKind, CosignatureRow, LedgerRow, Run, StoreReader
+from gateway.release.claims import Agreement, Claim, judge_claim
 from gateway.release.errors import Unavailable
 from gateway.release.holdings import Holdings
 from gateway.release.keeping import KeepBack, judge
 from gateway.release.sequencer import Sequencer, Step
 from gateway.release.signatory import Partner, Signatory
-from gateway.release.steps import KeepCosignature, KeepUnopenable, Succeed, UnverifiedAnswer
+from gateway.release.steps import KeepCosignature, KeepUnopenable, UnverifiedAnswer
+from gateway.release.succeeding import Succeed
 from gateway.release.successions import MOST_LOST_GENERATIONS
 from gateway.release.watch import Watch
 from gateway.telemetry import Telemetry
@@ -68,9 +77,15 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_CARRY: Final = CarryLimits()
+
 
 MAX_SHOWN: Final = 512
 """Characters of a reason that are logged or sent: gRPC carries it in a header, of which it takes a few kilobytes."""
+
+
+_NOBODYS_FAULT: Final = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.FAILED_PRECONDITION)
+"""How streams end whose partner's bundle has changed, or which ask for what a store that was set back does not know."""
 
 
 BELIEF_S: Final = 1.0
@@ -85,6 +100,16 @@ class ExchangeLimits:
 
     batch_bytes: int = 1 << 20
     """Bytes of entries in one Batch: far below gRPC's 4 MiB message, and a fraction of a second on a slow link."""
+    bulk_bytes: int = 1 << 16
+    """The same in every lane but FLASH: a batch is put on record at once, and an alert may wait behind one."""
+    partner_bytes_s: float = float(1 << 20)
+    """Bytes of one lane of a partner that are taken in the long run, a second: some 90 GB a day."""
+    partner_burst_bytes: float = float(4 << 30)
+    """Bytes of one that are taken in at full speed: what a partner of which nothing was heard for days has to say."""
+    answers_s: float = 500.0
+    """Receipts and statements a second that are taken of one partner for one lane; each is verified and committed."""
+    connections: int = 512
+    """Connections of all partners together. Each is a file to the process, and the store needs some as well."""
     heartbeat_s: float = 1.0
     """Seconds between heartbeats: with three missed in a row a dead link is noticed in 3 s."""
     silence_s: float = 3.0
@@ -93,8 +118,20 @@ class ExchangeLimits:
     """Seconds that a dialer has to prove itself."""
     backoff_min_s: float = 0.1
     """First pause before dialling again."""
-    backoff_max_s: float = 2.0
-    """Longest pause before dialling again: a link that returns is in use within two seconds."""
+    backoff_max_s: float = 1.0
+    """Longest pause before dialling again where dialling is refused: a link that returns is in use within two seconds.
+    """
+    stagger_s: float = 0.5
+    """Seconds after which a further attempt to connect begins while those before have no answer."""
+    dials: int = 4
+    """Attempts of one stream that are under way at once."""
+    dial_s: float = 3.0
+    """Seconds after which an attempt is given up: a connection takes three round trips."""
+    openings_s: float = 20.0
+    """Streams a second that a partner may open in the long run: seven that are dialled anew each half second and more.
+    Each costs a signature and a verification before anything is known of what it wants."""
+    openings: int = 200
+    """Streams that it may open at once after a while without: several gateways that all come back."""
     streams: int = 32
     """Streams a partner may have open at once: four lanes and the heartbeat of two gateways, and as many being
     replaced.
@@ -107,15 +144,6 @@ class ExchangeLimits:
     """Questions that one stream may ask: enough to compare every ledger to its last differing entry."""
 
 
-class StreamEnded(Exception):
-    """A stream is ended with a gRPC status and a sentence that says why."""
-
-    def __init__(self, code: grpc.StatusCode, detail: str) -> None:
-        super().__init__(detail)
-        self.code = code
-        self.detail = detail
-
-
 @dataclass(slots=True)
 class _Caller:
     """A partner's gateway on one stream: how it has proven itself, and its certificate."""
@@ -124,6 +152,8 @@ class _Caller:
     auth_context: Mapping[str, Iterable[bytes]]
     judge_again_ns: int = 0
     """When its certificate is judged again, by the monotonic clock."""
+    carrier: str = ""
+    """Who carries the stream; empty: nobody."""
 
     @property
     def node(self) -> str:
@@ -152,7 +182,14 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         now_ns: Callable[[], int],
         monotonic_ns: Callable[[], int],
         clock_trusted: Callable[[], bool] = lambda: True,
+        carrying: Carrying | None = None,
+        sockets: Sockets | None = None,
+        hedge_s: float = _CARRY.hedge_s,
     ) -> None:
+        """Without `carrying` and `sockets` no tunnel is taken or carried."""
+        self._carrying = carrying
+        self._sockets = sockets
+        self._hedge_s = hedge_s
         self._own = own
         self._clock_trusted = clock_trusted
         self._signatory = signatory
@@ -164,12 +201,24 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         self._watch = watch
         self._telemetry = telemetry
         self._limits = limits
-        self._counter = counter
+        self._beats = Beats(
+            signatory=signatory,
+            links=partners.links,
+            sequencer=sequencer,
+            in_band=in_band,
+            telemetry=telemetry,
+            counter=counter,
+            heartbeat_s=limits.heartbeat_s,
+            silence_s=limits.silence_s,
+            now_ns=now_ns,
+            monotonic_ns=monotonic_ns,
+        )
         self._now = now
         self._now_ns = now_ns
         self._monotonic_ns = monotonic_ns
         self._streams: Counter[str] = Counter()
         self._pace = Pace(limits.questions_s, lambda: monotonic_ns() / 1e9)
+        self._answer_pace = Pace(limits.answers_s, lambda: monotonic_ns() / 1e9)
 
     async def Follow(  # type: ignore[override]  # noqa: N802  gRPC's name; a coroutine that writes to its context
         self,
@@ -199,7 +248,13 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
 
         async def serve() -> None:
             async with self._proven(context, request_iterator, send_challenge, handshake.HEARTBEAT) as partner:
-                await self._beat(request_iterator, context, partner)
+                await self._beats.serve(
+                    request_iterator,
+                    context.write,
+                    partner.proven,
+                    lambda: self._judge(partner),
+                    direct=not partner.carrier,
+                )
 
         await self._guarded(context, serve())
 
@@ -216,6 +271,26 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         async def serve() -> None:
             async with self._proven(context, request_iterator, send_challenge, handshake.INSPECT) as partner:
                 await self._inspect(request_iterator, context, partner)
+
+        await self._guarded(context, serve())
+
+    async def Carry(  # type: ignore[override]  # noqa: N802  as above
+        self,
+        request_iterator: AsyncIterator[exchange_pb2.CarryRequest],
+        context: grpc.aio.ServicerContext[exchange_pb2.CarryRequest, exchange_pb2.CarryResponse],
+    ) -> None:
+        """See exchange.proto."""
+
+        async def send_challenge(challenge: exchange_pb2.Challenge) -> None:
+            await context.write(exchange_pb2.CarryResponse(challenge=challenge))
+
+        async def serve() -> None:
+            async with self._proven(context, request_iterator, send_challenge, handshake.CARRY) as partner:
+                if self._carrying is None or partner.carrier:
+                    raise StreamEnded(grpc.StatusCode.PERMISSION_DENIED, "no tunnel is opened here")
+                await self._carrying.serve(
+                    request_iterator, context.write, partner.proven, lambda: self._judge(partner)
+                )
 
         await self._guarded(context, serve())
 
@@ -258,32 +333,78 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             context.auth_context(), self._partners.authorities(), allowed_roles=(Role.GATEWAY,), now=self._now()
         )
         node = tls_peer.node
-        if self._streams[node] >= self._limits.streams:
-            raise StreamEnded(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"{node} has {self._limits.streams} streams open, the most that a partner may",
-            )
+        carrier = self._carrier(context.peer(), node)
+        conduct = self._partners.links[node].conduct
+        with self._judged(conduct):
+            now = self._monotonic_ns() / 1e9
+            if not conduct.may_open(now, self._limits.openings_s, self._limits.openings):
+                raise StreamEnded(
+                    grpc.StatusCode.RESOURCE_EXHAUSTED,
+                    f"{node} opens more than {self._limits.openings_s:g} streams a second",
+                )
+            if self._streams[node] >= self._limits.streams:
+                raise StreamEnded(
+                    grpc.StatusCode.RESOURCE_EXHAUSTED,
+                    f"{node} has {self._limits.streams} streams open, the most that a partner may",
+                )
         self._streams[node] += 1
         try:
-            try:
-                async with asyncio.timeout(self._limits.handshake_s):
-                    proven = await handshake.prove_to_client(
-                        requests,
-                        send,
-                        purpose=purpose,
-                        tls_peer=tls_peer,
-                        server=self._own,
-                        signer=self._signatory.gateway,
-                        in_band=self._in_band,
-                        now=self._now,
-                    )
-            except TimeoutError:
-                raise StreamEnded(
-                    grpc.StatusCode.DEADLINE_EXCEEDED, f"no proof within {self._limits.handshake_s:g} s of the call"
-                ) from None
-            yield _Caller(proven, context.auth_context())
+            with self._judged(conduct):
+                yield await self._prove(context, requests, send, purpose, tls_peer, carrier)
         finally:
             self._streams[node] -= 1
+
+    async def _prove(
+        self,
+        context: grpc.aio.ServicerContext[Any, Any],
+        requests: AsyncIterator[handshake.Request],
+        send: Callable[[exchange_pb2.Challenge], Awaitable[None]],
+        purpose: str,
+        tls_peer: SpiffeId,
+        carrier: str,
+    ) -> _Caller:
+        """Challenges whoever opened a stream. Returns once it has proven itself."""
+        try:
+            async with asyncio.timeout(self._limits.handshake_s):
+                proven = await handshake.prove_to_client(
+                    requests,
+                    send,
+                    purpose=purpose,
+                    tls_peer=tls_peer,
+                    server=self._own,
+                    signer=self._signatory.gateway,
+                    in_band=self._in_band,
+                    now=self._now,
+                )
+        except TimeoutError:
+            raise StreamEnded(
+                grpc.StatusCode.DEADLINE_EXCEEDED, f"no proof within {self._limits.handshake_s:g} s of the call"
+            ) from None
+        # Who can dial this node can as a rule be dialled: streams that wait to dial it try at once.
+        self._partners.links[tls_peer.node].bell.ring()
+        return _Caller(proven, context.auth_context(), carrier=carrier)
+
+    @contextlib.contextmanager
+    def _judged(self, conduct: Conduct) -> Iterator[None]:
+        """Takes note of what a partner's stream is ended for."""
+        try:
+            yield
+        except (IdentityError, StreamEnded) as error:
+            if not isinstance(error, StreamEnded) or error.code not in _NOBODYS_FAULT:
+                conduct.ended(shown(str(error)), self._monotonic_ns() / 1e9)
+            raise
+        except DecodeError:
+            conduct.ended("a message is not of the contract", self._monotonic_ns() / 1e9)
+            raise
+
+    def _carrier(self, peer: str, node: str) -> str:
+        """Who carries a stream of `node` from this peer; empty: nobody. Through a tunnel comes its opener alone."""
+        if not Sockets.is_local(peer):
+            return ""
+        ends = None if self._sockets is None else self._sockets.arrived(peer)
+        if ends is None or ends.opener != node:
+            raise StreamEnded(grpc.StatusCode.PERMISSION_DENIED, f"{node} came through a tunnel that it has not opened")
+        return ends.carrier
 
     def _still_believed(self, caller: _Caller) -> Partner:
         """The keys of the partner as they are believed now.
@@ -306,21 +427,6 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
     def _judge(self, caller: _Caller) -> None:
         self._still_believed(caller)
 
-    def _own_keys(self) -> Sequence[LogPublicKey]:
-        """The log keys under which this node's word is held against it: that in use, and those that are announced. A
-        thief of a retired one could have claimed anything.
-        """
-        announced = () if self._own_bundle.keys is None else self._own_bundle.keys.log
-        return list(dict.fromkeys([self._signatory.log.public, *announced]))
-
-    def _own_retired_keys(self) -> Sequence[LogPublicKey]:
-        """The log keys that were this node's: those of its bundle that are retired, and those that it still holds."""
-        bundle = self._own_bundle.keys
-        named = () if bundle is None else [old.key for old in bundle.retired_log]
-        held = [LogPublicKey(key.public) for key in self._signatory.ring.keys[KeyKind.LOG].values()]
-        current = self._own_keys()
-        return [key for key in dict.fromkeys([*named, *held]) if key not in current]
-
     # --- Follow
 
     async def _follow(
@@ -338,6 +444,9 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
                 grpc.StatusCode.INVALID_ARGUMENT, f"Open was due, and {message.WhichOneof('message')} came"
             )
         origin = self._allowed(message.open, partner)
+        if origin.owner == partner.node:
+            await self._give_back(context, origin, message.open.size, partner)
+            return
         successor = await self._agree(origin, message.open, partner)
         self._partners.links[partner.node].differs.pop(f"to {partner.node}, {origin.lane}", None)
         row = self._row(origin)
@@ -349,7 +458,13 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             await context.write(exchange_pb2.FollowResponse(ended=exchange_pb2.Ended(successor=str(successor))))
             return
         link = self._partners.links[partner.node]
-        link.followed[origin.lane] = link.followed.get(origin.lane, 0) + 1
+        direct = not partner.carrier
+        streams, key = (
+            (link.followed, origin.lane) if direct else (link.carried, f"{origin.lane} via {partner.carrier}")
+        )
+        streams[key] = streams.get(key, 0) + 1
+        standing = link.standings.setdefault(str(origin), Standing())
+        standing.opened(message.open.size, self._monotonic_ns() / 1e9, direct=direct)
         incoming = asyncio.create_task(self._take_answers(requests, origin, message.open.size, partner))
         outgoing = asyncio.create_task(self._send_ledger(context, origin, message.open.size, partner))
         try:
@@ -360,7 +475,8 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             incoming.cancel()
             outgoing.cancel()
             await asyncio.gather(incoming, outgoing, return_exceptions=True)
-            link.followed[origin.lane] -= 1
+            standing.closed(direct=direct)
+            streams[key] -= 1
             link.paused.pop(origin.lane, None)
 
     def _allowed(self, wanted: exchange_pb2.Open, partner: _Caller) -> Origin:
@@ -368,6 +484,8 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             origin = Origin.parse(wanted.origin)
         except OriginError as error:
             raise StreamEnded(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
+        if is_held_for(origin, partner.node, self._signatory.node):
+            return origin
         if origin.owner != self._signatory.node:
             raise StreamEnded(
                 grpc.StatusCode.NOT_FOUND, f"{self._signatory.node} does not carry ledgers of {origin.owner}"
@@ -376,47 +494,69 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             raise StreamEnded(grpc.StatusCode.PERMISSION_DENIED, f"{origin} is not a ledger for {partner.node}")
         return origin
 
+    async def _give_back(
+        self,
+        context: grpc.aio.ServicerContext[exchange_pb2.FollowRequest, exchange_pb2.FollowResponse],
+        origin: Origin,
+        size: int,
+        partner: _Caller,
+    ) -> None:
+        try:
+            count = await give_back(
+                origin,
+                size,
+                reader=self._reader,
+                signatory=self._signatory,
+                now_ns=self._now_ns,
+                max_bytes=self._limits.batch_bytes,
+                message=batch_message,
+                send=context.write,
+                still_believed=lambda: self._judge(partner),
+            )
+        except NotHeld as error:
+            raise StreamEnded(grpc.StatusCode.NOT_FOUND, str(error)) from error
+        log.warning("%s was given back %d entries of %s, from %d on", partner.node, count, origin, size)
+
     def _row(self, origin: Origin) -> LedgerRow | None:
         return self._reader().ledger(origin)
 
     async def _agree(self, origin: Origin, claim: exchange_pb2.Open, partner: _Caller) -> Origin | None:
         """None if what the follower has is a prefix of the ledger; otherwise the ledger's successor (rule 5)."""
-        row = self._row(origin)
-        if claim.size == 0 and claim.root == EMPTY_ROOT:
-            current = self._sequencer.current(origin.owner, origin.recipient, origin.lane)
-            if origin.generation > current.generation:
+        current = self._sequencer.current(origin.owner, origin.recipient, origin.lane)
+        keys = own_log_keys(self._signatory, self._own_bundle)
+        found = judge_claim(
+            self._reader(),
+            origin,
+            Claim(claim.size, claim.root, claim.checkpoint),
+            current=current,
+            keys=keys.current,
+            retired=keys.retired,
+        )
+        match found:
+            case Agreement.PREFIX:
+                return None
+            case Agreement.NOT_OPEN:
                 raise StreamEnded(grpc.StatusCode.FAILED_PRECONDITION, f"{origin} is not open; {current} is")
-            return None
-        stored = None if row is None or claim.size > row.size else self._reader().checkpoint(row.id, claim.size)
-        if stored is not None and Checkpoint.parse(Note.parse(stored).text).root == claim.root:
-            return None
-        current_keys, retired_keys = self._own_keys(), self._own_retired_keys()
-        signed = _signed_by(claim, current_keys, origin)
-        by_retired = signed is None
-        if signed is None:
-            signed = _signed_by(claim, retired_keys, origin)
-        if signed is None:
-            self._partners.links[partner.node].differs[f"to {partner.node}, {origin.lane}"] = (
-                f"what it has of {origin} at size {claim.size} is not what is here, and no signature says so"
-            )
-            raise StreamEnded(
-                grpc.StatusCode.FAILED_PRECONDITION,
-                f"{origin}: what you have at size {claim.size} is not a prefix of it, and no signature of mine says so",
-            )
-        if by_retired:
+            case Agreement.UNSIGNED:
+                self._partners.links[partner.node].differs[f"to {partner.node}, {origin.lane}"] = (
+                    f"what it has of {origin} at size {claim.size} is not what is here, and no signature says so"
+                )
+                raise StreamEnded(
+                    grpc.StatusCode.FAILED_PRECONDITION,
+                    f"{origin}: what you have at size {claim.size} is not a prefix of it, and no signature of mine"
+                    " says so",
+                )
+        if found.by_retired:
             self._bound_retired(origin, partner)
-        lost = row is None or claim.size > row.size or by_retired
-        reason = ledger_pb2.SUCCESSION_REASON_LOST_TAIL if lost else ledger_pb2.SUCCESSION_REASON_FORK
         log.critical(
             "%s: %s holds a checkpoint of size %d that this node signed%s and does not have; the next generation opens",
-            origin, partner.node, claim.size, ", with a key that is out of use," if by_retired else "",
+            origin, partner.node, claim.size, ", with a key that is out of use," if found.by_retired else "",
         )  # fmt: skip
-        # The partner chose how many lines of unknown keys stand beside ours: they are no evidence.
-        evidence = signed.of_keys([key.verifier(origin) for key in (*current_keys, *retired_keys)]).encode()
-        if not by_retired:
-            return await self._sequencer.do(Succeed(origin, reason, evidence))
+        step = Succeed(origin, found.reason, found.evidence, by_retired=found.by_retired, shown_by=partner.node)
+        if not found.by_retired:
+            return await self._sequencer.do(step)
         try:
-            return await self._sequencer.do(Succeed(origin, reason, evidence, by_retired=True))
+            return await self._sequencer.do(step)
         except LedgerError as error:
             raise self._not_for_retired(origin, partner, str(error)) from error
 
@@ -441,6 +581,8 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         partner: _Caller,
     ) -> None:
         bell = self._watch.ledger_bell(origin)
+        standing = self._partners.links[partner.node].standings[str(origin)]
+        hedge = Hedge(self._hedge_s, origin.lane) if partner.carrier else None
         # Sizes of which the follower has a checkpoint: a further signature means something to it only at one of these.
         ends = {position}
         further: dict[CosignatureKind, CosignatureRow] = {}
@@ -448,8 +590,19 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             seen = bell.rings
             self._still_believed(partner)
             row = self._row(origin)
+            wait_s = BELIEF_S
             if row is not None:
-                while (run := await self._next_run(origin, position)) is not None:
+                while True:
+                    if standing.held > position:
+                        # It came by another way.
+                        position = standing.held
+                        ends.add(position)
+                    if hedge is not None and (hedged_s := self._hedged_s(hedge, standing, origin)) > 0:
+                        wait_s = min(wait_s, hedged_s)
+                        break
+                    run = await self._next_run(origin, position)
+                    if run is None:
+                        break
                     # Nothing between here and the write gives way to anything else.
                     self._still_believed(partner)
                     run = presented(run, origin, self._signatory)
@@ -473,8 +626,13 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
                     )
                     return
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(BELIEF_S):
+                async with asyncio.timeout(wait_s):
                     await bell.wait(seen)
+
+    def _hedged_s(self, hedge: Hedge, standing: Standing, origin: Origin) -> float:
+        """Seconds before what stands in a ledger goes by a carried way."""
+        row = self._row(origin)
+        return hedge.wait_s(standing, 0 if row is None else row.size, self._monotonic_ns() / 1e9)
 
     def _in_use(self, kind: CosignatureKind, origin: Origin, note: bytes) -> bytes:
         """A further signature as it goes: an anchor under the log key in use."""
@@ -493,7 +651,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             row = self._row(origin)
             return None if row is None else self._reader().run(row.id, position, self._limits.batch_bytes)
         paused = self._partners.links[origin.recipient].paused
-        max_bytes = self._limits.batch_bytes
+        max_bytes = self._limits.batch_bytes if origin.lane == Lane.FLASH else self._limits.bulk_bytes
         while (row := self._row(origin)) is not None:
             run = self._reader().run(row.id, position, max_bytes)
             if run is None:
@@ -502,7 +660,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
                 self._reader(), row, run, self._sequencer.rulebook, self._now(), clock_trusted=self._clock_trusted()
             )
             if verdict.new:
-                kept = await self._sequencer.do(KeepBack(origin, run))
+                kept = await self._sequencer.do(KeepBack(origin, run), source=origin.recipient)
                 self._telemetry.kept_back.labels(partner=origin.recipient).inc(kept)
             elif verdict.doubt and max_bytes > 1:
                 # The doubt may be about a later segment: try the first alone.
@@ -523,15 +681,20 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
     ) -> None:
         """Keeps what the follower says. It may repeat what it said of the first `opened_at` entries."""
         async for message in requests:
+            # Whoever answers without end is read more slowly.
+            if (wait_s := self._answer_pace.wait_s(f"{partner.node} {origin.lane}")) > 0:
+                await asyncio.sleep(wait_s)
             # What it signs now is verified by the bundle that is believed now.
             keys = self._still_believed(partner)
             match message.WhichOneof("message"):
                 case "receipt":
                     receipt = KeepCosignature(origin, CosignatureKind.RECEIPT, message.receipt.note, keys)
-                    if await self._answer(receipt, opened_at) is not None:
+                    if await self._answer(receipt, partner, opened_at) is not None:
+                        self._receipted(origin, message.receipt.note, partner)
                         self._telemetry.receipts.labels(partner=partner.node, lane=origin.lane).inc()
                 case "unopenable":
-                    statement = await self._answer(KeepUnopenable(origin, message.unopenable.note, keys), opened_at)
+                    step = KeepUnopenable(origin, message.unopenable.note, keys)
+                    statement = await self._answer(step, partner, opened_at)
                     if statement is None:
                         continue
                     self._telemetry.unopenable.labels(partner=partner.node, direction="sent").inc()
@@ -539,10 +702,16 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
                 case other:
                     raise StreamEnded(grpc.StatusCode.INVALID_ARGUMENT, f"{other} has no place here")
 
-    async def _answer(self, step: Step[T], opened_at: int) -> T | None:
+    def _receipted(self, origin: Origin, note: bytes, partner: _Caller) -> None:
+        """Takes note of a receipt that was verified: of what it says itself, for one of more may be on record."""
+        size = Checkpoint.parse(Note.parse(note).text).size
+        standing = self._partners.links[partner.node].standings[str(origin)]
+        standing.receipted(size, self._monotonic_ns() / 1e9, direct=not partner.carrier)
+
+    async def _answer(self, step: Step[T], partner: _Caller, opened_at: int) -> T | None:
         """What the step gave; None for an answer that is repeated and cannot be verified."""
         try:
-            return await self._sequencer.do(step)
+            return await self._sequencer.do(step, source=partner.node)
         except UnverifiedAnswer as error:
             if error.covered > opened_at:
                 raise StreamEnded(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
@@ -575,53 +744,6 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             )
         except InspectionEnded as ended:
             raise StreamEnded(ended.code, ended.detail) from ended
-
-    # --- Heartbeat
-
-    async def _beat(
-        self,
-        requests: AsyncIterator[exchange_pb2.HeartbeatRequest],
-        context: grpc.aio.ServicerContext[exchange_pb2.HeartbeatRequest, exchange_pb2.HeartbeatResponse],
-        partner: _Caller,
-    ) -> None:
-        round_trip_ns = 0
-        link, gateway = self._partners.links[partner.node], partner.proven.gateway
-        offers = self._in_band.offers()
-        while True:
-            self._still_believed(partner)
-            known = link.known.get(str(gateway))
-            bundle = offers.due(0 if known is None else known.sequence)
-            counter = self._counter.next()
-            note = sign_heartbeat(self._signatory, partner.node, self._now_ns(), counter, self._sequencer.heads())
-            sent = self._monotonic_ns()
-            believed = self._in_band.believed(partner.node)
-            pulse = exchange_pb2.Pulse(note=note, round_trip_ns=round_trip_ns, bundle=bundle, bundle_sequence=believed)
-            await context.write(exchange_pb2.HeartbeatResponse(pulse=pulse))
-            try:
-                async with asyncio.timeout(self._limits.silence_s):
-                    answer = await anext(requests)
-            except StopAsyncIteration:
-                return
-            except TimeoutError:
-                raise StreamEnded(
-                    grpc.StatusCode.DEADLINE_EXCEEDED, f"no echo within {self._limits.silence_s:g} s"
-                ) from None
-            if answer.WhichOneof("message") != "echo" or answer.echo.counter != counter:
-                raise StreamEnded(grpc.StatusCode.INVALID_ARGUMENT, f"the echo of heartbeat {counter} was due")
-            await self._in_band.take(partner.node, answer.echo.bundle)
-            self._in_band.knows(gateway, answer.echo.bundle_sequence)
-            round_trip_ns = self._monotonic_ns() - sent
-            self._telemetry.round_trip.labels(partner=partner.node).set(round_trip_ns / 1e9)
-            await asyncio.sleep(self._limits.heartbeat_s)
-
-
-def _signed_by(claim: exchange_pb2.Open, keys: Sequence[LogPublicKey], origin: Origin) -> Note | None:
-    """The checkpoint of a claim, where one of these keys signed it and it says what the claim says."""
-    with contextlib.suppress(LedgerError):
-        checkpoint, note = open_checkpoint(claim.checkpoint, keys, origin)
-        if (checkpoint.size, checkpoint.root) == (claim.size, claim.root):
-            return note
-    return None
 
 
 def shown(text: str) -> str:

@@ -4,6 +4,8 @@ A nation's directory, for its owner alone; keep it off the gateway, and `root.ke
 
     root.key                        the offline root, which signs trust bundles
     root.vkey                       its public half, one line: partners pin it
+    recovery.key                    opens what a gateway whose store was lost gets back; keep it offline
+    recovery.pub                    its public half: each gateway seals for it (`recovery_key`)
     ca/gateway.key.pem, .crt.pem    the authority of the gateways
     ca/c2.key.pem, .crt.pem         the authority of the C2 systems
     ca/officer.key.pem, .crt.pem    the authority of the officers
@@ -47,6 +49,7 @@ from gateway.identity.locked import KeyLock, Wrapper
 from gateway.identity.node_keys import GATEWAY_CERTIFICATE, GATEWAY_KEY, NodeKeys, SecretKind, read_secret, write_secret
 from gateway.identity.peer import Authorities
 from gateway.identity.private_files import make_private_directory, read_private, write_private
+from gateway.identity.recovery_key import load_recovery_public, make_recovery_key, write_recovery_public
 from gateway.identity.relocking import put_lock
 from gateway.identity.retirement import encoded, read_retired, retired_of_bundle
 from gateway.identity.revocation import MAX_AUTHORITIES, MAX_LISTS, Issuers, crl_pem, load_crls, signed_by
@@ -150,6 +153,7 @@ def create_nation(
         write_authority(directory, Authority.create(node, role, validity), (), lock)
     root = RootKey.generate(node)
     write_secret(root_path, SecretKind.ROOT, {"ed25519_seed": root.seed}, lock)
+    make_recovery_key(directory, node, lock)
     # Last, and read first: a directory whose making was cut short is not taken for a nation.
     write_private(directory / "root.vkey", f"{root.vkey}\n".encode("ascii"), mode=_PUBLIC_MODE)
     return load_nation(directory, lock)
@@ -250,6 +254,9 @@ def issue_gateway(
             write_secret(out / key.file, key.kind.secret, key.parts, secrets)
     for role in (Role.C2, Role.OFFICER):
         write_national(nation, role, out)
+    recovery = load_recovery_public(directory, nation.node)
+    if recovery is not None:
+        write_recovery_public(out, nation.node, recovery)
     public = keys.public()
     record = GatewayRecord(
         spiffe_id=str(spiffe_id),

@@ -68,6 +68,7 @@ class SecretKind(Enum):
     SEALING = ("sealing", "sealing.key", ("mlkem768_seed", "x25519_private"))
     STORAGE = ("storage", "storage.key", ("random",))
     OFFICER = ("officer", "officer.key", ("ed25519_seed",))
+    RECOVERY = ("recovery", "recovery.key", ("mlkem768_seed", "x25519_private"))
 
     def __init__(self, tag: str, file_name: str, parts: tuple[str, ...]) -> None:
         self.tag = tag

@@ -112,7 +112,7 @@ def plainness(directory: Path) -> list[str]:
 def secret_files(directory: Path) -> list[str]:
     """The files that a lock covers, as they are there: of a gateway's keys directory, or of a nation's."""
     found = [path for kind in KeyKind for path in key_files(directory, kind)]
-    found.append(directory / SecretKind.ROOT.file_name)
+    found.extend(directory / kind.file_name for kind in (SecretKind.ROOT, SecretKind.RECOVERY))
     found.extend(sorted(directory.glob("*.key.pem")))
     found.extend(sorted(directory.glob("ca/*.key.pem")))
     return [str(path.relative_to(directory)) for path in found if path.exists()]

@@ -12,12 +12,18 @@ LedgerError
     ├── BundleError       an entry bundle that does not hold exactly the entries it should
     ├── EvidenceError     two statements that prove nothing against the node that made them (`evidence`)
     └── StoreError        the store beneath: raised by `gateway.ledger.stores` alone
-        └── StoreVersionError   it is sound, and was written by another version of this software
+        ├── StoreVersionError   it is sound, and was written by another version of this software
+        ├── StoreFull           there is no room for what was to be written
+        ├── StoreReadOnly       it cannot be written
+        ├── StoreDamaged        its file is damaged: trying again does not help
+        └── StoreInDoubt        it is being opened again after a failure, and answers nothing meanwhile
 
 The message says what was wrong and where, and, where a person can mend it, how.
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 
 class LedgerError(Exception):
@@ -51,6 +57,31 @@ class BundleError(LedgerError):
 class StoreError(LedgerError):
     """The store of a ledger could not read or commit, or holds something that it cannot have written."""
 
+    kind: ClassVar[str] = "failed"
+    """By which failures are counted."""
+
 
 class StoreVersionError(StoreError):
     """The store was written by another version of this software. Nothing is wrong with it."""
+
+
+class StoreFull(StoreError):
+    """There is no room for what was to be written."""
+
+    kind = "full"
+
+
+class StoreReadOnly(StoreError):
+    """The store cannot be written."""
+
+    kind = "read-only"
+
+
+class StoreDamaged(StoreError):
+    """The store's file is damaged, or holds what no gateway can have written. Trying again does not help."""
+
+    kind = "damaged"
+
+
+class StoreInDoubt(StoreError):
+    """The store is being opened again after a failure. Until then nothing is read from it."""

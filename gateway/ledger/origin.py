@@ -113,6 +113,10 @@ class Origin:
         """The next generation of this ledger. Raises OriginError after the last."""
         return replace(self, generation=self.generation + 1)
 
+    def predecessor(self) -> Origin:
+        """The generation before. Raises OriginError of the first."""
+        return replace(self, generation=self.generation - 1)
+
     def __str__(self) -> str:
         owner = self.owner if self.recipient is None else f"{self.owner}/{self.recipient}"
         return f"{PREFIX}/{owner}/{self.lane}/{self.generation}"

@@ -10,6 +10,7 @@ Heartbeat, one a recipient and interval, over the heads of all lanes that the or
     <recipient>
     <time, nanoseconds since 1970, decimal>
     <counter, decimal, larger than in every heartbeat before>
+    takes ROUTINE | PRIORITY | IMMEDIATE | FLASH | nothing
     <origin line> <size> <root, base64>        one line a ledger, each once, sorted; none is a valid heartbeat too
 
 Entry statement (`absent`: by the ledger's owner, why an entry is served as its hash alone; `unopenable`: by its
@@ -49,10 +50,20 @@ MAX_HEADS: Final = 64
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
+class Takes(StrEnum):
+    """Which reports a node takes from its C2 systems: those of this precedence and above."""
+
+    ROUTINE = "ROUTINE"
+    PRIORITY = "PRIORITY"
+    IMMEDIATE = "IMMEDIATE"
+    FLASH = "FLASH"
+    NOTHING = "nothing"
+
+
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
     """What an origin says of itself to one recipient. `time_ns` since 1970; `heads` as checkpoints without
-    signature.
+    signature. It is signed, so nobody who carries it can hide that an origin is quiet because it can take nothing.
     """
 
     node: str
@@ -60,10 +71,12 @@ class Heartbeat:
     time_ns: int
     counter: int
     heads: tuple[Checkpoint, ...]
+    takes: Takes = Takes.ROUTINE
 
     def text(self) -> str:
         """The note's text."""
         lines = [f"{PREFIX}/{self.node}/heartbeat", self.recipient, str(self.time_ns), str(self.counter)]
+        lines.append(f"takes {self.takes.value}")
         lines += sorted(f"{head.origin} {head.size} {encode_base64(head.root)}" for head in self.heads)
         return "\n".join(lines) + "\n"
 
@@ -77,10 +90,19 @@ class Heartbeat:
         note = Note.parse(raw)
         verify_note(note, verifiers)
         match note.text.removesuffix("\n").split("\n"):
-            case [first, to, time_ns, counter, *heads] if first == f"{PREFIX}/{node}/heartbeat" and to == recipient:
+            case [first, to, time_ns, counter, takes, *heads] if (
+                first == f"{PREFIX}/{node}/heartbeat" and to == recipient
+            ):
                 if len(heads) > MAX_HEADS:
                     raise NoteError(f"heartbeat of {node}: names {len(heads)} ledgers; at most {MAX_HEADS}")
-                found = cls(node, to, _decimal(time_ns), _decimal(counter), tuple(_head(line) for line in heads))
+                found = cls(
+                    node,
+                    to,
+                    _decimal(time_ns),
+                    _decimal(counter),
+                    tuple(_head(line) for line in heads),
+                    _takes(takes),
+                )
             # A note that is not of this shape, or of another node or for another, falls through to here.
             case _:
                 raise NoteError(f"heartbeat: not one of {node} for {recipient}")
@@ -161,6 +183,13 @@ def _decimal(text: str) -> int:
     if value > 2**63 - 1:
         raise NoteError(f"statement: {text} does not fit 63 bits")
     return value
+
+
+def _takes(line: str) -> Takes:
+    word = line.removeprefix("takes ")
+    if word == line or word not in list(Takes):
+        raise NoteError(f"heartbeat: {line[:32]!r} does not say what is taken")
+    return Takes(word)
 
 
 def _hash(text: str) -> bytes:

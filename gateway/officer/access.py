@@ -74,6 +74,7 @@ class Call(StrEnum):
     EXPLAIN = "explain"
     PROOF = "proof"
     RECONCILE = "reconcile"
+    RECOVER = "recover"
 
 
 @dataclass(frozen=True, slots=True)

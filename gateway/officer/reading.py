@@ -40,6 +40,13 @@ class Reading:
         """Does `work` in its turn. Raises what it raises."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._do, work)
 
+    async def let_go(self) -> None:
+        """Ends the connection now, with what is read by it: the store has failed. The next turn opens another."""
+        reader = self._reader
+        if reader is not None:
+            reader.interrupt()
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._clear)
+
     async def close(self) -> None:
         """Ends the connection, after what waits."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._clear)

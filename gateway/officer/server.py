@@ -27,6 +27,7 @@ from gateway.ledger.origin import DECISIONS, Origin
 from gateway.officer.access import Access, Call, filter_in_words
 from gateway.officer.asking import AskError, generation_of, page_size_of, partner_of, question_of
 from gateway.officer.reading import Reading
+from gateway.officer.recovering import Recovering
 from gateway.release.errors import ReleaseError, Unavailable
 from gateway.release.governance import Governance
 from gateway.release.watch import Watch
@@ -62,6 +63,7 @@ class OfficerServicer(officer_pb2_grpc.OfficerServiceServicer):
         reconcile: Callable[[str], AsyncIterator[officer_pb2.ReconcileResponse]] | None = None,
         key_status: Callable[[], officer_pb2.GetKeyStatusResponse] | None = None,
         signers: Callable[[], Mapping[str, Signers]],
+        recovering: Recovering | None = None,
     ) -> None:
         """`reconcile` compares with a partner, `key_status` tells of the keys: what is not given is answered with
         UNIMPLEMENTED. `signers` gives the keys in use of this node, and of the partners whose bundles are in force.
@@ -76,6 +78,7 @@ class OfficerServicer(officer_pb2_grpc.OfficerServiceServicer):
         self._reconcile = reconcile
         self._key_status = key_status
         self._signers = signers
+        self._recovering = recovering
 
     # --- looking at the record
 
@@ -194,6 +197,27 @@ class OfficerServicer(officer_pb2_grpc.OfficerServiceServicer):
                 async with aclosing(self._access.while_believed(compared, context)) as believed:
                     async for ledger in believed:
                         yield ledger
+
+    async def Recover(  # noqa: N802  gRPC's name
+        self,
+        request: officer_pb2.RecoverRequest,
+        context: grpc.aio.ServicerContext,  # type: ignore[type-arg]
+    ) -> AsyncIterator[officer_pb2.RecoverResponse]:
+        """See officer.proto."""
+        officer = await self._access.admit(context)
+        recovering = self._recovering
+        if recovering is None:
+            await self._not_here(context, "records are not rebuilt")
+        async with self._errors(context):
+            # What is put on record of the call holds no key.
+            asked = officer_pb2.RecoverRequest(finished=request.finished)
+            words = f"with {len(request.keys)} keys{', for the last time' if request.finished else ''}"
+            async with (
+                self._access.look(Call.RECOVER, officer, words, asked, context),
+                aclosing(recovering.recover(request)) as rebuilt,
+            ):
+                async for ledger in rebuilt:
+                    yield ledger
 
     # --- keys and orders
 
@@ -371,6 +395,10 @@ def policy_status(governance: Governance) -> officer_pb2.GetPolicyStatusResponse
         response.posture_until.FromDatetime(state.declared.until)
     for _, suspension in sorted(state.suspensions.items()):
         response.suspended.add(partner=suspension.partner, reason=suspension.reason, sequence=suspension.sequence)
+    for partner, carriers in sorted(state.routes.items()):
+        response.routes.add(partner=partner, carriers=carriers)
+    for one, other in sorted(state.carries):
+        response.carries.add(one=one, other=other)
     return response
 
 

@@ -4,7 +4,7 @@
 only fill a `plan.Plan`. `sequencer` is the one file that commits. Live, replayed, held, relayed and onward reports all
 take this way: there is no second one.
 
-- the way out: `pipeline`, `sharing` (the one enforcement point), `groups`, `keeping`, `pending`;
+- the way out: `pipeline`, `taking`, `sharing` (the one enforcement point), `groups`, `keeping`, `pending`, `moving`;
 - the way in, and on: `replica`, `opening`, `arriving`, `onward`, `passing`;
 - the commit: `plan`, `sequencer`, `steps`, `heads`, `verdicts`, `watch`;
 - what officers put in force: `governance`, `orders`, `rulebook`;

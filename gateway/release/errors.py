@@ -3,6 +3,7 @@
     ReleaseError
     ├── StepRefused      one step of a commit is refused; the others go on
     │   └── RefusedReport    a report was not taken, and why
+    ├── Exhausted        there is no room for it now; ask again later
     └── Unavailable      nothing can be made durable now; ask again
         └── StepBroken       one step failed as it should not; the others go on
 
@@ -38,8 +39,26 @@ class StepBroken(Unavailable):
     """A step failed in a way that nobody foresaw. It was left out of the commit, and nothing of it was kept."""
 
 
+class Exhausted(ReleaseError):
+    """There is too much of it, and nothing of what was asked for was kept. It may be asked again `retry_after_ms`
+    milliseconds later.
+    """
+
+    def __init__(self, text: str, retry_after_ms: int) -> None:
+        super().__init__(text)
+        self.retry_after_ms = retry_after_ms
+
+
 class StepRefused(ReleaseError):
     """One step is refused, and left its plan as it was."""
+
+
+class LookFirst(StepRefused):
+    """An all-clear recalls more than can be looked at in one commit: these have to be looked at before."""
+
+    def __init__(self, report_ids: Sequence[bytes]) -> None:
+        super().__init__(f"{len(report_ids)} warnings of the event have to be looked at first")
+        self.report_ids = report_ids
 
 
 class RefusedReport(StepRefused):

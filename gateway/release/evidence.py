@@ -23,6 +23,7 @@ from gateway.ledger.origin import Origin
 from gateway.ledger.stores import CosignatureKind, LedgerRow, StoreReader
 from gateway.release.heads import Head
 from gateway.release.plan import Plan
+from gateway.release.ranks import Rank
 from gateway.release.signatory import Partner
 
 META: Final = "fork-evidence "
@@ -111,6 +112,7 @@ class KeepEvidence:
     found: Contradiction
     keys: OwnerKeys | None = None
     weight: int = 0
+    rank: Rank = Rank.OWN
 
     def apply(self, plan: Plan) -> bool:
         """Records it. Returns whether it was not known."""
@@ -133,6 +135,7 @@ class KeepFinding:
     detail: str
     evidence: tuple[bytes, ...] = ()
     weight: int = 0
+    rank: Rank = Rank.OWN
 
     def apply(self, plan: Plan) -> bool:
         """Records it. Returns whether it was not known."""

@@ -22,6 +22,7 @@ from gateway.ledger.origin import Origin
 from gateway.ledger.stores import LedgerId, LedgerRow, StoreReader
 from gateway.ledger.tiles import Edge, partial_widths, split_tile
 from gateway.seal.epoch import Epoch
+from gateway.seal.recovery import RecordKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class Head:
     epoch: Epoch | None = None
     readers: tuple[bytes, ...] = ()
     """Ids of the sealing keys that the epoch's key was wrapped for."""
+    record_key: RecordKey | None = None
+    """The key of the recovery records of that epoch; it seals in no other."""
 
 
 class Heads:
@@ -86,7 +89,7 @@ class Heads:
         for partners alone.
         """
         self._heads = {
-            origin: replace(head, epoch=None) if home or origin.recipient is not None else head
+            origin: replace(head, epoch=None, record_key=None) if home or origin.recipient is not None else head
             for origin, head in self._heads.items()
         }
 

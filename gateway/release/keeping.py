@@ -32,8 +32,10 @@ from gateway.ledger.merkle import leaf_hash
 from gateway.ledger.origin import Origin
 from gateway.ledger.statement import EntryStatement, EntryStatementKind
 from gateway.ledger.stores import KeptBackRow, LedgerRow, Run, StoreReader
+from gateway.release.moving import GOES_ON
 from gateway.release.opening import Opener
 from gateway.release.plan import Plan, Subject
+from gateway.release.ranks import Rank, rank_of_lane
 from gateway.release.rulebook import Rulebook
 from gateway.release.sharing import can_be_told, record_untold, time_of
 from gateway.seal.entry import EntryKind, parse_header
@@ -71,7 +73,7 @@ def judge(
     left = [index for index in range(run.first, run.first + run.count) if index not in settled]
     new: dict[int, str] = {}
     if row.successor is not None:
-        new |= {index: f"it goes on in {row.successor}" for index in left if index >= (row.agreed or 0)}
+        new |= {index: f"{GOES_ON}{row.successor}" for index in left if index >= (row.agreed or 0)}
     left = [index for index in left if index not in new]
     if not left:
         return Verdict(on_record, new)
@@ -116,6 +118,11 @@ class KeepBack:
     origin: Origin
     run: Run
     weight: int = 0
+
+    @property
+    def rank(self) -> Rank:
+        """That of its lane."""
+        return rank_of_lane(self.origin)
 
     def apply(self, plan: Plan) -> int:
         """Signs and records. Returns how many entries were added."""

@@ -31,6 +31,7 @@ from gateway.ledger.stores import CosignatureKind, CosignatureRow, StoreReader
 from gateway.release.errors import KeyNotHeld, StepRefused
 from gateway.release.heads import Head
 from gateway.release.plan import Plan
+from gateway.release.ranks import Rank
 from gateway.release.signatory import Signatory
 from gateway.release.steps import KEPT_LINES
 
@@ -96,6 +97,7 @@ class SwitchKeys:
     changes: Mapping[KeyKind, str]
     reason: str
     weight: int = 0
+    rank: Rank = Rank.OWN
 
     def apply(self, plan: Plan) -> Mapping[KeyKind, str]:
         """Fills `plan`; returns the kinds that changed, with the ids of their keys. Raises StepRefused."""

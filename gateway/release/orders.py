@@ -30,17 +30,20 @@ from gateway.ledger.stores import LedgerId, OrderRow, StoreReader
 from gateway.release.errors import ReleaseError, StepRefused
 from gateway.release.opening import Opener
 from gateway.release.plan import Plan
+from gateway.release.ranks import Rank
 from gateway.release.rulebook import Rulebook
 from gateway.release.signatory import Signatory
 from gateway.seal.errors import SealError
 from policy.approve import (
     Activate,
+    CarryFor,
     DeclarePosture,
     Judgement,
     OrderRefused,
     ReplaceRoster,
     Resume,
     Roster,
+    Route,
     SignedOrder,
     State,
     Suspend,
@@ -65,6 +68,8 @@ EVENTS: Final = {
     Resume: "partner-resumed",
     DeclarePosture: "posture-declared",
     ReplaceRoster: "roster-replaced",
+    Route: "route-changed",
+    CarryFor: "carrying-changed",
 }
 """Kind of the event in the decisions ledger, by what an order does. Its evidence is the `SignedOrder`."""
 
@@ -161,11 +166,14 @@ def _recorded_events(store: StoreReader, signatory: Signatory) -> Iterator[str]:
 
 def rulebook_of(state: State | None, partners: Iterable[str]) -> Rulebook:
     """What decisions are made by in that state."""
-    if state is None or state.bundle is None:
-        return Rulebook.none(partners, () if state is None else state.suspended)
+    if state is None:
+        return Rulebook.none(partners)
+    if state.bundle is None:
+        return Rulebook.none(partners, state.suspended).routed(state.routes, state.carries)
     # A declared posture holds until its end is on record (`EndPosture`), not until a clock says so.
     posture = state.bundle.posture if state.declared is None else state.declared.posture
-    return Rulebook(state.bundle, tuple(sorted(partners)), posture, state.suspended)
+    book = Rulebook(state.bundle, tuple(sorted(partners)), posture, state.suspended)
+    return book.routed(state.routes, state.carries)
 
 
 def _require_last(store: StoreReader, signatory: Signatory, state: State) -> None:
@@ -226,6 +234,7 @@ class PinRoster:
 
     roster: Roster
     weight: int = 0
+    rank: Rank = Rank.OWN
 
     def apply(self, plan: Plan) -> None:
         """Records it. Raises StepRefused where one is pinned already."""
@@ -249,6 +258,7 @@ class EnactOrder:
     signed: SignedOrder
     files: dict[str, bytes]
     brought_by: str
+    rank: Rank = Rank.OWN
 
     @property
     def weight(self) -> int:
@@ -288,6 +298,7 @@ class EndPosture:
 
     state: State
     weight: int = 0
+    rank: Rank = Rank.OWN
 
     def apply(self, plan: Plan) -> State:
         """Records it. Returns the state without the declaration."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from signalfire.v1 import ledger_pb2, report_pb2
@@ -72,8 +72,13 @@ def decide_again(plan: Plan, subject: Subject, partner: str) -> Decided:
     return short
 
 
-def follow_withdrawals(plan: Plan, subjects: Sequence[Subject]) -> None:
-    """Tells everyone who was passed one of these reports that its originator withdrew it, and ends holds (rule 3)."""
+def follow_withdrawals(plan: Plan, withdrawn: Mapping[Subject, str]) -> None:
+    """Tells everyone who was passed one of these reports that its originator withdrew it, and ends holds (rule 3).
+
+    With each goes the place of its withdrawal. On record it stands for that of the report where a store that was lost
+    does not hold the report again: who was passed it is told all the same.
+    """
+    subjects = list(withdrawn)
     passed = {subject: sorted(plan.released_to(subject)) for subject in subjects}
     withdraw(plan, [subject for subject in subjects if passed[subject]])
     for subject in subjects:
@@ -83,12 +88,15 @@ def follow_withdrawals(plan: Plan, subjects: Sequence[Subject]) -> None:
             record.withdrawals = 1
         records = [*told, *(record_of(withheld(partner, WITHDRAWN_HELD)) for partner in held)]
         if records:
-            _record(plan, subject, plan.copies(subject.originator, subject.report_id)[subject.originator], records)
+            copy = plan.copies(subject.originator, subject.report_id)[subject.originator]
+            _record(plan, subject, copy, records, instead=withdrawn[subject])
         for partner in held:
             plan.settle(subject, partner)
 
 
-def _record(plan: Plan, subject: Subject, copy: CopyRow, records: Sequence[ledger_pb2.Decision]) -> None:
+def _record(
+    plan: Plan, subject: Subject, copy: CopyRow, records: Sequence[ledger_pb2.Decision], instead: str = ""
+) -> None:
     """Records what needs no content: identifiers, traffic class and precedence are in clear."""
     report = report_pb2.Report(
         report_id=str(uuid.UUID(bytes=subject.report_id)),
@@ -97,11 +105,12 @@ def _record(plan: Plan, subject: Subject, copy: CopyRow, records: Sequence[ledge
         precedence=copy.precedence,  # type: ignore[arg-type]
     )
     received_ns = plan.now_ns if copy.received_ns is None else copy.received_ns
-    record_decisions(plan, Shared(subject, report, received_ns), _place(plan, copy), b"", records)
+    place = instead if copy.ledger is None else _place(plan, copy)
+    record_decisions(plan, Shared(subject, report, received_ns), place, b"", records)
 
 
 def _place(plan: Plan, copy: CopyRow) -> str:
-    assert copy.ledger is not None  # it arrived, or nothing was decided about it
+    assert copy.ledger is not None  # it arrived
     return f"{plan.origin_of(copy.ledger)} {copy.index}"
 
 

@@ -1,4 +1,6 @@
-"""What waits for its time: held reports that come due, and withdrawals that a partner can be told of now."""
+"""What waits for its time: held reports that come due, withdrawals that a partner can be told of now, and what a ledger
+that ended has still to hand on to its successor.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ from collections.abc import Callable, Mapping
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.stores import StoreReader
 from gateway.release.errors import ReleaseError
+from gateway.release.moving import MOVING, MoveOn, remaining
 from gateway.release.pipeline import DecideHeld, TellWithdrawals
 from gateway.release.sequencer import Sequencer, Step
 from gateway.release.sharing import Decided
@@ -40,13 +43,15 @@ async def take_up_pending(
         try:
             due = reader().held_until(now_ns(), DUE_AT_ONCE) if clock_trusted() else ()
             untold = reader().untold_counts()
+            moving = remaining(reader().meta(MOVING))
         except LedgerError as error:
             log.error("what is due cannot be read: %s", error)
-            due, untold = (), {}
+            due, untold, moving = (), {}, []
         waiting(untold)
         steps: list[Step[Decided | int | None]] = [
             *map(DecideHeld, due),
             *(TellWithdrawals(partner) for partner in untold if can_be_told(partner)),
+            *map(MoveOn, dict.fromkeys(rest.source for rest in moving)),
         ]
         # Asked for together, so that one commit takes them all.
         done = await asyncio.gather(*map(sequencer.do, steps), return_exceptions=True)

@@ -6,7 +6,8 @@ The report has been validated at the door. Here, in order:
    refused.
 2. **Own.** A correction or cancellation may only speak of reports that this node originated, of its own traffic class,
    and that its client could have pushed. An all-clear recalls the event's warnings of its own traffic class, which its
-   client must all have been able to push.
+   client must all have been able to push. Where there are very many of them, they are looked at before, in steps of
+   their own (`gateway.release.taking`).
 3. **Share** with every partner (`gateway.release.sharing`): decide, transform, seal and append, or hold.
 4. **Withdraw** what no longer stands from everyone who was released it, and end its holds.
 5. **Record** the decisions, released, withheld and held, in the node's own ledger.
@@ -19,15 +20,18 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
 
 from signalfire.v1 import c2_pb2, ledger_pb2, report_pb2
 
 from gateway.ledger.stores import FeedItem, FeedRow, HeldRow, ReportRow
-from gateway.release.errors import RefusedReport
+from gateway.release.errors import LookFirst, RefusedReport
 from gateway.release.passing import decide_again
 from gateway.release.plan import Accepted, FeedEntry, Plan, Subject
+from gateway.release.ranks import Rank, rank_of_report
+from gateway.release.resubmitted import decide_what_is_left, decided_before, share_or_stand
 from gateway.release.sharing import (
     NOTICES_A_COMMIT,
     Decided,
@@ -36,17 +40,23 @@ from gateway.release.sharing import (
     record_decisions,
     record_of,
     send_notice,
-    share,
     withdraw,
 )
 from gateway.reports.kinds import Kind, kind_of
 from gateway.reports.parse import canonical
 from gateway.reports.violations import Violation
 from gateway.seal.errors import SealError
-from policy.decide import BuiltIn, withheld
+from policy.decide import BuiltIn, Outcome, withheld
 
 WARNINGS = frozenset(int(kind.report_kind) for kind in (Kind.LAUNCH_DETECTION, Kind.TRACK, Kind.IMPACT_PREDICTION))
 """Kinds that an all-clear of their event recalls."""
+
+LOOKED_AT_A_STEP: Final = 512
+"""Warnings of an event at which one step of an all-clear looks: each is opened, which takes some 50 µs."""
+
+HOLDS_A_COMMIT: Final = 512
+"""Reports whose holds end with the recall itself, on record. Others that it recalls never go either: their holds end
+when they come due, for what was recalled is not decided again."""
 
 MayPush = Callable[[report_pb2.Report], bool]
 """Whether the client who submits a report could have pushed another one, which it recalls."""
@@ -71,6 +81,8 @@ class TakeReport:
     digest: bytes
     submitted_by: str
     may_push: MayPush
+    looked_at: Mapping[bytes, bool] = field(default_factory=dict)
+    """Of an all-clear: what was looked at before of the event's warnings, and whether it recalls them."""
 
     @classmethod
     def of(cls, report: report_pb2.Report, submitted_by: str, may_push: MayPush) -> TakeReport:
@@ -83,18 +95,39 @@ class TakeReport:
         """Bytes of the report."""
         return len(self.raw)
 
+    @property
+    def rank(self) -> Rank:
+        """That of its precedence; of a recall the highest."""
+        return rank_of_report(self.report.precedence, kind_of(self.report))
+
+    def recalls(self, other: object) -> bool:
+        """Whether `other` takes a report that this one recalls, if that was accepted before: then it must be."""
+        if not isinstance(other, TakeReport):
+            return False
+        match kind_of(self.report):
+            case Kind.ALL_CLEAR:
+                return other.report.event_id == self.report.event_id
+            case Kind.CORRECTION:
+                return other.report.report_id in self.report.correction.report_ids
+            case Kind.CANCELLATION:
+                return other.report.report_id in self.report.cancellation.report_ids
+            case _:
+                return False
+
     def apply(self, plan: Plan) -> AcceptedReport:
         """Decides, seals, appends and records. Raises RefusedReport before anything was added."""
         report, subject = self.report, Subject("", uuid.UUID(self.report.report_id).bytes)
         known = plan.known(subject.report_id)
         if known is not None:
-            return self._again(*known)
+            return self._again(plan, subject, *known)
         recalled = [Subject("", report_id) for report_id in self._recalled(plan)]
+        if len(recalled) > 1 and kind_of(report) is Kind.ALL_CLEAR:
+            plan.foresee(report.event_id, recalled)
 
         shared = Shared(subject, report, plan.now_ns)
         records, decided = [], []
         for partner in plan.rulebook.partners:
-            record, short = share(plan, shared, partner)
+            record, short = share_or_stand(plan, shared, partner)
             records.append(record)
             decided.append(short)
         told = withdraw(plan, recalled)
@@ -103,7 +136,7 @@ class TakeReport:
         plan.commit.recalled.extend((each.report_id, plan.now_ns) for each in recalled)
 
         index = record_decisions(plan, shared, self.submitted_by, self.digest, records, accepting=True)
-        for each in recalled:
+        for each in _held(plan, recalled)[:HOLDS_A_COMMIT]:
             end_holds(plan, each)
         seq = plan.next_report()
         kind = kind_of(report)
@@ -115,6 +148,9 @@ class TakeReport:
                 plan.signatory.storage.seal(self.raw, subject.report_id, plan.signatory.random),
             )
         )  # fmt: skip
+        withdrawn_ns = plan.withdrawn_since(subject) if plan.was_set_back else None
+        if withdrawn_ns is not None:
+            plan.commit.recalled.append((subject.report_id, withdrawn_ns))
         plan.accept(subject.report_id, Accepted(report, self.digest, self.submitted_by, plan.now_ns))
         row = FeedRow(
             plan.next_feed(), FeedItem.REPORT, None, seq, report.originator_node, subject.report_id,
@@ -123,7 +159,7 @@ class TakeReport:
         plan.publish(FeedEntry(row, report))
         return AcceptedReport(plan.now_ns, duplicate=False, decisions=tuple(decided))
 
-    def _again(self, digest: bytes, accepted_ns: int) -> AcceptedReport:
+    def _again(self, plan: Plan, subject: Subject, digest: bytes, accepted_ns: int) -> AcceptedReport:
         if digest != self.digest:
             raise RefusedReport(
                 c2_pb2.REFUSAL_CODE_CONFLICT,
@@ -135,7 +171,43 @@ class TakeReport:
                     )
                 ],
             )
+        if plan.rebuilt(subject.report_id):
+            # Known again by this very commit: what is there can be filled in once that is durable.
+            raise RefusedReport(
+                c2_pb2.REFUSAL_CODE_UNAVAILABLE,
+                [Violation("report_id", "is being put on record again", "send it again")],
+            )
+        row = plan.store.report(subject.report_id)
+        if row is not None and not row.payload and not plan.refilled(row.seq):
+            return self._fill_in(plan, subject, row)
         return AcceptedReport(accepted_ns, duplicate=True)
+
+    def _fill_in(self, plan: Plan, subject: Subject, row: ReportRow) -> AcceptedReport:
+        """Fills in a report that is known without its content (`gateway.release.resubmitted`)."""
+        recalled = [Subject("", report_id) for report_id in self._recalled(plan)]
+        shared = Shared(subject, self.report, row.accepted_ns)
+        before = decided_before(plan, subject)
+        done = decide_what_is_left(plan, shared)
+        records = {record.partner: record for record, _ in done}
+        for partner, count in withdraw(plan, recalled).items():
+            if partner not in records:
+                # Said again with what it brings, which was not known to have gone out.
+                records[partner] = ledger_pb2.Decision()
+                records[partner].CopyFrom(before.get(partner) or record_of(withheld(partner, BuiltIn.RECALLED)))
+            records[partner].withdrawals = count
+        plan.commit.recalled.extend((each.report_id, plan.now_ns) for each in recalled)
+        if records:
+            record_decisions(plan, shared, self.submitted_by, self.digest, list(records.values()))
+        for each in _held(plan, recalled)[:HOLDS_A_COMMIT]:
+            end_holds(plan, each)
+        plan.refill(row.seq, plan.signatory.storage.seal(self.raw, subject.report_id, plan.signatory.random))
+        plan.record_event("report-filled-in", f"{self.report.report_id} was submitted again by {self.submitted_by}")
+        feed = FeedRow(
+            plan.next_feed(), FeedItem.REPORT, None, row.seq, self.report.originator_node, subject.report_id,
+            row.kind, self.report.traffic_class, self.report.precedence, row.accepted_ns,
+        )  # fmt: skip
+        plan.publish(FeedEntry(feed, self.report))
+        return AcceptedReport(row.accepted_ns, duplicate=True, decisions=tuple(short for _, short in done))
 
     def _recalled(self, plan: Plan) -> Sequence[bytes]:
         """Identifiers of the reports that no longer stand because of this one. All of them are this node's own."""
@@ -161,12 +233,20 @@ class TakeReport:
             return self.report if plan.own_in_clear(report_id).submitted_by == self.submitted_by else None
 
     def _of_event(self, plan: Plan) -> Sequence[bytes]:
-        recalled = []
-        for report_id in plan.event_reports(self.report.event_id, WARNINGS):
+        warnings = plan.event_reports(self.report.event_id, WARNINGS)
+        unknown = [report_id for report_id in warnings if report_id not in self.looked_at]
+        if len(unknown) > LOOKED_AT_A_STEP:
+            raise LookFirst(unknown)
+        known = {**self.looked_at, **self.look(plan, unknown)} if unknown else self.looked_at
+        return [report_id for report_id in warnings if known[report_id]]
+
+    def look(self, plan: Plan, report_ids: Iterable[bytes]) -> dict[bytes, bool]:
+        """Of warnings of its event, whether this all-clear recalls each. Raises RefusedReport where it may not."""
+        found: dict[bytes, bool] = {}
+        for report_id in report_ids:
             earlier = self._earlier(plan, report_id)
-            if earlier is not None and earlier.traffic_class != self.report.traffic_class:
-                continue
-            if earlier is None or not self.may_push(earlier):
+            found[report_id] = earlier is None or earlier.traffic_class == self.report.traffic_class
+            if found[report_id] and (earlier is None or not self.may_push(earlier)):
                 raise RefusedReport(
                     c2_pb2.REFUSAL_CODE_NOT_GRANTED,
                     [
@@ -177,8 +257,7 @@ class TakeReport:
                         )
                     ],
                 )
-            recalled.append(report_id)
-        return recalled
+        return found
 
     def _named(self, plan: Plan, field: str, ids: Sequence[str]) -> Sequence[bytes]:
         wanted = [uuid.UUID(report_id).bytes for report_id in ids]
@@ -203,6 +282,10 @@ class TakeReport:
         if refused:
             raise RefusedReport(c2_pb2.REFUSAL_CODE_NOT_GRANTED, refused)
         return wanted
+
+
+def _held(plan: Plan, recalled: Sequence[Subject]) -> list[Subject]:
+    return [subject for subject in recalled if plan.held_for(subject)]
 
 
 def end_holds(plan: Plan, subject: Subject) -> None:
@@ -234,6 +317,7 @@ class DecideHeld:
 
     held: HeldRow
     weight: int = 0
+    rank: Rank = Rank.IMMEDIATE
 
     def apply(self, plan: Plan) -> Decided | None:
         """Decides, and does what follows. None: it is held no longer, or nothing can be decided now."""
@@ -242,6 +326,9 @@ class DecideHeld:
             return None
         if subject.originator:
             return decide_again(plan, subject, partner)
+        if plan.was_recalled(subject.report_id):
+            end_holds(plan, subject)
+            return Decided(partner, Outcome.WITHHELD, failed=False)
         plan.settle(subject, partner)
         try:
             accepted = plan.own(subject.report_id)
@@ -249,7 +336,8 @@ class DecideHeld:
             decision = withheld(partner, BuiltIn.POLICY_ERROR, error=f"the report does not open any more: {error}")
             _record_again(plan, subject, [record_of(decision)])
             return Decided(partner, decision.outcome, failed=True)
-        record, short = share(plan, Shared(subject, accepted.report, accepted.accepted_ns), partner)
+        # Of a store that was set back a hold may stand although the release that ended it has come back.
+        record, short = share_or_stand(plan, Shared(subject, accepted.report, accepted.accepted_ns), partner)
         _record_again(plan, subject, [record])
         return short
 
@@ -260,6 +348,7 @@ class TellWithdrawals:
 
     partner: str
     weight: int = 0
+    rank: Rank = Rank.FLASH
 
     def apply(self, plan: Plan) -> int:
         """Tells some of them. Returns how many."""

@@ -22,7 +22,7 @@ from signalfire.v1 import ledger_pb2, report_pb2
 
 from gateway.ledger import bundle
 from gateway.ledger.checkpoint import Checkpoint, sign_checkpoint
-from gateway.ledger.merkle import EMPTY_ROOT, inclusion_proof, leaf_hash
+from gateway.ledger.merkle import EMPTY_ROOT, NodeReader, inclusion_proof, leaf_hash
 from gateway.ledger.note import Note
 from gateway.ledger.origin import DECISIONS, WITNESS, Origin
 from gateway.ledger.stores import (
@@ -39,17 +39,24 @@ from gateway.ledger.stores import (
     LedgerRow,
     ReceivedRow,
     ReleasedRow,
+    ReportRow,
     StoreReader,
     UntoldRow,
 )
 from gateway.ledger.tiles import Edge, TileWrite, node_reader
 from gateway.release.heads import Head, Heads
+from gateway.release.recovering import Recording, Recovery, content_entries
 from gateway.release.rulebook import Rulebook
 from gateway.release.signatory import Partner, Signatory
 from gateway.release.verdicts import Indexing, Verdict, Verdicts
 from gateway.reports.kinds import kind_of
 from gateway.seal.epoch import Epoch
 from gateway.seal.keys import SealingPublicKey
+from gateway.seal.recovery import RecordKey
+
+LATEST_TIME: Final = "latest time"
+"""Key of the store's own value that holds the newest time at which the clock was trusted, nanoseconds since 1970, 8
+bytes: what a clock that is set back over a restart is noticed by."""
 
 SEGMENT_BYTES: Final = 1 << 20
 """Bytes of entries in one segment: a segment travels in one message, and gRPC's are at most some MiB. One all-clear can
@@ -120,6 +127,25 @@ class LedgerWriter:
         self.entries.append(epoch.seal_parts(index, parts, self.signatory.random))
         return index
 
+    def append_records(self, recording: Recording) -> None:
+        """Appends the recovery records behind what was appended (`gateway.release.recovering`)."""
+        origin, owner = self.head.origin, self.signatory.node
+        for record, capacity in recording.records(origin, content_entries(self.entries)):
+            epoch, key = self._epoch(), self.head.record_key
+            index = self.next_index
+            sealed = ledger_pb2.SealedRecovery()
+            if key is None or key.epoch != epoch.index:
+                # A content key that is forgotten takes the record key with it: neither seals twice at one index.
+                key, wrap = RecordKey.draw_new(
+                    str(origin), index, epoch.index, owner, recording.key, self.signatory.random
+                )
+                sealed.key.CopyFrom(wrap)
+                self.head = replace(self.head, record_key=key)
+            sealed.key_index = key.key_index
+            sealed.ciphertext = key.seal(index, record, capacity)
+            content = ledger_pb2.EntryContent(sealed_recovery=sealed).SerializeToString()
+            self.entries.append(epoch.seal(index, content, self.signatory.random))
+
 
 class Plan:
     """Everything that one commit will hold, and what follows from it once it is durable."""
@@ -135,6 +161,7 @@ class Plan:
         *,
         verdicts: Verdicts,
         clock_trusted: bool = True,
+        recovery: Recovery | None = None,
     ) -> None:
         self.store = store
         self.signatory = signatory
@@ -150,13 +177,21 @@ class Plan:
         self.feed: list[FeedEntry] = []
         self._accepted: dict[bytes, Accepted] = {}
         """Reports accepted in this plan."""
+        self._rebuilt: dict[bytes, ReportRow] = {}
+        self._set_back: bool | None = None
         self._released: dict[Subject, dict[str, ReleasedRow]] = {}
         self._durable_releases: dict[Subject, Sequence[ReleasedRow]] = {}
         self._withdrawn: set[tuple[Subject, str]] = set()
         self._held: dict[Subject, dict[str, HeldRow | None]] = {}
+        self._durable_holds: dict[Subject, list[HeldRow]] = {}
+        self._durable_untold: dict[Subject, list[str]] = {}
+        self._untold: dict[Subject, set[str]] = {}
+        self._untold_read: tuple[Sequence[UntoldRow], int] = ((), 0)
+        """Of which list of the commit `_untold` is the index, and up to where."""
         self._received: dict[tuple[str, bytes], ReceivedRow] = {}
         self._copies: dict[tuple[str, bytes], dict[str, CopyRow]] = {}
         self._writers: dict[Origin, LedgerWriter] = {}
+        self.recording = None if recovery is None else Recording(recovery)
         self._fresh_epochs = False
         self._next_ledger = heads.next_id()
         self._next_feed = store.last_feed() + 1
@@ -261,13 +296,17 @@ class Plan:
         if found is None:
             return None
         size, checkpoint = found
+        return inclusion_proof(index, size, self.tree(head)), checkpoint
+
+    def tree(self, head: Head) -> NodeReader:
+        """Reads the tree of a replica as this plan has it."""
         appends = [append for append in self.commit.appends if append.ledger == head.id]
         written = {(tile.level, tile.index): tile.data for append in appends for tile in append.tiles}
 
         def read_tile(level: int, at: int) -> bytes:
             return written.get((level, at)) or self.store.tile(head.id, level, at) or b""
 
-        return inclusion_proof(index, size, node_reader(head.edge.size, read_tile, head.edge)), checkpoint
+        return node_reader(head.edge.size, read_tile, head.edge)
 
     def _covering(self, head: Head, index: int) -> tuple[int, bytes] | None:
         """Size and note of what covers an entry of a replica, under a key of its owner that is believed."""
@@ -318,6 +357,13 @@ class Plan:
             self.commit.agreed.append((head.id, agreed))
         self.ended[origin] = successor
 
+    def follow_again(self, origin: Origin) -> None:
+        """A replica that has ended goes on after all. There must be nothing of its successor."""
+        head = self.replica(origin)
+        assert head is not None  # it has ended here
+        self.commit.ended.append((head.id, None))
+        self.ended[origin.successor()] = origin
+
     def kept_back(self, ledger: LedgerId, first: int, end: int) -> Collection[int]:
         """The entries of an own ledger from `first` up to `end` that are kept back, durably or in this plan."""
         here = (row.index for row in self.commit.kept_back if row.ledger == ledger and first <= row.index < end)
@@ -348,12 +394,38 @@ class Plan:
         """Takes note of a report that is accepted in this plan."""
         self._accepted[report_id] = accepted
 
+    def rebuild(self, row: ReportRow) -> None:
+        """Makes an own report known again, without its content."""
+        self.commit.reports.append(row)
+        self._rebuilt[row.report_id] = row
+
+    def rebuilt(self, report_id: bytes) -> bool:
+        """Whether an own report was made known again in this very plan."""
+        return report_id in self._rebuilt
+
+    def refill(self, seq: int, payload: bytes) -> None:
+        """Puts the content of an own report in its place again."""
+        self.commit.refilled.append((seq, payload))
+
+    def refilled(self, seq: int) -> bool:
+        """Whether that was done in this very plan."""
+        return any(number == seq for number, _ in self.commit.refilled)
+
     def known(self, report_id: bytes) -> tuple[bytes, int] | None:
         """(digest, time of acceptance) of an own report that was accepted, durable or in this plan."""
+        if report_id in self._rebuilt:
+            return self._rebuilt[report_id].digest, self._rebuilt[report_id].accepted_ns
         if report_id in self._accepted:
             return self._accepted[report_id].digest, self.now_ns
         row = self.store.report(report_id)
         return None if row is None else (row.digest, row.accepted_ns)
+
+    def was_recalled(self, report_id: bytes) -> bool:
+        """Whether an own report no longer stands, durably or in this plan."""
+        row = self.store.report(report_id)
+        return (row is not None and row.withdrawn_ns is not None) or any(
+            recalled == report_id for recalled, _ in self.commit.recalled
+        )
 
     def own(self, report_id: bytes) -> Accepted:
         """An own report that is known, durable or in this plan. Raises SealError where its payload does not open."""
@@ -375,10 +447,38 @@ class Plan:
 
     def untold_to(self, subject: Subject) -> Collection[str]:
         """The partners who have still to be told that a report no longer stands."""
-        return {
-            *self.store.untold_of(subject.report_id, subject.originator),
-            *(row.partner for row in self.commit.untold if Subject(row.originator, row.report_id) == subject),
-        }
+        durable = self._durable_untold.get(subject)
+        if durable is None:
+            durable = list(self.store.untold_of(subject.report_id, subject.originator))
+        return {*durable, *self._untold_here(subject)}
+
+    def _untold_here(self, subject: Subject) -> Collection[str]:
+        """Those of this plan. One recall can have tens of thousands, so they are not searched for each."""
+        rows = self.commit.untold
+        known, read = self._untold_read
+        if rows is not known or len(rows) < read:
+            self._untold, read = {}, 0
+        for row in rows[read:]:
+            self._untold.setdefault(Subject(row.originator, row.report_id), set()).add(row.partner)
+        self._untold_read = (rows, len(rows))
+        return self._untold.get(subject, ())
+
+    def foresee(self, event_id: str, subjects: Sequence[Subject]) -> None:
+        """Reads at once what is on record of these reports about an event; each would be asked for alone."""
+        found = self.store.of_event(event_id)
+        releases: dict[bytes, list[ReleasedRow]] = {}
+        holds: dict[bytes, list[HeldRow]] = {}
+        untold: dict[bytes, list[str]] = {}
+        for released in found.released:
+            releases.setdefault(released.report_id, []).append(released)
+        for held in found.held:
+            holds.setdefault(held.report_id, []).append(held)
+        for row in found.untold:
+            untold.setdefault(row.report_id, []).append(row.partner)
+        for subject in subjects:
+            self._durable_releases[subject] = releases.get(subject.report_id, ())
+            self._durable_holds[subject] = holds.get(subject.report_id, [])
+            self._durable_untold[subject] = untold.get(subject.report_id, [])
 
     def event_reports(self, event_id: str, kinds: Collection[int]) -> list[bytes]:
         """Identifiers of the accepted own reports of some kinds about an event."""
@@ -425,6 +525,28 @@ class Plan:
             row.partner == partner for row in self._on_record(subject)
         )
 
+    @property
+    def was_set_back(self) -> bool:
+        """Whether an own ledger has ever ended, so that something may have come back of it."""
+        if self._set_back is None:
+            self._set_back = any(not head.replica and head.origin.generation > 1 for head in self.heads)
+        return self._set_back
+
+    def release_to(self, subject: Subject, partner: str) -> ReleasedRow | None:
+        """The release of a report to a partner, withdrawn since or not; None where it was never released to it."""
+        here = self._released.get(subject, {}).get(partner)
+        return here or next((row for row in self._on_record(subject) if row.partner == partner), None)
+
+    def withdrawn_since(self, subject: Subject) -> int | None:
+        """Since when a report no longer stands, as the first who was told of it was told; None where nobody was."""
+        return min((row.withdrawn_ns for row in self._on_record(subject) if row.withdrawn_ns is not None), default=None)
+
+    def was_withdrawn(self, subject: Subject) -> bool:
+        """Whether any partner was told that a report no longer stands, durably or in this plan."""
+        return any(row.withdrawn_ns is not None for row in self._on_record(subject)) or any(
+            each == subject for each, _ in self._withdrawn
+        )
+
     def _on_record(self, subject: Subject) -> Sequence[ReleasedRow]:
         """The durable releases of a report. They do not change under a plan, and each partner asks for them."""
         rows = self._durable_releases.get(subject)
@@ -437,9 +559,10 @@ class Plan:
         self.commit.released.append(row)
         self._released.setdefault(Subject(row.originator, row.report_id), {})[row.partner] = row
 
-    def record_withdrawal(self, subject: Subject, partner: str) -> None:
-        """Puts on record that a release no longer stands."""
-        self.commit.withdrawn.append((subject.originator, subject.report_id, partner, self.now_ns))
+    def record_withdrawal(self, subject: Subject, partner: str, time_ns: int | None = None) -> None:
+        """Puts on record that a release no longer stands, since `time_ns` or from this plan on."""
+        since_ns = self.now_ns if time_ns is None else time_ns
+        self.commit.withdrawn.append((subject.originator, subject.report_id, partner, since_ns))
         self._withdrawn.add((subject, partner))
 
     def record_not_told(self, subject: Subject, partner: str) -> None:
@@ -449,7 +572,10 @@ class Plan:
 
     def held_for(self, subject: Subject) -> Collection[str]:
         """The partners for whom a report is held."""
-        held = {row.partner: row for row in self.store.held(subject.report_id, subject.originator)}
+        durable = self._durable_holds.get(subject)
+        if durable is None:
+            durable = list(self.store.held(subject.report_id, subject.originator))
+        held = {row.partner: row for row in durable}
         return {partner for partner, row in (held | self._held.get(subject, {})).items() if row is not None}
 
     def hold(self, subject: Subject, partner: str, due_ns: int) -> None:
@@ -497,6 +623,8 @@ class Plan:
         for origin, writer in self._writers.items():
             if not writer.entries:
                 continue
+            if self.recording is not None and origin.recipient is not None:
+                writer.append_records(self.recording)
             edge = writer.head.edge
             for entries in _segments(writer.entries):
                 first = edge.size
@@ -508,6 +636,8 @@ class Plan:
                 )
                 signed.append((origin, note))
             self.changed[origin] = replace(writer.head, edge=edge)
+        if self.recording is not None:
+            self.recording.settle()
         self.commit.received.extend(self._received.values())
         self.commit.copies.extend(row for ways in self._copies.values() for row in ways.values())
         return signed

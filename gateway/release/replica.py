@@ -3,8 +3,8 @@
 Rules, in order:
 
 1. The checkpoint is signed by a log key of the ledger's owner and speaks of this very ledger.
-2. The replica has not ended. The batch continues it exactly, holds as many entries as the checkpoint says, and at
-   most MAX_BATCH_ENTRIES in MAX_BATCH_BYTES.
+2. The replica has not ended. What the replica holds already is passed over (`gateway.release.first_copy`). The rest
+   continues it exactly, holds as many entries as the checkpoint says, and at most MAX_BATCH_ENTRIES in MAX_BATCH_BYTES.
 3. The root computed over the replica with the batch added equals the signed one. Then the batch is whole, in order,
    unaltered and from the owner; no proof needs to travel.
 4. An entry given as its hash alone comes with the owner's signed reason. Of every signed note the lines of the owner's
@@ -50,6 +50,8 @@ from gateway.ledger.stores import (
 from gateway.ledger.tiles import Edge
 from gateway.release.arriving import Arrived, Contradiction, Way, take_report, take_withdrawal
 from gateway.release.evidence import require_no_contradiction
+from gateway.release.first_copy import OtherHistory, beyond, is_held
+from gateway.release.heads import Head
 from gateway.release.onward import NotBelieved, verify
 from gateway.release.opening import Opener
 from gateway.release.passing import follow_withdrawals, pass_on
@@ -117,6 +119,11 @@ class Received:
     """What to flag about reports that were delivered though their time lies ahead of this gateway's clock."""
     decisions: Sequence[Decided] = ()
     """What was decided on passing reports on, for the metrics."""
+    held: bool = False
+    """Whether all of it was there before: then nothing else of this is set, and the receipt is given again."""
+
+
+_HELD: Final = Received(b"", (), (), 0, 0, 0, (), held=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +149,11 @@ def receive(
         raise ReplicaError(f"{batch.origin}: batch at {batch.first}: the ledger has ended")
     head = plan.replica(batch.origin)
     before = Edge.empty() if head is None else head.edge
+    if head is not None and batch.first < before.size:
+        rest = _not_held(plan, batch, head, owner)
+        if rest is None:
+            return _HELD
+        batch = rest
     try:
         verified = _verify(batch, before.size, owner)
     except LedgerError as error:
@@ -169,7 +181,7 @@ def receive(
     clock_warnings: list[str] = []
     reports = withdrawals = 0
     decisions: list[Decided] = []
-    withdrawn: list[Subject] = []
+    withdrawn: dict[Subject, str] = {}
     for index, content in contents.items():
         try:
             if isinstance(content, _Unusable):
@@ -193,9 +205,21 @@ def receive(
             entry = verified.entries[index - batch.first]
             decisions += pass_on(plan, opener, batch.origin, index, entry, content.report)
         if arrived.first and is_withdrawal and not content.withdrawal.originator_node:
-            withdrawn.append(Subject(batch.origin.owner, _withdrawn_id(content.withdrawal)))
+            withdrawn[Subject(batch.origin.owner, _withdrawn_id(content.withdrawal))] = f"{batch.origin} {index}"
     follow_withdrawals(plan, withdrawn)
     return Received(receipt, unopenable, problems, edge.size, reports, withdrawals, clock_warnings, decisions)
+
+
+def _not_held(plan: Plan, batch: IncomingBatch, head: Head, owner: Partner) -> IncomingBatch | None:
+    """What of a batch is not in the replica yet. Raises ReplicaError."""
+    if batch.count > MAX_BATCH_ENTRIES or len(batch.entries) > MAX_BATCH_BYTES:
+        raise ReplicaError(f"{batch.origin}: batch at {batch.first} is larger than a batch may be")
+    try:
+        return None if is_held(batch, head, owner.log, plan.tree(head)) else beyond(batch, head.edge.size)
+    except OtherHistory as error:
+        raise RootsDiffer(f"{batch.origin}: batch at {batch.first}: {error}") from error
+    except LedgerError as error:
+        raise ReplicaError(f"{batch.origin}: batch at {batch.first}: {error}") from error
 
 
 def _verify(
@@ -323,7 +347,8 @@ def _judge(plan: Plan, content: ledger_pb2.EntryContent, owner: str, limits: Rep
         case "withdrawal":
             _withdrawn_id(content.withdrawal)
             _judge_originator(content.withdrawal.originator_node, owner, plan.signatory.node)
-        case "succession" | "cover":
+        case "succession" | "cover" | "sealed_recovery":
+            # The last is the owner's, for itself.
             return
         case other:
             raise _Unusable(f"holds {other or 'nothing'}, which has no place in a ledger between nodes")

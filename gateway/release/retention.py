@@ -48,6 +48,7 @@ from gateway.ledger.stores import (
 from gateway.release.keeping import RANGES, numbers_in, ranges
 from gateway.release.opening import Opener
 from gateway.release.plan import Plan, Subject
+from gateway.release.ranks import Rank
 from gateway.release.sharing import time_of
 from gateway.reports.kinds import kind_of
 from gateway.reports.parse import canonical
@@ -135,6 +136,7 @@ class PruneEntries:
     index: int
     before_ns: int
     weight: int = 0
+    rank: Rank = Rank.SPARE
 
     def apply(self, plan: Plan) -> Looked:
         """Prunes, records, and returns up to where it has looked."""
@@ -291,6 +293,7 @@ class PruneReports:
     first: int
     before_ns: int
     weight: int = 0
+    rank: Rank = Rank.SPARE
 
     def apply(self, plan: Plan) -> Looked:
         """Prunes, records, and returns up to where it has looked."""

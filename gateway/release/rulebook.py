@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from signalfire.v1 import report_pb2
@@ -22,18 +23,27 @@ NO_POLICY: Final = "(no policy in force)"
 """Built-in reason: no policy was ever activated, or none that is believed."""
 
 
+_NO_ROUTES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class Rulebook:
     """A compiled bundle, the partners that it decides for, and what the officers declared beside it.
 
     Every partner of the configuration gets a decision, also one for whom the bundle has no file: it is withheld, and
     that is on record. Without a bundle (None) everything is withheld.
+
+    `routes` are the carriers by whom the ledgers between this node and a partner may go, the preferred one first, and
+    `carries` the pairs of partners, each in alphabetical order, between whom this node carries. Both name partners of
+    the configuration alone, and none that is suspended: whoever asks here need not ask for that.
     """
 
     policy: bundle.Bundle | None
     partners: tuple[str, ...]
     posture: str
     suspended: frozenset[str] = frozenset()
+    routes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NO_ROUTES)
+    carries: frozenset[tuple[str, str]] = frozenset()
 
     @classmethod
     def none(cls, partners: Iterable[str], suspended: Iterable[str] = ()) -> Rulebook:
@@ -53,6 +63,18 @@ class Rulebook:
                 [Problem(str(directory), 0, f"The policy is that of {policy.node}.", f"Give the policy of {node}.")]
             )
         return cls(policy, tuple(sorted(partners)), policy.posture)
+
+    def routed(self, routes: Mapping[str, tuple[str, ...]], carries: Iterable[tuple[str, str]]) -> Rulebook:
+        """The same with what the officers ordered of routes and carrying, as far as it can be used."""
+        usable = frozenset(self.partners) - self.suspended
+        kept = {
+            partner: left
+            for partner, carriers in routes.items()
+            if partner in usable and (left := tuple(each for each in carriers if each in usable))
+        }
+        return replace(
+            self, routes=MappingProxyType(kept), carries=frozenset(pair for pair in carries if usable.issuperset(pair))
+        )
 
     @property
     def digest(self) -> bytes:

@@ -1,9 +1,10 @@
 """The one file that commits.
 
 Everything that a node makes durable passes here: reports with their decisions and releases, partners' batches with
-their
-receipts, receipts that partners gave, post-quantum lines. A commit takes all that has queued while the one before it
-became durable, with no timer: batches grow with load by themselves, and an idle node answers at once.
+their receipts, receipts that partners gave, post-quantum lines. A commit takes what has queued while the one before it
+became durable, with no timer: batches grow with load by themselves, and an idle node answers at once. Who is next says
+`gateway.release.waiting`. A commit is filled for a short time, and no longer than until an alert comes: what did not
+fit waits for the next one.
 
 The order in which a commit survives a crash stands as comments in `Sequencer._commit`.
 """
@@ -12,33 +13,58 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from gateway.ledger.errors import LedgerError, StoreError
+from signalfire.v1 import ledger_pb2
+
+from gateway.ledger.errors import LedgerError, StoreDamaged, StoreError
 from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import Store, StoreReader
+from gateway.ledger.stores.readers import Readers
 from gateway.release import verdicts
-from gateway.release.errors import StepBroken, StepRefused, Unavailable
+from gateway.release.doubt import lacking
+from gateway.release.errors import Exhausted, StepBroken, StepRefused, Unavailable
 from gateway.release.heads import Head, Heads
 from gateway.release.key_switch import keys_on_record
 from gateway.release.own_keys import require_own_keys
-from gateway.release.plan import FeedEntry, Plan
+from gateway.release.plan import LATEST_TIME, FeedEntry, Plan
+from gateway.release.ranks import Rank
+from gateway.release.recovering import Recovery
+from gateway.release.restored import DeclareSetBack
+from gateway.release.room import RETRY_MS, Room
 from gateway.release.rulebook import Rulebook
 from gateway.release.signatory import Partner, Signatory
 from gateway.release.verdicts import Verdicts
+from gateway.release.waiting import Place, Waiting
+from gateway.seal.errors import SealError
 
 log = logging.getLogger(__name__)
 
-LATEST_TIME: Final = "latest time"
-"""Key of the store's own value that holds the newest time at which the clock was trusted, nanoseconds since 1970, 8
-bytes: what a clock that is set back over a restart is noticed by."""
-
 LATEST_TIME_STEP_NS: Final = 1_000_000_000
 """How far that value may lag behind: it need not be written with every commit."""
+
+FIRST_STEP_S: Final = 0.001
+"""Seconds that a step is taken to need before any was measured."""
+
+STEPS_AVERAGED: Final = 16
+"""Commits over which the time that a step needs is averaged, about."""
+
+PROBE_BYTES: Final = 1 << 20
+"""Bytes that a store which failed has to take before it is used again: as much as a large commit."""
+
+TELL_S: Final = 60.0
+"""Seconds after which what has not changed is logged again."""
+
+SOONEST_S: Final = 0.05
+"""Seconds after which what found no room is asked for again, at the soonest."""
+
+LATEST_S: Final = 5.0
+"""The same at the latest."""
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -50,6 +76,10 @@ class Step(Protocol[T_co]):
     @property
     def weight(self) -> int:
         """Bytes that it brings, which bound the size of a commit."""
+
+    @property
+    def rank(self) -> Rank:
+        """Whose turn it is."""
 
     def apply(self, plan: Plan) -> T_co:
         """Fills `plan`. A LedgerError or StepRefused raised before anything was added refuses this step alone."""
@@ -83,8 +113,12 @@ class SequencerLimits:
     """Steps a commit: bounds how long the first of them waits for the last."""
     bytes: int = 1 << 20
     """Bytes a commit: keeps each ledger's segment within one gRPC message."""
-    queue: int = 4096
-    """Steps that may wait; beyond it whoever adds one waits too."""
+    fill_ms: float = 20.0
+    """Milliseconds after which no further step goes into a commit: about as long as an alert waits behind it."""
+    queue: int = 8192
+    """Reports of C2 systems that may wait for their commit. ROUTINE ones may fill half of it, and FLASH all."""
+    queue_bytes: int = 64 << 20
+    """Bytes of reports that may wait."""
     reopen_s: float = 0.5
     """Pause between tries to open a store that failed, seconds."""
 
@@ -104,7 +138,17 @@ class Sequencer:
         monotonic: Callable[[], float],
         rulebook: Callable[[StoreReader], Rulebook],
         clock_trusted: Callable[[], bool] = lambda: True,
+        recovery: Recovery | None = None,
+        room: Room | None = None,
+        readers: Readers | None = None,
+        on_failure: Callable[[StoreError], None] = lambda _: None,
     ) -> None:
+        self._room = room or Room(lambda: None)
+        self._readers = readers
+        self._on_failure = on_failure
+        self._doubted: StoreError | None = None
+        self._told: tuple[str, float] | None = None
+        self._recovery = recovery
         self._open_store = open_store
         self._signatory = signatory
         self._partners = partners
@@ -115,7 +159,9 @@ class Sequencer:
         self._read_rulebook = rulebook
         self._rulebook = Rulebook.none(())
         self._clock_trusted = clock_trusted
-        self._queue: asyncio.Queue[_Queued[Any]] = asyncio.Queue(limits.queue)
+        self._waiting: Waiting[_Queued[Any]] = Waiting(limits.queue, limits.queue_bytes)
+        self._some_wait = asyncio.Event()
+        self._step_s = FIRST_STEP_S
         # One thread, so that the store's connection and the heads have one owner.
         self._latest_ns = 0
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="sequencer")
@@ -131,9 +177,34 @@ class Sequencer:
         return self._problem
 
     @property
+    def takes(self) -> Rank | None:
+        """The lowest rank of reports that is taken now; None: nothing is."""
+        return self._room.takes if self._problem is None else None
+
+    @property
+    def reason(self) -> str:
+        """Why not everything is taken; empty where it is."""
+        return self._problem or self._room.reason
+
+    def doubt(self, error: StoreError) -> None:
+        """Somebody who reads has found the store to be damaged: nothing is made durable any more."""
+        if self._problem is None:
+            self._problem = str(error)
+            self._doubted = error
+            self._some_wait.set()
+
+    async def alive(self) -> None:
+        """Returns once the sequencer's thread has done what it was doing: for a watchdog."""
+        await self._in_thread(lambda: None)
+
+    @property
     def waiting(self) -> int:
         """Steps that wait for the next commit."""
-        return self._queue.qsize()
+        return len(self._waiting)
+
+    def waiting_at(self, rank: Rank) -> int:
+        """Steps of one rank that wait for the next commit."""
+        return self._waiting.count(rank)
 
     @property
     def rulebook(self) -> Rulebook:
@@ -154,35 +225,56 @@ class Sequencer:
 
     async def open(self) -> None:
         """Opens the store and reads the heads. Raises StoreError."""
-        await self._in_thread(self._reopen)
+        await self._in_thread(functools.partial(self._open, again=False))
 
-    async def do(self, step: Step[T]) -> T:
+    async def do(
+        self,
+        step: Step[T],
+        *,
+        source: str = "",
+        bounded: bool = False,
+        after: Callable[[Step[Any]], bool] | None = None,
+    ) -> T:
         """Makes one step durable and returns what it gave.
 
-        Raises what the step raised; Unavailable when the commit failed, and then nobody knows yet whether it is
-        durable.
+        Within a rank sources take turns; `source` names one of them, and is empty for this node itself. A `bounded`
+        step counts against the room that there is. What waits of the same source and is named by `after` goes before
+        this one.
+
+        Raises what the step raised; Exhausted where a bounded one finds no room, and then nothing was done; Unavailable
+        when the commit failed, and then nobody knows yet whether it is durable.
         """
         if self._stopping.is_set():
             raise Unavailable("the gateway is stopping")
         if self._problem is not None:
             raise Unavailable(self._problem)
+        takes = self._room.takes
+        if source and step.weight and (takes is None or step.rank < takes):
+            raise Exhausted(self._room.reason, RETRY_MS)
+        if bounded and not self._waiting.has_room(step.rank, source, step.weight):
+            raise Exhausted("too much waits to be put on record", self._retry_after_ms())
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        await self._queue.put(_Queued(step, done))
-        if self._stopping.is_set():
-            # It waited for room while the gateway stopped: nobody takes from the queue any more.
-            self._fail_waiting("the gateway is stopping")
+        if after is not None:
+            self._waiting.raise_to(step.rank, source, lambda queued: after(queued.step))
+        self._waiting.add(_Queued(step, done), step.rank, source, step.weight, bounded=bounded)
+        self._some_wait.set()
         return await done
+
+    def _retry_after_ms(self) -> int:
+        """About when what waits will be on record."""
+        return round(1000 * min(max(len(self._waiting) * self._step_s, SOONEST_S), LATEST_S))
 
     async def run(self) -> None:
         """Commits until cancelled."""
         try:
             while True:
-                batch = [await self._queue.get()]
-                weight = batch[0].step.weight
-                while len(batch) < self._limits.steps and weight < self._limits.bytes and not self._queue.empty():
-                    batch.append(self._queue.get_nowait())
-                    weight += batch[-1].step.weight
-                await self._make_durable(batch)
+                await self._some_wait.wait()
+                if self._doubted is not None:
+                    await self._recover(self._doubted)
+                elif len(self._waiting):
+                    await self._make_durable(self._waiting.take(self._limits.steps, self._limits.bytes))
+                else:
+                    self._some_wait.clear()
         finally:
             self._stopping.set()
             self._fail_waiting("the gateway is stopping")
@@ -196,15 +288,23 @@ class Sequencer:
         finally:
             self._thread.shutdown()
 
+    async def abandon(self) -> None:
+        """Lets go of the store as it is, without a further look at it: after a failure. `run` must have ended."""
+        self._stopping.set()
+        self._fail_waiting("the gateway is stopping")
+        await self._in_thread(self._let_go)
+        self._thread.shutdown()
+
     def _fail_waiting(self, why: str) -> None:
-        while not self._queue.empty():
-            _fail(self._queue.get_nowait().done, Unavailable(why))
+        for queued in self._waiting.drain():
+            _fail(queued.done, Unavailable(why))
 
     async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
 
-    async def _make_durable(self, batch: list[_Queued[Any]]) -> None:
+    async def _make_durable(self, places: Sequence[Place[_Queued[Any]]]) -> None:
         began = self._monotonic()
+        batch = [place.item for place in places]
         work = asyncio.ensure_future(self._in_thread(self._commit, batch))
         try:
             outcomes, plan, checkpoints = await asyncio.shield(work)
@@ -219,10 +319,14 @@ class Sequencer:
             self._problem = f"the last commit failed: {error}"
             for queued in batch:
                 _fail(queued.done, Unavailable(self._problem))
-            await self._recover()
+            await self._recover(error)
             return
+        # What did not fit goes first in the next commit.
+        self._waiting.put_back(places[len(outcomes) :])
         self._heads.adopt(plan.changed, plan.ended)
         self._verdicts.adopt(plan.given_verdicts)
+        if self._recovery is not None and plan.recording is not None:
+            self._recovery.adopt(plan.recording)
         if plan.signatory is not self._signatory:
             # The commit that took other keys into use is durable: from here on everything is signed with them.
             self._signatory.adopt(plan.signatory)
@@ -230,33 +334,49 @@ class Sequencer:
             # Openings that a suspended partner was given as hashes alone do not open what is sealed to him later.
             self._heads.without_epochs(home=False)
         self._rulebook = plan.rulebook
+        took_s = self._monotonic() - began
+        self._step_s += (took_s / len(outcomes) - self._step_s) / STEPS_AVERAGED
         self._listener(
             Durable(
                 checkpoints,
                 frozenset(plan.changed),
                 dict(plan.ended),
                 plan.feed,
-                len(batch),
-                self._monotonic() - began,
+                len(outcomes),
+                took_s,
             )
         )
-        for queued, outcome in zip(batch, outcomes, strict=True):
+        for queued, outcome in zip(batch, outcomes, strict=False):
             if isinstance(outcome, (LedgerError, StepRefused, StepBroken)):
                 _fail(queued.done, outcome)
             elif not queued.done.done():
                 queued.done.set_result(outcome)
+        await self._fold()
+
+    async def _fold(self) -> None:
+        """Folds the store's log, where it is long: after everybody has been answered."""
+        store = self._store
+        if store is None or not store.log_is_long:
+            return
+        try:
+            await self._in_thread(store.fold)
+        except StoreError as error:
+            log.critical("the store's log could not be folded: %s; the store is being opened again", error)
+            self._problem = f"the store's log could not be folded: {error}"
+            await self._recover(error)
 
     def _commit(self, batch: list[_Queued[Any]]) -> tuple[list[Any], Plan, Sequence[tuple[Origin, Note]]]:
-        """Prepares and commits. Runs in the sequencer's thread."""
+        """Prepares and commits, and returns what came of as many steps as went in. Runs in the sequencer's thread."""
         store = self._store
         if store is None:
             raise StoreError("the store is not open")
         # 1. Fill the plan. Nothing outside it changes: a crash here loses what nobody was told of.
         outcomes: dict[int, Any] = {}
-        while (plan := self._fill(store, batch, outcomes)) is None:
+        while (filled := self._fill(store, batch, outcomes)) is None:
             # A step failed in a way that it should not: it is answered with that, and the others start afresh. The
             # abandoned plan may have sealed entries, so their keys must never seal again.
             self._heads.without_epochs()
+        plan, count = filled
         # 2. Sign. A checkpoint that is signed here and then lost is never seen by anyone: only what the store returns
         #    after the commit is sent, so a crash cannot leave two signed histories.
         if not plan.empty and plan.clock_trusted and plan.now_ns > self._latest_ns + LATEST_TIME_STEP_NS:
@@ -267,14 +387,17 @@ class Sequencer:
             store.commit(plan.commit)
             if LATEST_TIME in plan.commit.meta:
                 self._latest_ns = int.from_bytes(plan.commit.meta[LATEST_TIME])
+            self._room.look()
         # 4. Only now, back in the event loop: heads move on, followers and subscribers are woken, acknowledgements and
         #    receipts go out. A crash before that is met by C2 clients sending again and partners resuming.
-        return [outcomes[place] for place in range(len(batch))], plan, checkpoints
+        return [outcomes[place] for place in range(count)], plan, checkpoints
 
-    def _fill(self, store: Store, batch: list[_Queued[Any]], outcomes: dict[int, Any]) -> Plan | None:
-        """Applies every step that has not failed before. None: one has failed now in a way that may have left a
-        trace.
+    def _fill(self, store: Store, batch: list[_Queued[Any]], outcomes: dict[int, Any]) -> tuple[Plan, int] | None:
+        """Applies steps that have not failed before, as long as there is time; returns how many it came to. None: one
+        has failed now in a way that may have left a trace.
         """
+        until = self._monotonic() + self._limits.fill_ms / 1000
+        alerts = self._waiting.alerts
         plan = Plan(
             self._heads,
             store,
@@ -284,6 +407,7 @@ class Sequencer:
             self._rulebook,
             verdicts=self._verdicts,
             clock_trusted=self._clock_trusted(),
+            recovery=self._recovery,
         )
         for place, queued in enumerate(batch):
             if isinstance(outcomes.get(place), StepBroken):
@@ -298,55 +422,131 @@ class Sequencer:
                 log.exception("a step failed unexpectedly and was left out")
                 outcomes[place] = StepBroken(f"it failed unexpectedly ({type(error).__name__}: {error}); see the log")
                 return None
-        return plan
+            # An alert that comes now waits for the step at hand, and for no further one.
+            if self._monotonic() >= until or self._waiting.alerts > alerts:
+                return plan, place + 1
+        return plan, len(batch)
 
     def _close_store(self) -> None:
         store, self._store = self._store, None
         if store is not None:
             store.close()
 
-    def _reopen(self) -> None:
-        try:
-            self._close_store()
-        except StoreError as error:
-            log.warning("closing the failed store: %s", error)
+    def _open(self, *, again: bool) -> None:
+        """Takes up the store. `again`: after a failure, so it has to show what it can do, and to hold what it held."""
+        store, self._store = self._store, None
+        if store is not None:
+            store.abandon()
         store = self._open_store()
         try:
             # Heads are read from what is durable, and without epochs: no content key outlives a commit in doubt.
-            self._heads = Heads.restore(store)
+            heads = Heads.restore(store)
             # The keys in use are those on record: a commit in doubt may have switched them.
             using = self._signatory.using(keys_on_record(store))
             require_own_keys(store, using)
             self._signatory.adopt(using)
             # So is the policy in force: a commit in doubt may have changed it.
-            self._rulebook = self._read_rulebook(store)
-            self._latest_ns = int.from_bytes(store.meta(LATEST_TIME) or b"")
+            rulebook = self._read_rulebook(store)
             # A store that an older gateway wrote has its index of decisions made before anything is added to it.
             for commit in verdicts.missing(store, self._signatory):
                 store.commit(commit)
-            self._verdicts = Verdicts.restore(store, self._signatory.storage)
-        except LedgerError:
-            store.close()
+            numbers = Verdicts.restore(store, self._signatory.storage)
+            if again:
+                # Only what can be written again is said to be: not for one commit that happens to fit.
+                store.probe(PROBE_BYTES)
+                rulebook = self._require_known(store, heads, numbers, rulebook)
+            self._latest_ns = int.from_bytes(store.meta(LATEST_TIME) or b"")
+        except BaseException:  # it goes on; nothing is left open
+            store.abandon()
             raise
-        self._store = store
+        self._store, self._heads, self._verdicts, self._rulebook = store, heads, numbers, rulebook
+        self._room.look()
 
-    async def _recover(self) -> None:
-        """Opens the store again, as often as it takes; meanwhile everything is refused."""
+    def _require_known(self, store: Store, heads: Heads, numbers: Verdicts, rulebook: Rulebook) -> Rulebook:
+        """Holds the store against what this process knows to be durable. Where it lacks some of that, the own ledgers
+        concerned end and their next generations open, before anything else is done. Returns the policy in force.
+        """
+        missing = lacking(self._heads, store)
+        for origin in missing:
+            log.critical("%s: the store does not hold what was durable", origin)
+        own = tuple(origin for origin in missing if origin.owner == self._signatory.node)
+        if not own:
+            # A partner's ledger is fetched again by its follower.
+            return rulebook
+        plan = Plan(
+            heads,
+            store,
+            self._signatory,
+            self._partners(),
+            self._now_ns,
+            rulebook,
+            verdicts=numbers,
+            clock_trusted=self._clock_trusted(),
+            recovery=self._recovery,
+        )
+        why = "the store that was opened again after a failure lacks what was durable"
+        DeclareSetBack(why, own, ledger_pb2.SUCCESSION_REASON_LOST_TAIL).apply(plan)
+        plan.finish()
+        store.commit(plan.commit)
+        heads.adopt(plan.changed, plan.ended)
+        numbers.adopt(plan.given_verdicts)
+        if self._recovery is not None and plan.recording is not None:
+            self._recovery.adopt(plan.recording)
+        return plan.rulebook
+
+    async def _recover(self, error: Exception) -> None:
+        """Opens the store again, as often as it takes; meanwhile everything is refused.
+
+        Of a damaged one nothing is hoped: the process goes on to say so, until somebody restores or replaces the store
+        and starts it again.
+        """
+        self._failed(error)
+        if self._readers is not None:
+            await self._readers.shut()
         while True:
             self._fail_waiting(self._problem or "the store is being opened again")
+            if isinstance(error, StoreDamaged):
+                await self._stay_down(error)
             try:
-                await self._in_thread(self._reopen)
-            except LedgerError as error:
+                await self._in_thread(functools.partial(self._open, again=True))
+            except (LedgerError, SealError) as failure:
+                error = failure
+                self._failed(error)
                 self._problem = f"the store cannot be opened: {error}"
-                log.critical("%s", self._problem)
+                self._tell(self._problem)
                 await asyncio.sleep(self._limits.reopen_s)
             else:
-                log.warning("the store is open again; reports are being accepted")
-                self._problem = None
-                # The commit in doubt may have become durable, and nobody was woken for it.
-                grown = frozenset(head.origin for head in self._heads)
-                self._listener(Durable((), grown, {}, (), 0, 0.0, reopened=True))
-                return
+                break
+        log.warning("the store is open again; reports are being accepted")
+        self._problem = self._doubted = self._told = None
+        if self._readers is not None:
+            self._readers.allow()
+        # The commit in doubt may have become durable, and nobody was woken for it.
+        grown = frozenset(head.origin for head in self._heads)
+        self._listener(Durable((), grown, {}, (), 0, 0.0, reopened=True))
+
+    async def _stay_down(self, error: StoreDamaged) -> None:
+        """Refuses everything until the process is stopped."""
+        self._problem = f"the store is damaged, and nothing is taken until it is restored: {error}"
+        self._tell(self._problem)
+        await self._in_thread(self._let_go)
+        await asyncio.Event().wait()
+
+    def _let_go(self) -> None:
+        store, self._store = self._store, None
+        if store is not None:
+            store.abandon()
+
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, StoreError):
+            self._on_failure(error)
+
+    def _tell(self, what: str) -> None:
+        """Logs it, if it is not what was logged just now: it is tried again twice a second, perhaps for days."""
+        now = self._monotonic()
+        if self._told is None or self._told[0] != what or now - self._told[1] >= TELL_S:
+            self._told = (what, now)
+            log.critical("%s", what)
 
 
 def _fail(done: asyncio.Future[Any], error: Exception) -> None:

@@ -29,6 +29,7 @@ from gateway.ledger.stores import ReleasedRow, UntoldRow
 from gateway.release import groups
 from gateway.release.onward import CannotBeProved, Inclusion, Passage, passed_on
 from gateway.release.plan import Plan, Subject
+from gateway.release.recovering import in_short
 from gateway.reports.kinds import kind_of
 from gateway.seal.entry import parse_header
 from policy.decide import BuiltIn, Decision, Outcome, withheld
@@ -289,8 +290,31 @@ def record_decisions(
     for parts, listed in _entries(decisions):
         index = writer.append_parts([head, *parts])
         plan.index_decisions(index, subject, listed, first=accepting and not indices)
+        if plan.recording is not None:
+            for decision in listed:
+                short = in_short(subject, decision, index, shared.accepted_ns, plan.signatory.node)
+                plan.recording.note(decision.partner, writer.head.origin, short)
         indices.append(index)
     return indices[0]
+
+
+def append_decision(
+    plan: Plan, subject: ledger_pb2.DecisionRecord, decision: ledger_pb2.Decision, *, first: bool
+) -> int:
+    """Appends one decision on a report to the own ledger; `subject` says all else. Returns the index of the entry.
+
+    `first`: `ReportRow.decision` of an own report becomes that index.
+    """
+    head = _part(ledger_pb2.PART_GROUP_SUBJECT, subject)
+    part = _part(ledger_pb2.PART_GROUP_DECISION, ledger_pb2.DecisionRecord(decisions=[decision]))
+    writer = plan.decisions()
+    index = writer.append_parts([head, part])
+    plan.index_decisions(index, subject, [decision], first=first)
+    if plan.recording is not None:
+        accepted_ns = subject.accepted_time.ToNanoseconds()
+        short = in_short(subject, decision, index, accepted_ns, plan.signatory.node)
+        plan.recording.note(decision.partner, writer.head.origin, short)
+    return index
 
 
 def _entries(

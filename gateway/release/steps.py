@@ -9,9 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from signalfire.v1 import ledger_pb2
-
-from gateway.ledger import bundle
 from gateway.ledger.checkpoint import Checkpoint
 from gateway.ledger.cosignature import CosignatureVerifier, cosign
 from gateway.ledger.errors import LedgerError, NoteError
@@ -20,16 +17,14 @@ from gateway.ledger.note import Ed25519Verifier, Note, SignatureLine, verify_not
 from gateway.ledger.origin import Origin
 from gateway.ledger.statement import EntryStatement, EntryStatementKind
 from gateway.ledger.stores import CosignatureKind, CosignatureRow, LedgerId, UnopenableRow
-from gateway.release import groups
 from gateway.release.evidence import require_no_contradiction
 from gateway.release.opening import Opener
-from gateway.release.plan import SEGMENT_BYTES, Plan
+from gateway.release.plan import Plan
+from gateway.release.ranks import Rank, rank_of_lane
 from gateway.release.replica import IncomingBatch, Received, receive
-from gateway.release.setback import end_decisions, final_state, keep_own_contradiction, last_receipt
 from gateway.release.signatory import Partner
-from gateway.release.successions import charge_retired, charge_succession
+from gateway.release.successions import charge_succession
 from gateway.reports.limits import ReportLimits
-from gateway.seal.errors import SealError
 
 KEPT_LINES: Final = 8
 """Signatures of one node that are kept together on one checkpoint, from the keys that it had one after another."""
@@ -64,6 +59,11 @@ class ReceiveBatch:
         """Bytes of the batch."""
         return len(self.batch.entries)
 
+    @property
+    def rank(self) -> Rank:
+        """That of its lane."""
+        return rank_of_lane(self.batch.origin)
+
     def apply(self, plan: Plan) -> Received:
         """Verifies and adds. Raises ReplicaError."""
         return receive(plan, self.batch, owner=self.owner, opener=self.opener, limits=self.limits)
@@ -87,6 +87,11 @@ class KeepCosignature:
     note: bytes
     partner: Partner
     weight: int = 0
+
+    @property
+    def rank(self) -> Rank:
+        """That of its lane."""
+        return rank_of_lane(self.origin)
 
     def apply(self, plan: Plan) -> int:
         """Verifies and keeps. Returns the size that is now covered. Raises SignatureError, and Contradicted."""
@@ -166,6 +171,11 @@ class SignPostQuantum:
     origin: Origin
     weight: int = 0
 
+    @property
+    def rank(self) -> Rank:
+        """That of its lane, but never an alert's: what it proves is proved by Ed25519 already."""
+        return min(rank_of_lane(self.origin), Rank.IMMEDIATE)
+
     def apply(self, plan: Plan) -> int:
         """Signs and keeps. Returns the size that the line covers."""
         head = plan.heads.get(self.origin)
@@ -201,6 +211,11 @@ class KeepUnopenable:
     partner: Partner
     weight: int = 0
 
+    @property
+    def rank(self) -> Rank:
+        """That of its lane."""
+        return rank_of_lane(self.origin)
+
     def apply(self, plan: Plan) -> EntryStatement | None:
         """Verifies and keeps; None where one about this entry is on record. Raises SignatureError."""
         head = plan.heads.get(self.origin)
@@ -230,123 +245,6 @@ class KeepUnopenable:
 
 
 @dataclass(frozen=True, slots=True)
-class Succeed:
-    """Ends an own ledger that cannot go on and opens its next generation, which names what both ends agree on.
-
-    The recipient follows the successor alone. What the ledger that ends holds above its last receipt, this very commit
-    included, is therefore sealed into the successor again, in its order; a recipient that has it delivers it once.
-    What was kept back of it stays so (`gateway.release.keeping`). With the witness ledger the decisions ledger ends too
-    (`gateway.release.setback`). Where a retired key alone says that it ends, that is once in a while
-    (`gateway.release.successions`).
-    """
-
-    origin: Origin
-    reason: ledger_pb2.SuccessionReason.ValueType
-    evidence: bytes
-    by_retired: bool = False
-    weight: int = 0
-
-    def apply(self, plan: Plan) -> Origin:
-        """Ends and opens. Returns the successor, which may have been opened before. Raises LedgerError where a retired
-        key said so a short while ago.
-        """
-        if self.origin in plan.ended:
-            return plan.ended[self.origin]
-        current = plan.heads.current(self.origin.owner, self.origin.recipient, self.origin.lane)
-        if current.generation > self.origin.generation:
-            return self.origin.successor()
-        if self.by_retired:
-            charge_retired(plan, self.origin)
-        agreed = ledger_pb2.Succession(reason=self.reason)
-        receipt = last_receipt(plan, self.origin)
-        if receipt is not None:
-            checkpoint = Checkpoint.parse(Note.parse(receipt.note).text)
-            agreed.agreed_size, agreed.agreed_root = checkpoint.size, checkpoint.root
-        final = final_state(plan, current)
-        confirmed = _confirmed(plan, current)
-        home = self.origin.recipient is None
-        unconfirmed, lost = ([], 0) if home else _unconfirmed(plan, current, confirmed)
-        # A store from before a succession may not know the generation that its partner holds: all up to it have ended.
-        ending = current
-        while ending.generation < self.origin.generation:
-            plan.end(ending, ending.successor(), confirmed)
-            ending, confirmed = ending.successor(), 0
-        successor = self.origin.successor()
-        plan.end(self.origin, successor, confirmed)
-        writer = plan.writer_of(successor)
-        writer.append(ledger_pb2.EntryContent(succession=agreed).SerializeToString())
-        for ledger, index, content in unconfirmed:
-            moved = groups.seal(writer, content)
-            if not content.HasField("withdrawal"):
-                plan.commit.moved.append((ledger, index, writer.head.id, moved))
-        if home:
-            before = plan.decisions().head.origin
-            stood = final_state(plan, before)
-            decisions = end_decisions(plan, self.origin, self.reason)
-            plan.record_event(
-                "decisions-set-back",
-                f"{before} ended at {stood}; {decisions} goes on: {self.origin} stood where this store never was, as"
-                " its signed checkpoint shows",
-                [self.evidence],
-            )
-        plan.record_event(
-            "ledger-succeeded",
-            f"{self.origin} ended ({ledger_pb2.SuccessionReason.Name(self.reason)}) at {final}; {successor} goes on,"
-            f" with {len(unconfirmed)} reports and withdrawals again that have no receipt; {lost} more do not open",
-            [self.evidence],
-        )
-        keep_own_contradiction(plan, self.origin, self.evidence)
-        return successor
-
-
-def _confirmed(plan: Plan, origin: Origin) -> int:
-    """The size of an own ledger's last receipt."""
-    receipt = last_receipt(plan, origin)
-    return 0 if receipt is None else receipt.size
-
-
-def _unconfirmed(
-    plan: Plan, origin: Origin, position: int
-) -> tuple[list[tuple[LedgerId, int, ledger_pb2.EntryContent]], int]:
-    """The reports and withdrawals of an own ledger from `position`, its last receipt, on, durable or in this plan, in
-    order and with their places, without those that are kept back; and how many entries there do not open, which must
-    not keep the successor from opening.
-    """
-    if plan.replica(origin) is None:
-        return [], 0
-    writer = plan.writer_of(origin)
-    ledger, size = writer.head.id, writer.head.edge.size
-    kept_back = plan.kept_back(ledger, position, size)
-    opener = Opener(plan.signatory.node, plan.signatory.sealing)
-
-    def fetch(index: int) -> bytes:
-        return writer.entries[index - size] if index >= size else plan.store.entry(ledger, index) or b""
-
-    found: list[tuple[LedgerId, int, ledger_pb2.EntryContent]] = []
-    lost = 0
-    while position < writer.next_index:
-        if position < size:
-            # Whole segments, for each holds many entries. A receipt is for the end of one.
-            run = plan.store.run(ledger, position, SEGMENT_BYTES)
-            assert run is not None, "the ledger goes on"
-            entries = bundle.decode(run.entries, run.count, allow_absent=True)
-        else:
-            entries = writer.entries
-        for index, entry in enumerate(entries, position):
-            if index in kept_back:
-                continue
-            try:
-                content = opener.content(origin, index, entry, fetch) if entry else None
-            except SealError:
-                lost += 1
-                continue
-            if content is not None and content.WhichOneof("content") in ("report", "onward_report", "withdrawal"):
-                found.append((ledger, index, content))
-        position += len(entries)
-    return found, lost
-
-
-@dataclass(frozen=True, slots=True)
 class FollowSuccessor:
     """Ends a replica whose owner has ended the ledger.
 
@@ -357,6 +255,11 @@ class FollowSuccessor:
     origin: Origin
     successor: Origin
     weight: int = 0
+
+    @property
+    def rank(self) -> Rank:
+        """That of its lane."""
+        return rank_of_lane(self.origin)
 
     def apply(self, plan: Plan) -> None:
         """Ends the replica. Raises LedgerError unless the successor is the next generation of the same ledger, and for
@@ -371,6 +274,33 @@ class FollowSuccessor:
 
 
 @dataclass(frozen=True, slots=True)
+class GoBack:
+    """Goes back to the generation before one that its owner does not know, and of which there is nothing here.
+
+    A store that was restored twice, or from a better copy, does not know a generation that it opened in between. What
+    there is of the generation before shows it how far it was set back. It is the owner's word alone, as the successor's
+    name was, and each needs another `FollowSuccessor` before it, so that both are bounded alike.
+    """
+
+    origin: Origin
+    weight: int = 0
+
+    @property
+    def rank(self) -> Rank:
+        """That of its lane."""
+        return rank_of_lane(self.origin)
+
+    def apply(self, plan: Plan) -> Origin | None:
+        """Goes back. Returns the generation that is followed again; None where there is no need to."""
+        current = plan.heads.current(self.origin.owner, self.origin.recipient, self.origin.lane)
+        if current != self.origin or self.origin.generation == 1 or plan.replica(self.origin) is not None:
+            return None
+        before = self.origin.predecessor()
+        plan.follow_again(before)
+        return before
+
+
+@dataclass(frozen=True, slots=True)
 class RecordEvent:
     """Records something that the node did or met, in its decisions ledger."""
 
@@ -379,10 +309,24 @@ class RecordEvent:
     evidence: tuple[bytes, ...] = ()
     meta: tuple[tuple[str, bytes], ...] = ()
     weight: int = 0
+    rank: Rank = Rank.OWN
 
     def apply(self, plan: Plan) -> None:
         """Records it."""
         record_event(plan, kind=self.kind, detail=self.detail, evidence=list(self.evidence))
+        plan.commit.meta.update(self.meta)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordMeta:
+    """Keeps values of the store's own, which nobody else needs to be able to verify."""
+
+    meta: tuple[tuple[str, bytes], ...]
+    weight: int = 0
+    rank: Rank = Rank.SPARE
+
+    def apply(self, plan: Plan) -> None:
+        """Keeps them."""
         plan.commit.meta.update(self.meta)
 
 

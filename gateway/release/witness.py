@@ -33,6 +33,7 @@ from gateway.ledger.checkpoint import Checkpoint
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.origin import WITNESS, Lane, Origin
 from gateway.release.plan import Plan
+from gateway.release.ranks import Rank
 from gateway.seal.commitment import SALT_SIZE
 from gateway.seal.entry import PADDED_SIZES, padding_class
 
@@ -83,6 +84,7 @@ class Beat:
 
     recipients: frozenset[str]
     weight: int = 0
+    rank: Rank = Rank.PRIORITY
 
     def apply(self, plan: Plan) -> int:
         """Seals and appends the entries. Returns the size of the ledger with them."""

@@ -34,6 +34,11 @@ class ReportLimits:
     """Beyond how far ahead a report time is flagged where it is taken, at most `max_ahead`. The warning is still good;
     the clock that it was read from wants looking at."""
 
+    flag_behind: timedelta = timedelta(seconds=60)
+    """Beyond how far behind a report time is flagged at the C2 door, where it is taken. Reports come within seconds of
+    being made: the clock that it was read from is slow, or the way is. A demonstration that replays history raises it.
+    """
+
     max_age: timedelta = timedelta(hours=1)
     """How old a report time may be at the C2 door. A warning is worth minutes, and a system that sends older ones
     is replaying a queue or has a wrong clock. A demonstration that replays history raises it."""
@@ -56,8 +61,9 @@ class ReportLimits:
     any error of sign or order."""
 
     max_ahead_ns: int = field(init=False, repr=False, compare=False)
-    """`max_ahead` in nanoseconds, as are the five below: the hot path compares integers."""
+    """`max_ahead` in nanoseconds, as are the six below: the hot path compares integers."""
     flag_offset_ns: int = field(init=False, repr=False, compare=False)
+    flag_behind_ns: int = field(init=False, repr=False, compare=False)
     max_age_ns: int = field(init=False, repr=False, compare=False)
     max_prediction_ahead_ns: int = field(init=False, repr=False, compare=False)
     max_impact_ahead_ns: int = field(init=False, repr=False, compare=False)
@@ -83,6 +89,7 @@ class ReportLimits:
 _DURATIONS: Final = (
     "max_ahead",
     "flag_offset",
+    "flag_behind",
     "max_age",
     "max_prediction_ahead",
     "max_impact_ahead",

@@ -7,7 +7,8 @@ order, are those of `signalfire/v1/report.proto`:
 2. The originator is this node (C2 door), or the node whose ledger brought the report (partner's door).
 3. At the C2 door the report time is at most `max_ahead` in the future and at most `max_age` in the past. Not at the
    partner's: what comes there is judged once, so a clock that is slow here must not cost warnings (`clock_warning`
-   flags them); and a partner that was offline receives what is hours old, and the ledger says when it was sent.
+   flags them); and a partner that was offline receives what is hours old, and the ledger says when it was sent. Nor
+   while the gateway does not trust its own clock: it cannot say whose is wrong, and flags alone.
 4. The valid time is not after the report time; of a predicted track point, at most `max_prediction_ahead` after it.
 5. In live traffic only countries that exist are named; exercises and tests may use user-assigned codes.
 6. A reference names each report once and never the report itself.
@@ -61,11 +62,13 @@ MOST_LAUNCH_AREA: Final = 64
 _CLOCK_REMEDY: Final = "synchronise the clock of the system that made the report"
 
 
-def validate_submitted(report: report_pb2.Report, *, node: str, now: int, limits: ReportLimits) -> list[Violation]:
+def validate_submitted(
+    report: report_pb2.Report, *, node: str, now: int, limits: ReportLimits, clock_trusted: bool = True
+) -> list[Violation]:
     """Everything that is wrong with a report that a C2 system of `node` submits; empty: it may be taken.
 
-    `now` is this gateway's time in nanoseconds since 1970-01-01T00:00:00Z (`time.time_ns`). `report` has come
-    through `gateway.reports.parse`.
+    `now` is this gateway's time in nanoseconds since 1970-01-01T00:00:00Z, `clock_trusted` whether it believes that.
+    `report` has come through `gateway.reports.parse`.
     """
     examination = Examination(limits, _countries(report), complete=True, slack_ns=0)
     originator = report.originator_node
@@ -74,6 +77,8 @@ def validate_submitted(report: report_pb2.Report, *, node: str, now: int, limits
         problem = f"is {quoted(originator)}, and this gateway takes the reports of {node}"
         examination.wrong("", "originator_node", problem, f"send {node}, or push to the other node's gateway")
     report_time = _check_envelope(examination, report)
+    if not clock_trusted:
+        return examination.found
     if report_time is not None and report_time - now > limits.max_ahead_ns:
         examination.wrong(
             "",
@@ -114,19 +119,24 @@ def validate_released(report: report_pb2.Report, *, origin: str, limits: ReportL
     return examination.found
 
 
-def clock_warning(report: report_pb2.Report, now: int, limits: ReportLimits) -> str | None:
+def clock_warning(report: report_pb2.Report, now: int, limits: ReportLimits, *, submitted: bool = False) -> str | None:
     """What to flag about the clock of a report that was taken; None: nothing.
 
-    Flagged is a report time more than `flag_offset` after `now` (nanoseconds since 1970).
+    Flagged is a report time more than `flag_offset` after `now` (nanoseconds since 1970), and of one that a C2 system
+    `submitted` also one more than `flag_behind` before it.
     """
     stamp = report.report_time
     report_time = stamp.seconds * SECOND_NS + stamp.nanos
     ahead = report_time - now
-    if ahead <= limits.flag_offset_ns:
+    if ahead > limits.flag_offset_ns:
+        off, remedy = f"{seconds_text(ahead)} ahead of", _CLOCK_REMEDY
+    elif submitted and -ahead > limits.flag_behind_ns:
+        off, remedy = f"{seconds_text(-ahead)} behind", f"{_CLOCK_REMEDY}, or look why it comes so late"
+    else:
         return None
     return (
         f"report_time of {report.report_id} from {report.originator_station or report.originator_node} is"
-        f" {time_text(report_time)}, {seconds_text(ahead)} ahead of this gateway's clock: {_CLOCK_REMEDY}"
+        f" {time_text(report_time)}, {off} this gateway's clock: {remedy}"
     )
 
 

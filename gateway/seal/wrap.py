@@ -64,7 +64,7 @@ WRAP_SIZE: Final = 1168
 _LABEL: Final = b"signalfire/v1/epoch\x00"
 _NODE: Final = re.compile(r"[A-Z]{3}")
 _U64: Final = Struct(">Q")
-_HPKE: Final = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
+HPKE: Final = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
 
 
 def wrap_info(origin_line: bytes, epoch: int, node: str, key_id: bytes) -> bytes:
@@ -88,7 +88,7 @@ def encode_opening(
             raise WrapError(f"reader {node!r} is not a node: three upper-case letters, such as JPN")
         if any(wrap.key_id == key.key_id for wrap in opening.wraps):
             raise WrapError(f"sealing key {key.key_id.hex()} is named twice among the readers; name it once")
-        ciphertext = _HPKE.encrypt(content_key, key.hybrid, wrap_info(origin_line, epoch, node, key.key_id))
+        ciphertext = HPKE.encrypt(content_key, key.hybrid, wrap_info(origin_line, epoch, node, key.key_id))
         opening.wraps.append(KeyWrap(node=node, key_id=key.key_id, ciphertext=ciphertext))
     body = encode_canonical(opening)
     if len(body) > MAX_ENTRY_SIZE - HEADER_SIZE:
@@ -135,7 +135,7 @@ def unwrap(
         if key is None or wrap.node != node:
             continue
         try:
-            found.add(_HPKE.decrypt(wrap.ciphertext, key.hybrid, wrap_info(origin_line, epoch, node, wrap.key_id)))
+            found.add(HPKE.decrypt(wrap.ciphertext, key.hybrid, wrap_info(origin_line, epoch, node, wrap.key_id)))
         except InvalidTag as error:
             raise WrapError(
                 f"the wrap for {node}, key {wrap.key_id.hex()}, does not open: it was made for another ledger or "

@@ -18,10 +18,12 @@ from policy.approve.armour import read_orders, write_orders
 from policy.approve.judge import Judgement, OrderLimits, Prover, confirm, glance, judge, replay
 from policy.approve.order import (
     Activate,
+    CarryFor,
     DeclarePosture,
     Order,
     ReplaceRoster,
     Resume,
+    Route,
     Signature,
     SignedOrder,
     Suspend,
@@ -36,6 +38,7 @@ from policy.approve.words import describe, effect, missing
 
 __all__ = [
     "Activate",
+    "CarryFor",
     "DeclarePosture",
     "Declared",
     "Judgement",
@@ -49,6 +52,7 @@ __all__ = [
     "ReplaceRoster",
     "Resume",
     "Roster",
+    "Route",
     "Signature",
     "SignedOrder",
     "State",

@@ -17,7 +17,8 @@ What the order says (``glance``):
     signed it; so do two of one officer. What a certificate says of its holder does not count.
 5.  The files are those of the bundle whose digest was signed; those of an order that activates nothing are none.
 6.  A partner who is suspended is one whom the node has, and is not suspended already; one who is resumed is suspended.
-    A posture is not over already. A roster can govern (``Roster.faults``).
+    So are a carrier that a route gains, its far end then, and both ends between whom the node carries. A route, or
+    carrying, is not so already. A posture is not over already. A roster can govern (``Roster.faults``).
 7.  No fewer officers signed than any order takes that does this.
 
 What its bundle says, and what is proved of it:
@@ -33,6 +34,8 @@ What its bundle says, and what is proved of it:
       ``tighten`` where it declares the same posture and is *proved* to loosen nothing (``policy.prove.comparison``);
       else ``loosen``, and so does the first;
     - a roster takes ``loosen``, and ``remove_invariant`` where it lowers that threshold;
+    - a route takes ``loosen`` where it has a carrier that it did not have, else ``tighten``; so does carrying between
+      two partners, and ending that;
     - resuming a partner and declaring a posture take ``loosen``: rules may depend on a posture either way.
 
 ``confirm`` applies rules 1 to 3 again when the order is put in force: others may have been, meanwhile. ``replay`` puts
@@ -49,10 +52,12 @@ from typing import Protocol
 
 from policy.approve.order import (
     Activate,
+    CarryFor,
     DeclarePosture,
     Order,
     ReplaceRoster,
     Resume,
+    Route,
     SignedOrder,
     Suspend,
     decode,
@@ -332,11 +337,7 @@ class _Case:
     def sense(self, now: datetime, partners: Collection[str]) -> None:
         match self.order.action:
             case Suspend(partner, _):
-                known = set(partners)
-                if self.state.bundle is not None:
-                    known |= set(self.state.bundle.partners)
-                if partner not in known:
-                    self.refuse(Reason.UNKNOWN_PARTNER, f"{partner} is no partner here.", did_you_mean(partner, known))
+                self._known([partner], partners)
                 if partner in self.state.suspensions:
                     self.refuse(Reason.NO_EFFECT, f"{partner} is suspended already.", "Nothing is to be done.")
             case Resume(partner) if partner not in self.state.suspensions:
@@ -346,8 +347,32 @@ class _Case:
                 self.refuse(Reason.OVER_ALREADY, what, "Write it anew.")
             case ReplaceRoster() as replacement:
                 self.roster(replacement)
+            case Route(partner, carriers) as route:
+                if gained := self._gained(route):
+                    self._known([partner, *gained], partners)
+                if carriers == self.state.routes.get(partner, ()):
+                    self.refuse(Reason.NO_EFFECT, "Those are its carriers already.", "Nothing is to be done.")
+            case CarryFor(one, other, ended) as carry:
+                if not ended:
+                    self._known([one, other], partners)
+                if ended is (carry.pair not in self.state.carries):
+                    is_so = "does not carry between them" if ended else "carries between them already"
+                    self.refuse(Reason.NO_EFFECT, f"{self.state.node} {is_so}.", "Nothing is to be done.")
             case _:
                 pass
+
+    def _known(self, named: Collection[str], partners: Collection[str]) -> None:
+        known = set(partners)
+        if self.state.bundle is not None:
+            known |= set(self.state.bundle.partners)
+        for partner in named:
+            if partner not in known:
+                self.refuse(Reason.UNKNOWN_PARTNER, f"{partner} is no partner here.", did_you_mean(partner, known))
+
+    def _gained(self, route: Route) -> list[str]:
+        """The carriers that the route does not have yet."""
+        before = self.state.routes.get(route.partner, ())
+        return [carrier for carrier in route.carriers if carrier not in before]
 
     def roster(self, replacement: ReplaceRoster) -> None:
         for fault in replacement.roster.faults():
@@ -367,6 +392,14 @@ class _Case:
                 if roster.thresholds.remove_invariant < levels.remove_invariant:
                     return levels.remove_invariant, "it lowers what removing an invariant takes"
                 return levels.loosen, "it says who may loosen"
+            case Route() as route if self._gained(route):
+                return levels.loosen, "it lets others carry than before"
+            case Route():
+                return levels.tighten, "it lets nobody carry who did not before"
+            case CarryFor(ended=True):
+                return levels.tighten, "ending to carry only tightens"
+            case CarryFor():
+                return levels.loosen, "carrying for others loosens"
             case Activate() if self.state.activated is None:
                 return levels.loosen, "it is the first policy"
             case Activate() if self.state.bundle is None:

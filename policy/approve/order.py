@@ -43,6 +43,9 @@ MAX_ORDER_BYTES: Final = 16 * 1024
 MAX_REASON: Final = 500
 """Characters of the reason for a suspension: what stands on one screen."""
 
+MAX_CARRIERS: Final = 16
+"""Carriers of one route: each that is used learns when this node talks with that partner."""
+
 _SIGNATURE_SIZE: Final = 64
 _CODE = re.compile(r"[A-Z]{3}")
 _WRITE_ANEW: Final = "Write the order anew with `signalfire policy sign`."
@@ -85,7 +88,31 @@ class ReplaceRoster:
     roster: Roster
 
 
-Action: TypeAlias = Activate | Suspend | Resume | DeclarePosture | ReplaceRoster
+@dataclass(frozen=True, slots=True)
+class Route:
+    """By which partners the ledgers between this node and ``partner`` may be carried, the preferred one first; by none
+    where ``carriers`` is empty. It replaces what held before."""
+
+    partner: str
+    carriers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CarryFor:
+    """This node carries between two of its partners, or (``ended``) does so no more. ``one`` stands before ``other`` in
+    the alphabet: so each pair has one name."""
+
+    one: str
+    other: str
+    ended: bool = False
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """The two ends."""
+        return self.one, self.other
+
+
+Action: TypeAlias = Activate | Suspend | Resume | DeclarePosture | ReplaceRoster | Route | CarryFor
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +204,11 @@ def encode(order: Order) -> bytes:
                 message.declare_posture.until.FromDatetime(until.astimezone(UTC))
         case ReplaceRoster(roster):
             message.roster.CopyFrom(roster.message())
+        case Route(partner, carriers):
+            message.route.partner = partner
+            message.route.carriers.extend(carriers)
+        case CarryFor(one, other, ended):
+            message.carry_for.one, message.carry_for.other, message.carry_for.ended = one, other, ended
     return message.SerializeToString(deterministic=True)
 
 
@@ -245,9 +277,32 @@ def _action(message: officer_pb2.Order, faults: list[str]) -> Action | None:
                 return None
         case "roster":
             return ReplaceRoster(Roster.of(message.node, message.roster))
+        case "route":
+            return _route(message.node, message.route, faults)
+        case "carry_for":
+            return _carry_for(message.node, message.carry_for, faults)
         case _:
             faults.append("The order does nothing.")
             return None
+
+
+def _route(node: str, route: officer_pb2.Route, faults: list[str]) -> Route:
+    carriers = tuple(route.carriers[: MAX_CARRIERS + 1])
+    for code in (route.partner, *carriers):
+        _partner(code, faults)
+    if len(carriers) > MAX_CARRIERS:
+        faults.append(f"A route has at most {MAX_CARRIERS} carriers.")
+    if len({route.partner, node, *carriers}) != len(carriers) + 2:
+        faults.append("A route is between two nodes, and each of its carriers is a third one, named once.")
+    return Route(route.partner, carriers)
+
+
+def _carry_for(node: str, carry: officer_pb2.CarryFor, faults: list[str]) -> CarryFor:
+    for code in (carry.one, carry.other):
+        _partner(code, faults)
+    if not carry.one < carry.other or node in (carry.one, carry.other):
+        faults.append("A node carries between two others, and names first the one that is first in the alphabet.")
+    return CarryFor(carry.one, carry.other, carry.ended)
 
 
 def _partner(code: str, faults: list[str]) -> None:

@@ -11,10 +11,12 @@ from typing import Final
 from policy.approve.order import (
     Action,
     Activate,
+    CarryFor,
     DeclarePosture,
     Order,
     ReplaceRoster,
     Resume,
+    Route,
     SignedOrder,
     Suspend,
 )
@@ -42,6 +44,7 @@ class Declared:
 
 
 _NOBODY: Final[Mapping[str, Suspension]] = MappingProxyType({})
+_NO_ROUTES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,8 @@ class State:
     what comes later.
     ``activated`` is the digest of the bundle in force, and ``bundle`` that bundle; where only the digest is there, the
     bundle is one that this software cannot read, and everything is withheld.
+    ``routes`` are the carriers of each partner that has some, the preferred one first; ``carries`` are the pairs of
+    partners between whom this node carries. Both are as ordered, whoever is suspended.
     """
 
     roster: Roster
@@ -63,6 +68,8 @@ class State:
     bundle: Bundle | None = None
     declared: Declared | None = None
     suspensions: Mapping[str, Suspension] = field(default_factory=lambda: _NOBODY)
+    routes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NO_ROUTES)
+    carries: frozenset[tuple[str, str]] = frozenset()
 
     @classmethod
     def genesis(cls, roster: Roster) -> State:
@@ -111,4 +118,12 @@ def _acted(state: State, action: Action, bundle: Bundle | None) -> State:
             return replace(state, declared=Declared(posture, until, state.sequence))
         case ReplaceRoster(roster):
             return replace(state, roster=roster)
+        case Route(partner, carriers):
+            routes = {other: state.routes[other] for other in state.routes if other != partner}
+            if carriers:
+                routes[partner] = carriers
+            return replace(state, routes=MappingProxyType(routes))
+        case CarryFor():
+            carries = state.carries - {action.pair} if action.ended else state.carries | {action.pair}
+            return replace(state, carries=carries)
     return replace(state, suspensions=MappingProxyType(suspensions))

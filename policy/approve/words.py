@@ -6,10 +6,12 @@ from datetime import datetime
 
 from policy.approve.order import (
     Activate,
+    CarryFor,
     DeclarePosture,
     Order,
     ReplaceRoster,
     Resume,
+    Route,
     SignedOrder,
     Suspend,
     decode,
@@ -33,6 +35,17 @@ def effect(order: Order) -> str:
         case ReplaceRoster(roster):
             names = ", ".join(officer.name for officer in roster.officers)
             return f"replaces the roster: from now on {names} sign; {_levels(roster)}"
+        case Route(partner, ()):
+            return f"lets nobody carry between {order.node} and {partner} any more"
+        case Route(partner, carriers):
+            return (
+                f"lets {', then '.join(carriers)} carry what passes between {order.node} and {partner}, sealed, when"
+                " the direct link is down; nobody else"
+            )
+        case CarryFor(one, other, ended):
+            if ended:
+                return f"carries between {one} and {other} no more"
+            return f"carries between {one} and {other}, when they ask for it, what {order.node} cannot read"
 
 
 def describe(signed: SignedOrder) -> list[str]:
@@ -87,6 +100,10 @@ def _takes(signed: SignedOrder, roster: Roster, count: int) -> str:
                 f" ({levels.tighten} where the node proves that it releases nothing new;"
                 f" {levels.remove_invariant} where it removes or weakens an invariant)"
             )
+        case Route(_, ()) | CarryFor(ended=True):
+            needed, also = levels.tighten, ""
+        case Route():
+            needed, also = levels.loosen, f" ({levels.tighten} where every carrier is one already)"
         case ReplaceRoster(new) if new.thresholds.remove_invariant < levels.remove_invariant:
             needed, also = levels.remove_invariant, ""
         case _:

@@ -22,8 +22,8 @@ from gateway.release.steps import (
     KeepUnopenable,
     RecordEvent,
     SignPostQuantum,
-    Succeed,
 )
+from gateway.release.succeeding import Succeed
 from gateway.release.witness import Beat
 from policy import digest_of
 from policy.approve import Activate, Resume, State, Suspend

@@ -16,7 +16,7 @@ from gateway.ledger.stores.sqlite import SqliteStore
 from gateway.release.orders import PinRoster
 from gateway.release.retention import PRUNED
 from gateway.release.rulebook import Rulebook
-from gateway.release.steps import Succeed
+from gateway.release.succeeding import Succeed
 from policy import digest_of
 from policy.approve import Activate, State
 from tests.officer.test_orders import CONTENT, put

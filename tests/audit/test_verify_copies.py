@@ -10,12 +10,12 @@ from signalfire.v1 import ledger_pb2, report_pb2
 
 from gateway.audit.verify import verify_store
 from gateway.ledger.origin import Origin
-from gateway.release import groups, sharing, steps
+from gateway.release import groups, moving, sharing
 from gateway.release.letting_go import DAY_NS
 from gateway.release.pipeline import TakeReport
 from gateway.release.plan import LedgerWriter
 from gateway.release.retention import PruneReports, reports_position
-from gateway.release.steps import Succeed
+from gateway.release.succeeding import Succeed
 from gateway.seal.entry import parse_header
 from tests.release.aging import send
 from tests.release.onward import USA_RULES, american, bring, passing
@@ -53,7 +53,7 @@ def sealing(monkeypatch: pytest.MonkeyPatch, change: Change) -> None:
             return seal(writer, content)
 
     monkeypatch.setattr(sharing, "groups", Dishonest)
-    monkeypatch.setattr(steps, "groups", Dishonest)
+    monkeypatch.setattr(moving, "groups", Dishonest)
 
 
 def other_values(report: report_pb2.Report) -> None:

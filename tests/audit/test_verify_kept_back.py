@@ -10,7 +10,7 @@ import pytest
 
 from gateway.audit.verify import verify_store
 from gateway.release.keeping import KeepBack
-from gateway.release.steps import Succeed
+from gateway.release.succeeding import Succeed
 from tests.release.test_keeping import LOST, SUSPENDED, TO_KOR, govern
 from tests.release.test_pending import AT_ONCE
 from tests.release.test_pipeline import cancelling

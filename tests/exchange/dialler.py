@@ -24,11 +24,13 @@ from gateway.release.signatory import Signatory
 from tests.node.nations import PATIENCE_S, channel, gateway_authority, server_name
 
 FOLLOW, HEARTBEAT, INSPECT = handshake.FOLLOW, handshake.HEARTBEAT, handshake.INSPECT
+CARRY = handshake.CARRY
 
 _METHODS: Final[dict[str, tuple[str, Any, Any]]] = {
     FOLLOW: ("Follow", exchange_pb2.FollowRequest, exchange_pb2.FollowResponse),
     HEARTBEAT: ("Heartbeat", exchange_pb2.HeartbeatRequest, exchange_pb2.HeartbeatResponse),
     INSPECT: ("Inspect", exchange_pb2.InspectRequest, exchange_pb2.InspectResponse),
+    CARRY: ("Carry", exchange_pb2.CarryRequest, exchange_pb2.CarryResponse),
 }
 
 

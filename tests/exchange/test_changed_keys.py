@@ -13,9 +13,10 @@ import grpc
 import pytest
 
 from gateway.demo.deployment import GATEWAY_NAME, Deployed
-from gateway.exchange.follower import LOST_REASON, PartnerFollower
+from gateway.exchange.follower import PartnerFollower
 from gateway.exchange.partners import Partners, Pinned
 from gateway.exchange.server import ExchangeLimits
+from gateway.exchange.way import LOST_REASON
 from gateway.identity import nation
 from gateway.identity.spiffe import Role, SpiffeId
 from gateway.identity.tls import KeyPairFiles
@@ -196,7 +197,7 @@ async def test_where_the_library_lost_the_reason_the_one_before_stands_and_is_to
             raise grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), words)
 
         caplog.clear()
-        task = asyncio.create_task(follower._keep("dialled", serve))
+        task = asyncio.create_task(follower.direct.keep("dialled", serve))
         try:
             async with asyncio.timeout(10):
                 await ended.wait()

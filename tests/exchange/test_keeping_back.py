@@ -19,6 +19,7 @@ from gateway.ledger.origin import Origin
 from gateway.ledger.stores.sqlite import SqliteReader
 from gateway.release.keeping import NO_CLOCK, NO_POLICY, SUSPENDED
 from gateway.release.plan import Plan
+from gateway.release.ranks import Rank
 from gateway.release.rulebook import Rulebook
 from policy.approve import Resume, Suspend
 from tests.exchange.dialler import dialled, signatory
@@ -26,7 +27,6 @@ from tests.node.nations import World, cancellation, report, running, settle, unt
 from tests.officer.test_enact import bring
 
 TO_KOR: Final = Origin("JPN", "KOR", "flash", 1)
-FAR_AHEAD_NS: Final = 1 << 62
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,7 @@ class Govern:
 
     change: Callable[[Rulebook], Rulebook]
     weight: int = 0
+    rank: Rank = Rank.OWN
 
     def apply(self, plan: Plan) -> None:
         plan.govern(self.change(plan.rulebook))
@@ -66,6 +67,7 @@ class Stand:
 
     let_go: threading.Event
     weight: int = 0
+    rank: Rank = Rank.OWN
 
     def apply(self, plan: Plan) -> None:
         assert self.let_go.wait(10)
@@ -147,8 +149,7 @@ async def test_while_the_clock_is_not_trusted_what_rests_on_an_agreement_waits_i
     world: World,
 ) -> None:
     (waiting,) = await released_while_away(world)
-    watch = world.nodes["JPN"]._clock_watch
-    right_ns, watch.not_before_ns = watch.not_before_ns, FAR_AHEAD_NS
+    world.walls["JPN"].set(3600)
     await world.start("KOR")
     await until(lambda: NO_CLOCK in world.status("JPN", "KOR").problem, "JPN says why nothing goes")
     assert "flash: nothing is sent" in world.status("JPN", "KOR").problem
@@ -156,7 +157,7 @@ async def test_while_the_clock_is_not_trusted_what_rests_on_an_agreement_waits_i
     await until(lambda: world.following("KOR", "JPN"), "heartbeats of JPN at KOR")
     replica = world.ledger("KOR", TO_KOR)
     assert replica is None or replica.size == 0
-    watch.not_before_ns = right_ns
+    world.walls["JPN"].set(0)
     await world.inboxes["KOR"].report(waiting)
     assert await kept_back_events(world) == []
     await until(lambda: not world.status("JPN", "KOR").problem, "nothing waits")

@@ -247,7 +247,7 @@ const KINDS = ["launch_detection", "track", "impact_prediction", "correction", "
 export function judge(content, owner) {
   const said = Object.keys(content);
   need(said.length === 1, "exactly one kind of content is due");
-  need(["report", "onward_report", "withdrawal", "succession", "cover"].includes(said[0]), "content of another kind");
+  need(["report", "onward_report", "withdrawal", "succession", "cover", "sealed_recovery"].includes(said[0]), "content of another kind");
   if (content.report) {
     const missing = ALWAYS.filter((name) => content.report[name] === undefined);
     need(!missing.length, `not set: ${missing.join(", ")}`);

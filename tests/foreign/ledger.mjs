@@ -68,10 +68,13 @@ export function unopenable(origin, index, leaf, reason, key) {
   return signNote(`${text.join("\n")}\n`, key);
 }
 
-// A heartbeat of `from` for `to`: time, counter, and the heads by origin line.
+const TAKES = ["ROUTINE", "PRIORITY", "IMMEDIATE", "FLASH", "nothing"].map((each) => `takes ${each}`);
+
+// A heartbeat of `from` for `to`: time, counter, what its node takes from its own systems, and the heads by origin line.
 export function parseHeartbeat(note, from, to, keys) {
-  const [header, recipient, time, counter, ...heads] = linesOf(openNote(note, keys).text, 4, true);
+  const [header, recipient, time, counter, takes, ...heads] = linesOf(openNote(note, keys).text, 5, true);
   need(header === `signalfire/v1/${from}/heartbeat` && recipient === to, "a heartbeat of another node, or for another");
+  need(TAKES.includes(takes), "it does not say what is taken");
   need(heads.length <= 64, "more than 64 ledgers");
   const found = heads.map((line) => {
     const [origin, size, root, more] = line.split(" ");
@@ -82,7 +85,7 @@ export function parseHeartbeat(note, from, to, keys) {
     return [head.origin, head];
   });
   need(heads.every((line, at) => at === 0 || found[at - 1][0] < found[at][0]), "ledgers twice or out of order");
-  return { time: decimal(time), counter: decimal(counter), heads: new Map(found) };
+  return { time: decimal(time), counter: decimal(counter), takes: takes.slice("takes ".length), heads: new Map(found) };
 }
 
 // --- batches

@@ -269,7 +269,7 @@ async function listen(partner, replicas, call) {
     const now = BigInt(Date.now()) * 1_000_000n;
     call.write({ echo: { counter: last.counter, time_ns: String(now), bundle_sequence: String(partner.bundle.sequence) } });
     const offset = beat.time + BigInt(pulse.round_trip_ns) / 2n - now;
-    print("heartbeat", { counter: last.counter, heads: sizes, round_trip_ns: pulse.round_trip_ns, offset_ms: Number(offset) / 1e6 });
+    print("heartbeat", { counter: last.counter, takes: beat.takes, heads: sizes, round_trip_ns: pulse.round_trip_ns, offset_ms: Number(offset) / 1e6 });
   }
 }
 

@@ -101,9 +101,9 @@ async function statements() {
   const { origin, vkeys, accepted, refused } = read("statement");
   const ledger = parseOrigin(origin);
   const keys = Object.fromEntries(Object.entries(vkeys).map(([node, vkey]) => [node, [parseVerifierKey(vkey)]]));
-  const one = ({ kind, note }) =>
+  const one = ({ kind, note, takes }) =>
     kind === "heartbeat"
-      ? parseHeartbeat(note, ledger.owner, ledger.recipient, keys[ledger.owner])
+      ? need(parseHeartbeat(note, ledger.owner, ledger.recipient, keys[ledger.owner]).takes === takes, "another thing taken")
       : parseStatement(kind, note, ledger, keys[kind === "absent" ? ledger.owner : ledger.recipient]);
   await check("statement", accepted, "accepted", one);
   await check("statement", refused, "refused", one);

@@ -34,7 +34,7 @@ def _gateway(jpn: Path, name: str, out: str, *, now: datetime = NOW, keys_from: 
 
 def test_a_new_nation_has_the_layout_that_it_promises(jpn: Path) -> None:
     files = {str(path.relative_to(jpn)) for path in jpn.rglob("*") if path.is_file()}
-    assert files == {"root.key", "root.vkey"} | {
+    assert files == {"root.key", "root.vkey", "recovery.key", "recovery.pub"} | {
         f"ca/{role.value}.{part}.pem" for role in Role for part in ("key", "crt")
     }
     private = [path for path in jpn.rglob("*") if path.name.endswith((".key", ".key.pem"))]

@@ -15,7 +15,8 @@ from gateway.identity.node_keys import NodeKeys, SecretKind, kind_of, read_secre
 from gateway.identity.private_files import make_private_directory, read_private, write_private
 from tests.identity.world import World
 
-KEY_FILES = [kind.file_name for kind in SecretKind if kind not in (SecretKind.ROOT, SecretKind.OFFICER)]
+ELSEWHERE = (SecretKind.ROOT, SecretKind.OFFICER, SecretKind.RECOVERY)
+KEY_FILES = [kind.file_name for kind in SecretKind if kind not in ELSEWHERE]
 ALL_FILES = ["gateway.key.pem", "gateway.crt.pem", *KEY_FILES]
 
 

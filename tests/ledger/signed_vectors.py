@@ -28,7 +28,7 @@ from gateway.ledger.cosignature import (
 from gateway.ledger.merkle import EMPTY_ROOT, leaf_hash
 from gateway.ledger.note import Ed25519Signer, Note, SignatureLine
 from gateway.ledger.origin import Origin
-from gateway.ledger.statement import EntryStatement, EntryStatementKind, Heartbeat
+from gateway.ledger.statement import EntryStatement, EntryStatementKind, Heartbeat, Takes
 from tests.seal.parties import seeded
 
 VECTORS: Final = Path(__file__).parents[1] / "vectors"
@@ -214,6 +214,7 @@ def _message(name: str) -> str:
 
 LEAF: Final = leaf_hash(b"an entry of the vectors")
 HEARTBEAT: Final = Heartbeat("JPN", "KOR", TIME * 10**9 + 5, 7 << 32, (CHECKPOINT, Checkpoint(OTHER, 0, EMPTY_ROOT)))
+NOTHING_TAKEN: Final = Heartbeat("JPN", "KOR", TIME * 10**9 + 5, (7 << 32) + 1, (), Takes.NOTHING)
 ABSENT: Final = EntryStatement(EntryStatementKind.ABSENT, "JPN", ORIGIN, 12, LEAF, "the partner is suspended")
 UNOPENABLE: Final = EntryStatement(EntryStatementKind.UNOPENABLE, "KOR", ORIGIN, 12, LEAF, "it does not open")
 
@@ -225,13 +226,27 @@ def refused_statements() -> Sequence[tuple[str, str, str, str]]:
         return _note(text, SignatureLine(signer.name, signer.key_id, signer.sign(text.encode())))
 
     beat, absent = HEARTBEAT.text(), ABSENT.text()
-    head = beat.split("\n")[4]
+    takes, head = beat.split("\n")[4:6]
     return [
         ("heartbeat", "for another recipient", by(GATEWAY, beat.replace("\nKOR\n", "\nUSA\n", 1)), "not one of JPN"),
         ("heartbeat", "of another node", by(KOR_GATEWAY, beat), "no known key"),
         ("heartbeat", "a counter with a sign", by(GATEWAY, beat.replace(f"\n{7 << 32}\n", "\n+7\n")), "decimal"),
         ("heartbeat", "a ledger twice", by(GATEWAY, beat + head + "\n"), "twice"),
         ("heartbeat", "ledgers out of order", by(GATEWAY, _swapped(beat)), "one spelling"),
+        ("heartbeat", "nothing about what is taken", by(GATEWAY, beat.replace(f"{takes}\n", "")), "what is taken"),
+        ("heartbeat", "an unknown precedence taken", by(GATEWAY, beat.replace(takes, "takes ALL")), "what is taken"),
+        (
+            "heartbeat",
+            "what is taken in other letters",
+            by(GATEWAY, beat.replace(takes, "takes Routine")),
+            "what is taken",
+        ),
+        (
+            "heartbeat",
+            "two words about what is taken",
+            by(GATEWAY, beat.replace(takes, f"{takes} FLASH")),
+            "what is taken",
+        ),
         (
             "heartbeat",
             "a ledger for another",
@@ -263,7 +278,8 @@ def statements() -> dict[str, Any]:
         "origin": str(ORIGIN),
         "vkeys": {"JPN": GATEWAY.verifier.vkey, "KOR": KOR_GATEWAY.verifier.vkey},
         "accepted": [
-            {"kind": "heartbeat", "note": HEARTBEAT.sign(GATEWAY).decode()},
+            {"kind": "heartbeat", "note": HEARTBEAT.sign(GATEWAY).decode(), "takes": HEARTBEAT.takes.value},
+            {"kind": "heartbeat", "note": NOTHING_TAKEN.sign(GATEWAY).decode(), "takes": NOTHING_TAKEN.takes.value},
             {"kind": "absent", "note": ABSENT.sign(GATEWAY).decode()},
             {"kind": "unopenable", "note": UNOPENABLE.sign(KOR_GATEWAY).decode()},
         ],

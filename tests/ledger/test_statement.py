@@ -11,7 +11,7 @@ from gateway.ledger.errors import NoteError
 from gateway.ledger.merkle import EMPTY_ROOT
 from gateway.ledger.note import Ed25519Signer, encode_base64, sign_note
 from gateway.ledger.origin import Lane, Origin
-from gateway.ledger.statement import MAX_HEADS, MAX_REASON, EntryStatement, EntryStatementKind, Heartbeat
+from gateway.ledger.statement import MAX_HEADS, MAX_REASON, EntryStatement, EntryStatementKind, Heartbeat, Takes
 
 SIGNER = Ed25519Signer("signalfire/v1/JPN/gateway", b"j" * 32)
 OTHER = Ed25519Signer("signalfire/v1/JPN/gateway", b"o" * 32)
@@ -37,15 +37,23 @@ def signed(*lines: str) -> bytes:
     return sign_note("\n".join(lines) + "\n", SIGNER).encode()
 
 
-def heartbeat(*heads: str, time: str = "1", counter: str = "2", first: str = "signalfire/v1/JPN/heartbeat") -> bytes:
-    return signed(first, "KOR", time, counter, *heads)
+def heartbeat(
+    *heads: str,
+    time: str = "1",
+    counter: str = "2",
+    first: str = "signalfire/v1/JPN/heartbeat",
+    takes: str = "takes ROUTINE",
+) -> bytes:
+    return signed(first, "KOR", time, counter, takes, *heads)
 
 
-@given(NUMBERS, NUMBERS, HEADS)
-def test_a_heartbeat_is_read_back_as_it_was_signed(time_ns: int, counter: int, heads: list[Checkpoint]) -> None:
-    sent = Heartbeat("JPN", "KOR", time_ns, counter, tuple(heads))
+@given(NUMBERS, NUMBERS, HEADS, st.sampled_from(Takes))
+def test_a_heartbeat_is_read_back_as_it_was_signed(
+    time_ns: int, counter: int, heads: list[Checkpoint], takes: Takes
+) -> None:
+    sent = Heartbeat("JPN", "KOR", time_ns, counter, tuple(heads), takes)
     got = open_heartbeat(sent.sign(SIGNER))
-    assert (got.time_ns, got.counter) == (time_ns, counter)
+    assert (got.time_ns, got.counter, got.takes) == (time_ns, counter, takes)
     assert sorted(map(str, got.heads)) == sorted(map(str, heads))
     assert got.text() == sent.text()
 
@@ -106,6 +114,26 @@ def test_heads_stand_in_order_and_no_ledger_twice() -> None:
         open_heartbeat(heartbeat(lines[0], f"{ORIGIN} 6 {ROOT_64}"))
 
 
+@pytest.mark.parametrize(
+    "takes",
+    [
+        "takes",
+        "takes ",
+        "takes ALL",
+        "takes routine",
+        "takes  FLASH",
+        "takes FLASH ",
+        "TAKES FLASH",
+        "takes NOTHING",
+        "FLASH",
+    ],
+)
+def test_what_is_taken_is_one_of_five_words(takes: str) -> None:
+    assert open_heartbeat(heartbeat(takes="takes nothing")).takes is Takes.NOTHING
+    with pytest.raises(NoteError, match="what is taken"):
+        open_heartbeat(heartbeat(takes=takes))
+
+
 def test_the_number_of_heads_is_bounded() -> None:
     lines = sorted(f"{Origin('JPN', 'KOR', 'flash', n)} 5 {ROOT_64}" for n in range(1, MAX_HEADS + 2))
     assert len(open_heartbeat(heartbeat(*lines[:MAX_HEADS])).heads) == MAX_HEADS
@@ -123,6 +151,8 @@ def test_a_heartbeat_is_of_one_node_for_one_recipient_by_its_key() -> None:
         Heartbeat.open(raw, [OTHER.verifier], node="JPN", recipient="KOR")
     with pytest.raises(NoteError, match="does not hold"):
         open_heartbeat(raw.replace(b"KOR\n1\n2\n", b"KOR\n1\n3\n"))
+    with pytest.raises(NoteError, match="does not hold"):
+        open_heartbeat(raw.replace(b"takes ROUTINE\n", b"takes nothing\n"))
 
 
 @pytest.mark.parametrize(
@@ -134,7 +164,9 @@ def test_a_heartbeat_is_of_one_node_for_one_recipient_by_its_key() -> None:
         signed("signalfire/v1/JPN/heartbeat", "KOR", "1"),
         heartbeat(first="signalfire/v1/JPN/Heartbeat"),
         heartbeat() + b"\n",
+        signed("signalfire/v1/JPN/heartbeat", "KOR", "1", "2"),
         signed("signalfire/v1/JPN/heartbeat", "KOR", "1", "2", ""),
+        signed("signalfire/v1/JPN/heartbeat", "KOR", "1", "2", "takes ROUTINE", ""),
     ],
 )
 def test_what_is_not_a_heartbeat_is_refused(raw: bytes) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,7 @@ from signalfire.v1 import c2_pb2, ledger_pb2, officer_pb2, report_pb2
 
 from gateway import config as configuration
 from gateway.client import CaughtUp, Client, Received, Result, Withdrawn
+from gateway.clock import Clock
 from gateway.demo.deployment import PUSHER, READER, Deployed, approve, deploy
 from gateway.identity import nation
 from gateway.identity.spiffe import Role, SpiffeId, dns_name
@@ -32,7 +34,7 @@ from gateway.ledger.origin import WITNESS, Origin
 from gateway.ledger.stores import CosignatureKind, LedgerRow
 from gateway.ledger.stores.sqlite import SqliteReader
 from gateway.node import Node
-from gateway.release.sequencer import LATEST_TIME
+from gateway.release.plan import LATEST_TIME
 from gateway.reports.kinds import Kind
 from policy import Bundle
 from policy.approve.proofs import Proofs
@@ -241,17 +243,34 @@ class Inbox:
 
 
 @dataclass(slots=True)
+class Wall:
+    """A machine's wall clock, which a test sets; it runs as this machine's does."""
+
+    offset_ns: int = 0
+
+    def set(self, seconds: float) -> None:
+        """Sets it so far ahead of this machine's."""
+        self.offset_ns = int(seconds * 1e9)
+
+    def clock(self) -> Clock:
+        """The clocks of that machine."""
+        return Clock(now_ns=lambda: time.time_ns() + self.offset_ns)
+
+
+@dataclass(slots=True)
 class World:
     """Gateways that are running."""
 
     places: Mapping[str, Deployed]
     nodes: dict[str, Node] = field(default_factory=dict)
     inboxes: dict[str, Inbox] = field(default_factory=dict)
+    walls: defaultdict[str, Wall] = field(default_factory=lambda: defaultdict(Wall))
     _serving: dict[str, list[asyncio.Task[None]]] = field(default_factory=dict)
 
-    async def start(self, name: str) -> Node:
+    async def start(self, name: str, *, restored: bool = False) -> Node:
         """Starts one nation's gateway, and a C2 system that receives from it."""
-        node = Node(configuration.load(self.places[name].config), prover=PROOFS)
+        config = configuration.load(self.places[name].config)
+        node = Node(config, self.walls[name].clock(), restored=restored, prover=PROOFS)
         try:
             await node.start()
         except BaseException:  # also where the test itself is cancelled: no port stays taken

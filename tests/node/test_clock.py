@@ -39,7 +39,7 @@ async def trusted_after_a_start(place: Deployed, clock: Clock, *, declared: bool
     node = Node(configuration.load(place.config), clock, clock_is_right=declared, prover=PROOFS)
     await node.start()
     try:
-        return node._clock_watch.trusted()
+        return node.clock.trusted()
     finally:
         await node.stop()
 

@@ -16,7 +16,7 @@ from signalfire.v1 import ledger_pb2, officer_pb2, officer_pb2_grpc, report_pb2
 from gateway.client import ClientError
 from gateway.demo.deployment import PUSHER, Deployed
 from gateway.ledger.origin import DECISIONS, Origin
-from gateway.release.steps import Succeed
+from gateway.release.succeeding import Succeed
 from tests.node.nations import (
     PATIENCE_S,
     World,

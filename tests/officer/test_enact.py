@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from google.protobuf.message import Message
 from signalfire.v1 import ledger_pb2, officer_pb2
 
+from gateway.cli import approvals
 from gateway.cli.approvals import COMMANDS
 from gateway.demo.deployment import OFFICERS, Deployed, approve
 from gateway.identity.officer_keys import create_officer_key, read_officer_key
@@ -25,9 +26,11 @@ from gateway.release.rulebook import NO_POLICY
 from policy import Bundle, Limits, digest_of, read_files
 from policy.approve import (
     Activate,
+    CarryFor,
     DeclarePosture,
     Order,
     Resume,
+    Route,
     SignedOrder,
     Suspend,
     encode,
@@ -476,10 +479,57 @@ async def test_a_partner_is_suspended_in_one_step_and_the_status_tells_it(
     assert "A leak" not in said
 
 
+async def test_routes_and_carrying_are_in_force_once_two_have_signed_and_survive_a_restart(tmp_path: Path) -> None:
+    places = settle(tmp_path, "JPN", "KOR", "USA")
+    place = places["JPN"]
+    async with running({"JPN": place}, linked=False) as world:
+        assert await bring(place, Route("KOR", ("USA",)), "alice") == {"too_few_signatures"}
+        assert await bring(place, Route("KOR", ("USA",)), "alice", "bob") == set()
+        assert await bring(place, CarryFor("KOR", "USA"), "alice", "carol") == set()
+        assert (await world.event("JPN", "route-changed")).detail.startswith("order 2 ")
+        await world.stop("JPN")
+        node = await world.start("JPN")
+        assert node._sequencer.rulebook.routes == {"KOR": ("USA",)}
+        code, said = await run("status", "--json", *connecting(place))
+        assert code == 0
+        assert json.loads(said)["routes"] == [{"partner": "KOR", "carriers": ["USA"]}]
+        assert json.loads(said)["carries"] == [{"one": "KOR", "other": "USA"}]
+        assert await bring(place, Suspend("USA", "A leak"), "bob") == set()
+        assert not node._sequencer.rulebook.routes
+        assert not node._sequencer.rulebook.carries
+
+
+async def test_what_is_ordered_of_routes_from_the_command_line_is_judged_by_the_gateway(
+    world: World, jpn: Deployed, tmp_path: Path
+) -> None:
+    keys = [str(jpn.officer_key(name)) for name in OFFICERS]
+    for number, (arguments, told) in enumerate(
+        [
+            (("--route", "KOR", "--through", "USA"), "USA is no partner here"),
+            (("--carry-for", "USA", "KOR"), "USA is no partner here"),
+        ]
+    ):
+        order = str(tmp_path / f"{number}.order")
+        code, said = await run("sign", *arguments, "--key", keys[0], "--out", order, *connecting(jpn))
+        assert code == 0, said
+        code, said = await run("sign", "--order", order, "--key", keys[1])
+        assert code == 0, said
+        code, said = await run("enact", order, *connecting(jpn))
+        # Japan has one partner alone here: what names another is judged, and refused.
+        assert (code, told in said) == (1, True)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         [],
+        ["--route", "KOR"],
+        ["--route", "KOR", "--through", "USA", "--ended"],
+        ["--route", "KOR", "--through", "usa"],
+        ["--through", "USA"],
+        ["--ended"],
+        ["--carry-for", "KOR"],
+        ["--carry-for", "KOR", "USA", "--route", "KOR", "--ended"],
         ["--suspend", "KOR"],
         ["--reason", "Why"],
         ["--suspend", "KOR", "--reason", "Why", "--resume", "KOR"],
@@ -493,3 +543,17 @@ async def test_a_partner_is_suspended_in_one_step_and_the_status_tells_it(
 def test_an_order_that_is_not_one_thing_in_one_place_is_wrong_usage(jpn: Deployed, arguments: list[str]) -> None:
     code, _ = invoke("sign", *arguments, "--key", str(jpn.officer_key("alice")))
     assert code == 2
+
+
+def test_the_status_shows_who_carries_and_marks_who_is_suspended(capsys: pytest.CaptureFixture[str]) -> None:
+    approvals._show(
+        officer_pb2.GetPolicyStatusResponse(
+            node="JPN",
+            routes=[officer_pb2.Route(partner="KOR", carriers=["USA", "FRA"])],
+            carries=[officer_pb2.CarryFor(one="KOR", other="USA")],
+            suspended=[officer_pb2.Suspension(partner="USA", reason="A leak", sequence=4)],
+        )
+    )
+    shown = capsys.readouterr().out
+    assert "USA (suspended), FRA" in shown
+    assert "we carry between" in shown

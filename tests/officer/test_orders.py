@@ -18,7 +18,7 @@ from gateway.release.governance import Governance
 from gateway.release.orders import EnactOrder, EndPosture, OrdersError, PinRoster, read_in_force, rulebook_of
 from gateway.release.rulebook import NO_POLICY, Rulebook
 from policy import digest_of
-from policy.approve import Activate, DeclarePosture, Resume, SignedOrder, State, Suspend
+from policy.approve import Activate, CarryFor, DeclarePosture, Resume, Route, SignedOrder, State, Suspend
 from policy.approve.order import Action
 from policy.vocabulary import Posture
 from tests.policy.officers import LIMITS, NOW, SetProver, files, judged, order, roster, signed_by
@@ -66,6 +66,26 @@ def test_what_was_put_in_force_is_read_again_after_a_restart(jpn: Site) -> None:
     jpn.restart()
     assert comparable(read(jpn)) == comparable(state)
     assert read(jpn).bundle is not None
+
+
+def test_decisions_are_made_by_the_routes_that_were_ordered_until_one_of_their_nodes_is_suspended(jpn: Site) -> None:
+    state = put(jpn, governed(jpn), Resume("KOR"), "alice", "bob")
+    assert not jpn.rulebook.routes
+    state = put(jpn, state, Route("KOR", ("USA",)), "alice", "bob")
+    state = put(jpn, state, CarryFor("KOR", "USA"), "alice", "bob")
+    assert jpn.rulebook.routes == {"KOR": ("USA",)}
+    assert jpn.rulebook.carries == {("KOR", "USA")}
+    assert [event.kind for event in events(jpn)][-2:] == ["route-changed", "carrying-changed"]
+    jpn.restart()
+    assert rulebook_of(read(jpn), ("KOR", "USA")).routes == {"KOR": ("USA",)}
+    for partner in ("USA", "KOR"):
+        state = put(jpn, state, Suspend(partner, "A leak"), "carol")
+        assert not jpn.rulebook.routes
+        assert not jpn.rulebook.carries
+        state = put(jpn, state, Resume(partner), "alice", "bob")
+        assert jpn.rulebook.routes
+        assert jpn.rulebook.carries
+    assert not rulebook_of(state, ("KOR",)).routes
 
 
 def test_before_a_roster_is_pinned_nothing_is_in_force(jpn: Site) -> None:

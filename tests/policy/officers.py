@@ -136,9 +136,20 @@ def judged(
     prover: Prover | None = None,
     partners: Collection[str] = PARTNERS,
     limits: OrderLimits = LIMITS,
+    clock_trusted: bool = True,
 ) -> Judgement:
     """The judgement on an order, with everything else as it mostly is."""
-    return judge(state, signed, bundle or {}, now=now, partners=partners, prover=prover or SetProver(), limits=limits)
+    asked = prover or SetProver()
+    return judge(
+        state,
+        signed,
+        bundle or {},
+        now=now,
+        partners=partners,
+        prover=asked,
+        limits=limits,
+        clock_trusted=clock_trusted,
+    )
 
 
 def governed(bundle: Mapping[str, bytes] | None = None, by: Roster | None = None) -> State:

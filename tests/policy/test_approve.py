@@ -15,12 +15,14 @@ from signalfire.v1 import officer_pb2
 from policy import digest_of
 from policy.approve import (
     Activate,
+    CarryFor,
     DeclarePosture,
     OrderRefused,
     Reason,
     Refusal,
     ReplaceRoster,
     Resume,
+    Route,
     Signature,
     SignedOrder,
     State,
@@ -580,6 +582,8 @@ ACTIONS: st.SearchStrategy[Action] = st.one_of(
     st.builds(Resume, st.sampled_from(["KOR", "USA"])),
     st.builds(DeclarePosture, st.sampled_from(Posture), st.none() | st.just(NOW)),
     st.just(ReplaceRoster(roster())),
+    st.builds(Route, st.just("KOR"), st.sampled_from([(), ("USA",), ("USA", "FRA")])),
+    st.builds(CarryFor, st.just("KOR"), st.just("USA"), st.booleans()),
 )
 
 

@@ -22,8 +22,10 @@ from gateway.release import keeping
 from gateway.release.keeping import KeepBack, Verdict, judge, places_in
 from gateway.release.pipeline import TellWithdrawals
 from gateway.release.plan import Plan
+from gateway.release.ranks import Rank
 from gateway.release.rulebook import Rulebook
-from gateway.release.steps import FollowSuccessor, KeepCosignature, Succeed
+from gateway.release.steps import FollowSuccessor, KeepCosignature
+from gateway.release.succeeding import Succeed
 from tests.release.test_pipeline import cancelling
 from tests.release.world import RELEASE_ALL, TREATY, Site, as_sent, identifier, partner_of, rules, signatory_of
 from tests.reports.examples import NOW, SECOND, launch_detection, track
@@ -52,6 +54,7 @@ class Govern:
 
     rulebook: Rulebook
     weight: int = 0
+    rank: Rank = Rank.OWN
 
     def apply(self, plan: Plan) -> None:
         plan.govern(self.rulebook)

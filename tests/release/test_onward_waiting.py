@@ -16,7 +16,8 @@ from gateway.release.pipeline import TellWithdrawals
 from gateway.release.plan import Subject
 from gateway.release.rulebook import Rulebook
 from gateway.release.sharing import COVER_EVERY_NS, COVER_WITHIN_NS
-from gateway.release.steps import FollowSuccessor, Succeed
+from gateway.release.steps import FollowSuccessor
+from gateway.release.succeeding import Succeed
 from policy import compile_bundle
 from tests.audit.nations import NEW_LOG, nation, rotated
 from tests.release.onward import (

@@ -22,7 +22,8 @@ from gateway.ledger.tiles import Edge
 from gateway.release.pipeline import TakeReport
 from gateway.release.plan import LedgerWriter
 from gateway.release.replica import MAX_BATCH_ENTRIES, IncomingBatch, ReplicaError
-from gateway.release.steps import FollowSuccessor, Succeed
+from gateway.release.steps import FollowSuccessor
+from gateway.release.succeeding import Succeed
 from gateway.seal.entry import HEADER_SIZE
 from tests.release.world import (
     RELEASE_ALL,
@@ -245,17 +246,19 @@ def test_reordered_truncated_or_lengthened_batches_are_refused(batch: IncomingBa
     assert_refused(kor, replace(batch, count=-1), "checkpoint is of size 4")
 
 
-def test_a_batch_that_does_not_begin_where_the_replica_ends_is_refused(jpn: Site, kor: Site) -> None:
+def test_a_batch_that_leaves_a_gap_is_refused_and_one_that_is_held_is_passed_over(jpn: Site, kor: Site) -> None:
     send(jpn, 1, 2)
     first = jpn.incoming(ORIGIN, 0, 1)
     second = jpn.incoming(ORIGIN, 2, 1)
     assert_refused(kor, second, "replica holds 0 entries")
     assert_refused(kor, replace(second, first=0), "checkpoint is of size 3")
     kor.do(kor.receive(first))
-    assert_refused(kor, first, "replica holds 2 entries")
-    assert_refused(kor, jpn.incoming(ORIGIN), "replica holds 2 entries")
-    assert_refused(kor, replace(second, first=-1), "replica holds 2 entries")
-    kor.do(kor.receive(second))
+    assert kor.do(kor.receive(first)).held
+    assert_refused(kor, replace(second, first=-1), "1 entries from -1 on were sent")
+    assert_refused(kor, replace(second, first=3), "replica holds 2 entries")
+    # All of the ledger in one: what is held is cut off.
+    assert kor.do(kor.receive(jpn.incoming(ORIGIN))).size == 3
+    assert kor.do(kor.receive(second)).held
     assert_equal_roots(jpn, kor)
 
 

@@ -22,8 +22,10 @@ from gateway.release.errors import RefusedReport
 from gateway.release.keeping import KeepBack
 from gateway.release.pipeline import DecideHeld, TakeReport, TellWithdrawals
 from gateway.release.plan import Plan, Subject
+from gateway.release.ranks import Rank
 from gateway.release.retention import OWN_REPORTS, PRUNED, PruneEntries, PruneReports, envelope, gone_in, in_words
-from gateway.release.steps import KeepUnopenable, SignPostQuantum, Succeed
+from gateway.release.steps import KeepUnopenable, SignPostQuantum
+from gateway.release.succeeding import Succeed
 from tests.release.aging import YEAR_NS, confirm, lanes, prune, pruned_in, send
 from tests.release.onward import USA_RULES, american, assert_sound, passing, recall
 from tests.release.test_keeping import LOST, SUSPENDED, govern
@@ -446,6 +448,7 @@ def test_a_subject_that_is_held_in_the_same_commit_is_needed(sites: tuple[Site, 
 
     class Hold:
         weight = 0
+        rank = Rank.SPARE
 
         def apply(self, plan: Plan) -> None:
             plan.hold(Subject("", identifier(launch_detection(1))), "KOR", jpn.now_ns + YEAR_NS)

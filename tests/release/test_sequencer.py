@@ -22,9 +22,10 @@ from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import Commit, FeedFilter
 from gateway.ledger.stores.sqlite import SqliteReader, SqliteStore
-from gateway.release.errors import RefusedReport, StepBroken, Unavailable
+from gateway.release.errors import Exhausted, RefusedReport, StepBroken, Unavailable
 from gateway.release.pipeline import AcceptedReport, TakeReport
 from gateway.release.plan import Plan
+from gateway.release.ranks import Rank
 from gateway.release.sequencer import Durable, Sequencer, SequencerLimits
 from gateway.release.watch import Watch
 from tests.release.world import RELEASE_ALL, MakeSite, anything, as_sent, identifier, partner_of, rules, signatory_of
@@ -333,6 +334,7 @@ class Stumbling:
 
     error: Exception
     weight: int = 0
+    rank: Rank = Rank.FLASH
 
     def apply(self, plan: Plan) -> None:
         plan.next_feed()
@@ -346,6 +348,7 @@ class Refusing:
 
     error: Exception
     weight: int = 0
+    rank: Rank = Rank.FLASH
 
     def apply(self, plan: Plan) -> None:
         raise self.error
@@ -461,17 +464,34 @@ async def test_one_who_no_longer_waits_does_not_hold_up_the_others(path: Path) -
 # --- the queue, and the end
 
 
-async def test_beyond_the_bound_whoever_asks_waits_for_room(path: Path) -> None:
-    async with opened(path, limits=SequencerLimits(queue=2)) as running:
-        tasks = await running.queue(*(taking(launch_detection(seed)) for seed in range(5)))
-        assert running.sequencer.waiting == 2
+async def test_what_the_room_bounds_is_refused_beyond_it_at_once_and_taken_when_there_is_room_again(path: Path) -> None:
+    async with opened(path, limits=SequencerLimits(queue=8)) as running:
+        do = running.sequencer.do
+        steps = [taking(launch_detection(seed)) for seed in range(6)]
+        tasks = [asyncio.create_task(do(step, source="radar", bounded=True)) for step in steps]
+        await asyncio.sleep(0)
+        assert running.sequencer.waiting == 4
+        *_, fifth, sixth = tasks
+        for refused in (fifth, sixth):
+            with pytest.raises(Exhausted, match="too much waits") as exhausted:
+                await refused
+            assert exhausted.value.retry_after_ms >= 50
         running.run()
-        assert [outcome.duplicate for outcome in await outcomes(tasks)] == [False] * 5
+        assert [outcome.duplicate for outcome in await outcomes(tasks[:4])] == [False] * 4
+        assert (await in_time(do(steps[5], source="radar", bounded=True))).duplicate is False
 
 
-async def test_a_stop_fails_what_waits_in_the_queue_and_what_waits_for_room_in_it(path: Path) -> None:
+async def test_what_the_room_does_not_bound_always_comes_in(path: Path) -> None:
+    async with opened(path, limits=SequencerLimits(queue=8)) as running:
+        tasks = await running.queue(*(taking(launch_detection(seed)) for seed in range(50)))
+        assert running.sequencer.waiting == 50
+        running.run()
+        assert [outcome.duplicate for outcome in await outcomes(tasks)] == [False] * 50
+
+
+async def test_a_stop_fails_what_is_being_committed_and_what_waits(path: Path) -> None:
     faults = Faults(gate=threading.Event())
-    async with opened(path, faults, SequencerLimits(queue=2)) as running:
+    async with opened(path, faults) as running:
         running.run()
         (committing,) = await running.queue(taking(launch_detection(0)))
         await in_time(asyncio.to_thread(faults.entered.wait, PATIENCE_S))
@@ -489,7 +509,7 @@ async def test_a_stop_fails_what_waits_in_the_queue_and_what_waits_for_room_in_i
 
 
 async def test_a_sequencer_that_never_ran_fails_its_steps_when_it_is_closed(path: Path) -> None:
-    async with opened(path, limits=SequencerLimits(queue=2)) as running:
+    async with opened(path) as running:
         tasks = await running.queue(*(taking(launch_detection(seed)) for seed in range(4)))
         await running.stop()
         assert [type(outcome) for outcome in await outcomes(tasks)] == [Unavailable] * 4

@@ -13,7 +13,8 @@ from gateway.ledger.checkpoint import Checkpoint
 from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import CosignatureKind
-from gateway.release.steps import FollowSuccessor, KeepCosignature, RecordEvent, Succeed
+from gateway.release.steps import FollowSuccessor, KeepCosignature, RecordEvent
+from gateway.release.succeeding import Succeed
 from gateway.release.witness import Beat, read
 from tests.release.test_witness import beats
 from tests.release.world import RELEASE_ALL, MakeSite, Site, partner_of, rules

@@ -23,8 +23,8 @@ from gateway.release.steps import (
     RecordEvent,
     SignatureError,
     SignPostQuantum,
-    Succeed,
 )
+from gateway.release.succeeding import Succeed
 from gateway.seal.entry import EntryKind, parse_header
 from tests.release.world import RELEASE_ALL, Site, partner_of, rules, signatory_of
 from tests.reports.examples import NOW, SECOND, launch_detection

@@ -12,7 +12,8 @@ from gateway.ledger.cosignature import cosign
 from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import CosignatureKind, ReleasedRow
-from gateway.release.steps import FollowSuccessor, KeepCosignature, Succeed
+from gateway.release.steps import FollowSuccessor, KeepCosignature
+from gateway.release.succeeding import Succeed
 from tests.release.world import RELEASE_ALL, MakeSite, Site, identifier, partner_of, rules, signatory_of
 from tests.reports.examples import NOW, SECOND, cancellation, launch_detection
 

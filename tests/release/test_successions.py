@@ -7,7 +7,8 @@ from signalfire.v1 import ledger_pb2
 
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.origin import Origin
-from gateway.release.steps import FollowSuccessor, Succeed
+from gateway.release.steps import FollowSuccessor
+from gateway.release.succeeding import Succeed
 from gateway.release.successions import AT_ONCE, EVERY_NS, MOST_LOST_GENERATIONS, RETIRED_EVERY_NS
 from tests.release.world import Site
 

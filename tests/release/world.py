@@ -28,11 +28,13 @@ from gateway.release.heads import Heads
 from gateway.release.opening import Opener
 from gateway.release.pipeline import AcceptedReport, MayPush, TakeReport
 from gateway.release.plan import Plan
+from gateway.release.recovering import Recovery
 from gateway.release.replica import IncomingBatch
 from gateway.release.rulebook import Rulebook
 from gateway.release.sequencer import Step
 from gateway.release.signatory import Partner, Signatory
 from gateway.release.steps import ReceiveBatch
+from gateway.release.taking import take
 from gateway.release.verdicts import Verdicts
 from gateway.reports.limits import ReportLimits
 from gateway.seal.keys import SealingPublicKey
@@ -115,18 +117,22 @@ def anything(report: report_pb2.Report) -> bool:
 class Site:
     """One node. `do` makes steps durable as the sequencer does, in one commit."""
 
-    def __init__(self, node: str, path: Path, partners: Iterable[str] = ("JPN", "KOR", "USA")) -> None:
+    def __init__(
+        self, node: str, path: Path, partners: Iterable[str] = ("JPN", "KOR", "USA"), *, vfs: str | None = None
+    ) -> None:
         self.node = node
         self.path = path
+        self._vfs = vfs
         self.signatory = signatory_of(node)
         self.partners = {other: partner_of(other) for other in partners if other != node}
         self.now_ns = NOW
-        self.store: Store = SqliteStore(path)
+        self.store: Store = SqliteStore(path, vfs=vfs)
         self.heads = Heads.restore(self.store)
         self.verdicts = Verdicts.restore(self.store, self.signatory.storage)
         self.opener = Opener(node, self.signatory.sealing)
         self.rulebook = rulebook_of(node, self.partners)
         self.clock_trusted = True
+        self.recovery: Recovery | None = None
         self.signed: list[tuple[Origin, Note]] = []
         """Checkpoints of the last commit."""
 
@@ -137,7 +143,7 @@ class Site:
     def restart(self) -> None:
         """Opens the store anew, as after a start."""
         self.store.close()
-        self.store = SqliteStore(self.path)
+        self.store = SqliteStore(self.path, vfs=self._vfs)
         self.heads = Heads.restore(self.store)
         self.verdicts = Verdicts.restore(self.store, self.signatory.storage)
 
@@ -152,6 +158,7 @@ class Site:
             self.rulebook,
             verdicts=self.verdicts,
             clock_trusted=self.clock_trusted,
+            recovery=self.recovery,
         )
 
     def keep(self, plan: Plan) -> None:
@@ -162,6 +169,8 @@ class Site:
         self.heads.adopt(plan.changed, plan.ended)
         self.signatory = plan.signatory
         self.verdicts.adopt(plan.given_verdicts)
+        if self.recovery is not None and plan.recording is not None:
+            self.recovery.adopt(plan.recording)
         self.rulebook = plan.rulebook
 
     def do(self, step: Step[T]) -> T:
@@ -184,7 +193,18 @@ class Site:
     ) -> AcceptedReport:
         """Takes a report of a C2 system."""
         self.rulebook = rulebook or self.rulebook
-        return self.do(TakeReport.of(report, "spiffe://jpn/c2/radar", may_push))
+
+        async def do(step: Step[Any]) -> Any:
+            return self.do(step)
+
+        taking = take(TakeReport.of(report, "spiffe://jpn/c2/radar", may_push), do)
+        try:
+            # Nothing in it waits, so it runs to its end at once; also where a loop runs already.
+            taking.send(None)
+        except StopIteration as end:
+            taken: AcceptedReport = end.value
+            return taken
+        raise AssertionError("it waits for something")
 
     def row(self, origin: Origin) -> LedgerRow:
         """A ledger that must be there."""

@@ -183,6 +183,26 @@ def test_a_clock_that_runs_ahead_is_flagged_and_at_the_c2_door_its_reports_are_r
     assert released(report) == []
 
 
+@pytest.mark.parametrize(("behind_ns", "flagged"), [(0, False), (60 * SECOND, False), (60 * SECOND + 1, True)])
+def test_a_clock_that_is_slow_is_flagged_at_the_c2_door_alone(behind_ns: int, flagged: bool) -> None:
+    late = track(**time("report_time", NOW - behind_ns), **time("valid_time", NOW - behind_ns))
+    warning = clock_warning(late, NOW, LIMITS, submitted=True)
+    assert (warning is not None) is flagged
+    assert not flagged or "s behind this gateway's clock" in str(warning)
+    # A partner that was offline is sent what is hours old.
+    assert clock_warning(late, NOW, LIMITS) is None
+
+
+@pytest.mark.parametrize("off_ns", [-2 * HOUR, 6 * SECOND, 10**17])
+def test_a_gateway_that_does_not_trust_its_clock_refuses_no_report_for_its_time_and_flags_it(off_ns: int) -> None:
+    report = track(**time("report_time", NOW + off_ns), **time("valid_time", NOW + off_ns))
+    assert submitted(report) == ["report_time"]
+    assert validate_submitted(report, node="JPN", now=NOW, limits=LIMITS, clock_trusted=False) == []
+    assert clock_warning(report, NOW, LIMITS, submitted=True) is not None
+    broken = track(**time("report_time", NOW + off_ns), **time("valid_time", NOW + off_ns + 1))
+    assert validate_submitted(broken, node="JPN", now=NOW, limits=LIMITS, clock_trusted=False) != []
+
+
 def test_the_flag_names_the_report_its_station_and_the_offset() -> None:
     assert clock_warning(track(**time("report_time", NOW + 2_500_000_000)), NOW, LIMITS) == (
         f"report_time of {report_id(0)} from KAMO-KURA/FPS-5.2 is 2026-05-01T03:00:02.500000000Z, 2.5 s ahead of this"

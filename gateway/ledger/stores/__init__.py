@@ -323,13 +323,28 @@ class DecisionSubjectRow:
     place: DecisionPlace
 
 
+@dataclass(frozen=True, slots=True)
+class RecoveryRow:
+    """A recovery record that a partner gave back: where it was sealed, where its key stands (`key_index`), and the
+    serialised `SealedRecovery`. `rebuilt`: what it says is on record again.
+    """
+
+    ledger: Origin
+    index: int
+    key_index: int
+    sealed: bytes
+    rebuilt: bool = False
+
+
 @dataclass(slots=True)
 class Commit:
     """Everything that one step makes durable at once."""
 
     ledgers: list[LedgerRow] = field(default_factory=list)
     appends: list[Append] = field(default_factory=list)
-    ended: list[tuple[LedgerId, Origin]] = field(default_factory=list)
+    ended: list[tuple[LedgerId, Origin | None]] = field(default_factory=list)
+    """(ledger, successor) of those that end. None: of a replica that goes on, as its owner never opened the successor.
+    """
     agreed: list[tuple[LedgerId, int]] = field(default_factory=list)
     """(ledger, size): how many entries of an own ledger that ends were confirmed."""
     kept_back: list[KeptBackRow] = field(default_factory=list)
@@ -359,6 +374,13 @@ class Commit:
     decision_subjects: list[DecisionSubjectRow] = field(default_factory=list)
     pruned: list[PrunedSegment] = field(default_factory=list)
     pruned_reports: list[PrunedReport] = field(default_factory=list)
+    returned: list[Append] = field(default_factory=list)
+    """What comes back of own ledgers that have ended: nothing else is appended to these."""
+    cited: list[tuple[str, bytes, str, str]] = field(default_factory=list)
+    """(originator, report id, partner, agreement): on what releases rest that came back without saying so."""
+    refilled: list[tuple[int, bytes]] = field(default_factory=list)
+    """(number, payload): own reports whose content is there again."""
+    recovery: list[RecoveryRow] = field(default_factory=list)
     meta: dict[str, bytes] = field(default_factory=dict)
 
 
@@ -405,6 +427,16 @@ class FeedFilter:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class OfEvent:
+    """What is on record of all own reports about one event: to whom they were released, for whom they are held, and who
+    has still to be told that they no longer stand."""
+
+    released: Sequence[ReleasedRow]
+    held: Sequence[HeldRow]
+    untold: Sequence[UntoldRow]
+
+
 class StoreReader(Protocol):
     """Answers from what is durable. Every method raises StoreError when the store cannot be read."""
 
@@ -434,6 +466,9 @@ class StoreReader(Protocol):
         """The segments from the one that begins at `first` on, as many as fit `max_bytes` and `RUN_ENTRIES` but at
         least one; none at the end of the ledger.
         """
+
+    def segment_of(self, ledger: LedgerId, index: int) -> int:
+        """Where the segment begins that holds entry `index`. Raises StoreError beyond the end."""
 
     def absent(self, ledger: LedgerId, index: int) -> AbsentRow | None:
         """The record of an entry of which only the hash is kept."""
@@ -489,6 +524,9 @@ class StoreReader(Protocol):
     def report_at(self, seq: int) -> ReportRow | None:
         """An accepted report by its number."""
 
+    def without_content(self, submitted_by: str, limit: int) -> Sequence[str]:
+        """Up to `limit` accepted reports of one submitter whose content is lost: UUIDs."""
+
     def reports_of_event(self, event_id: str, kinds: Collection[int]) -> Sequence[bytes]:
         """Identifiers of the accepted reports of some kinds about an event, in the order of acceptance."""
 
@@ -509,6 +547,9 @@ class StoreReader(Protocol):
 
     def untold_of(self, report_id: bytes, originator: str = "") -> Sequence[str]:
         """The partners who have still to be told that a report no longer stands."""
+
+    def of_event(self, event_id: str) -> OfEvent:
+        """What is on record of all own reports about an event, asked for at once."""
 
     def untold_counts(self) -> Mapping[str, int]:
         """How many withdrawals each partner has still to be told."""
@@ -556,6 +597,12 @@ class StoreReader(Protocol):
         self, event_id: str, within: DecisionRange, limit: int, *, oldest_first: bool
     ) -> Sequence[DecisionPlace]:
         """Up to `limit` records about the reports of an event in a range, in order."""
+
+    def recovery(self, after: tuple[str, int], limit: int) -> Sequence[RecoveryRow]:
+        """Up to `limit` recovery records that came back, after a place (origin line, index), by ledger and index."""
+
+    def each_recovery(self) -> Iterator[RecoveryRow]:
+        """Every recovery record that came back, by ledger and index."""
 
     def indexed_decisions(self) -> Iterator[DecisionRow]:
         """Every row of the index of decisions, by verdict and place. The whole of it: for a check."""
@@ -606,6 +653,9 @@ class StoreReader(Protocol):
     def snapshot(self) -> AbstractContextManager[None]:
         """Within it every read sees the store as it was at one moment, whatever is committed meanwhile."""
 
+    def interrupt(self) -> None:
+        """Ends what another thread reads just now: it gets a StoreError. May be called from any thread."""
+
     def close(self) -> None:
         """Lets go of the store."""
 
@@ -617,8 +667,23 @@ class Store(StoreReader, Protocol):
         """Makes everything in `commit` durable, or nothing.
 
         On return it has reached stable storage. After StoreError it is not known whether it has: the caller must
-        close the store, open it again and go by what it then holds.
+        `abandon` the store, open it again and go by what it then holds.
         """
+
+    @property
+    def log_is_long(self) -> bool:
+        """Whether it is time to `fold`."""
+
+    def fold(self) -> None:
+        """Has what commits have written put where it stays. Everything is durable before as after. Raises StoreError,
+        and then the store is to be abandoned as after a commit.
+        """
+
+    def probe(self, size: int) -> None:
+        """Makes `size` bytes durable and lets go of them again, as a trial. Raises StoreError as `commit` does."""
+
+    def abandon(self) -> None:
+        """Lets go of the store after a failure: nothing is written or synced any more. Never fails."""
 
     def reader(self) -> StoreReader:
         """A reader of its own, for use in another thread."""

@@ -22,6 +22,7 @@ import contextlib
 import itertools
 import json
 import os
+import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -30,7 +31,7 @@ from typing import Any, TypeVar
 import apsw
 
 from gateway.ledger import bundle
-from gateway.ledger.errors import OriginError, StoreError, StoreVersionError
+from gateway.ledger.errors import OriginError, StoreError, StoreInDoubt, StoreVersionError
 from gateway.ledger.merkle import leaf_hash
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import (
@@ -52,8 +53,10 @@ from gateway.ledger.stores import (
     KeptBackRow,
     LedgerId,
     LedgerRow,
+    OfEvent,
     OrderRow,
     ReceivedRow,
+    RecoveryRow,
     ReleasedRow,
     ReportRow,
     Run,
@@ -63,6 +66,9 @@ from gateway.ledger.stores import (
     UntoldRow,
     VerdictRow,
 )
+from gateway.ledger.stores.failing import translated
+from gateway.ledger.stores.log import make_log_durable, without_folding
+from gateway.ledger.stores.writing import COPY, COSIGNATURE, REPORT, write
 
 T = TypeVar("T")
 
@@ -78,27 +84,15 @@ BUSY_MS = 5000
 MAX_DAMAGE = 20
 """Damages of a file that are named: enough to see what it is."""
 
+LOG_PAGES = 1000
+"""Pages of the log after which it is folded into the file: 4 MiB, as SQLite does by itself."""
+
+_PROBE = "probe"
+
 FEED_SCAN_ROWS = 512
 """Rows of the feed looked at in one call: bounds how long a subscription with a narrow filter holds the reader."""
 
 _MIGRATIONS = resources.files("gateway.ledger.stores") / "migrations"
-
-
-_RESTORE = "; restore it from a backup as docs/operations.md says"
-"""How a file that is no store, or a damaged one, is mended."""
-
-
-@contextlib.contextmanager
-def _translated(path: Path, doing: str) -> Iterator[None]:
-    try:
-        yield
-    except (apsw.Error, OSError) as error:
-        mend = ""
-        if isinstance(error, (apsw.NotADBError, apsw.CorruptError)):
-            mend = _RESTORE
-        elif isinstance(error, apsw.CantOpenError):
-            mend = "; correct the path of the store in the configuration, or let this user read it"
-        raise StoreError(f"store {path}: {doing} failed: {error}{mend}") from error
 
 
 def _migrations() -> list[str]:
@@ -115,18 +109,37 @@ def _migrations() -> list[str]:
 class SqliteReader:
     """A read-only view of a store's file. See `gateway.ledger.stores.StoreReader`."""
 
-    def __init__(self, path: Path, connection: apsw.Connection | None = None, vfs: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        connection: apsw.Connection | None = None,
+        vfs: str | None = None,
+        on_failure: Callable[[StoreError], None] | None = None,
+    ) -> None:
+        """`on_failure` is told of each error that SQLite or the disk gave, besides whoever asked."""
         self._path = path
         self._vfs = vfs
+        self._on_failure = on_failure
         if connection is None:
-            with _translated(path, "opening to read"):
-                connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs)
+            with translated(path, "opening to read"):
+                connection = without_folding(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs))
                 connection.set_busy_timeout(BUSY_MS)
         self._db = connection
         self._check_version()
 
+    @contextlib.contextmanager
+    def _failing(self, doing: str) -> Iterator[None]:
+        try:
+            with translated(self._path, doing):
+                yield
+        except StoreError as error:
+            # What was closed or interrupted by ourselves is no failure.
+            if self._on_failure is not None and not isinstance(error, StoreInDoubt):
+                self._on_failure(error)
+            raise
+
     def _check_version(self) -> None:
-        with _translated(self._path, "reading its version"):
+        with self._failing("reading its version"):
             application = self._db.pragma("application_id")
             version = self._db.pragma("user_version")
         known = len(_migrations())
@@ -143,7 +156,7 @@ class SqliteReader:
             )
 
     def _rows(self, sql: str, *bindings: object) -> list[Row]:
-        with _translated(self._path, "a query"):
+        with self._failing("a query"):
             return list(self._db.execute(sql, bindings))
 
     def _row(self, sql: str, *bindings: object) -> Row | None:
@@ -164,7 +177,7 @@ class SqliteReader:
             return self._run(ledger, first, max_bytes)
 
     def _run(self, ledger: LedgerId, first: int, max_bytes: int) -> Run | None:
-        with _translated(self._path, "reading a segment"):
+        with self._failing("reading a segment"):
             chunks: list[bytes] = []
             total = 0
             end = first
@@ -197,7 +210,7 @@ class SqliteReader:
     def segments(self, ledger: LedgerId, first: int, max_bytes: int) -> Sequence[Segment]:
         found: list[Segment] = []
         total, end = 0, first
-        with _translated(self._path, "reading segments"):
+        with self._failing("reading segments"):
             for segment in self._db.execute(
                 "SELECT first, count, entries FROM segment WHERE ledger = ? AND first >= ? ORDER BY first",
                 (ledger, first),
@@ -245,7 +258,7 @@ class SqliteReader:
         )
         found: list[bytes] = []
         nothing = f"store {self._path}: ledger {ledger} entry %d has neither bytes nor a hash"
-        with _translated(self._path, "reading a segment"):
+        with self._failing("reading a segment"):
             for start, count, entries in self._db.execute(
                 "SELECT first, count, entries FROM segment WHERE ledger = ?1 AND first < ?3 AND first >="
                 " (SELECT max(first) FROM segment WHERE ledger = ?1 AND first <= ?2) ORDER BY first",
@@ -261,6 +274,15 @@ class SqliteReader:
         if len(found) != end - first:
             raise StoreError(f"store {self._path}: ledger {ledger} has no entry {first + len(found)}")
         return found
+
+    def segment_of(self, ledger: LedgerId, index: int) -> int:
+        row = self._row(
+            "SELECT first, count FROM segment WHERE ledger = ? AND first <= ? ORDER BY first DESC LIMIT 1",
+            ledger, index,
+        )  # fmt: skip
+        if row is None or index >= row[0] + row[1]:
+            raise StoreError(f"store {self._path}: ledger {ledger} has no entry {index}")
+        return int(row[0])
 
     def absent(self, ledger: LedgerId, index: int) -> AbsentRow | None:
         row = self._row("SELECT ledger, idx, leaf_hash, note FROM absent WHERE ledger = ? AND idx = ?", ledger, index)
@@ -291,7 +313,7 @@ class SqliteReader:
         self, ledger: LedgerId, kind: CosignatureKind, signer: str, at_least: int = 0
     ) -> CosignatureRow | None:
         row = self._row(
-            f"SELECT {_COSIGNATURE} FROM cosignature WHERE ledger = ? AND kind = ? AND signer = ? AND size >= ?"
+            f"SELECT {COSIGNATURE} FROM cosignature WHERE ledger = ? AND kind = ? AND signer = ? AND size >= ?"
             " ORDER BY size DESC LIMIT 1",
             ledger, kind.value, signer, at_least,
         )  # fmt: skip
@@ -299,7 +321,7 @@ class SqliteReader:
 
     def covering(self, ledger: LedgerId, kind: CosignatureKind, signer: str, size: int) -> CosignatureRow | None:
         row = self._row(
-            f"SELECT {_COSIGNATURE} FROM cosignature WHERE ledger = ? AND kind = ? AND signer = ? AND size >= ?"
+            f"SELECT {COSIGNATURE} FROM cosignature WHERE ledger = ? AND kind = ? AND signer = ? AND size >= ?"
             " ORDER BY size LIMIT 1",
             ledger, kind.value, signer, size,
         )  # fmt: skip
@@ -307,7 +329,7 @@ class SqliteReader:
 
     def cosignatures(self, ledger: LedgerId) -> Sequence[CosignatureRow]:
         rows = self._rows(
-            f"SELECT {_COSIGNATURE} FROM cosignature WHERE ledger = ? ORDER BY kind, signer, size",
+            f"SELECT {COSIGNATURE} FROM cosignature WHERE ledger = ? ORDER BY kind, signer, size",
             ledger,
         )
         return [_cosignature_row(row) for row in rows]
@@ -326,7 +348,7 @@ class SqliteReader:
         self, ledger: LedgerId, kind: CosignatureKind, signer: str, size: int, limit: int
     ) -> Sequence[CosignatureRow]:
         rows = self._rows(
-            f"SELECT {_COSIGNATURE} FROM cosignature WHERE ledger = ? AND kind = ? AND signer = ? AND size >= ?"
+            f"SELECT {COSIGNATURE} FROM cosignature WHERE ledger = ? AND kind = ? AND signer = ? AND size >= ?"
             " ORDER BY size LIMIT ?",
             ledger, kind.value, signer, size, limit,
         )  # fmt: skip
@@ -348,12 +370,18 @@ class SqliteReader:
         return None if row is None else UnopenableRow(*row)
 
     def report(self, report_id: bytes) -> ReportRow | None:
-        row = self._row(f"SELECT {_REPORT}, withdrawn_ns, pruned_ns FROM report WHERE report_id = ?", report_id)
+        row = self._row(f"SELECT {REPORT}, withdrawn_ns, pruned_ns FROM report WHERE report_id = ?", report_id)
         return None if row is None else ReportRow(*row)
 
     def report_at(self, seq: int) -> ReportRow | None:
-        row = self._row(f"SELECT {_REPORT}, withdrawn_ns, pruned_ns FROM report WHERE seq = ?", seq)
+        row = self._row(f"SELECT {REPORT}, withdrawn_ns, pruned_ns FROM report WHERE seq = ?", seq)
         return None if row is None else ReportRow(*row)
+
+    def without_content(self, submitted_by: str, limit: int) -> Sequence[str]:
+        rows = self._rows(
+            "SELECT report_id FROM report WHERE payload = x'' AND submitted_by = ? LIMIT ?", submitted_by, limit
+        )
+        return [str(uuid.UUID(bytes=report_id)) for (report_id,) in rows]
 
     def reports_of_event(self, event_id: str, kinds: Collection[int]) -> Sequence[bytes]:
         rows = self._rows("SELECT report_id, kind FROM report WHERE event_id = ? ORDER BY seq", event_id)
@@ -399,6 +427,20 @@ class SqliteReader:
         )
         return [partner for (partner,) in rows]
 
+    def of_event(self, event_id: str) -> OfEvent:
+        def rows(columns: str, table: str) -> Sequence[tuple[Any, ...]]:
+            return self._rows(
+                f"SELECT {columns} FROM report CROSS JOIN {table} USING (report_id)"
+                " WHERE report.event_id = ? AND originator = ''",
+                event_id,
+            )
+
+        return OfEvent(
+            [ReleasedRow(*row) for row in rows(_RELEASED.replace("withdrawn_ns", "released.withdrawn_ns"), "released")],
+            [HeldRow(*row) for row in rows("originator, report_id, partner, due_ns", "held")],
+            [UntoldRow(*row) for row in rows("originator, report_id, partner", "untold")],
+        )
+
     def untold_counts(self) -> Mapping[str, int]:
         return dict(self._rows("SELECT partner, count(*) FROM untold GROUP BY partner"))
 
@@ -411,7 +453,7 @@ class SqliteReader:
         return None if row is None else ReceivedRow(*row)
 
     def copies(self, originator: str, report_id: bytes) -> Sequence[CopyRow]:
-        rows = self._rows(f"SELECT {_COPY} FROM copy WHERE originator = ? AND report_id = ?", originator, report_id)
+        rows = self._rows(f"SELECT {COPY} FROM copy WHERE originator = ? AND report_id = ?", originator, report_id)
         return [CopyRow(*row) for row in rows]
 
     def orders(self, after: int = 0) -> Sequence[OrderRow]:
@@ -425,7 +467,7 @@ class SqliteReader:
     def feed(self, after: int, limit: int, wanted: FeedFilter) -> tuple[Sequence[FeedRow], int]:
         found: list[FeedRow] = []
         searched = after
-        with _translated(self._path, "reading the feed"):
+        with self._failing("reading the feed"):
             for row in self._db.execute(
                 "SELECT seq, item, ledger, idx, originator, report_id, kind, traffic_class, precedence, received_ns"
                 " FROM feed WHERE seq > ? ORDER BY seq LIMIT ?",
@@ -525,15 +567,25 @@ class SqliteReader:
         row = self._row("SELECT id, size FROM ledger WHERE replica = 0 AND origin GLOB 'signalfire/v1/*/decisions/1'")
         return (0, 0) if row is None else (row[0], row[1])
 
+    def recovery(self, after: tuple[str, int], limit: int) -> Sequence[RecoveryRow]:
+        rows = self._rows(
+            f"SELECT {_RECOVERY} FROM recovery WHERE (ledger, idx) > (?, ?) ORDER BY ledger, idx LIMIT ?",
+            *after, limit,
+        )  # fmt: skip
+        return [_recovery_row(row) for row in rows]
+
+    def each_recovery(self) -> Iterator[RecoveryRow]:
+        yield from map(_recovery_row, self._each(f"SELECT {_RECOVERY} FROM recovery ORDER BY ledger, idx"))
+
     def indexed_decisions(self) -> Iterator[DecisionRow]:
-        with _translated(self._path, "reading the index of decisions"):
+        with self._failing("reading the index of decisions"):
             for verdict, time_ns, ledger, index in self._db.execute(
                 "SELECT verdict, time_ns, ledger, idx FROM decision ORDER BY verdict, time_ns, ledger, idx"
             ):
                 yield DecisionRow(verdict, DecisionPlace(time_ns, ledger, index))
 
     def indexed_subjects(self) -> Iterator[DecisionSubjectRow]:
-        with _translated(self._path, "reading the index of decisions"):
+        with self._failing("reading the index of decisions"):
             for report_id, event_id, time_ns, ledger, index in self._db.execute(
                 "SELECT report_id, event_id, time_ns, ledger, idx FROM decision_subject"
                 " ORDER BY report_id, time_ns, ledger, idx"
@@ -541,18 +593,16 @@ class SqliteReader:
                 yield DecisionSubjectRow(report_id, event_id, DecisionPlace(time_ns, ledger, index))
 
     def _each(self, sql: str, *bindings: object) -> Iterator[Row]:
-        with _translated(self._path, "a query"):
+        with self._failing("a query"):
             yield from self._db.execute(sql, bindings)
 
     def each_cosignature(self, ledger: LedgerId) -> Iterator[CosignatureRow]:
-        rows = self._each(
-            f"SELECT {_COSIGNATURE} FROM cosignature WHERE ledger = ? ORDER BY kind, signer, size", ledger
-        )
+        rows = self._each(f"SELECT {COSIGNATURE} FROM cosignature WHERE ledger = ? ORDER BY kind, signer, size", ledger)
         return map(_cosignature_row, rows)
 
     def each_report(self) -> Iterator[ReportRow]:
         return itertools.starmap(
-            ReportRow, self._each(f"SELECT {_REPORT}, withdrawn_ns, pruned_ns FROM report ORDER BY seq")
+            ReportRow, self._each(f"SELECT {REPORT}, withdrawn_ns, pruned_ns FROM report ORDER BY seq")
         )
 
     def each_recalled(self) -> Iterator[tuple[bytes, int]]:
@@ -611,18 +661,21 @@ class SqliteReader:
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
-        with _translated(self._path, "beginning to read"):
+        with self._failing("beginning to read"):
             # Deferred: the snapshot is taken by the first read, which is done here at once.
             self._db.execute("BEGIN DEFERRED")
             self._db.pragma("schema_version")
         try:
             yield
         finally:
-            with _translated(self._path, "ending a read"):
+            with self._failing("ending a read"):
                 self._db.execute("ROLLBACK")
 
+    def interrupt(self) -> None:
+        self._db.interrupt()
+
     def close(self) -> None:
-        with _translated(self._path, "closing"):
+        with self._failing("closing"):
             self._db.close()
 
 
@@ -633,29 +686,52 @@ class SqliteStore(SqliteReader):
     APSW VFS, through which faults can be injected under the store.
     """
 
-    def __init__(self, path: Path, *, vfs: str | None = None) -> None:
-        with _translated(path, "opening"):
-            # Made here and not by SQLite, so that no other user can ever have opened it.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)
-            db.set_busy_timeout(BUSY_MS)
-            application = db.pragma("application_id")
-            if application not in (0, APPLICATION_ID) or (application == 0 and db.pragma("schema_version") != 0):
-                raise StoreError(f"store {path}: is the database of another program; name another file")
-            # locking_mode EXCLUSIVE is not used: `ledger verify` must be able to read beside a running gateway.
-            if db.pragma("journal_mode", "wal") != "wal":
-                raise StoreError(
-                    f"store {path}: its file system cannot hold SQLite's write-ahead log; use a local disk"
-                )
-            db.pragma("synchronous", "full")
-            db.pragma("fullfsync", True)
-            # What is freed is overwritten with zeros: otherwise pages and cells keep it until they are used again, and
-            # copies of it are left wherever a page was ever split.
-            db.pragma("secure_delete", True)
-            db.pragma("foreign_keys", True)
-            db.pragma("trusted_schema", False)
-            self._migrate(path, db)
-        super().__init__(path, db, vfs)
+    def __init__(
+        self,
+        path: Path,
+        *,
+        vfs: str | None = None,
+        must_exist: bool = False,
+        on_failure: Callable[[StoreError], None] | None = None,
+    ) -> None:
+        """`must_exist`: no file is made, and StoreError is raised where there is none."""
+        with translated(path, "opening"):
+            if not must_exist:
+                _make(path)
+            # Looked at before anything is written: it may be another program's.
+            _require_own(path, vfs)
+            make_log_durable(path, vfs, BUSY_MS)
+            db = without_folding(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs))
+            try:
+                self._prepare(path, db)
+            except BaseException:
+                db.close()
+                raise
+        self._log_pages = 0
+        self._closed = False
+        super().__init__(path, db, vfs, on_failure)
+
+    def _prepare(self, path: Path, db: apsw.Connection) -> None:
+        db.set_busy_timeout(BUSY_MS)
+        # locking_mode EXCLUSIVE is not used: `ledger verify` must be able to read beside a running gateway.
+        if db.pragma("journal_mode", "wal") != "wal":
+            raise StoreError(f"store {path}: its file system cannot hold SQLite's write-ahead log; use a local disk")
+        db.pragma("synchronous", "full")
+        db.pragma("fullfsync", True)
+        # What is freed is overwritten with zeros: otherwise pages and cells keep it until they are used again, and
+        # copies of it are left wherever a page was ever split.
+        db.pragma("secure_delete", True)
+        db.pragma("foreign_keys", True)
+        db.pragma("trusted_schema", False)
+        # SQLite's own folding passes over what fails: `fold` does it, and says so.
+        db.pragma("wal_autocheckpoint", 0)
+        db.set_wal_hook(self._logged)
+        self._migrate(path, db)
+        self._empty_log(db)
+
+    def _logged(self, db: apsw.Connection, name: str, pages: int) -> int:
+        self._log_pages = pages
+        return apsw.SQLITE_OK
 
     @staticmethod
     def _migrate(path: Path, db: apsw.Connection) -> None:
@@ -673,7 +749,7 @@ class SqliteStore(SqliteReader):
                 db.pragma("user_version", number)
 
     def reader(self) -> StoreReader:
-        return SqliteReader(self._path, vfs=self._vfs)
+        return SqliteReader(self._path, vfs=self._vfs, on_failure=self._on_failure)
 
     def commit(self, commit: Commit) -> None:
         """Writes `commit` in one transaction.
@@ -682,12 +758,12 @@ class SqliteStore(SqliteReader):
         and is the caller's: nothing that the commit holds may be acknowledged, served or sent before this returns.
         """
         db = self._db
-        with _translated(self._path, "a commit"):
+        with translated(self._path, "a commit"):
             forgets = bool(commit.pruned or commit.pruned_reports)
             # IMMEDIATE takes the write lock at once, so that a second writer is met here and not half-way.
             db.execute("BEGIN IMMEDIATE")
             try:
-                self._write(db, commit)
+                write(db, commit)
                 db.execute("COMMIT")
             except BaseException:  # however it ends, no transaction is left open; what ended it goes on
                 if db.in_transaction:
@@ -696,11 +772,55 @@ class SqliteStore(SqliteReader):
             if forgets:
                 self._empty_log(db)
 
+    @property
+    def log_is_long(self) -> bool:
+        return self._log_pages >= LOG_PAGES
+
+    def fold(self) -> None:
+        with translated(self._path, "folding the log into it"):
+            # PASSIVE waits for no reader: what one still needs is folded next time.
+            self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        self._log_pages = 0
+
+    def probe(self, size: int) -> None:
+        db = self._db
+        with translated(self._path, "a trial commit"):
+            for value in (bytes(size), b""):
+                db.execute("BEGIN IMMEDIATE")
+                try:
+                    db.execute("INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = ?2",
+                               (_PROBE, value))  # fmt: skip
+                    db.execute("COMMIT")
+                except BaseException:  # as in `commit`
+                    if db.in_transaction:
+                        db.execute("ROLLBACK")
+                    raise
+            self._empty_log(db)
+
+    def abandon(self) -> None:
+        """Every operation on the disk that may fail is left out: there is nothing to be told of it."""
+        self._closed = True
+        with contextlib.suppress(apsw.Error):
+            # Forced: statements that have failed are in nobody's hands any more.
+            self._db.close(True)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        with translated(self._path, "closing"):
+            try:
+                self._empty_log(self._db)
+                # There is nothing left to fold; SQLite deletes the log with the last connection.
+                self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
+            finally:
+                self._db.close()
+
     @staticmethod
     def _empty_log(db: apsw.Connection) -> None:
         """Folds the write-ahead log into the file and cuts it to nothing: its frames hold pages as they were before.
 
-        A reader who still looks at an older state keeps it from being cut; the next pruning commit tries again.
+        A reader who still looks at an older state keeps it from being cut; the next time it is tried again.
         """
         db.set_busy_timeout(0)
         try:
@@ -709,198 +829,45 @@ class SqliteStore(SqliteReader):
         finally:
             db.set_busy_timeout(BUSY_MS)
 
-    @staticmethod
-    def _write(db: apsw.Connection, commit: Commit) -> None:
-        for ledger in commit.ledgers:
-            db.execute(
-                "INSERT INTO ledger (id, origin, replica, size, root, successor) VALUES (?, ?, ?, ?, ?, NULL)",
-                (ledger.id, str(ledger.origin), int(ledger.replica), ledger.size, ledger.root),
-            )
-        for append in commit.appends:
-            end = append.first + append.count
-            db.execute(
-                "UPDATE ledger SET size = ?, root = ? WHERE id = ? AND size = ? AND successor IS NULL",
-                (end, append.root, append.ledger, append.first),
-            )
-            if db.changes() != 1:
-                raise StoreError(
-                    f"ledger {append.ledger}: an append at {append.first} does not continue what the store holds;"
-                    " another process has written to it"
-                )
-            db.execute(
-                "INSERT INTO segment (ledger, first, count, entries) VALUES (?, ?, ?, ?)",
-                (append.ledger, append.first, append.count, append.entries),
-            )
-            db.execute(
-                "INSERT INTO checkpoint (ledger, size, note) VALUES (?, ?, ?)",
-                (append.ledger, end, append.checkpoint),
-            )
-            db.executemany(
-                "INSERT INTO tile (ledger, level, idx, hashes) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT (ledger, level, idx) DO UPDATE SET hashes = excluded.hashes",
-                [(append.ledger, tile.level, tile.index, tile.data) for tile in append.tiles],
-            )
-            db.executemany(
-                "INSERT INTO absent (ledger, idx, leaf_hash, note) VALUES (?, ?, ?, ?)",
-                [(row.ledger, row.index, row.leaf_hash, row.note) for row in append.absent],
-            )
-        for segment in commit.pruned:
-            db.execute(
-                "UPDATE segment SET entries = ? WHERE ledger = ? AND first = ? AND count = ?",
-                (segment.entries, segment.ledger, segment.first, segment.count),
-            )
-            if db.changes() != 1:
-                raise StoreError(f"ledger {segment.ledger}: there is no segment of {segment.count} at {segment.first}")
-            db.executemany(
-                "INSERT INTO absent (ledger, idx, leaf_hash, note) VALUES (?, ?, ?, ?)",
-                [(row.ledger, row.index, row.leaf_hash, row.note) for row in segment.absent],
-            )
-        db.executemany(
-            "UPDATE report SET payload = ?, pruned_ns = ? WHERE seq = ? AND pruned_ns IS NULL",
-            [(row.payload, row.time_ns, row.seq) for row in commit.pruned_reports],
-        )
-        for ended, successor in commit.ended:
-            db.execute("UPDATE ledger SET successor = ? WHERE id = ?", (str(successor), ended))
-        db.executemany(
-            "UPDATE ledger SET agreed = ? WHERE id = ?", [(agreed, ledger) for ledger, agreed in commit.agreed]
-        )
-        db.executemany(
-            "INSERT INTO kept_back (ledger, idx, reason, note) VALUES (?, ?, ?, ?)",
-            [(row.ledger, row.index, row.reason, row.note) for row in commit.kept_back],
-        )
-        db.executemany(
-            f"INSERT INTO cosignature ({_COSIGNATURE}) VALUES (?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (ledger, kind, signer, size) DO UPDATE SET note = excluded.note, time_ns = excluded.time_ns",
-            [(row.ledger, row.kind.value, row.size, row.note, row.time_ns, row.signer) for row in commit.cosignatures],
-        )
-        db.executemany(
-            "INSERT INTO unopenable (ledger, idx, note, time_ns) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT (ledger, idx) DO NOTHING",
-            [(row.ledger, row.index, row.note, row.time_ns) for row in commit.unopenable],
-        )
-        db.executemany(
-            f"INSERT INTO report ({_REPORT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (
-                    r.seq,
-                    r.report_id,
-                    r.digest,
-                    r.event_id,
-                    r.kind,
-                    r.submitted_by,
-                    r.accepted_ns,
-                    r.decision,
-                    r.payload,
-                )
-                for r in commit.reports
-            ],
-        )
-        db.executemany(
-            "INSERT INTO released (report_id, partner, ledger, idx, traffic_class, precedence, originator, agreement)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (r.report_id, r.partner, r.ledger, r.index, r.traffic_class, r.precedence, r.originator, r.agreement)
-                for r in commit.released
-            ],
-        )
-        # After the releases: one of this very commit may have been sealed again.
-        db.executemany(
-            "UPDATE released SET ledger = ?, idx = ? WHERE ledger = ? AND idx = ?",
-            [(ledger, index, old, at) for old, at, ledger, index in commit.moved],
-        )
-        db.executemany(
-            "UPDATE report SET withdrawn_ns = ? WHERE report_id = ? AND withdrawn_ns IS NULL",
-            [(time_ns, report_id) for report_id, time_ns in commit.recalled],
-        )
-        db.executemany(
-            "UPDATE released SET withdrawn_ns = ? WHERE originator = ? AND report_id = ? AND partner = ?",
-            [(time_ns, originator, report_id, partner) for originator, report_id, partner, time_ns in commit.withdrawn],
-        )
-        db.executemany(
-            "UPDATE released SET withdrawn_ns = NULL WHERE originator = ? AND report_id = ? AND partner = ?",
-            commit.not_told,
-        )
-        db.executemany("DELETE FROM held WHERE originator = ? AND report_id = ? AND partner = ?", commit.decided)
-        db.executemany(
-            "INSERT INTO held (originator, report_id, partner, due_ns) VALUES (?, ?, ?, ?)",
-            [(r.originator, r.report_id, r.partner, r.due_ns) for r in commit.held],
-        )
-        db.executemany(
-            "DELETE FROM untold WHERE originator = ? AND report_id = ? AND partner = ?",
-            [(r.originator, r.report_id, r.partner) for r in commit.told],
-        )
-        db.executemany(
-            "INSERT INTO untold (originator, report_id, partner) VALUES (?, ?, ?)"
-            " ON CONFLICT (originator, report_id, partner) DO NOTHING",
-            [(r.originator, r.report_id, r.partner) for r in commit.untold],
-        )
-        db.executemany(
-            "INSERT INTO feed"
-            " (seq, item, ledger, idx, originator, report_id, kind, traffic_class, precedence, received_ns)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (r.seq, int(r.item), r.ledger, r.index, r.originator, r.report_id, r.kind, r.traffic_class,
-                r.precedence,
-                 r.received_ns)
-                for r in commit.feed
-            ],
-        )  # fmt: skip
-        db.executemany(
-            "INSERT INTO received (originator, report_id, feed, withdrawn_ns, traffic_class, precedence)"
-            " VALUES (?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (originator, report_id)"
-            " DO UPDATE SET feed = excluded.feed, withdrawn_ns = excluded.withdrawn_ns",
-            [
-                (r.originator, r.report_id, r.feed, r.withdrawn_ns, r.traffic_class, r.precedence)
-                for r in commit.received
-            ],
-        )
-        db.executemany(
-            f"INSERT INTO copy ({_COPY}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (originator, report_id, via) DO UPDATE SET ledger = excluded.ledger, idx = excluded.idx,"
-            " received_ns = excluded.received_ns, withdrawn_ns = excluded.withdrawn_ns",
-            [
-                (
-                    r.originator, r.report_id, r.via, r.ledger, r.index, r.received_ns, r.withdrawn_ns,
-                    r.traffic_class, r.precedence,
-                )
-                for r in commit.copies
-            ],
-        )  # fmt: skip
-        db.executemany(
-            "INSERT INTO officer_order (sequence, digest, enacted_ns, event, payload) VALUES (?, ?, ?, ?, ?)",
-            [(r.sequence, r.digest, r.enacted_ns, r.event, r.payload) for r in commit.orders],
-        )
-        db.executemany(
-            "INSERT INTO verdict (id, partner, originator, outcome, kind, traffic_class, precedence, name)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (v.id, v.partner, v.originator, v.outcome, v.kind, v.traffic_class, v.precedence, v.name)
-                for v in commit.verdicts
-            ],
-        )
-        db.executemany(
-            "INSERT INTO decision (verdict, time_ns, ledger, idx) VALUES (?, ?, ?, ?)",
-            [(row.verdict, *row.place) for row in commit.decisions],
-        )
-        db.executemany(
-            "INSERT INTO decision_subject (report_id, event_id, time_ns, ledger, idx) VALUES (?, ?, ?, ?, ?)",
-            [(row.report_id, row.event_id, *row.place) for row in commit.decision_subjects],
-        )
-        db.executemany(
-            "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-            list(commit.meta.items()),
-        )
+
+def _make(path: Path) -> None:
+    """Makes the file, where there is none: here and not by SQLite, so that no other user can ever have opened it."""
+    if path.exists():
+        # Not opened for nothing: to close it would take the locks of every connection of this process.
+        return
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _require_own(path: Path, vfs: str | None) -> None:
+    db = without_folding(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs))
+    try:
+        db.set_busy_timeout(BUSY_MS)
+        application = db.pragma("application_id")
+        if application not in (0, APPLICATION_ID) or (application == 0 and db.pragma("schema_version") != 0):
+            raise StoreError(f"store {path}: is the database of another program; name another file")
+    finally:
+        db.close()
 
 
 _WITHIN = "(time_ns, ledger, idx) >= (?, ?, ?) AND (time_ns, ledger, idx) <= (?, ?, ?)"
 _WAY = {True: "ASC", False: "DESC"}
 _ORDERED = {oldest: f"ORDER BY time_ns {way}, ledger {way}, idx {way} LIMIT ?" for oldest, way in _WAY.items()}
-_COSIGNATURE = "ledger, kind, size, note, time_ns, signer"
 _LEDGER = "id, origin, replica, size, root, successor, agreed"
+_RECOVERY = "ledger, idx, key_idx, sealed, rebuilt"
 _RELEASED = "report_id, partner, ledger, idx, traffic_class, precedence, withdrawn_ns, originator, agreement"
-_COPY = "originator, report_id, via, ledger, idx, received_ns, withdrawn_ns, traffic_class, precedence"
-_REPORT = "seq, report_id, digest, event_id, kind, submitted_by, accepted_ns, decision, payload"
+
+
+def _recovery_row(row: Row) -> RecoveryRow:
+    ledger, index, key_index, sealed, rebuilt = row
+    try:
+        return RecoveryRow(Origin.parse(ledger), index, key_index, sealed, bool(rebuilt))
+    except OriginError as error:
+        raise StoreError(f"a row of recovery is not what it can be: {error}") from error
 
 
 def _ledger_row(row: Row) -> LedgerRow:

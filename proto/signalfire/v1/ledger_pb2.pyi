@@ -803,6 +803,7 @@ class DecisionRecord(_message.Message):
     DECISIONS_FIELD_NUMBER: _builtins.int
     ORIGINATOR_NODE_FIELD_NUMBER: _builtins.int
     ACCEPTED_TIME_FIELD_NUMBER: _builtins.int
+    DECIDED_TIME_FIELD_NUMBER: _builtins.int
     report_id: _builtins.str
     """The report: a UUID."""
     kind: _builtins.str
@@ -837,6 +838,12 @@ class DecisionRecord(_message.Message):
     def accepted_time(self) -> _timestamp_pb2.Timestamp:
         """Time at which this node took the report, UTC: earlier than the decision where it was held."""
 
+    @_builtins.property
+    def decided_time(self) -> _timestamp_pb2.Timestamp:
+        """Set where this record was made again, from a recovery record: when it was decided, UTC. `time` is when this record
+        was made; which policy was in force, and what it asked for, is not known any more.
+        """
+
     def __init__(
         self,
         *,
@@ -853,10 +860,11 @@ class DecisionRecord(_message.Message):
         decisions: _abc.Iterable[Global___Decision] | None = ...,
         originator_node: _builtins.str = ...,
         accepted_time: _timestamp_pb2.Timestamp | None = ...,
+        decided_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "decided_time", b"decided_time", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "decisions", b"decisions", "event_id", b"event_id", "kind", b"kind", "originator_node", b"originator_node", "policy_digest", b"policy_digest", "posture", b"posture", "precedence", b"precedence", "report_digest", b"report_digest", "report_id", b"report_id", "submitted_by", b"submitted_by", "time", b"time", "traffic_class", b"traffic_class"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_time", b"accepted_time", "decided_time", b"decided_time", "decisions", b"decisions", "event_id", b"event_id", "kind", b"kind", "originator_node", b"originator_node", "policy_digest", b"policy_digest", "posture", b"posture", "precedence", b"precedence", "report_digest", b"report_digest", "report_id", b"report_id", "submitted_by", b"submitted_by", "time", b"time", "traffic_class", b"traffic_class"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

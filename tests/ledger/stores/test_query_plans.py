@@ -48,6 +48,7 @@ ASKED: dict[str, Callable[[StoreReader], object]] = {
     "held": lambda store: store.held(ID),
     "held_until": lambda store: store.held_until(1, 5),
     "untold": lambda store: store.untold("KOR", 5),
+    "of_event": lambda store: store.of_event("JPN-1"),
     "untold_of": lambda store: store.untold_of(ID),
     "received": lambda store: store.received("KOR", ID),
     "copies": lambda store: store.copies("KOR", ID),
@@ -72,7 +73,7 @@ ALLOWED = {
 
 UNBOUNDED = {
     "ledgers", "tiles", "checkpoints", "cosignatures", "unopenable", "untold_counts", "counts", "indexed_decisions",
-    "indexed_subjects", "damage", "snapshot", "close",
+    "indexed_subjects", "damage", "snapshot", "interrupt", "close",
 }  # fmt: skip
 """Gives all of something by its contract, for a start, a check or a state; or asks for nothing."""
 

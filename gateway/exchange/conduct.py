@@ -1,0 +1,51 @@
+"""How a partner's gateway behaves towards this one: what its streams were ended for, and how many it may open.
+
+A stream that is opened costs signatures before anything is known of what it wants, so a partner may open so many a
+second. What it does wrong ends the stream it does it on and nothing else; that it does so again and again is told.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+SHOWN_S: Final = 60.0
+"""Seconds for which it is told that streams were ended for what the partner did."""
+
+SHOWN_FROM: Final = 3
+"""Streams ended within that time from which it is told: one or two are a restart, or a bundle that was just changed."""
+
+_COUNTED: Final = 1000
+"""How many of them are counted at most."""
+
+
+@dataclass(slots=True)
+class Conduct:
+    """Of one partner. Times are monotonic, in seconds."""
+
+    _left: float | None = None
+    _at: float = 0.0
+    _ended: deque[float] = field(default_factory=lambda: deque(maxlen=_COUNTED))
+    _words: str = ""
+
+    def may_open(self, now: float, a_second: float, at_once: float) -> bool:
+        """Whether it may open a stream now, which then counts: `at_once` after a while, `a_second` in the long run."""
+        left = at_once if self._left is None else min(at_once, self._left + (now - self._at) * a_second)
+        self._at = now
+        self._left = left - 1 if left >= 1 else left
+        return left >= 1
+
+    def ended(self, why: str, now: float) -> None:
+        """A stream of it was ended for what it did, or did not do."""
+        self._ended.append(now)
+        self._words = why
+
+    def told(self, now: float) -> str:
+        """What it does, in words; empty where that is nothing of note."""
+        while self._ended and self._ended[0] <= now - SHOWN_S:
+            self._ended.popleft()
+        if len(self._ended) < SHOWN_FROM:
+            return ""
+        number = f"{_COUNTED} or more" if len(self._ended) == _COUNTED else f"{len(self._ended)}"
+        return f"{number} of its streams were ended in the last {SHOWN_S:.0f} s; the last: {self._words}"

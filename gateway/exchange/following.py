@@ -1,0 +1,224 @@
+"""Following one ledger that a partner keeps for this node, by one way: what comes is verified, made durable, and then
+receipted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+from signalfire.v1 import exchange_pb2
+
+from gateway.cancellation import first_of
+from gateway.exchange import handshake
+from gateway.exchange.dialling import LinkError, OneAtATime, read, write
+from gateway.exchange.owed import Watchdog
+from gateway.exchange.server import BELIEF_S, shown
+from gateway.exchange.signed_anew import signed_by
+from gateway.ledger.errors import LedgerError
+from gateway.ledger.note import Note
+from gateway.ledger.origin import WITNESS, Lane, Origin
+from gateway.ledger.stores import CosignatureKind
+from gateway.release.claims import claim_of
+from gateway.release.replica import IncomingBatch, RootsDiffer
+from gateway.release.steps import FollowSuccessor, GoBack, KeepCosignature, ReceiveBatch
+
+if TYPE_CHECKING:
+    from gateway.exchange.way import Way
+
+log = logging.getLogger(__name__)
+
+ANSWERS_AGAIN: Final = 256
+"""Statements that are given again when a stream opens: those that were lost are the last ones."""
+
+
+DOUBT_S: Final = 0.2
+"""Seconds after which a stream that is in doubt is looked at again."""
+
+
+class FollowedLane:
+    """One lane of a partner, or its witness ledger, by one way."""
+
+    def __init__(self, way: Way, lane: str) -> None:
+        self._way = way
+        self._means = way.means
+        self._lane = lane
+        self._key = way.key(lane)
+        self._watchdog = Watchdog(way.means.limits.silence_s)
+        self._waiting_since: float | None = None
+
+    async def follow(self) -> None:
+        """Follows the lane until its stream ends. Raises what ended it."""
+        way, lane = self._way, self._lane
+        async with way.dial(self._key) as stub:
+            # Only what is believed and held once the connection stands counts: that may have taken long.
+            partner, authorities = way.partner(), way.authorities()
+            origin = self._means.sequencer.current(
+                self._way.node, None if lane == WITNESS else self._means.signatory.node, lane
+            )
+            stream = stub.Follow()
+            call = OneAtATime(stream)
+            proven = await way.in_time(way.prove(call, exchange_pb2.FollowRequest, handshake.FOLLOW, partner))
+            await way.alerts_first(lane)
+            claim = claim_of(self._means.reader(), origin)
+            opening = exchange_pb2.Open(
+                origin=str(origin), size=claim.size, root=claim.root, checkpoint=claim.checkpoint
+            )
+            await write(call, exchange_pb2.FollowRequest(open=opening))
+
+            def still_believed() -> None:
+                way.still_believed(proven, authorities)
+
+            async def watch() -> None:
+                signer, seen = self._means.signatory.receipt, way.silence.rings
+                while True:
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(BELIEF_S if self._doubts() == (None, None) else DOUBT_S):
+                            seen = await way.silence.wait(seen)
+                    still_believed()
+                    self._not_dead()
+                    if signer is not self._means.signatory.receipt and self._key in way.link.following:
+                        # Another key gives the receipts from now on: the last one is given again under it.
+                        signer = self._means.signatory.receipt
+                        await self._give_receipt(call, origin)
+
+            # What forked goes on in its next generation, which the partner opens once it is shown what we hold.
+            try:
+                await first_of(self._take(call, origin, still_believed), watch(), way.forks.of(lane).wait())
+            except (LinkError, grpc.aio.AioRpcError):
+                if claim.empty and stream.done() and await stream.code() is grpc.StatusCode.FAILED_PRECONDITION:
+                    await self._go_back(origin)
+                raise
+
+    def _doubts(self) -> tuple[float | None, float | None]:
+        """Since when entries are owed, and since when heartbeats lapsed that this stream has not shown to outlive."""
+        lapse = self._way.heard.lapse
+        outlived = lapse is None or self._waiting_since is None or self._waiting_since > lapse[1]
+        return self._way.link.owed.since(self._lane), None if lapse is None or outlived else lapse[0]
+
+    def _not_dead(self) -> None:
+        """Raises LinkError where the stream is in doubt and brings nothing (`gateway.exchange.owed`)."""
+        owed_since, unheard_since = self._doubts()
+        now = self._means.monotonic()
+        silent_s = self._watchdog.silent_s(owed_since, unheard_since, self._waiting_since, now)
+        if silent_s is not None:
+            why = "heartbeats lapsed" if owed_since is None else "heartbeats show entries that did not come"
+            raise LinkError(f"nothing came for {silent_s:.1f} s, and {why}: the stream is opened anew")
+
+    async def _go_back(self, origin: Origin) -> None:
+        """The partner does not know a generation of which there is nothing here: the one before is followed again."""
+        before = await self._means.sequencer.do(GoBack(origin))
+        if before is not None:
+            log.error("%s has not opened %s; %s is followed again", self._way.node, origin, before)
+
+    async def _take(self, call: Any, origin: Origin, still_believed: Callable[[], None]) -> None:
+        while True:
+            self._waiting_since = self._means.monotonic()
+            message = await read(call)
+            self._waiting_since = None
+            still_believed()
+            match message.WhichOneof("message"):
+                case "opened" if self._key not in self._way.link.following:
+                    self._way.link.following.add(self._key)
+                    self._way.link.problems.pop(self._key, None)
+                    if self._lane == Lane.FLASH:
+                        self._way.alerts_open.set()
+                    await self._answer_again(call, origin)
+                case "batch":
+                    self._watchdog.brought()
+                    await self._receive(call, origin, message.batch)
+                case "cosignature":
+                    note = message.cosignature.note
+                    await self._way.heed(KeepCosignature(origin, _kind_of(note, origin), note, self._way.partner()))
+                case "ended":
+                    successor = Origin.parse(message.ended.successor)
+                    await self._means.sequencer.do(FollowSuccessor(origin, successor))
+                    self._way.link.differs.pop(self._lane, None)
+                    log.error("%s has ended %s; %s goes on", self._way.node, origin, successor)
+                    return
+                case other:
+                    raise LinkError(f"{other or 'an empty message'} came where it has no place")
+
+    async def _answer_again(self, call: Any, origin: Origin) -> None:
+        """The last answers may have been lost with the stream that bore them: they are given again, once a stream.
+
+        Under today's keys: those that signed them may have been replaced since, and the partner knows today's alone.
+        """
+        row = self._means.reader().ledger(origin)
+        if row is None:
+            return
+        await self._give_receipt(call, origin)
+        for statement in self._means.reader().last_unopenable(row.id, ANSWERS_AGAIN):
+            note = signed_by(statement.note, self._means.signatory.gateway)
+            await write(call, exchange_pb2.FollowRequest(unopenable=exchange_pb2.Unopenable(note=note)))
+
+    async def _give_receipt(self, call: Any, origin: Origin) -> None:
+        """Gives this node's last receipt for a replica, where there is one."""
+        row = self._means.reader().ledger(origin)
+        receipt = (
+            None
+            if row is None
+            else self._means.reader().cosignature(row.id, CosignatureKind.RECEIPT, self._means.signatory.node)
+        )
+        if receipt is not None:
+            note = signed_by(receipt.note, self._means.signatory.receipt.at(self._means.now_ns() // 1_000_000_000))
+            await write(call, exchange_pb2.FollowRequest(receipt=exchange_pb2.Receipt(note=note)))
+
+    async def _receive(self, call: Any, origin: Origin, batch: exchange_pb2.Batch) -> None:
+        incoming = IncomingBatch(
+            origin,
+            batch.first,
+            batch.count,
+            batch.entries,
+            [(entry.index, entry.leaf_hash, entry.note) for entry in batch.absent],
+            batch.checkpoint,
+        )
+        step = ReceiveBatch(incoming, self._way.partner(), self._means.opener, self._means.report_limits)
+        try:
+            received = await self._way.heed(step)
+        except RootsDiffer as error:
+            self._way.link.differs[self._lane] = str(error)
+            raise
+        self._way.link.differs.pop(self._lane, None)
+        if received.held:
+            # It came by another way before. Whoever sent it is told, by whichever way, that it is here.
+            self._means.telemetry.passed_over.labels(partner=self._way.node).inc()
+            await self._give_receipt(call, origin)
+            await self._read_no_faster(batch)
+            return
+        # The batch is durable here: only now may its receipt go.
+        await write(call, exchange_pb2.FollowRequest(receipt=exchange_pb2.Receipt(note=received.receipt)))
+        for note, problem in zip(received.unopenable, received.problems, strict=True):
+            self._means.telemetry.unopenable.labels(partner=self._way.node, direction="received").inc()
+            log.error("%s cannot be used: %s", origin, shown(problem))
+            await write(call, exchange_pb2.FollowRequest(unopenable=exchange_pb2.Unopenable(note=note)))
+        if received.clock_warnings:
+            # One line a batch. They were delivered: it is not known here whose clock is wrong.
+            log.warning(
+                "%s: %d reports lie ahead of this gateway's clock, which may be slow itself; the first: %s",
+                origin, len(received.clock_warnings), received.clock_warnings[0],
+            )  # fmt: skip
+        for decided in received.decisions:
+            self._means.telemetry.decided(decided.partner, decided.outcome, decided.failed)
+        self._means.telemetry.entries_received.labels(partner=self._way.node, lane=self._lane).inc(batch.count)
+        self._means.telemetry.reports_received.labels(partner=self._way.node).inc(received.reports)
+        self._means.telemetry.withdrawals_received.labels(partner=self._way.node).inc(received.withdrawals)
+        await self._read_no_faster(batch)
+
+    async def _read_no_faster(self, batch: exchange_pb2.Batch) -> None:
+        """Waits before the next batch is read, where the partner sends more than it may."""
+        if (wait_s := self._way.allowance.wait_s(self._lane, len(batch.entries))) > 0:
+            await asyncio.sleep(wait_s)
+
+
+def _kind_of(raw: bytes, origin: Origin) -> CosignatureKind:
+    """Which further signature of a ledger's owner this is: by the name of its key."""
+    with contextlib.suppress(LedgerError):
+        if any(line.name == str(origin) for line in Note.parse(raw).signatures):
+            return CosignatureKind.ANCHOR
+    # What is no note is refused where it is verified.
+    return CosignatureKind.PQ

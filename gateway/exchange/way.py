@@ -1,0 +1,276 @@
+"""One way to a partner: directly, or by a tunnel that another partner carries.
+
+One stream a lane, one for the partner's witness ledger and one for heartbeats, each over a connection of its own: what
+stops one lane, a refused batch or a full pipe, does not touch the others, and a backlog of tracks never stands before a
+FLASH in the same socket. A lane that fails is dialled again after a pause that doubles up to a cap, with jitter; a
+heartbeat that arrives shows that the way works and takes the pause away. A connection that is open and dead is noticed
+by its heartbeats, or by HTTP/2 pings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias, TypeVar
+
+import grpc
+from signalfire.v1 import exchange_pb2_grpc
+
+from gateway.cancellation import being_cancelled
+from gateway.exchange import handshake, proving
+from gateway.exchange.allowance import Intake
+from gateway.exchange.attempts import Backoff
+from gateway.exchange.dialling import LinkError
+from gateway.exchange.following import FollowedLane
+from gateway.exchange.in_band import InBand
+from gateway.exchange.listening import HEARTBEAT_LANE, Listener
+from gateway.exchange.partners import DIRECT, Heard, Link, Partners
+from gateway.exchange.server import ExchangeLimits, shown
+from gateway.identity.errors import IdentityError
+from gateway.identity.spiffe import SpiffeId
+from gateway.identity.tls import KeyPairFiles
+from gateway.ledger.errors import LedgerError
+from gateway.ledger.evidence import Contradiction
+from gateway.ledger.origin import WITNESS, Lane
+from gateway.ledger.stores import StoreReader
+from gateway.release.errors import ReleaseError
+from gateway.release.evidence import Contradicted, KeepEvidence, owner_keys
+from gateway.release.opening import Opener
+from gateway.release.sequencer import Sequencer, Step
+from gateway.release.signatory import Partner, Signatory
+from gateway.release.watch import Bell
+from gateway.reports.limits import ReportLimits
+from gateway.telemetry import Telemetry
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+LOST_REASON: Final = "Internal error from Core"
+"""What gRPC says of a call whose reason it lost."""
+
+_FORESEEN: Final = (grpc.aio.AioRpcError, IdentityError, LedgerError, LinkError, ReleaseError, OSError)
+"""What ends a stream in words that need no stack trace."""
+
+ALERTS_FIRST_S: Final = 0.25
+"""Seconds that other lanes wait at the most for the FLASH lane to be open: it has the same way to go."""
+
+Dial: TypeAlias = "Callable[[str], AbstractAsyncContextManager[exchange_pb2_grpc.ExchangeServiceAsyncStub]]"
+"""A fresh connection to the partner for a lane, by its key. Raises LinkError or IdentityError where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What following partners works with, whoever they are and by whichever way."""
+
+    own: SpiffeId
+    key_pair: KeyPairFiles
+    signatory: Signatory
+    partners: Partners
+    sequencer: Sequencer
+    reader: Callable[[], StoreReader]
+    opener: Opener
+    report_limits: ReportLimits
+    limits: ExchangeLimits
+    telemetry: Telemetry
+    in_band: InBand
+    now_ns: Callable[[], int]
+    monotonic: Callable[[], float]
+
+
+@dataclass(slots=True)
+class Forks:
+    """Of one partner: the lanes whose streams, by every way, are opened anew when a fork was put on record."""
+
+    _events: dict[str, asyncio.Event] = field(default_factory=dict)
+
+    def of(self, lane: str) -> asyncio.Event:
+        """Set when a fork of the lane's ledger is put on record from now on."""
+        return self._events.setdefault(lane, asyncio.Event())
+
+    def ring(self, lane: str) -> None:
+        """A fork of the lane's ledger is on record."""
+        if (event := self._events.pop(lane, None)) is not None:
+            event.set()
+
+
+class Way:
+    """Follows one partner by one way until cancelled."""
+
+    def __init__(
+        self,
+        node: str,
+        means: Means,
+        dial: Dial,
+        *,
+        name: str = DIRECT,
+        allowance: Intake,
+        forks: Forks,
+    ) -> None:
+        """`name` is DIRECT, or says by whom the way leads: "via USA"."""
+        self.node = node
+        self.name = name
+        self.means = means
+        self.dial = dial
+        self.allowance = allowance
+        self.alerts_open = asyncio.Event()
+        """Set while the FLASH lane is followed by this way."""
+        self.forks = forks
+        self.silence = Bell()
+        """Rings when heartbeats have lapsed."""
+
+    @property
+    def link(self) -> Link:
+        """What is known of the links with the partner."""
+        return self.means.partners.links[self.node]
+
+    @property
+    def heard(self) -> Heard:
+        """What is heard of the partner by this way."""
+        return self.link.ways.setdefault(self.name, Heard())
+
+    def key(self, lane: str) -> str:
+        """Under which name a lane of this way stands among those of the link."""
+        return lane if self.name == DIRECT else f"{lane} {self.name}"
+
+    async def run(self) -> None:
+        """Follows every lane, and listens to heartbeats."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for lane in (*(each.value for each in Lane), WITNESS):
+                    group.create_task(self.keep(lane, FollowedLane(self, lane).follow))
+                group.create_task(self.keep(HEARTBEAT_LANE, Listener(self).listen))
+        finally:
+            self.link.ways.pop(self.name, None)
+            for lane in (*(each.value for each in Lane), WITNESS, HEARTBEAT_LANE):
+                self.link.problems.pop(self.key(lane), None)
+
+    def trouble(self, key: str, problem: str, error: Exception | None = None) -> None:
+        """A stream cannot be opened, or has ended: why, in words."""
+        if problem != self.link.problems.get(key):
+            unforeseen = error is not None and not isinstance(error, _FORESEEN)
+            log.warning("%s %s: %s", self.node, key, problem, exc_info=error if unforeseen else None)
+        self.link.problems[key] = problem
+        self.means.telemetry.link_failures.labels(partner=self.node, lane=key).inc()
+
+    async def alerts_first(self, lane: str) -> None:
+        """Lets the FLASH lane open before another one does, so that what it holds is here before their backlog."""
+        if lane not in (Lane.FLASH, WITNESS):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ALERTS_FIRST_S):
+                    await self.alerts_open.wait()
+
+    async def keep(self, lane: str, serve: Callable[[], Awaitable[None]]) -> None:
+        """Runs one stream again and again."""
+        key = self.key(lane)
+        limits = self.means.limits
+        backoff = Backoff(limits.backoff_min_s, limits.backoff_max_s)
+        while True:
+            began, seen = self.means.monotonic(), self.link.bell.rings
+            try:
+                await serve()
+                # It ended as it should, with a successor; even so it pauses, or a partner could keep it dialling.
+            except asyncio.CancelledError:
+                if being_cancelled():
+                    raise
+                # gRPC ended the call, not anybody this task: dial again.
+            except Exception as error:  # whatever a partner's bundle or messages set off is its lane's problem alone
+                problem = _words(error)
+                if _says_nothing(error) and key in self.link.problems:
+                    # The library's own word for a connection that ended: the reason that was told before stands.
+                    problem = self.link.problems[key]
+                self.trouble(key, problem, error)
+            finally:
+                self.link.following.discard(key)
+                if lane == Lane.FLASH:
+                    self.alerts_open.clear()
+            now = self.means.monotonic()
+            if now - began > limits.silence_s:
+                backoff.reset()
+            # However often a partner makes itself heard, one stream is not dialled more often than this.
+            await asyncio.sleep(min(began + limits.stagger_s / 2, now + limits.backoff_min_s) - now)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(backoff.pause_s()):
+                    await self.link.bell.wait(seen)
+                    backoff.reset()
+
+    # --- the opening of every stream
+
+    def partner(self) -> Partner:
+        """The partner's keys as they are believed. Raises LinkError where there are none."""
+        partner = self.means.partners.get(self.node)
+        if partner is None:
+            raise LinkError(f"there is no valid trust bundle of {self.node}")
+        return partner
+
+    def authorities(self) -> frozenset[str]:
+        """The authorities that vouch for the partner's gateways."""
+        bundle = self.means.partners.bundle(self.node)
+        return frozenset(() if bundle is None else bundle.gateway_ca)
+
+    def still_believed(self, proven: handshake.Proven, authorities: frozenset[str]) -> None:
+        """Ends a stream whose server has proven itself under a key that is believed no more, or which was dialled when
+        authorities were believed that are not any more. (A certificate that is revoked serves nobody here: whoever has
+        it without the log key cannot prove himself.) Raises LinkError.
+        """
+        if not proven.believed_by(self.partner()) or not authorities <= self.authorities():
+            raise LinkError(f"the trust bundle of {self.node} believes no more what this stream was opened under")
+
+    async def prove(self, call: Any, request: Any, purpose: str, partner: Partner) -> handshake.Proven:
+        """The challenge of one stream. Raises ChallengeError or LinkError."""
+        means = self.means
+        return await proving.prove(
+            call,
+            request,
+            purpose,
+            partner,
+            own=means.own,
+            signatory=means.signatory,
+            in_band=means.in_band,
+            now_ns=means.now_ns,
+        )
+
+    async def in_time(self, work: Coroutine[Any, Any, T]) -> T:
+        """What must come within the time after which a partner is held to be silent."""
+        try:
+            async with asyncio.timeout(self.means.limits.silence_s):
+                return await work
+        except TimeoutError:
+            raise LinkError(f"nothing came for {self.means.limits.silence_s:g} s") from None
+
+    # --- what the partner signed
+
+    async def heed(self, step: Step[T]) -> T:
+        """Makes a step durable that holds what the partner signed. What contradicts itself goes on record first."""
+        try:
+            return await self.means.sequencer.do(step, source=self.node)
+        except Contradicted as error:
+            await self.keep_evidence(error.found)
+            raise
+
+    async def keep_evidence(self, found: Contradiction) -> None:
+        """Puts on record that the partner has contradicted itself."""
+        partner = self.means.partners.get(self.node)
+        if await self.means.sequencer.do(KeepEvidence(found, None if partner is None else owner_keys(partner))):
+            # Once for each ledger: a partner that contradicts itself again and again is not dialled each time.
+            self.forks.ring(found.origin.lane)
+            log.critical("%s has contradicted itself: %s; both statements are on record", self.node, found)
+
+
+def _says_nothing(error: Exception) -> bool:
+    """Whether it is what gRPC says where it lost the reason: neither side's word."""
+    return (
+        isinstance(error, grpc.aio.AioRpcError)
+        and error.code() is grpc.StatusCode.INTERNAL
+        and error.details() == LOST_REASON
+    )
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, grpc.aio.AioRpcError):
+        return shown(f"{error.code().name}: {error.details()}")
+    return shown(str(error)) or type(error).__name__

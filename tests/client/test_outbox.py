@@ -1,0 +1,143 @@
+"""The order in which a client's reports go, and when they go again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from signalfire.v1 import c2_pb2, report_pb2
+
+from gateway.client.outbox import Outbox
+from tests.client.steered import Context, Home, Steered
+from tests.client.test_submit import PATIENCE_S, submitted
+from tests.reports.examples import all_clear, cancellation, correction, launch_detection, report_id, track
+
+ROUTINE = report_pb2.PRECEDENCE_ROUTINE
+Requests = AsyncIterator[c2_pb2.SubmitRequest]
+Responses = AsyncIterator[c2_pb2.SubmitResponse]
+
+
+def outbox(*reports: report_pb2.Report) -> Outbox:
+    made = Outbox()
+    for report in reports:
+        made.add(c2_pb2.SubmitRequest(report=report))
+    return made
+
+
+async def going(made: Outbox, count: int) -> list[int]:
+    async with asyncio.timeout(PATIENCE_S):
+        return [await made.next() for _ in range(count)]
+
+
+async def nothing_goes(made: Outbox) -> None:
+    task = asyncio.create_task(made.next())
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not task.done()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_the_higher_precedence_goes_first_and_within_one_the_order_stays() -> None:
+    made = outbox(
+        track(0, precedence=ROUTINE), track(1), track(2, precedence=ROUTINE), launch_detection(3), track(4)
+    )  # fmt: skip
+    assert await going(made, 5) == [3, 1, 4, 0, 2]
+    await nothing_goes(made)
+
+
+async def test_what_recalls_goes_once_what_it_recalls_is_answered_which_goes_first() -> None:
+    made = outbox(
+        *(track(number, precedence=ROUTINE) for number in range(3)),
+        cancellation(3, precedence=ROUTINE, cancellation__report_ids=[report_id(2)]),
+        launch_detection(4),
+    )
+    assert await going(made, 2) == [2, 4]
+    made.answered(2)
+    assert await going(made, 3) == [3, 0, 1]
+
+
+async def test_what_recalls_something_answered_before_goes_ahead_of_everything_else() -> None:
+    made = outbox(
+        track(0, precedence=ROUTINE), correction(1, precedence=ROUTINE, correction__report_ids=[report_id(9)])
+    )
+    assert await going(made, 2) == [1, 0]
+
+
+async def test_an_all_clear_waits_for_its_own_event_alone() -> None:
+    here, elsewhere = "JPN-2026-0001", "JPN-2026-0002"
+    made = outbox(
+        track(0, precedence=ROUTINE, event_id=elsewhere),
+        track(1, precedence=ROUTINE, event_id=here),
+        all_clear(2, precedence=ROUTINE, event_id=here),
+        track(3, precedence=ROUTINE, event_id=here),
+    )
+    assert await going(made, 3) == [1, 0, 3]
+    await nothing_goes(made)
+    made.answered(1)
+    assert await going(made, 1) == [2]
+
+
+async def test_after_exhaustion_nothing_of_that_precedence_or_lower_goes_before_its_time_and_alerts_go_on() -> None:
+    loop = asyncio.get_running_loop()
+    made = outbox(track(0), track(1), track(2, precedence=ROUTINE))
+    assert await going(made, 1) == [0]
+    began = loop.time()
+    made.refused_for_now(0, 100, exhausted=True)
+    await nothing_goes(made)
+    made.add(c2_pb2.SubmitRequest(report=launch_detection(3)))
+    assert await going(made, 1) == [3]
+    assert loop.time() - began < 0.1
+    assert sorted(await going(made, 3)) == [0, 1, 2]
+    assert 0.099 <= loop.time() - began < PATIENCE_S
+
+
+async def test_unavailable_holds_back_nothing_but_the_report() -> None:
+    made = outbox(track(0), track(1))
+    assert await going(made, 1) == [0]
+    made.refused_for_now(0, 30, exhausted=False)
+    assert await going(made, 2) == [1, 0]
+
+
+async def test_a_new_connection_sends_everything_once_more_and_nothing_twice() -> None:
+    made = outbox(*(track(number) for number in range(4)), cancellation(4, cancellation__report_ids=[report_id(1)]))
+    assert await going(made, 2) == [1, 0]
+    made.refused_for_now(0, 20, exhausted=False)
+    made.answered(1)
+    made.send_all_again()
+    assert await going(made, 4) == [4, 0, 2, 3]
+    # The time that the node had given passes: what was sent on the new connection does not go again.
+    await asyncio.sleep(0.04)
+    await nothing_goes(made)
+
+
+@pytest.mark.parametrize("most", [1, 3])
+async def test_a_client_heeds_a_node_that_has_no_room_and_every_report_is_taken_once(home: Home, most: int) -> None:
+    """A node that takes `most` reports in each twentieth of a second, and refuses the others until then."""
+    loop = asyncio.get_running_loop()
+    taken: list[float] = []
+    refused = 0
+
+    async def little_room(service: Steered, requests: Requests, context: Context) -> Responses:
+        nonlocal refused
+        position = 0
+        async for request in requests:
+            now = loop.time()
+            if sum(now - each < 0.05 for each in taken) >= most:
+                refused += 1
+                answer = c2_pb2.Refused(code=c2_pb2.REFUSAL_CODE_RESOURCE_EXHAUSTED, retry_after_ms=50)
+                yield c2_pb2.SubmitResponse(position=position, refused=answer)
+            else:
+                taken.append(now)
+                yield service.take(position, request.report.report_id)
+            position += 1
+
+    service = Steered([little_room])
+    given = [track(number) for number in range(8)]
+    async with home.serving(service) as address:
+        results = await submitted(home, address, given)
+    assert sorted(result.report_id for result in results) == sorted(report.report_id for report in given)
+    assert all(result.accepted and not result.duplicate for result in results)
+    # One that heeds what it is told does not come back by the hundred.
+    assert refused <= len(given) ** 2

@@ -1,0 +1,255 @@
+"""Carry as a hostile partner calls it: tunnels that nobody asked for, ends that flood, another's name."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+import pytest_asyncio
+from signalfire.v1 import exchange_pb2
+
+from gateway.demo.deployment import Deployed
+from gateway.exchange.cells import CELL, CHANNELS, CellSealer, Frame, Kind
+from gateway.exchange.pacing import CarryLimits
+from gateway.exchange.sockets import Sockets
+from gateway.exchange.tunnel import Tunnel
+from gateway.identity.tls import KeyPairFiles
+from gateway.seal.tunnel import Ends, cell_keys, wrap_secret
+from policy.approve import CarryFor, Route
+from tests.exchange.dialler import CARRY, FOLLOW, Ended, Stream, dialled, signatory
+from tests.exchange.relaying import CARRIER, ENDS, three
+from tests.node.nations import World, channel, gateway_authority, running, server_name, until
+from tests.officer.test_enact import bring
+
+BYTES_S = 1_000_000
+CELLS = "signalfire_carried_cells_total"
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Deployed]:
+    return three(tmp_path_factory.mktemp("carry"), {"carry": {"tunnels": 1, "tick_s": 0.01, "bytes_s": BYTES_S}})
+
+
+@pytest_asyncio.fixture
+async def kor(places: dict[str, Deployed]) -> AsyncIterator[World]:
+    """KOR alone, whose order lets USA carry between JPN and it."""
+    async with running(places, "KOR", linked=False) as world:
+        assert await bring(places["KOR"], Route("JPN", (CARRIER,)), "alice", "bob") == set()
+        yield world
+
+
+def tunnel(places: dict[str, Deployed], opener: str, to: str, carrier: str = CARRIER) -> tuple[bytes, Any]:
+    """The secret of a tunnel, and the message that opens it."""
+    secret, wrap = wrap_secret(Ends(opener, to, carrier), signatory(places[to]).sealing[0].public)
+    message = exchange_pb2.Tunnel(to=to, key=wrap)
+    # A keyword of the language.
+    setattr(message, "from", opener)
+    return secret, message
+
+
+async def opened(stream: Stream, message: Any) -> Any:
+    """What answers a tunnel."""
+    await stream.prove()
+    await stream.send(tunnel=message)
+    return await stream.read()
+
+
+@pytest.mark.parametrize(
+    ("caller", "opener", "to", "says"),
+    [
+        ("USA", "USA", "KOR", "no order lets USA carry between USA and KOR"),
+        ("JPN", "JPN", "KOR", "no order lets JPN carry between JPN and KOR"),
+        ("JPN", "USA", "KOR", "no order lets JPN carry between USA and KOR"),
+        ("USA", "FRA", "KOR", "no order lets USA carry between FRA and KOR"),
+        ("USA", "USA", "JPN", "no order lets KOR carry for USA from USA to JPN"),
+        ("USA", "JPN", "USA", "no order lets KOR carry for USA from JPN to USA"),
+        ("USA", "JPN", "JPN", "does not name two nodes"),
+        ("USA", "JPN", "XXXX", "does not name two nodes"),
+        ("USA", "JPN", "", "does not name two nodes"),
+    ],
+)
+async def test_no_tunnel_is_opened_that_no_order_names(
+    kor: World, places: dict[str, Deployed], caller: str, opener: str, to: str, says: str
+) -> None:
+    async with dialled(places[caller], places["KOR"], CARRY) as stream:
+        message = tunnel(places, "JPN", "KOR")[1]
+        setattr(message, "from", opener)
+        message.to = to
+        with pytest.raises(Ended, match=says):
+            await opened(stream, message)
+
+
+async def test_a_key_that_was_not_wrapped_for_this_tunnel_opens_none(kor: World, places: dict[str, Deployed]) -> None:
+    of_another = tunnel(places, "JPN", "KOR", "FRA")[1]
+    altered = tunnel(places, "JPN", "KOR")[1]
+    altered.key.ciphertext = altered.key.ciphertext[:-1] + bytes([altered.key.ciphertext[-1] ^ 1])
+    none = tunnel(places, "JPN", "KOR")[1]
+    none.ClearField("key")
+    for message in (of_another, altered, none):
+        async with dialled(places["USA"], places["KOR"], CARRY) as stream:
+            with pytest.raises(Ended) as ended:
+                await opened(stream, message)
+            assert ended.value.code is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_tunnels_are_bounded_in_number(kor: World, places: dict[str, Deployed]) -> None:
+    async with dialled(places["USA"], places["KOR"], CARRY) as first:
+        assert (await opened(first, tunnel(places, "JPN", "KOR")[1])).WhichOneof("message") == "carried"
+        async with dialled(places["USA"], places["KOR"], CARRY) as second:
+            with pytest.raises(Ended, match="the most that may be") as ended:
+                await opened(second, tunnel(places, "JPN", "KOR")[1])
+            assert ended.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_what_is_no_cell_ends_the_tunnel(kor: World, places: dict[str, Deployed]) -> None:
+    for size in (0, CELL - 1, CELL + 1):
+        async with dialled(places["USA"], places["KOR"], CARRY) as stream:
+            await opened(stream, tunnel(places, "JPN", "KOR")[1])
+            await stream.send(cell=bytes(size))
+            assert "a cell of 2048 bytes was due" in (await stream.ended()).details
+
+
+async def test_a_carrier_that_replays_a_tunnel_gets_other_keys(kor: World, places: dict[str, Deployed]) -> None:
+    """Cells that JPN sealed for a tunnel before mean nothing in one that USA opens with the same wrap."""
+    secret, message = tunnel(places, "JPN", "KOR")
+    ends = Ends("JPN", "KOR", "USA")
+    async with dialled(places["USA"], places["KOR"], CARRY) as stream:
+        nonce = (await opened(stream, message)).carried.nonce
+        cell = CellSealer(cell_keys(ends, secret, nonce).out).seal([Frame(Kind.OPEN, 1)])
+        await stream.send(cell=cell)
+        assert len((await stream.read()).cell) == CELL
+    async with dialled(places["USA"], places["KOR"], CARRY) as stream:
+        assert (await opened(stream, message)).carried.nonce != nonce
+        await stream.send(cell=cell)
+        assert "dropped, repeated, moved or altered" in (await stream.ended()).details
+
+
+@contextlib.asynccontextmanager
+async def through(stream: Stream, places: dict[str, Deployed], name: str) -> AsyncIterator[str]:
+    """A tunnel to KOR of which `stream` is the carrier's call; gives the address of its channel."""
+    secret, message = tunnel(places, "JPN", "KOR")
+    nonce = (await opened(stream, message)).carried.nonce
+    ends, sockets = Ends("JPN", "KOR", "USA"), Sockets()
+
+    async def receive() -> bytes:
+        cell: bytes = (await stream.read()).cell
+        return cell
+
+    end = Tunnel(
+        ends,
+        cell_keys(ends, secret, nonce),
+        opened_here=True,
+        send=lambda cell: stream.send(cell=cell),
+        receive=receive,
+        sockets=sockets,
+        limits=CarryLimits(tick_s=0.01),
+        silence_s=2.0,
+        monotonic=asyncio.get_running_loop().time,
+    )
+    running_end = asyncio.create_task(end.run())
+    try:
+        async with end.dialled(name) as address:
+            yield address
+    finally:
+        running_end.cancel()
+        await asyncio.gather(running_end, return_exceptions=True)
+        sockets.close()
+
+
+@contextlib.asynccontextmanager
+async def local(address: str, place: Deployed, to: Deployed, purpose: str) -> AsyncIterator[Stream]:
+    """A call of `place` to the gateway of `to` at that address."""
+    pair = KeyPairFiles.of_gateway(place.directory / "keys")
+    async with channel(address, pair, gateway_authority(to), server_name(to)) as connection:
+        method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = connection.stream_stream(
+            f"/signalfire.v1.ExchangeService/{purpose.capitalize()}",
+            request_serializer=None,
+            response_deserializer=None,
+        )
+        yield Stream(method(), purpose, place, [])
+
+
+async def follow_through(address: str, place: Deployed, to: Deployed) -> Any:
+    """Opens a stream of Follow at that address as `place`: how it is answered, once it has proven itself."""
+    async with local(address, place, to, FOLLOW) as stream:
+        try:
+            return await stream.open(f"signalfire/v1/{to.node}/{place.node}/flash/1")
+        except Ended as ended:
+            return ended
+
+
+async def test_whoever_comes_to_the_socket_by_no_tunnel_is_refused(kor: World, places: dict[str, Deployed]) -> None:
+    sockets = kor.nodes["KOR"]._sockets
+    assert sockets is not None
+    refused = await follow_through(sockets.listener, places["JPN"], places["KOR"])
+    assert isinstance(refused, Ended)
+    assert refused.code is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_tunnel_leads_through_no_other_tunnel(kor: World, places: dict[str, Deployed]) -> None:
+    async with (
+        dialled(places["USA"], places["KOR"], CARRY) as stream,
+        through(stream, places, CHANNELS[1]) as address,
+        local(address, places["JPN"], places["KOR"], CARRY) as inner,
+    ):
+        with pytest.raises(Ended, match="no tunnel is opened here"):
+            await opened(inner, tunnel(places, "JPN", "KOR")[1])
+
+
+async def test_through_a_tunnel_its_opener_is_served_and_nobody_else(kor: World, places: dict[str, Deployed]) -> None:
+    """The carrier can open a tunnel in another's name, and gains nothing: inside, everyone proves himself."""
+    async with (
+        dialled(places["USA"], places["KOR"], CARRY) as stream,
+        through(stream, places, CHANNELS[1]) as address,
+    ):
+        refused = await follow_through(address, places["USA"], places["KOR"])
+        assert isinstance(refused, Ended)
+        assert "USA came through a tunnel that it has not opened" in refused.details
+        answer = await follow_through(address, places["JPN"], places["KOR"])
+        assert answer.WhichOneof("message") == "opened"
+
+
+async def test_a_tunnel_of_which_nothing_comes_ends(kor: World, places: dict[str, Deployed]) -> None:
+    async with dialled(places["USA"], places["KOR"], CARRY) as stream:
+        await opened(stream, tunnel(places, "JPN", "KOR")[1])
+        assert "no cell came for 2 s" in (await stream.ended()).details
+
+
+async def test_an_end_that_floods_is_read_more_slowly_and_the_carrier_serves_on(places: dict[str, Deployed]) -> None:
+    async with running(places, "KOR", "USA", linked=False) as world:
+        assert await bring(places["KOR"], Route("JPN", (CARRIER,)), "alice", "bob") == set()
+        assert await bring(places["USA"], CarryFor(*ENDS), "alice", "bob") == set()
+        secret, message = tunnel(places, "JPN", "KOR")
+        async with dialled(places["JPN"], places["USA"], CARRY) as stream:
+            nonce = (await opened(stream, message)).carried.nonce
+            sealer = CellSealer(cell_keys(Ends("JPN", "KOR", "USA"), secret, nonce).out)
+
+            async def flood() -> None:
+                while True:
+                    await stream.call.write(exchange_pb2.CarryRequest(cell=sealer.seal([])).SerializeToString())
+
+            async def drain() -> None:
+                while True:
+                    await stream.read()
+
+            tasks = [asyncio.create_task(each()) for each in (flood, drain)]
+            try:
+                await world.carries("KOR", "USA")
+                await world.carries("USA", "KOR")
+                carried = world.nodes["USA"].status().carried
+                assert [(each.one, each.other, each.tunnels) for each in carried] == [("JPN", "KOR", 1)]
+                many = 3 * BYTES_S // CELL
+                began = asyncio.get_running_loop().time()
+                await until(lambda: world.metric("USA", CELLS, one="JPN", other="KOR") >= many, "many cells went")
+                # A second of what is allowed may have been saved up.
+                assert asyncio.get_running_loop().time() - began > 1.0
+                assert not any(task.done() for task in tasks)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+        await until(lambda: not world.nodes["USA"].status().carried, "the tunnel has ended")

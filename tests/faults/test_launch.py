@@ -1,0 +1,56 @@
+"""A gateway's process on a disk that fails: what it acknowledged outlives a loss of power, and it needs no mending."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+from signalfire.v1 import report_pb2
+
+from gateway import config
+from gateway.cli.demo import POLICIES
+from gateway.cli.ledger import verify_configured
+from gateway.demo.deployment import PUSHER, Deployed, deploy
+from tests.client.reports import fresh
+from tests.faults.launch import FaultyGateway, Settings
+from tests.faults.vfs import Fault, Op, What
+
+PATIENCE_S = 30.0
+
+
+async def push(place: Deployed, *seeds: int) -> None:
+    """Pushes until all are acknowledged, as the client library does."""
+    reports: list[report_pb2.Report] = [fresh(seed) for seed in seeds]
+    async with asyncio.timeout(PATIENCE_S):
+        async for result in place.client(PUSHER).submit(reports):
+            assert result.accepted
+
+
+def test_settings_pass_through_the_environment() -> None:
+    settings = Settings(7, forgets=True, faults=(Fault(What.KILL, 9, frozenset({Op.SYNC}), "-wal", 0),), full=True)
+    assert Settings.decode(settings.encode()) == settings
+
+
+async def test_a_process_that_loses_power_as_it_commits_comes_back_with_all_that_it_acknowledged(
+    tmp_path: Path,
+) -> None:
+    (place,) = deploy(tmp_path, {"JPN": POLICIES / "jpn"}, now=datetime.now(UTC), max_age_s=3600).values()
+    gateway = FaultyGateway(place, Settings(seed=3))
+    try:
+        gateway.start()
+        await gateway.ready()
+        await push(place, 1, 2)
+        gateway.tell(arm=[Fault(What.POWER, 12)])
+        pushing = asyncio.create_task(push(place, 3, 4, 5))
+        assert await asyncio.to_thread(gateway.wait_ended, PATIENCE_S) == -9
+        gateway.start()
+        await gateway.ready()
+        await pushing
+        assert gateway.tell()["met"] == {}
+        assert gateway.stop() == 0
+    finally:
+        gateway.stop()
+    outcome = verify_configured(config.load(place.config), quiet=True)
+    assert outcome.findings == []
+    assert outcome.reports == 5

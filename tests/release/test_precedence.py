@@ -1,0 +1,212 @@
+"""Alerts through the sequencer: they wait for one step at the most, whatever else there is to do."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from signalfire.v1 import c2_pb2, report_pb2
+
+from gateway.ledger.stores.sqlite import SqliteStore
+from gateway.release.errors import Exhausted, RefusedReport
+from gateway.release.pipeline import AcceptedReport, TakeReport
+from gateway.release.plan import Plan
+from gateway.release.ranks import Rank
+from gateway.release.sequencer import Durable, Sequencer, SequencerLimits
+from tests.release.world import RELEASE_ALL, anything, partner_of, rules, signatory_of
+from tests.reports.examples import NOW, all_clear, cancellation, launch_detection, report_id, track
+
+PATIENCE_S = 10.0
+ROOM = 64
+RADAR, NET = "spiffe://jpn/c2/radar", "spiffe://jpn/c2/net"
+
+
+@dataclass(frozen=True, slots=True)
+class Noting:
+    """A step that notes that it was done, and does something then, in the sequencer's thread."""
+
+    name: str
+    done: list[str]
+    rank: Rank = Rank.ROUTINE
+    weight: int = 100
+    meanwhile: Callable[[], object] = lambda: None
+
+    def apply(self, plan: Plan) -> str:
+        self.done.append(self.name)
+        self.meanwhile()
+        return self.name
+
+
+@dataclass(slots=True)
+class Running:
+    """A sequencer on a real store, with what each of its commits held. `seconds` is its clock."""
+
+    sequencer: Sequencer
+    commits: list[int] = field(default_factory=list)
+    done: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    running: asyncio.Task[None] | None = None
+
+    def step(self, name: str, **changes: Any) -> Noting:
+        return replace(Noting(name, self.done), **changes)
+
+    async def queue(self, *steps: Any, source: str = "") -> list[asyncio.Task[Any]]:
+        """Asks for steps; on return each waits in the queue."""
+        tasks = [asyncio.create_task(self.sequencer.do(step, source=source)) for step in steps]
+        await asyncio.sleep(0)
+        return tasks
+
+    def run(self) -> None:
+        self.running = asyncio.create_task(self.sequencer.run())
+
+
+def taking(report: report_pb2.Report, source: str = RADAR) -> TakeReport:
+    return TakeReport.of(report, source, anything)
+
+
+async def all_of(tasks: list[asyncio.Task[Any]]) -> list[Any]:
+    async with asyncio.timeout(PATIENCE_S):
+        return list(await asyncio.gather(*tasks, return_exceptions=True))
+
+
+@pytest_asyncio.fixture
+async def running(tmp_path: Path) -> AsyncIterator[Running]:
+    policy = rules(KOR=RELEASE_ALL)
+    made: Running
+
+    def listen(what: Durable) -> None:
+        made.commits.append(what.steps)
+
+    sequencer = Sequencer(
+        lambda: SqliteStore(tmp_path / "jpn.sqlite"),
+        signatory_of("JPN"),
+        lambda: {"KOR": partner_of("KOR")},
+        now_ns=lambda: NOW,
+        limits=SequencerLimits(queue=ROOM),
+        listener=listen,
+        monotonic=lambda: made.seconds,
+        rulebook=lambda store: policy,
+    )
+    made = Running(sequencer)
+    await sequencer.open()
+    yield made
+    if made.running is not None:
+        made.running.cancel()
+        await asyncio.gather(made.running, return_exceptions=True)
+    await sequencer.close()
+
+
+async def test_an_alert_that_comes_while_a_commit_is_filled_waits_for_one_step_and_goes_next(running: Running) -> None:
+    began, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        began.set()
+        assert go_on.wait(PATIENCE_S)
+
+    tracks = [running.step("first", meanwhile=hold), *(running.step(f"track {number}") for number in range(50))]
+    waiting = await running.queue(*tracks)
+    running.run()
+    await asyncio.to_thread(began.wait, PATIENCE_S)
+    waiting += await running.queue(running.step("alert", rank=Rank.FLASH))
+    go_on.set()
+    await all_of(waiting)
+    assert running.done == ["first", "alert", *(f"track {number}" for number in range(50))]
+    assert running.commits == [1, 1, 50]
+
+
+async def test_a_commit_is_filled_for_so_long_and_what_did_not_fit_goes_first_in_the_next(running: Running) -> None:
+    def last() -> None:
+        # As long as three steps may take.
+        running.seconds += 0.007
+
+    waiting = await running.queue(*(running.step(f"track {number}", meanwhile=last) for number in range(10)))
+    running.run()
+    await all_of(waiting)
+    assert running.commits == [3, 3, 3, 1]
+    assert running.done == [f"track {number}" for number in range(10)]
+
+
+async def test_one_alert_after_another_makes_one_commit_and_does_not_stop_it(running: Running) -> None:
+    waiting = await running.queue(*(running.step(f"alert {number}", rank=Rank.FLASH) for number in range(20)))
+    waiting += await running.queue(running.step("track"))
+    running.run()
+    await all_of(waiting)
+    assert running.commits == [20, 1]
+
+
+async def test_who_finds_no_room_is_told_how_long_what_waits_will_take(running: Running) -> None:
+    began, go_on = threading.Event(), threading.Event()
+
+    def last() -> None:
+        running.seconds += 0.01
+
+    def hold() -> None:
+        began.set()
+        assert go_on.wait(PATIENCE_S)
+
+    running.run()
+    await all_of(await running.queue(*(running.step(f"track {number}", meanwhile=last) for number in range(200))))
+    waiting = await running.queue(running.step("holding", meanwhile=hold))
+    await asyncio.to_thread(began.wait, PATIENCE_S)
+    do = running.sequencer.do
+    asked = [asyncio.create_task(do(running.step("x"), source=RADAR, bounded=True)) for _ in range(40)]
+    await asyncio.sleep(0)
+    refused = [task.exception() for task in asked if task.done()]
+    # A quarter of the room: half is for ROUTINE, and as much stays free as one source may hold.
+    assert len(refused) == 40 - ROOM // 4
+    for error in refused:
+        assert isinstance(error, Exhausted)
+        assert 100 <= error.retry_after_ms <= 250, "16 steps of 10 ms"
+    go_on.set()
+    await all_of([*waiting, *(task for task in asked if not task.done())])
+
+
+@pytest.mark.parametrize("same", [True, False])
+async def test_a_recall_overtakes_what_waits_but_for_what_it_recalls(running: Running, same: bool) -> None:
+    routine = report_pb2.PRECEDENCE_ROUTINE
+    point = track(1, precedence=routine)
+    others = [track(number, precedence=routine, event_id="JPN-2026-0099") for number in range(2, 30)]
+    recall = cancellation(40, precedence=routine, cancellation__report_ids=[report_id(1)])
+    step = taking(recall, RADAR if same else NET)
+    waiting = await running.queue(*(taking(report) for report in [*others, point]), source=RADAR)
+    recalling = asyncio.create_task(
+        running.sequencer.do(step, source=step.submitted_by, bounded=True, after=step.recalls)
+    )
+    await asyncio.sleep(0)
+    running.run()
+    (came,) = await all_of([recalling])
+    # Another client's recall finds nothing to recall yet: it must not make this one's report an alert.
+    if same:
+        assert isinstance(came, AcceptedReport)
+        assert running.commits[0] == 2
+    else:
+        assert isinstance(came, RefusedReport)
+        assert came.code == c2_pb2.REFUSAL_CODE_NOT_ORIGINATOR
+    assert all(isinstance(each, AcceptedReport) for each in await all_of(waiting))
+
+
+async def test_an_all_clear_goes_after_the_reports_of_its_event_that_came_before_it(running: Running) -> None:
+    routine = report_pb2.PRECEDENCE_ROUTINE
+    points = [track(number, precedence=routine, event_id=f"JPN-2026-{number % 2:04d}") for number in range(20)]
+    step = taking(all_clear(50, precedence=routine, event_id="JPN-2026-0001"))
+    assert [step.recalls(taking(point)) for point in points] == [number % 2 == 1 for number in range(20)]
+    waiting = await running.queue(*map(taking, points), source=RADAR)
+    recalling = asyncio.create_task(running.sequencer.do(step, source=RADAR, after=step.recalls))
+    await asyncio.sleep(0)
+    running.run()
+    await all_of([recalling, *waiting])
+    assert running.commits == [11, 10]
+
+
+def test_only_what_recalls_by_name_or_event_asks_others_to_go_first() -> None:
+    earlier = taking(launch_detection(1))
+    assert taking(cancellation(2, cancellation__report_ids=[report_id(1)])).recalls(earlier)
+    assert not taking(cancellation(2, cancellation__report_ids=[report_id(3)])).recalls(earlier)
+    assert not taking(track(4)).recalls(earlier)
+    assert not taking(all_clear(5, event_id=earlier.report.event_id)).recalls(object())
