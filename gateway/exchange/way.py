@@ -188,6 +188,9 @@ class Way:
                 self.link.following.discard(key)
                 if lane == Lane.FLASH:
                     self.alerts_open.clear()
+            if being_cancelled():
+                # gRPC may say that the call failed where it was this task that was asked to end, once.
+                raise asyncio.CancelledError
             now = self.means.monotonic()
             if now - began > limits.silence_s:
                 backoff.reset()

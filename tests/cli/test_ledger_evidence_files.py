@@ -230,7 +230,7 @@ def test_an_export_has_a_manifest_that_tells_of_a_ledger_that_was_taken_out(writ
 def test_of_a_store_that_is_none_the_message_says_what_to_do(tmp_path: Path) -> None:
     store = tmp_path / "store.sqlite"
     store.write_bytes(b"no database at all" * 1000)
-    with pytest.raises(StoreError, match="not a database; restore it from a backup as docs/operations"):
+    with pytest.raises(StoreError, match="not a database; restore it from a backup, or begin anew and recover"):
         SqliteReader(store)
     with pytest.raises(StoreError, match="correct the path of the store in the configuration"):
         SqliteReader(tmp_path / "none.sqlite")

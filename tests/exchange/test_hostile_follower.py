@@ -68,7 +68,8 @@ def receipt_size(world: World, origin: Origin) -> int:
         ("signalfire/v1/JPN/decisions/1", "PERMISSION_DENIED"),
         ("signalfire/v1/JPN/witness/2", "FAILED_PRECONDITION"),
         ("signalfire/v1/USA/witness/1", "NOT_FOUND"),
-        ("signalfire/v1/KOR/witness/1", "NOT_FOUND"),
+        # Its own ledger, as it is held here, is given back to it, and that is all.
+        ("signalfire/v1/KOR/witness/1", "OK"),
         ("signalfire/v1/USA/KOR/flash/1", "NOT_FOUND"),
         ("signalfire/v1/KOR/JPN/flash/1", "NOT_FOUND"),
         ("signalfire/v1/USA/decisions/1", "NOT_FOUND"),

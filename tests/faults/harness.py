@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.client import ClientError
-from gateway.demo.deployment import Deployed
+from gateway.demo.deployment import STOP_S, Deployed
 from gateway.demo.errors import DemoError
 from tests.faults.between import links
 from tests.faults.books import Books, Struck
@@ -282,6 +282,10 @@ async def _stop(machines: Mapping[str, Machine]) -> list[str]:
     for machine in machines.values():
         machine.wanted = False
         machine.tell_to_stop()
+    await _until(lambda: not any(machine.running for machine in machines.values()), STOP_S / 2)
+    for machine in machines.values():
+        if machine.running and not machine.plain:
+            machine.say_where()
     codes = {node: await asyncio.to_thread(machine.stop) for node, machine in machines.items()}
     return [f"the gateway of {node} ended with exit code {code}" for node, code in codes.items() if code != 0]
 

@@ -1,7 +1,8 @@
 """A nation's gateway with everything of it that can fail: process, disk and clock.
 
 `python -m tests.faults.machine serve --config gateway.yaml` is `tests.faults.launch`, and its wall clock can be set: on
-SIGUSR1 it reads anew by how many seconds it is off, from the file that `SIGNALFIRE_CLOCK` names.
+SIGUSR1 it reads anew by how many seconds it is off, from the file that `SIGNALFIRE_CLOCK` names. On SIGUSR2 it writes
+to its log what each of its tasks waits for.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Machine(FaultyGateway):
     def __init__(self, place: Deployed, settings: Settings | None = None, *, plain: bool = False) -> None:
         """`plain`: nothing will happen to its disk or its clock, so that it runs on the real ones."""
         super().__init__(place, settings)
+        self.plain = plain
         if plain:
             self.program = "gateway"
         self.wanted = False
@@ -83,6 +85,10 @@ class Machine(FaultyGateway):
         """Its wall clock is off by so much from now on, in this process and the next."""
         self._offset.write_text(str(offset_s), encoding="ascii")
         self._signal(signal.SIGUSR1)
+
+    def say_where(self) -> None:
+        """Has it write to its log what each of its tasks waits for."""
+        self._signal(signal.SIGUSR2)
 
     async def told(self, timeout_s: float = 20.0, **what: Any) -> dict[str, Any]:
         """`tell`, once it listens. Raises OSError where it does not in that time."""
@@ -152,8 +158,18 @@ def _follow_clock(path: Path) -> None:
     time.time = lambda: (true_ns() + offset_ns) / 1e9
 
 
+def _say_where(*_: object) -> None:
+    """Writes to standard error what each task waits for."""
+    with contextlib.suppress(RuntimeError):  # no event loop runs
+        for task in asyncio.all_tasks():
+            # Not `print_stack`: it fails where gRPC's own coroutines have no source.
+            places = [f"{frame.f_code.co_filename}:{frame.f_lineno}" for frame in task.get_stack()]
+            print(f"{task.get_name()} {task.get_coro()} waits at {places}", file=sys.stderr)
+
+
 def main() -> None:
     """Runs `signalfire` with the arguments of this process."""
+    signal.signal(signal.SIGUSR2, _say_where)
     if CLOCK in os.environ:
         _follow_clock(Path(os.environ[CLOCK]))
     launch.main()

@@ -457,12 +457,14 @@ class _File(apsw.VFSFile):
                 # As open(2) does on such a file system, and the real VFS then: to read alone.
                 flags[0] = flags[0] & ~(apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
                 flags[0] |= apsw.SQLITE_OPEN_READONLY
+            asked = flags[0]
             super().__init__(BASE, name, flags)
             self._kept = kept
             if kept:
                 disk.opened(self._path, made=made)
-        # The real VFS syncs the directory with the first sync of a log that it made.
-        self._directory = made and bool(flags[0] & _LOGS)
+        # The real VFS syncs the directory with the first sync of a log by each handle that could have made it
+        # (os_unix.c, UNIXFILE_DIRSYNC): the one that did may never sync.
+        self._directory = bool(asked & apsw.SQLITE_OPEN_CREATE) and bool(asked & _LOGS)
 
     def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802
         what = self._disk.meet(Op.READ, self._path)
