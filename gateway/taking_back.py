@@ -42,7 +42,7 @@ from gateway.ledger.errors import LedgerError
 from gateway.ledger.holding import HeldLedger
 from gateway.ledger.merkle import leaf_hash
 from gateway.ledger.note import Note
-from gateway.ledger.origin import WITNESS, Origin
+from gateway.ledger.origin import WITNESS, Lane, Origin
 from gateway.ledger.stores import StoreReader
 from gateway.ledger.tiles import Edge
 from gateway.reconciliation import SILENT
@@ -153,7 +153,7 @@ class TakingBack:
         async with contextlib.AsyncExitStack() as stack:
             asked, theirs = await self._ask(stack, node, bundle, keys)
             held = [each for each in await theirs.heads() if each.origin.owner == self._own.node]
-            for ledger in sorted(held, key=lambda each: (_is_witness(each.origin), each.origin.generation)):
+            for ledger in sorted(held, key=lambda each: _place(each.origin)):
                 try:
                     count += await self._take(asked, theirs, ledger)
                 except (LedgerError, Untrue, SealError, WitnessError) as error:
@@ -339,6 +339,11 @@ class TakingBack:
                     raise LedgerError(f"entry {index} is not the one that this node signed")
                 return entry
         raise LedgerError(f"entry {index} did not come")
+
+
+def _place(origin: Origin) -> tuple[bool, bool, int]:
+    """What comes back first: releases before the withdrawals of them, which all stand in one lane."""
+    return _is_witness(origin), origin.lane == Lane.FLASH, origin.generation
 
 
 def _is_witness(origin: Origin) -> bool:

@@ -163,12 +163,15 @@ def _compare_withdrawals(records: Records) -> Iterator[Finding]:
             if first == origin or not succeeds(origin, first):
                 count += 1
                 rows.add("told", *release, each.time_ns)
+            elif records.given_back:
+                # Told again after the loss, before it came back that it had been told already.
+                rows.add("told", *release, each.time_ns)
         sent[partner] += count
         known = rows.row(
             f"SELECT 1 FROM decision WHERE originator = ? AND report_id = ? AND partner = ? AND {_RELEASED} LIMIT 1",
             *release,
         ) or rows.row("SELECT 1 FROM returned WHERE originator = ? AND report_id = ? AND partner = ? LIMIT 1", *release)
-        if known is None:
+        if known is None and partner not in records.hashes_back:
             what = f"{Named(originator, key)} was withdrawn from {partner}, which was never released it"
             yield Finding("releases", what)
         if count > 1 and not records.given_back:

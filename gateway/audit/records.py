@@ -116,6 +116,8 @@ class Records:
     """How many entries of an own ledger were confirmed when it ended, as its successor says."""
     given_back: bool = False
     """Whether partners ever gave anything back of own ledgers: what was decided of that may be lost."""
+    hashes_back: set[str] = field(default_factory=set)
+    """The partners that gave entries of own ledgers back as their hashes alone: releases may be among them."""
     confirmed: dict[Origin, int] = field(default_factory=dict)
     """How many entries of an own ledger that has ended a partner confirmed when it gave it back."""
     enacted: Counter[tuple[int, bytes]] = field(default_factory=Counter)

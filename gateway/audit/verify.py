@@ -403,6 +403,8 @@ class _Ledger:
             self._note_statement(index, item.note, self.keys[self.node] if own else owner)
             back = own and not self.row.replica and self.records.was_given_back(self.row, index)
             (self.check.pruned if own and not back else self.check.absent).add(index)
+            if back and self.row.origin.recipient is not None:
+                self.records.hashes_back.add(self.row.origin.recipient)
             yield item.leaf_hash
 
     # --- entries

@@ -4,12 +4,15 @@ What goes through a tunnel is an ordinary connection of gRPC. At the end that op
 here; at the other end the tunnel connects to the listener of partners, at a further port of it. It does so from a
 socket with a name, which gRPC gives as the peer: so the listener knows that a stream is carried, from whom, and by
 whom.
+
+The directory is locked while its process lives. What processes that were killed left behind, the next one removes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import shutil
 import socket
@@ -23,6 +26,8 @@ from gateway.seal.tunnel import Ends
 Served = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 _SCHEME: Final = "unix:"
+_PREFIX: Final = "sf-"
+_LOCK: Final = "lock"
 
 
 class Sockets:
@@ -30,7 +35,10 @@ class Sockets:
 
     def __init__(self) -> None:
         # Short, for the name of such a socket has at most 107 bytes.
-        self._directory = Path(tempfile.mkdtemp(prefix="sf-"))
+        _remove_abandoned(Path(tempfile.gettempdir()))
+        self._directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        self._lock = (self._directory / _LOCK).open("xb")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
         self._next = 0
         self._arrivals: dict[str, Ends] = {}
 
@@ -94,3 +102,16 @@ class Sockets:
     def close(self) -> None:
         """Removes the directory."""
         shutil.rmtree(self._directory, ignore_errors=True)
+        self._lock.close()
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Removes the directories of this user's processes that are gone: nobody holds their locks any more."""
+    for directory in parent.glob(f"{_PREFIX}*"):
+        # A link, or what belongs to somebody else, is left alone; so is what was made just now and has no lock yet.
+        with contextlib.suppress(OSError):
+            if directory.is_symlink() or directory.stat().st_uid != os.getuid():
+                continue
+            with (directory / _LOCK).open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(directory, ignore_errors=True)

@@ -24,7 +24,8 @@ from gateway.ledger.stores import CopyRow
 from gateway.release.onward import Passage
 from gateway.release.opening import Opener
 from gateway.release.plan import Plan, Subject
-from gateway.release.sharing import Decided, Shared, record_decisions, record_of, share, withdraw
+from gateway.release.resubmitted import share_or_stand
+from gateway.release.sharing import Decided, Shared, record_decisions, record_of, withdraw
 from gateway.reports.parse import canonical
 from gateway.seal.epoch import content_of
 from gateway.seal.errors import OpenError, SealError
@@ -50,7 +51,7 @@ def pass_on(
     shared = Shared(subject, report, plan.now_ns, passage)
     records, decided = [], []
     for partner in partners:
-        record, short = share(plan, shared, partner)
+        record, short = share_or_stand(plan, shared, partner)
         records.append(record)
         decided.append(short)
     record_decisions(plan, shared, passage.place, _digest(report), records)
@@ -67,7 +68,8 @@ def decide_again(plan: Plan, subject: Subject, partner: str) -> Decided:
         decision = withheld(partner, BuiltIn.POLICY_ERROR, error=f"the report does not open any more: {error}")
         _record(plan, subject, copy, [record_of(decision)])
         return Decided(partner, Outcome.WITHHELD, failed=True)
-    record, short = share(plan, shared, partner)
+    # Of a store that was set back the release that ended this hold may have come back.
+    record, short = share_or_stand(plan, shared, partner)
     record_decisions(plan, shared, place, _digest(shared.report), [record])
     return short
 

@@ -30,6 +30,7 @@ from gateway.release.opening import Opener
 from gateway.release.plan import Plan, Subject
 from gateway.release.ranks import Rank
 from gateway.release.sharing import append_decision
+from gateway.release.told_before import recalled_since
 from gateway.reports.kinds import Kind
 from gateway.seal.entry import parse_header
 from gateway.seal.errors import SealError
@@ -140,7 +141,7 @@ class RebuildRecords:
                 decided.submitted_by, decided.accepted_ns, index, b"", pruned_ns=plan.now_ns,
             )
         )  # fmt: skip
-        withdrawn_ns = plan.withdrawn_since(subject)
+        withdrawn_ns = recalled_since(plan, subject)
         if withdrawn_ns is not None:
             plan.commit.recalled.append((subject.report_id, withdrawn_ns))
 

@@ -26,6 +26,7 @@ from gateway.release.rebuilding import ALWAYS, describe_copy
 from gateway.release.sharing import Decided, Shared, record_of, share
 from gateway.seal.entry import parse_header
 from gateway.seal.errors import SealError
+from gateway.release.told_before import recalled_since
 from policy.decide import BuiltIn, Outcome, withheld
 
 GIVEN_BACK: Final = "(released before the store was lost)"
@@ -36,14 +37,16 @@ RECORDS_READ: Final = 256
 
 
 def share_or_stand(plan: Plan, shared: Shared, partner: str) -> tuple[ledger_pb2.Decision, Decided]:
-    """As `share`, of an own report that is accepted now; what stands at the partner already is left as it is."""
+    """As `share`, of a report that is accepted, arrives, or is decided again; what stands at the partner already is
+    left as it is.
+    """
     if not plan.was_set_back:
-        # Nothing has ever come back, so nothing of a report that is accepted now can be there.
+        # Nothing has ever come back: nothing of a report that is accepted now is there, and nothing of a hold's.
         return share(plan, shared, partner)
     row = plan.release_to(shared.subject, partner)
     if row is not None:
         return standing(plan, row), Decided(partner, Outcome.RELEASED, failed=False)
-    if plan.was_withdrawn(shared.subject):
+    if recalled_since(plan, shared.subject) is not None:
         decision = withheld(partner, BuiltIn.RECALLED)
         return record_of(decision), Decided(partner, decision.outcome, failed=False)
     return share(plan, shared, partner)
@@ -72,7 +75,7 @@ def standing(plan: Plan, row: ReleasedRow) -> ledger_pb2.Decision:
 
 def decide_what_is_left(plan: Plan, shared: Shared) -> list[tuple[ledger_pb2.Decision, Decided]]:
     """Decides on a report that was known without its content, for the partners for whom that is still to be done."""
-    if plan.was_withdrawn(shared.subject):
+    if recalled_since(plan, shared.subject) is not None:
         return []
     before = decided_before(plan, shared.subject)
     held = plan.held_for(shared.subject)

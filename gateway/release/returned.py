@@ -53,6 +53,7 @@ from gateway.release.replica import IncomingBatch, RootsDiffer
 from gateway.release.sharing import can_be_told
 from gateway.release.signatory import Partner
 from gateway.release.steps import KeepCosignature
+from gateway.release.told_before import keep_told, told_before
 from gateway.seal.errors import SealError
 
 EVENT: Final = "given-back"
@@ -224,13 +225,16 @@ def note_release(plan: Plan, partner: str, ledger: LedgerId, index: int, report:
             originator=subject.originator,
         )
     )  # fmt: skip
-    if no_longer_stands(plan, subject):
+    told_ns = told_before(plan, subject).get(partner)
+    if told_ns is not None:
+        _note_told(plan, partner, subject, told_ns)
+    elif no_longer_stands(plan, subject):
         plan.commit.untold.append(UntoldRow(subject.originator, subject.report_id, partner))
 
 
 def no_longer_stands(plan: Plan, subject: Subject) -> bool:
     """Whether a report was recalled, as far as this node knows: it was, where anybody was told so."""
-    if plan.was_withdrawn(subject):
+    if plan.was_withdrawn(subject) or told_before(plan, subject):
         return True
     if subject.originator:
         received = plan.received(subject.originator, subject.report_id)
@@ -241,21 +245,27 @@ def no_longer_stands(plan: Plan, subject: Subject) -> bool:
 
 def _note_withdrawal(plan: Plan, partner: str, withdrawal: ledger_pb2.Withdrawal) -> None:
     subject = _subject(plan, withdrawal.originator_node, withdrawal.report_id)
-    if partner not in plan.released_to(subject):
-        return
-    time_ns = withdrawal.time.ToNanoseconds()
-    plan.record_withdrawal(subject, partner, time_ns)
-    plan.commit.told.append(UntoldRow(subject.originator, subject.report_id, partner))
-    plan.commit.untold = [
-        row
-        for row in plan.commit.untold
-        if (row.originator, row.report_id, row.partner) != (subject.originator, subject.report_id, partner)
-    ]
+    _note_told(plan, partner, subject, withdrawal.time.ToNanoseconds())
+
+
+def _note_told(plan: Plan, partner: str, subject: Subject, time_ns: int) -> None:
+    """Puts on record that a partner was told then that a report no longer stands."""
+    if partner in plan.released_to(subject):
+        plan.record_withdrawal(subject, partner, time_ns)
+        plan.commit.told.append(UntoldRow(subject.originator, subject.report_id, partner))
+        plan.commit.untold = [
+            row
+            for row in plan.commit.untold
+            if (row.originator, row.report_id, row.partner) != (subject.originator, subject.report_id, partner)
+        ]
+    elif not plan.was_released(subject, partner):
+        # The release may come back later: in a ledger of another lane, which stands for itself.
+        keep_told(plan, subject, partner, time_ns)
     if not subject.originator:
         plan.commit.recalled.append((subject.report_id, time_ns))
     # Whoever else had it was told in the same commit, and may never have received that.
     for other in plan.released_to(subject):
-        if other not in plan.untold_to(subject):
+        if other != partner and other not in plan.untold_to(subject):
             plan.commit.untold.append(UntoldRow(subject.originator, subject.report_id, other))
 
 

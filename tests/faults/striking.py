@@ -48,12 +48,12 @@ class Field:
 async def strike(fault: Fault, here: Field) -> bool:
     """Brings it about, and ends it. On a slow machine what struck the same thing before is waited for, and a gateway
     that still starts where the fault is not its end: a clock that is wrong from the start is another fault than one
-    that jumps.
+    that jumps, and a process that heeds no signals yet ends by them, not in order.
 
     Returns whether it came about: its operation may not have come.
     """
     async with here.turns[fault.struck]:
-        if fault.kind in DISKS:
+        if fault.kind in DISKS or fault.kind is Kind.RESTART:
             await here.machines[fault.node].ready(READY_S)
         return await _STRIKES[fault.kind](fault, here) is not False
 

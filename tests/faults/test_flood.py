@@ -1,6 +1,7 @@
 """Floods and silence: what one client or partner does costs the others nothing, and memory stays bounded.
 
-Gateways are processes of their own, so that their memory is theirs.
+Gateways are processes of their own, so that their memory is theirs. `--every-case` tries a partner that leaves one lane
+unread besides one that leaves all.
 """
 
 from __future__ import annotations
@@ -163,7 +164,13 @@ async def pushed(place: Deployed, reports: list[report_pb2.Report]) -> set[str]:
     return {result.report_id async for result in place.client(PUSHER).submit(reports) if result.accepted}
 
 
-@pytest.mark.parametrize("lanes", [[Lane.ROUTINE], list(Lane)])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Which lanes a partner leaves unread."""
+    if "lanes" in metafunc.fixturenames:
+        every = metafunc.config.getoption("--every-case")
+        metafunc.parametrize("lanes", [list(Lane), [Lane.ROUTINE]] if every else [list(Lane)])
+
+
 async def test_a_partner_that_never_reads_costs_no_memory_and_delays_no_other_partner(
     places: dict[str, Deployed], lanes: list[Lane]
 ) -> None:
