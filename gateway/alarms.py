@@ -1,6 +1,6 @@
 """Alarms: what an operator must hear of, from the moment at which it is so until it is so no longer.
 
-Ten kinds, each with a gauge of its own:
+Eleven kinds, each with a gauge of its own:
 
 1. **Receipt overdue**: the oldest entry of a lane for a partner that has no receipt yet is older than is allowed. An
    entry's age counts from when it was first seen without one, so after a start from then on. A lane in which this node
@@ -22,6 +22,7 @@ Ten kinds, each with a gauge of its own:
    fractions of a second, and one thing that fails more is the end of it.
 10. **Turned away**: several streams of a partner's gateway were ended of late for what it did, or did not do
     (`gateway.exchange.conduct`). Nothing but those streams is touched by it.
+11. **No policy**: no policy of the officers is in force, so nothing is released to anybody.
 
 `look` compares and does nothing else; whoever calls it logs what rose and what fell.
 """
@@ -120,6 +121,7 @@ class Alarms:
         monotonic: Callable[[], float],
         keys: Callable[[], Mapping[str, Partner]] = dict,
         clock: Callable[[], ClockState] = ClockState,
+        has_policy: Callable[[], bool] = lambda: True,
     ) -> None:
         self._node = node
         self._limits = limits
@@ -131,6 +133,7 @@ class Alarms:
         self._monotonic = monotonic
         self._keys = keys
         self._clock = clock
+        self._has_policy = has_policy
         self._began = monotonic()
         self._unreceipted: dict[tuple[Origin, str], Unreceipted] = {}
         self._standing: dict[tuple[str, ...], Alarm] = {}
@@ -146,7 +149,7 @@ class Alarms:
         Raises StoreError.
         """
         heads = list(self._heads())
-        found: dict[tuple[str, ...], Alarm] = {alarm.key: alarm for alarm in self._own_clock()}
+        found: dict[tuple[str, ...], Alarm] = {alarm.key: alarm for alarm in (*self._own_clock(), *self._no_policy())}
         for partner, link in self._links.items():
             alarms = (
                 self._silent(partner, link),
@@ -214,6 +217,16 @@ class Alarms:
         elif state.remark:
             yield Alarm(("clock",), state.remark)
 
+    def _no_policy(self) -> Iterator[Alarm]:
+        has_policy = self._has_policy()
+        self._telemetry.policy_in_force.set(has_policy)
+        if not has_policy:
+            text = (
+                "no policy is in force: every report is withheld from every partner, until officers sign an order"
+                " (`signalfire policy sign`) and it is activated"
+            )
+            yield Alarm(("policy",), text, critical=True)
+
     def _overdue(self, partner: str, link: Link, heads: Iterable[Head]) -> Iterator[Alarm]:
         now, ages = self._monotonic(), dict[str, float]()
         for head in heads:
@@ -227,7 +240,7 @@ class Alarms:
                 continue
             receipt = self._reader().cosignature(head.id, CosignatureKind.RECEIPT, partner)
             seen = self._unreceipted.setdefault((origin, partner), Unreceipted())
-            if origin.lane in link.paused:
+            if link.is_paused(origin.lane):
                 seen = self._unreceipted[(origin, partner)] = Unreceipted()
             ages[origin.lane] = seen.age_s(head.edge.size, 0 if receipt is None else receipt.size, now)
         for lane, age_s in sorted(ages.items()):

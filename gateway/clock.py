@@ -39,6 +39,13 @@ and no interval that anything is measured by is a hundredth off."""
 
 _STEP_NS: Final = int(STEP_S * 1e9)
 
+_CLOSE_NS: Final = 10_000_000
+"""Nanoseconds within which both clocks of the machine were read for them to be held against each other: a process that
+is stopped between the two would see the wall clock jump."""
+
+_READINGS: Final = 5
+"""Readings of which the closest counts, where none was that close."""
+
 
 @dataclass(frozen=True, slots=True)
 class Clock:
@@ -77,9 +84,9 @@ class SteadyClock:
     def begin(self, newest_ns: int, *, declared_right: bool = False) -> None:
         """Begins. `newest_ns` is the newest time on record at which the time was trusted; 0: there is none."""
         with self._lock:
-            self._last_ns = self._machine.monotonic_ns()
+            self._last_ns, wall_ns = self._read()
             self._not_before_ns = 0 if declared_right else newest_ns
-            self._time_ns = max(self._machine.now_ns(), self._not_before_ns)
+            self._time_ns = max(wall_ns, self._not_before_ns)
             self._begun = True
 
     def now_ns(self) -> int:
@@ -121,7 +128,7 @@ class SteadyClock:
 
     def _advance(self) -> int:
         """Lets the time go on. Returns by how much the wall clock is ahead of it then, nanoseconds."""
-        at_ns, wall_ns = self._machine.monotonic_ns(), self._machine.now_ns()
+        at_ns, wall_ns = self._read()
         passed_ns = max(at_ns - self._last_ns, 0)
         most_ns = passed_ns // FOLLOWS
         self._last_ns += passed_ns
@@ -133,6 +140,18 @@ class SteadyClock:
         if abs(apart_ns) <= _STEP_NS:
             self._time_ns += max(-most_ns, min(apart_ns, most_ns))
         return wall_ns - self._time_ns
+
+    def _read(self) -> tuple[int, int]:
+        """The monotonic clock and the wall clock at one moment."""
+        readings = []
+        for _ in range(_READINGS):
+            at_ns, wall_ns = self._machine.monotonic_ns(), self._machine.now_ns()
+            took_ns = self._machine.monotonic_ns() - at_ns
+            if took_ns <= _CLOSE_NS:
+                return at_ns, wall_ns
+            readings.append((took_ns, at_ns, wall_ns))
+        _, at_ns, wall_ns = min(readings)
+        return at_ns, wall_ns
 
     def _jumped(self, apart_ns: int) -> str:
         if self._settled:

@@ -21,7 +21,7 @@ from gateway.c2.grants import Grant, PushGrant, ReadGrant
 from gateway.c2.quotas import QuotaLimits
 from gateway.c2.server import C2Limits
 from gateway.config_limits import LimitsSection, Section
-from gateway.exchange.server import ExchangeLimits
+from gateway.exchange.limits import ExchangeLimits
 from gateway.identity.key_names import root_key_name
 from gateway.identity.locked import KeyLock, Unwrapper
 from gateway.identity.unlocking import Command, KeyFile, Passphrase

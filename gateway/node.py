@@ -39,6 +39,7 @@ from gateway.exchange.rotation import Rotation
 from gateway.exchange.server import ExchangeServicer
 from gateway.exchange.sockets import Sockets
 from gateway.expiry import ExpiryTold, expiries
+from gateway.generations import Generations
 from gateway.identity.keyring import Keyring
 from gateway.identity.national import NationalAuthorities
 from gateway.identity.node_keys import GATEWAY_CERTIFICATE, NodeKeys
@@ -47,6 +48,7 @@ from gateway.identity.relocking import plainness
 from gateway.identity.spiffe import Role, SpiffeId
 from gateway.identity.tls import KeyPairFiles, roots_from_files, server_credentials
 from gateway.ledger.errors import LedgerError, StoreDamaged, StoreError, StoreVersionError
+from gateway.ledger.origin import Origin
 from gateway.ledger.stores import Store, StoreReader
 from gateway.ledger.stores.readers import Readers
 from gateway.ledger.stores.sqlite import SqliteReader, SqliteStore
@@ -65,11 +67,12 @@ from gateway.release.pending import take_up_pending
 from gateway.release.plan import LATEST_TIME
 from gateway.release.postquantum import sign_within_a_second
 from gateway.release.recovering import Recovery
-from gateway.release.restored import DeclareSetBack, SetBackWaiting, waiting_for
+from gateway.release.restored import DeclareSetBack, SetBackWaiting
 from gateway.release.room import Room, free_bytes
 from gateway.release.sequencer import Durable, Sequencer
 from gateway.release.signatory import Signatory
 from gateway.release.steps import RecordEvent
+from gateway.release.waiting_lines import waiting_for
 from gateway.release.watch import Watch
 from gateway.release.witnessing import keep_witness
 from gateway.seal.keys import SealingPublicKey
@@ -88,6 +91,9 @@ REFRESH_S = 1.0
 
 EXPIRY_S = 60.0
 """Seconds between looks at what expires: it is told weeks ahead."""
+
+KNOWN_WITHIN_S = 3.0
+"""Seconds that partners are given at a start after a loss to show which generations there were: alerts wait for it."""
 
 STOP_GRACE_S = 1.0
 """Seconds that the open calls of C2 systems and officers are given to end when the gateway stops."""
@@ -181,6 +187,7 @@ class Node:
         self._report_limits = config.limits.reports.limits()
         self._room = Room(lambda: free_bytes(config.store), config.store_limits())
         self._readers = Readers(lambda: SqliteReader(config.store, on_failure=self._store_failed))
+        self._generations = Generations(config.store, config.node)
         self._opened_before = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sequencer = Sequencer(
@@ -197,6 +204,7 @@ class Node:
             readers=self._readers,
             on_failure=self._store_failed,
             recovery=None if self._recovery is None else Recovery(SealingPublicKey.parse(self._recovery)),
+            opening=self._generations.keep,
         )
         self._governance.attach(self._sequencer)
         self._in_band = InBand(
@@ -230,6 +238,7 @@ class Node:
             self.clock.monotonic,
             self._partners.keys,
             self._clock_state,
+            lambda: self._sequencer.rulebook.policy is not None,
         )
         self._taking_back = TakingBack(
             own=self._own,
@@ -380,6 +389,8 @@ class Node:
         self._tasks.append(sequencing)
         if self._restored:
             await self._declare_restored(newest_ns)
+        else:
+            self._look_at_generations()
         counter = Counter(int.from_bytes(self._read().meta("heartbeat") or b""), self.clock.now_ns())
         runs = Runs.continued(self._read().meta("runs") or b"", self._signatory.random(8), self._read().last_feed())
         await self._sequencer.do(
@@ -489,9 +500,31 @@ class Node:
         # With the keys of the bundles as they are: what takes them up on record would be written to such a ledger.
         self._partners.restore()
         self._partners.refresh()
+        self._own_bundle.restore()
+        self._own_bundle.refresh()
+        # Nor is the newest generation of a ledger opened anew, where the store does not know it.
+        known = (*self._generations.known(), *await self._taking_back.newest(KNOWN_WITHIN_S))
         why = "the operator has declared that the store was lost, or restored from a copy"
-        opened = await self._sequencer.do(DeclareSetBack(why, None, SUCCESSION_REASON_RESTORE, since_ns=newest_ns))
+        step = DeclareSetBack(why, None, SUCCESSION_REASON_RESTORE, since_ns=newest_ns, known=known)
+        opened = await self._sequencer.do(step)
         log.warning("%s: %d ledgers go on in their next generations", why, len(opened))
+
+    def _look_at_generations(self) -> None:
+        """Keeps the file of generations as the store has them, and says so where that is ahead of the store."""
+        known: tuple[Origin, ...] = ()
+        # Where it does not read, that is said when it is to be kept.
+        with contextlib.suppress(StoreError):
+            known = self._generations.known()
+        for origin in known:
+            current = self._sequencer.current(origin.owner, origin.recipient, origin.lane)
+            if current.generation < origin.generation:
+                log.critical(
+                    "%s was opened once, and the store knows %s at most. If the store was restored from a copy, stop"
+                    " and start with --restored.",
+                    origin, current,
+                )  # fmt: skip
+        standing = (head.origin for head in self._sequencer.heads() if not head.replica)
+        self._generations.keep([*standing])
 
     async def _listen(self, counter: Counter, runs: Runs) -> None:
         opener = Opener(self.config.node, self._signatory.sealing)

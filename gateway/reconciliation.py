@@ -22,10 +22,11 @@ from signalfire.v1 import officer_pb2
 from gateway.audit.reconcile import Comparison, NotComparable, Verdict, reconcile
 from gateway.audit.signers import Signers
 from gateway.exchange.dialling import LinkError
+from gateway.exchange.ending import shown
 from gateway.exchange.in_band import InBand
+from gateway.exchange.limits import ExchangeLimits
 from gateway.exchange.partners import Link, Partners
 from gateway.exchange.reconciling import PartnerHoldings, inspecting
-from gateway.exchange.server import ExchangeLimits, shown
 from gateway.identity.errors import IdentityError
 from gateway.identity.spiffe import SpiffeId
 from gateway.identity.tls import KeyPairFiles

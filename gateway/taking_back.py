@@ -26,13 +26,14 @@ from signalfire.v1 import ledger_pb2
 
 from gateway.audit.proven_tree import ProvenTree, Untrue
 from gateway.exchange.dialling import LinkError
+from gateway.exchange.ending import shown
 from gateway.exchange.fetching import fetched
 from gateway.exchange.in_band import InBand
+from gateway.exchange.limits import ExchangeLimits
 from gateway.exchange.own_bundle import OwnBundle
 from gateway.exchange.own_log_keys import own_log_keys
 from gateway.exchange.partners import Partners
 from gateway.exchange.reconciling import PartnerHoldings, inspecting
-from gateway.exchange.server import ExchangeLimits, shown
 from gateway.identity.spiffe import SpiffeId
 from gateway.identity.tls import KeyPairFiles
 from gateway.identity.trust_bundle import Endpoint, TrustBundle
@@ -49,12 +50,13 @@ from gateway.reconciliation import SILENT
 from gateway.release.errors import ReleaseError
 from gateway.release.lost import keep_witnessed
 from gateway.release.opening import Opener
-from gateway.release.replica import IncomingBatch, RootsDiffer
+from gateway.release.replica import MAX_BATCH_ENTRIES, IncomingBatch, RootsDiffer
 from gateway.release.returned import (
     ConfirmBack,
     OwnLogKeys,
     SealAgain,
     TakeBack,
+    Verified,
     head_in_use,
     verify_back,
 )
@@ -79,8 +81,8 @@ AGAIN_MAX_S: Final = 60.0
 """Longest such pause, seconds."""
 
 UNSIGNED_BYTES: Final = 64 << 20
-"""Bytes that are kept in memory until a key in use has signed what they belong to: after a switch of keys all that the
-partner received before it."""
+"""Bytes that are kept in memory, as they came and taken apart, until a key in use has signed what they belong to:
+after a switch of keys all that the partner received before it."""
 
 SEALED_A_STEP: Final = 256
 """Entries of a history that has parted which one step seals again."""
@@ -140,6 +142,34 @@ class TakingBack:
         current = self._sequencer.current
         return tuple(sorted((current(self._own.node, *line) for line in lines), key=str))
 
+    async def newest(self, within_s: float) -> Sequence[Origin]:
+        """The newest generations of own ledgers that partners hold under a log key in use, as far as they show them
+        within `within_s` seconds: all are asked at once. Nothing is taken.
+        """
+        keys = own_log_keys(self._signatory, self._own_bundle)
+        found: list[Origin] = []
+
+        async def ask(node: str, bundle: TrustBundle, partner: Partner) -> None:
+            async with contextlib.AsyncExitStack() as stack:
+                _, theirs = await self._ask(stack, node, bundle, partner, in_band=None)
+                for held in await theirs.heads():
+                    if held.origin.owner == self._own.node and head_in_use(held.checkpoint, held.origin, keys):
+                        found.append(held.origin)
+
+        async def in_time(node: str, bundle: TrustBundle, partner: Partner) -> None:
+            try:
+                async with asyncio.timeout(within_s):
+                    await ask(node, bundle, partner)
+            except (*SILENT, LedgerError, TimeoutError) as error:
+                log.warning("%s does not show which generations it holds: %s", node, shown(str(error)))
+
+        async with asyncio.TaskGroup() as group:
+            for node, partner in self._partners.keys().items():
+                bundle = self._partners.bundle(node)
+                if bundle is not None and bundle.endpoints:
+                    group.create_task(in_time(node, bundle, partner))
+        return found
+
     async def take_back(self, node: str) -> int:
         """Takes back from one partner what it has and this store has not. Returns how many entries came back.
 
@@ -151,7 +181,7 @@ class TakingBack:
         problems: list[str] = []
         count = 0
         async with contextlib.AsyncExitStack() as stack:
-            asked, theirs = await self._ask(stack, node, bundle, keys)
+            asked, theirs = await self._ask(stack, node, bundle, keys, self._in_band)
             held = [each for each in await theirs.heads() if each.origin.owner == self._own.node]
             for ledger in sorted(held, key=lambda each: _place(each.origin)):
                 try:
@@ -169,19 +199,19 @@ class TakingBack:
         return count
 
     async def _ask(
-        self, stack: contextlib.AsyncExitStack, node: str, bundle: TrustBundle, keys: Partner
+        self, stack: contextlib.AsyncExitStack, node: str, bundle: TrustBundle, keys: Partner, in_band: InBand | None
     ) -> tuple[_Asked, PartnerHoldings]:
         """The first endpoint of the partner that answers."""
         *others, last = bundle.endpoints
         for endpoint in others:
             with contextlib.suppress(*SILENT):
-                theirs = await stack.enter_async_context(self._inspecting(bundle, endpoint, keys))
+                theirs = await stack.enter_async_context(self._inspecting(bundle, endpoint, keys, in_band))
                 return _Asked(node, bundle, endpoint, keys), theirs
-        theirs = await stack.enter_async_context(self._inspecting(bundle, last, keys))
+        theirs = await stack.enter_async_context(self._inspecting(bundle, last, keys, in_band))
         return _Asked(node, bundle, last, keys), theirs
 
     def _inspecting(
-        self, bundle: TrustBundle, endpoint: Endpoint, partner: Partner
+        self, bundle: TrustBundle, endpoint: Endpoint, partner: Partner, in_band: InBand | None
     ) -> contextlib.AbstractAsyncContextManager[PartnerHoldings]:
         return inspecting(
             bundle,
@@ -191,7 +221,7 @@ class TakingBack:
             key_pair=self._key_pair,
             signer=self._signatory.gateway,
             patience_s=self._limits.handshake_s,
-            in_band=self._in_band,
+            in_band=in_band,
         )
 
     def _fetched(self, asked: _Asked, origin: Origin, size: int) -> AsyncGenerator[IncomingBatch | bytes, None]:
@@ -243,40 +273,52 @@ class TakingBack:
 
     async def _take_tail(self, asked: _Asked, held: HeldLedger, keys: OwnLogKeys) -> int:
         """What continues the ledger as it is here. Raises RootsDiffer where it does not."""
-        row = self._reader().ledger(held.origin)
-        size = before = 0 if row is None else row.size
+        head = self._sequencer.head(held.origin)
+        edge = Edge.empty() if head is None else head.edge
+        size = before = edge.size
         if size >= held.size:
             raise RootsDiffer(f"{held.origin}: what {asked.node} has of it parts from what is here")
-        runs = self._runs(asked, held, size, keys)
+        runs = self._runs(asked, held, edge, keys)
         async with contextlib.aclosing(runs):
             async for run in runs:
-                size = await self._sequencer.do(TakeBack(held.origin, asked.node, run, keys, self._opener_there))
+                batches = [batch for batch, _ in run]
+                step = TakeBack(held.origin, asked.node, batches, keys, self._opener_there)
+                size = await self._sequencer.do(step, source=asked.node)
         log.warning("%s gave back %d entries of %s", asked.node, size - before, held.origin)
         return size - before
 
     async def _runs(
-        self, asked: _Asked, held: HeldLedger, size: int, keys: OwnLogKeys
-    ) -> AsyncGenerator[Sequence[IncomingBatch], None]:
-        """Runs of batches, of each of which the last is signed by a key in use."""
-        run: list[IncomingBatch] = []
-        weight = 0
-        came = self._fetched(asked, held.origin, size)
+        self, asked: _Asked, held: HeldLedger, edge: Edge, keys: OwnLogKeys
+    ) -> AsyncGenerator[Sequence[tuple[IncomingBatch, Verified]], None]:
+        """Runs of batches behind `edge`, each verified as it comes; of each run the last is signed by a key in use.
+
+        Raises RootsDiffer, and LedgerError: also where more would have to be kept than may be, or more entries are
+        hashes alone than one step may sign a reason for.
+        """
+        run: list[tuple[IncomingBatch, Verified]] = []
+        weight = hashes = 0
+        came = self._fetched(asked, held.origin, edge.size)
         async with contextlib.aclosing(came):
             async for batch in came:
-                if isinstance(batch, bytes) or batch.first + batch.count <= size:
+                if isinstance(batch, bytes):
                     continue
                 if batch.first + batch.count == held.size:
                     # With the line of the key that took over, where the batch came before that.
                     batch = replace(batch, checkpoint=held.checkpoint)
-                run.append(batch)
-                weight += len(batch.entries)
-                if head_in_use(batch.checkpoint, held.origin, keys) is not None:
+                verified = verify_back(batch, edge, keys)
+                edge = verified.edge
+                run.append((batch, verified))
+                weight += weight_of(batch)
+                hashes += len(batch.absent)
+                if hashes > MAX_BATCH_ENTRIES:
+                    raise LedgerError(f"{hashes} entries under one signature that counts are there as hashes alone")
+                if verified.in_use:
                     yield run
-                    run, weight = [], 0
+                    run, weight, hashes = [], 0, 0
                 elif weight > UNSIGNED_BYTES:
                     raise LedgerError(f"{weight} bytes are under a log key that is out of use")
         if run:
-            raise LedgerError(f"what ends it, {run[-1].first + run[-1].count} entries, no key in use has signed")
+            raise LedgerError(f"what ends it, {edge.size} entries, no key in use has signed")
 
     async def _take_fork(self, asked: _Asked, held: HeldLedger, keys: OwnLogKeys) -> int:
         """What the partner has, and this store has not, of a ledger of which there are two histories."""
@@ -284,19 +326,16 @@ class TakingBack:
         if self._reader().meta(done) == head:
             return 0
         row = self._reader().ledger(held.origin)
-        edge = Edge.empty()
         openings: dict[int, bytes] = {}
         contents: list[tuple[int, ledger_pb2.EntryContent]] = []
         count = 0
-        runs = self._runs(asked, held, 0, keys)
+        runs = self._runs(asked, held, Edge.empty(), keys)
         async with contextlib.aclosing(runs):
             async for run in runs:
-                for batch in run:
-                    verified = verify_back(batch, edge, keys)
-                    edge = verified.edge
+                for _, verified in run:
                     ours: Sequence[bytes] = ()
                     if row is not None and verified.first < row.size:
-                        ours = self._reader().leaves(row.id, verified.first, min(row.size, edge.size))
+                        ours = self._reader().leaves(row.id, verified.first, min(row.size, verified.edge.size))
                     for place, entry in enumerate(verified.entries):
                         index = verified.first + place
                         if entry and parse_header(entry).kind is EntryKind.EPOCH_OPENING:
@@ -311,7 +350,7 @@ class TakingBack:
                     await asyncio.sleep(0)
                 while contents:
                     part, contents = contents[:SEALED_A_STEP], contents[SEALED_A_STEP:]
-                    count += await self._sequencer.do(SealAgain(held.origin, asked.node, part))
+                    count += await self._sequencer.do(SealAgain(held.origin, asked.node, part), source=asked.node)
         await self._sequencer.do(RecordMeta(((done, head),)))
         log.warning("%s gave back %d reports of %s, which has forked", asked.node, count, held.origin)
         return count
@@ -323,7 +362,7 @@ class TakingBack:
         opening = await self._entry(asked, tree, held, parse_header(entry).epoch)
         payload = self._opener_here.payload(held.origin, held.size - 1, entry, lambda _: opening)
         heads = () if payload is None else read_beat(self._own.node, payload).heads
-        values = keep_witnessed(self._reader(), heads)
+        values = keep_witnessed(self._reader(), heads, self._opener_here)
         if values:
             await self._sequencer.do(RecordMeta(values))
 
@@ -339,6 +378,12 @@ class TakingBack:
                     raise LedgerError(f"entry {index} is not the one that this node signed")
                 return entry
         raise LedgerError(f"entry {index} did not come")
+
+
+def weight_of(batch: IncomingBatch) -> int:
+    """Bytes that a batch takes in memory, about: what is not entries counts as they do."""
+    absent = sum(len(leaf) + len(note) + 64 for _, leaf, note in batch.absent)
+    return len(batch.entries) + len(batch.checkpoint) + absent
 
 
 def _place(origin: Origin) -> tuple[bool, bool, int]:

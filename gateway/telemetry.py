@@ -71,6 +71,10 @@ class Telemetry:
             "The most that this machine's clock may be off, as its kernel says, seconds.",
             registry=registry,
         )
+        self.policy_in_force = Gauge(
+            "signalfire_policy_in_force", "1 while a policy is in force, 0 while everything is withheld.",
+            registry=registry,
+        )  # fmt: skip
         self.policy_sequence = Gauge(
             "signalfire_policy_sequence", "Sequence of the last order of the officers in force.", registry=registry
         )

@@ -38,6 +38,7 @@ class Scene:
         self.seconds = 1000.0
         self.link = Link(heard_at=1000.0, answered_at=1000.0)
         self.clock = ClockState()
+        self.has_policy = True
         self.telemetry = Telemetry()
         self.alarms = Alarms(
             "JPN",
@@ -50,6 +51,7 @@ class Scene:
             lambda: self.seconds,
             lambda: self.site.partners,
             lambda: self.clock,
+            lambda: self.has_policy,
         )
 
     def look(self, after: float = 0.0, *, heard: bool = True, answered: bool = True) -> tuple[list[str], list[str]]:
@@ -84,6 +86,18 @@ def test_nothing_is_wrong_where_nothing_is(scene: Scene) -> None:
     assert scene.look() == ([], [])
     assert scene.look(1000) == ([], [])
     assert scene.alarms.standing == []
+
+
+def test_that_no_policy_is_in_force_is_a_critical_alarm_until_one_is(scene: Scene) -> None:
+    scene.has_policy = False
+    (alarm,), _ = scene.alarms.look()
+    assert alarm.critical
+    assert alarm.text.startswith("no policy is in force: every report is withheld")
+    assert scene.telemetry.registry.get_sample_value("signalfire_policy_in_force") == 0
+    scene.has_policy = True
+    risen, fallen = scene.look()
+    assert (risen, len(fallen)) == ([], 1)
+    assert scene.telemetry.registry.get_sample_value("signalfire_policy_in_force") == 1
 
 
 # --- receipts

@@ -200,3 +200,25 @@ def test_threads_that_ask_at_once_never_see_the_time_go_back() -> None:
     for thread in threads:
         thread.join()
     assert faults == []
+
+
+def test_a_process_that_is_stopped_between_reading_its_two_clocks_sees_no_jump() -> None:
+    hands, stopped_s = Hands(), 0.0
+
+    def wall() -> int:
+        nonlocal stopped_s
+        hands.pass_(stopped_s)
+        stopped_s = 0.0
+        return hands.wall
+
+    clock = SteadyClock(Clock(wall, lambda: hands.monotonic))
+    stopped_s = 3.0
+    clock.begin(0)
+    assert clock.trusted()
+    for each_s in (3.0, 600.0):
+        stopped_s = each_s
+        assert clock.trusted()
+        assert clock.now_ns() == hands.wall
+    hands.set(STEP_S + 1)
+    stopped_s = 3.0
+    assert not clock.trusted(), "a clock that was set is noticed all the same"

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from gateway.config import Config, ConfigError, load
 from gateway.demo.deployment import Deployed
-from gateway.exchange.server import ExchangeLimits
+from gateway.exchange.limits import ExchangeLimits
 from gateway.identity import nation
 from gateway.identity.errors import IdentityError, LockError
 from gateway.identity.relocking import lock_directory

@@ -12,8 +12,8 @@ import pytest
 from gateway.audit.reconcile import Comparison, reconcile
 from gateway.audit.signers import Signers
 from gateway.exchange.dialling import LinkError
+from gateway.exchange.limits import ExchangeLimits
 from gateway.exchange.partners import Link, Partners
-from gateway.exchange.server import ExchangeLimits
 from gateway.identity.spiffe import Role, SpiffeId
 from gateway.identity.tls import KeyPairFiles
 from gateway.ledger.checkpoint import Checkpoint, LogKey, sign_checkpoint

@@ -32,8 +32,8 @@ from gateway.audit.feed_check import compare_feed
 from gateway.audit.records import Finding, Named, Records, Subject, succeeds
 from gateway.ledger.origin import DECISIONS, Origin
 from gateway.ledger.stores import LedgerId, ReportRow
+from gateway.release.after_loss import WARNINGS
 from gateway.release.orders import OrdersError, read_in_force
-from gateway.release.pipeline import WARNINGS
 from gateway.release.retention import envelope
 from gateway.reports.kinds import kind_of
 from gateway.seal.errors import SealError
@@ -403,6 +403,10 @@ def _note_recalled(records: Records, row: ReportRow, report: report_pb2.Report) 
                 report.event_id, report.traffic_class,
             )  # fmt: skip
             recalled = (key for (key,) in found)
+    if row.report_id in records.by_time:
+        for key in recalled:
+            records.rows.do("INSERT OR IGNORE INTO uncertain VALUES (?)", key)
+        return
     for key in recalled:
         records.rows.do("INSERT OR IGNORE INTO recalled VALUES (?, ?)", key, row.accepted_ns)
 

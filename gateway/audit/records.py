@@ -22,6 +22,8 @@ from gateway.audit.index_check import IndexCheck
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import FeedItem, LedgerRow, StoreReader
+from gateway.release.after_loss import BY_TIME, named_in
+from gateway.release.after_loss import EVENT as RECALLED_WHILE_LOST
 from gateway.release.keeping import places_in
 from gateway.release.opening import Opener
 from gateway.release.orders import EVENTS
@@ -116,6 +118,8 @@ class Records:
     """How many entries of an own ledger were confirmed when it ended, as its successor says."""
     given_back: bool = False
     """Whether partners ever gave anything back of own ledgers: what was decided of that may be lost."""
+    by_time: set[bytes] = field(default_factory=set)
+    """The all-clears that recall those warnings alone that are no later than they are."""
     hashes_back: set[str] = field(default_factory=set)
     """The partners that gave entries of own ledgers back as their hashes alone: releases may be among them."""
     confirmed: dict[Origin, int] = field(default_factory=dict)
@@ -204,6 +208,13 @@ class Records:
             line = self.rows.line(ledger)
             for at in indices:
                 self.rows.add("back", line, at)
+        if event.kind == RECALLED_WHILE_LOST:
+            # Whenever it is known again, nothing that is kept then says what recalled it.
+            named = Named("", named_in(event.detail))
+            self._note_uncertain(named)
+            self.rows.add("ended", *named, event.time.ToNanoseconds())
+        if event.kind == BY_TIME:
+            self.by_time.add(named_in(event.detail))
         if event.kind in EVENTS.values():
             for signed in event.evidence:
                 order = officer_pb2.SignedOrder.FromString(signed).order

@@ -36,6 +36,16 @@ class PushGrant:
             and within(report.marking.classification, self.ceiling)
         )
 
+    def covers_lost(self, report: report_pb2.Report) -> bool:
+        """The same of a report whose content is lost: of it kind, traffic class and precedence are known alone. That a
+        warning no longer stands can be said of it nevertheless.
+        """
+        return (
+            kind_of(report) in self.kinds
+            and report.traffic_class in self.traffic_classes
+            and report.precedence in self.precedences
+        )
+
     def violations(self, report: report_pb2.Report) -> list[Violation]:
         """Everything that this grant does not cover in a valid report; empty: it may be pushed."""
         found: list[Violation] = []

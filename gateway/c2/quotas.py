@@ -75,6 +75,18 @@ class Bucket:
         self.left = min(self.burst, self.left + min(cost, self.burst))
 
 
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What became of a report at the quota, and what paid for it."""
+
+    wait_s: float
+    """Seconds after which it may be sent again; 0: it is covered."""
+    size: int
+    """Bytes."""
+    as_alert: bool = False
+    """It was paid as an alert, and not as any other report."""
+
+
 class Quota:
     """The quota of one client. `now` is seconds by a clock that never goes back."""
 
@@ -87,29 +99,27 @@ class Quota:
         self.streams = 0
         """Streams that push now."""
 
-    def take(self, rank: Rank, size: int, now: float) -> float:
-        """Charges a report of `size` bytes and returns 0; or charges nothing, and returns after how many seconds it may
-        be sent again.
-        """
+    def take(self, rank: Rank, size: int, now: float) -> Charge:
+        """Charges a report of `size` bytes; or charges nothing, and says when it may be sent again."""
         if rank >= Rank.FLASH and self._alerts.missing_s(1, now) == 0:
             self._alerts.take(1)
-            return 0.0
+            return Charge(0.0, size, as_alert=True)
         missing = max(self._reports.missing_s(1, now), self._bytes.missing_s(size, now))
         if missing == 0:
             self._reports.take(1)
             self._bytes.take(size)
-            return 0.0
+            return Charge(0.0, size)
         turn = max(1 / self._reports.rate, min(size, self._bytes.burst) / self._bytes.rate)
         self._told = min(max(self._told + turn, now + missing), now + LATEST_S)
-        return max(SOONEST_S, self._told - now)
+        return Charge(max(SOONEST_S, self._told - now), size)
 
-    def give_back(self, rank: Rank, size: int) -> None:
-        """A report that was charged found no room and was refused after all."""
-        if rank >= Rank.FLASH:
+    def give_back(self, charge: Charge) -> None:
+        """A report that was charged so found no room and was refused after all: it goes back to where it came from."""
+        if charge.as_alert:
             self._alerts.give_back(1)
         else:
             self._reports.give_back(1)
-            self._bytes.give_back(size)
+            self._bytes.give_back(charge.size)
 
     def refused(self, now: float) -> None:
         """Takes note of a refusal."""

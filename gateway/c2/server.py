@@ -51,7 +51,7 @@ from gateway.release.sequencer import Sequencer
 from gateway.release.taking import take
 from gateway.reports.errors import MalformedReport
 from gateway.reports.fields import quoted
-from gateway.reports.kinds import kind_of
+from gateway.reports.kinds import Kind, kind_of
 from gateway.reports.limits import ReportLimits
 from gateway.reports.parse import parse_submit
 from gateway.reports.validate import clock_warning, validate_submitted
@@ -68,6 +68,9 @@ PUSHBACK: Final = "grpc-retry-pushback-ms"
 
 STREAMS_AGAIN_MS: Final = 1000
 """When one who has too many streams or subscriptions open may try again, milliseconds."""
+
+_RECALLS: Final = frozenset(int(kind.report_kind) for kind in Kind if kind.withdraws)
+"""Kinds that say of earlier reports that they no longer stand."""
 
 TOLD_AGAIN_S: Final = 10.0
 """Seconds between lines of the log about one client of whom too much comes."""
@@ -267,9 +270,10 @@ class C2Servicer:
             response.report_id = report.report_id
             kind = kind_of(report)
             rank = rank_of_report(report.precedence, kind)
-            if wait_s := quota.take(rank, len(data), self._monotonic()):
-                raise Exhausted(f"{client} has pushed more than its quota", math.ceil(wait_s * 1000))
-            step = TakeReport.of(report, str(client), push.covers)
+            charge = quota.take(rank, len(data), self._monotonic())
+            if charge.wait_s:
+                raise Exhausted(f"{client} has pushed more than its quota", math.ceil(charge.wait_s * 1000))
+            step = TakeReport.of(report, str(client), push.covers, push.covers_lost)
             try:
                 self._check(client, push, report)
             except RefusedReport:
@@ -284,12 +288,14 @@ class C2Servicer:
                     do = functools.partial(self._sequencer.do, source=str(client), bounded=True, after=after)
                     accepted = await take(step, do)
                 except Exhausted:
-                    quota.give_back(rank, len(data))
+                    quota.give_back(charge)
                     raise
         except MalformedReport as error:
             response.refused.CopyFrom(refusal(c2_pb2.REFUSAL_CODE_MALFORMED, [error.violation]))
         except RefusedReport as error:
             response.refused.CopyFrom(refusal(error.code, error.violations))
+            if error.code == c2_pb2.REFUSAL_CODE_UNAVAILABLE:
+                response.refused.retry_after_ms = self._limits.retry_after_ms
         except Exhausted as error:
             found = [Violation("", f"cannot be taken now: {error}", "send it again after retry_after_ms")]
             response.refused.CopyFrom(refusal(c2_pb2.REFUSAL_CODE_RESOURCE_EXHAUSTED, found))
@@ -409,6 +415,7 @@ class C2Servicer:
             frozenset(request.originator_nodes),
             request.minimum_precedence,
             request.include_own,
+            _RECALLS,
         )
         self._subscriptions[client] = self._subscriptions.get(client, 0) + 1
         self._telemetry.subscribers.inc()

@@ -203,7 +203,7 @@ def _show_carrying(out: Console, found: officer_pb2.GetPolicyStatusResponse) -> 
     def marked(code: str) -> str:
         return f"{code} (suspended)" if code in suspended else code
 
-    routes = Table("route to", "carried by, the preferred one first")
+    routes = Table("route to", "carried by")
     for route in found.routes:
         routes.add_row(marked(route.partner), ", ".join(map(marked, route.carriers)))
     if found.routes:

@@ -100,7 +100,7 @@ class Place:
     metavar="CODE",
     multiple=True,
     callback=partner_codes,
-    help="With --route: a carrier, and again for each further one, the preferred one first.",
+    help="With --route: a carrier, and again for each further one. They replace those before.",
 )
 @click.option(
     "--carry-for", metavar="CODE CODE", nargs=2, callback=partner_codes, help="Carry between these two partners."

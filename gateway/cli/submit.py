@@ -16,7 +16,7 @@ from signalfire.v1 import c2_pb2, report_pb2
 
 from gateway.cli.connecting import PARTLY, gateway_options
 from gateway.cli.lines import LineError, lines
-from gateway.client import Client, ClientError, Result
+from gateway.client import Client, ClientError
 
 
 @click.command()
@@ -60,24 +60,23 @@ def asked_for(wish: c2_pb2.Resubmit) -> str:
 
 async def _submit(client: Client, file: IO[bytes], in_flight: int) -> tuple[int, int, int]:
     accepted = before = refused = 0
-    asked = 0
-
     known: set[int] = set()
+    reading = _Reading(file)
 
     def wished(wish: c2_pb2.Resubmit) -> None:
         """What is asked for before anything was answered goes anyhow; and each is told again on each connection."""
-        nonlocal asked
         anew = wish.until.ToNanoseconds() not in known
         known.add(wish.until.ToNanoseconds())
         if anew and accepted + refused:
-            asked += 1
+            reading.again()
             click.echo(f"the gateway asks for {asked_for(wish)}", err=True)
 
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("answered", total=None)
-        async for result in _pushed(client, file, in_flight, wished, lambda: asked):
+        async for result in client.submit(reading.reports(), in_flight=in_flight, on_resubmit=wished):
+            reading.answered()
             progress.advance(task)
             if result.accepted:
                 accepted += 1
@@ -86,28 +85,52 @@ async def _submit(client: Client, file: IO[bytes], in_flight: int) -> tuple[int,
             refused += 1
             code = c2_pb2.RefusalCode.Name(result.code).removeprefix("REFUSAL_CODE_")
             click.echo(f"{result.report_id or '(no identifier)'}: refused, {code}", err=True)
+            if result.superseded_by:
+                click.echo(f"  not sent again: {result.superseded_by} recalls it, and was accepted", err=True)
             for violation in result.violations:
                 click.echo(f"  {violation.field}: {violation.problem}; {violation.remedy}", err=True)
     return accepted, before, refused
 
 
-async def _pushed(
-    client: Client,
-    file: IO[bytes],
-    in_flight: int,
-    on_resubmit: Callable[[c2_pb2.Resubmit], None],
-    asked: Callable[[], int],
-) -> AsyncIterator[Result]:
-    """Pushes a file, and again for as long as the gateway asks for what it had answered."""
-    heeded = -1
-    while heeded < asked():
-        heeded = asked()
-        async for result in client.submit(_reports(file), in_flight=in_flight, on_resubmit=on_resubmit):
-            yield result
-        if heeded < asked():
-            if not file.seekable():
+class _Reading:
+    """Reads a file of reports, and again from its beginning as often as what was answered is asked for again.
+
+    In one run: a recall may wait for a report that was answered before it, and is lost.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._passes = 1
+        self._open = 0
+        """Reports that were given and are not answered yet."""
+        self._changed = asyncio.Event()
+
+    def again(self) -> None:
+        """All of it is asked for again."""
+        self._passes += 1
+        self._changed.set()
+
+    def answered(self) -> None:
+        """A report was answered."""
+        self._open -= 1
+        self._changed.set()
+
+    async def reports(self) -> AsyncIterator[report_pb2.Report]:
+        """The reports of the file; ends when all are answered, and none is asked for again."""
+        while True:
+            # What is asked for up to here goes with this pass.
+            done = self._passes
+            async for report in _reports(self._file):
+                self._open += 1
+                yield report
+            while self._open and done == self._passes:
+                self._changed.clear()
+                await self._changed.wait()
+            if done == self._passes:
+                return
+            if not self._file.seekable():
                 raise click.ClickException("the gateway asks for what was pushed before: push it again, from a file")
-            file.seek(0)
+            self._file.seek(0)
 
 
 async def _reports(file: IO[bytes]) -> AsyncIterator[report_pb2.Report]:

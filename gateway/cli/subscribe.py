@@ -34,7 +34,7 @@ _PRECEDENCES = [name.removeprefix("PRECEDENCE_") for name, value in report_pb2.P
     "--from", "originators", multiple=True, metavar="NODE", help="Originating nation, such as KOR. Default: all."
 )
 @click.option("--at-least", "precedence", type=click.Choice(_PRECEDENCES), help="Lowest precedence. Default: all.")
-@click.option("--own", is_flag=True, help="Also this nation's own reports.")
+@click.option("--own", is_flag=True, help="Also this nation's own reports, and what recalls them, whatever the filter.")
 @click.option("--cursor", default="", help="Go on after this cursor, instead of from the beginning.")
 @click.option(
     "--cursor-file",

@@ -41,10 +41,11 @@ class Client:
         """Pushes reports and gives a `Result` for each, in the order of the answers.
 
         A report is taken from `reports` when there is room: at most `in_flight` (1 or more) wait for their answer. Ends
-        when all are answered. An iterable that waits for its next report must be an async one, for a plain one would
-        hold up everything else meanwhile. An error that `reports` raises, or a TypeError for what is no `Report`, is
-        raised here once everything taken before it is answered. Raises ClientError when the gateway refuses the caller,
-        not the report.
+        when all are answered. Warnings for which the gateway has no room are not waited for by their all-clear, and are
+        given back with `superseded_by` once that is accepted. An iterable that waits for its next report must be an
+        async one, for a plain one would hold up everything else meanwhile. An error that `reports` raises, or a
+        TypeError for what is no `Report`, is raised here once everything taken before it is answered. Raises
+        ClientError when the gateway refuses the caller, not the report.
 
         `on_resubmit`, if given, is told what the gateway has lost, whenever a stream opens while that is so, and when
         it arises: push all of that again, as it was; what the gateway has is answered as a duplicate.

@@ -33,7 +33,8 @@ _TRANSIENT: Final = frozenset(
 _OPTIONS: Final = [
     ("grpc.enable_retries", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # For so long gRPC tries one connection: three round trips, on a slow link or a busy machine as well.
+    ("grpc.min_reconnect_backoff_ms", 5000),
     ("grpc.max_reconnect_backoff_ms", 1000),
     # A gateway that is gone without a word is noticed within some seconds.
     ("grpc.keepalive_time_ms", 2000),
@@ -125,6 +126,9 @@ class Connector:
             async with self.dial() as channel:
                 yield channel
         except grpc.aio.AioRpcError as error:
+            if being_cancelled():
+                # gRPC may say that the call failed where it was this task that was asked to end, once.
+                raise asyncio.CancelledError from error
             if error.code() is grpc.StatusCode.UNAUTHENTICATED and self._certificate() != certificate:
                 self._on_trouble(f"{self.address}: {error.details()}: going on with the certificate that is there now")
             elif (wait_s := pushback_s(error)) is not None:

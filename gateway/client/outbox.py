@@ -2,15 +2,21 @@
 
 Rules, in order:
 
-1. A report leaves the outbox with its answer, and not before. Whatever happens to a connection, what has no answer is
-   sent on the next one.
+1. A report leaves the outbox with its answer, or superseded (rule 5), and not before. Whatever happens to a connection,
+   what has no answer is sent on the next one.
 2. The higher precedence goes first, and what recalls reports counts as FLASH; reports of one precedence keep their
    order.
 3. What recalls a report goes when that has its answer, if it is in the outbox before it: the node can recall only what
-   it has accepted. Meanwhile that report goes as what recalls it.
+   it has accepted. Meanwhile that report goes as what recalls it. So it is with a correction or cancellation that was
+   refused for now when a report that it names is put in: the node has lost that one, and is given it again.
 4. What the node refuses for now goes again when the node says, or up to half as long after that: clients that were
    refused together must not come back together. After RESOURCE_EXHAUSTED nothing else of that precedence or a lower one
-   goes before that either.
+   goes before that either. What counts there is a report's own precedence, by which the node takes it: whatever is to
+   recall it, alerts go on.
+5. An all-clear waits for no warning that rule 4 holds back: it goes without, and the warning stays. Once the all-clear
+   is accepted the warning is superseded, and leaves the outbox without having been sent: accepted after the all-clear,
+   it would stand. If the all-clear is refused for good, the warning goes after all. A correction or cancellation waits,
+   for the node refuses one that names what it does not know.
 """
 
 from __future__ import annotations
@@ -24,6 +30,12 @@ from signalfire.v1 import c2_pb2, report_pb2
 
 _RECALLS: Final = frozenset({"correction", "cancellation", "all_clear"})
 
+_BY_NAME: Final = frozenset({"correction", "cancellation"})
+"""Kinds that name the reports which they recall."""
+
+_WARNINGS: Final = frozenset({"launch_detection", "track", "impact_prediction"})
+"""Kinds that an all-clear recalls."""
+
 JITTER: Final = 0.5
 """Up to which part of the time that the node says is added to it."""
 
@@ -34,15 +46,24 @@ class Outbox:
     def __init__(self) -> None:
         self.unanswered: dict[int, c2_pb2.SubmitRequest] = {}
         self._added = 0
+        self._own: dict[int, int] = {}
+        """By which the node takes it."""
         self._ranks: dict[int, int] = {}
-        self._waiting: list[tuple[int, int]] = []
-        """A heap of those to be sent, by rank and number; only those in `_to_send` count, at their rank of now."""
+        """By which it goes: that of what recalls it, if that is higher."""
+        self._waiting: dict[int, list[tuple[int, int]]] = {}
+        """By own precedence, heaps of those to be sent, by rank and number; only those in `_to_send` count, at their
+        rank of now.
+        """
         self._to_send: set[int] = set()
         self._flying: set[int] = set()
         self._recalled_by: dict[int, list[int]] = {}
         self._blocked: dict[int, set[int]] = {}
         """What waits for answers to others, and to which."""
+        self._aside: dict[int, set[int]] = {}
+        """Warnings that are held back, and the all-clears that went without them."""
         self._held_until: dict[int, float] = {}
+        self._put_off: set[int] = set()
+        """Corrections and cancellations that were refused for now, and not for their number."""
         self._changed = asyncio.Event()
 
     def add(self, request: c2_pb2.SubmitRequest) -> None:
@@ -51,7 +72,7 @@ class Outbox:
         self._added += 1
         first = {each for each, other in self.unanswered.items() if _recalls(request.report, other.report)}
         self.unanswered[number] = request
-        self._ranks[number] = rank
+        self._own[number] = self._ranks[number] = rank
         for each in first:
             self._recalled_by.setdefault(each, []).append(number)
             if self._ranks[each] < rank:
@@ -60,8 +81,17 @@ class Outbox:
                     self._queue(each)
         if first:
             self._blocked[number] = first
+            self._go_without(number)
         else:
             self._queue(number)
+        for recall in self._put_off:
+            if _recalls(self.unanswered[recall].report, request.report):
+                self._recalled_by.setdefault(number, []).append(recall)
+                self._blocked.setdefault(recall, set()).add(number)
+                self._to_send.discard(recall)
+                if self._ranks[number] < self._ranks[recall]:
+                    self._ranks[number] = self._ranks[recall]
+                    self._queue(number)
 
     def send_all_again(self) -> None:
         """On a new connection: everything that has no answer."""
@@ -69,7 +99,7 @@ class Outbox:
         self._to_send.clear()
         self._flying.clear()
         for number in self.unanswered:
-            if number not in self._blocked:
+            if number not in self._blocked and number not in self._aside:
                 self._queue(number)
 
     async def next(self) -> int:
@@ -77,52 +107,106 @@ class Outbox:
         loop = asyncio.get_running_loop()
         while True:
             self._changed.clear()
-            while self._waiting and not self._counts(*self._waiting[0]):
-                heapq.heappop(self._waiting)
             pause_s: float | None = None
-            if self._waiting:
-                # What is held is held for all lower ranks too: if the first may not go, none may.
-                pause_s = self._held_until.get(-self._waiting[0][0], 0.0) - loop.time()
-                if pause_s <= 0:
-                    _, number = heapq.heappop(self._waiting)
-                    self._to_send.discard(number)
-                    self._flying.add(number)
-                    return number
+            best: tuple[int, int] | None = None
+            for own, waiting in self._waiting.items():
+                while waiting and not self._counts(*waiting[0]):
+                    heapq.heappop(waiting)
+                if not waiting:
+                    continue
+                held_s = self._held_until.get(own, 0.0) - loop.time()
+                if held_s > 0:
+                    pause_s = held_s if pause_s is None else min(pause_s, held_s)
+                elif best is None or waiting[0] < best:
+                    best = waiting[0]
+            if best is not None:
+                _, number = best
+                heapq.heappop(self._waiting[self._own[number]])
+                self._to_send.discard(number)
+                self._flying.add(number)
+                return number
             try:
                 async with asyncio.timeout(pause_s):
                     await self._changed.wait()
             except TimeoutError:
                 continue
 
-    def answered(self, number: int) -> None:
-        """It has its answer."""
-        del self.unanswered[number], self._ranks[number]
+    def answered(self, number: int, *, accepted: bool = True) -> list[int]:
+        """It has its answer, for good. Returns the numbers that it supersedes (rule 5): they wait for no other, and are
+        to be answered as well.
+        """
+        superseded = []
+        for warning in [each for each, all_clears in self._aside.items() if number in all_clears]:
+            self._aside[warning].discard(number)
+            if accepted:
+                superseded.append(warning)
+            elif not self._aside[warning]:
+                del self._aside[warning]
+                self._queue(warning)
+        self._leave(number)
+        return superseded
+
+    def _leave(self, number: int) -> None:
+        del self.unanswered[number], self._own[number], self._ranks[number]
+        self._aside.pop(number, None)
         self._flying.discard(number)
         self._to_send.discard(number)
+        self._put_off.discard(number)
         for recall in self._recalled_by.pop(number, ()):
+            if recall not in self.unanswered:
+                # It was under way when this one was put in, and was taken.
+                self._blocked.pop(recall, None)
+                continue
             self._blocked[recall].discard(number)
             if not self._blocked[recall]:
                 del self._blocked[recall]
-                self._queue(recall)
+                if recall not in self._flying:
+                    self._queue(recall)
 
-    def refused_for_now(self, number: int, retry_after_ms: int, *, exhausted: bool) -> None:
-        """It goes again when the node says. `exhausted`: there is too much of it."""
+    def refused_for_now(self, number: int, retry_after_ms: int, *, exhausted: bool) -> bool:
+        """It goes again when the node says. `exhausted`: there is too much of it. Returns whether it may wait for a
+        report that is put in later, the first time that this is so.
+        """
         loop = asyncio.get_running_loop()
         pause_s = retry_after_ms / 1000 * random.uniform(1.0, 1.0 + JITTER)
         self._flying.discard(number)
         loop.call_later(pause_s, self._again, number)
         if exhausted:
-            for rank in range(self._ranks[number] + 1):
-                self._held_until[rank] = max(self._held_until.get(rank, 0.0), loop.time() + pause_s)
+            for own in range(self._own[number] + 1):
+                self._held_until[own] = max(self._held_until.get(own, 0.0), loop.time() + pause_s)
+            for recall in list(self._blocked):
+                self._go_without(recall)
+        content = self.unanswered[number].report.WhichOneof("content")
+        if exhausted or content not in _BY_NAME or number in self._put_off:
+            return False
+        self._put_off.add(number)
+        return True
+
+    def _go_without(self, recall: int) -> None:
+        """Has an all-clear wait no more for warnings that are held back (rule 5)."""
+        request = self.unanswered.get(recall)
+        if request is None or request.report.WhichOneof("content") != "all_clear":
+            return
+        now = asyncio.get_running_loop().time()
+        for each in list(self._blocked[recall]):
+            if each in self._aside or (each not in self._flying and self._held_until.get(self._own[each], 0.0) > now):
+                self._aside.setdefault(each, set()).add(recall)
+                self._to_send.discard(each)
+                self._blocked[recall].discard(each)
+                self._recalled_by[each].remove(recall)
+        if not self._blocked[recall]:
+            del self._blocked[recall]
+            self._queue(recall)
 
     def _again(self, number: int) -> None:
         # A new connection may have taken it meanwhile.
-        if number in self.unanswered and number not in self._flying and number not in self._to_send:
+        waits = any(number in those for those in (self._flying, self._to_send, self._blocked, self._aside))
+        if number in self.unanswered and not waits:
             self._queue(number)
 
     def _queue(self, number: int) -> None:
         self._to_send.add(number)
-        heapq.heappush(self._waiting, (-self._ranks[number], number))
+        heapq.heappush(self._waiting.setdefault(self._own[number], []), (-self._ranks[number], number))
         self._changed.set()
 
     def _counts(self, rank: int, number: int) -> bool:
@@ -130,16 +214,22 @@ class Outbox:
 
 
 def _rank(report: report_pb2.Report) -> int:
+    """As the node has it; a precedence that is none is refused in its turn."""
+    routine, flash = int(report_pb2.PRECEDENCE_ROUTINE), int(report_pb2.PRECEDENCE_FLASH)
     if report.WhichOneof("content") in _RECALLS:
-        return int(report_pb2.PRECEDENCE_FLASH)
-    return int(report.precedence)
+        return flash
+    return report.precedence if routine <= report.precedence <= flash else routine
 
 
 def _recalls(report: report_pb2.Report, other: report_pb2.Report) -> bool:
     """Whether `report` recalls `other`, if that was accepted before it."""
     match report.WhichOneof("content"):
         case "all_clear":
-            return other.event_id == report.event_id
+            return (
+                other.event_id == report.event_id
+                and other.traffic_class == report.traffic_class
+                and other.WhichOneof("content") in _WARNINGS
+            )
         case "correction":
             return other.report_id in report.correction.report_ids
         case "cancellation":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +28,10 @@ class Result:
     """When it became durable, UTC."""
     code: c2_pb2.RefusalCode.ValueType = c2_pb2.REFUSAL_CODE_UNSPECIFIED
     violations: tuple[c2_pb2.Violation, ...] = ()
+    superseded_by: str = ""
+    """Of a warning that was refused with RESOURCE_EXHAUSTED, or not sent because others were: the all-clear that was
+    accepted without it. It does not stand and needs no sending again; a connection that broke may have taken it before.
+    """
 
 
 OnResubmit = Callable[[c2_pb2.Resubmit], None]
@@ -44,6 +49,9 @@ class _Pushing:
         """
         self.outbox = Outbox()
         self._room = asyncio.Semaphore(in_flight)
+        self._besides = in_flight
+        """How many more may still wait besides: for reports that the caller has yet to give."""
+        self._beside: set[int] = set()
         self._complete = False
         self._failure: Exception | None = None
 
@@ -60,11 +68,31 @@ class _Pushing:
         self._end_if_done()
 
     def answered(self, number: int, result: Result) -> None:
-        """A report has its answer."""
-        self.outbox.answered(number)
-        self._room.release()
-        self.results.put_nowait(result)
+        """A report has its answer, and what it supersedes with it."""
+        superseded = self.outbox.answered(number, accepted=result.accepted)
+        self._give(number, result)
+        for each in superseded:
+            report_id = self.outbox.unanswered[each].report.report_id
+            self.outbox.answered(each, accepted=False)
+            exhausted = c2_pb2.REFUSAL_CODE_RESOURCE_EXHAUSTED
+            self._give(each, Result(report_id, False, code=exhausted, superseded_by=result.report_id))
         self._end_if_done()
+
+    def _give(self, number: int, result: Result) -> None:
+        if number in self._beside:
+            self._beside.discard(number)
+            self._besides += 1
+        else:
+            self._room.release()
+        self.results.put_nowait(result)
+
+    def refused_for_now(self, number: int, retry_after_ms: int, *, exhausted: bool) -> None:
+        """A report goes again later."""
+        if self.outbox.refused_for_now(number, retry_after_ms, exhausted=exhausted) and self._besides:
+            # What it waits for must find room, or neither would ever go.
+            self._besides -= 1
+            self._beside.add(number)
+            self._room.release()
 
     def _end_if_done(self) -> None:
         if self._complete and not self.outbox.unanswered:
@@ -127,7 +155,7 @@ async def _keep_sending(connector: Connector, pushing: _Pushing) -> None:
         pushing.outbox.send_all_again()
         async with connector.attempt() as channel:
             call = c2_pb2_grpc.C2ServiceStub(channel).Submit()
-            sent: list[int] = []
+            sent: dict[int, int] = {}
             writing = asyncio.create_task(_write(call, pushing.outbox, sent))
             try:
                 async for response in call:
@@ -139,21 +167,24 @@ async def _keep_sending(connector: Connector, pushing: _Pushing) -> None:
         await pause.wait()
 
 
-async def _write(call: Any, outbox: Outbox, sent: list[int]) -> None:
-    """Writes what waits. An error of the call ends it; the reading side then says which one it was."""
-    while True:
+async def _write(call: Any, outbox: Outbox, sent: dict[int, int]) -> None:
+    """Writes what waits, and keeps in `sent` what stands at which position. An error of the call ends it; the reading
+    side then says which one it was.
+    """
+    for position in itertools.count():
         number = await outbox.next()
-        # The answer's position is the place in this list, so it is there before the request is.
-        sent.append(number)
+        # The answer says the position, so it is there before the request is.
+        sent[position] = number
         await call.write(outbox.unanswered[number])
 
 
-def _take(response: c2_pb2.SubmitResponse, pushing: _Pushing, sent: list[int]) -> None:
+def _take(response: c2_pb2.SubmitResponse, pushing: _Pushing, sent: dict[int, int]) -> None:
+    """Takes one answer. What is `sent` is let go with it: a stream may last for months."""
     if response.WhichOneof("result") == "resubmit":
         if pushing.on_resubmit is not None:
             pushing.on_resubmit(response.resubmit)
         return
-    number = sent[response.position] if response.position < len(sent) else -1
+    number = sent.pop(response.position, -1)
     request = pushing.outbox.unanswered.get(number)
     if request is None:
         raise ClientError(
@@ -172,6 +203,6 @@ def _take(response: c2_pb2.SubmitResponse, pushing: _Pushing, sent: list[int]) -
     if refused.code in (c2_pb2.REFUSAL_CODE_UNAVAILABLE, c2_pb2.REFUSAL_CODE_RESOURCE_EXHAUSTED):
         # Nothing is wrong with the report: it goes again when the gateway says.
         exhausted = refused.code == c2_pb2.REFUSAL_CODE_RESOURCE_EXHAUSTED
-        pushing.outbox.refused_for_now(number, refused.retry_after_ms, exhausted=exhausted)
+        pushing.refused_for_now(number, refused.retry_after_ms, exhausted=exhausted)
         return
     pushing.answered(number, Result(report_id, False, code=refused.code, violations=tuple(refused.violations)))

@@ -18,9 +18,9 @@ import grpc
 
 from gateway.doctor.finding import Finding, ok, problem, unknown
 from gateway.exchange.dialling import LinkError
+from gateway.exchange.ending import shown
 from gateway.exchange.partners import public_keys
 from gateway.exchange.reconciling import inspecting
-from gateway.exchange.server import shown
 from gateway.identity.errors import IdentityError
 from gateway.identity.spiffe import SpiffeId
 from gateway.identity.tls import KeyPairFiles

@@ -18,8 +18,8 @@ from gateway.exchange import handshake, proving
 from gateway.exchange.allowance import Intake
 from gateway.exchange.carrying import cell_of
 from gateway.exchange.dialling import CHANNEL_OPTIONS, Dialler, LinkError, read, write
+from gateway.exchange.limits import BELIEF_S
 from gateway.exchange.pacing import CarryLimits
-from gateway.exchange.server import BELIEF_S
 from gateway.exchange.sockets import Sockets
 from gateway.exchange.tunnel import Tunnel, TunnelEnded
 from gateway.exchange.way import Forks, Means, Way

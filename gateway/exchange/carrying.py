@@ -11,8 +11,12 @@ Rules, in order, for a stream of `Carry`, after the challenge:
 3. **Through this node.** The caller is the node that opens it, the other end is a partner, and the officers' order says
    that this node carries between the two (`Rulebook.carries`). The same `Tunnel` is opened to the other end, and what
    it answers goes back. From then on cells go both ways as they are: of one size, of which this node can read nothing.
-4. Tunnels are bounded in number, between two partners and from one partner by one carrier, and in bytes a second.
-5. Every second it is asked whether the order still stands and both ends are still believed. A tunnel on which no cell
+4. Tunnels are bounded in number, between two partners and from one partner by one carrier, and in bytes a second. This
+   node opens onward what one end asks for as often as OPENINGS_S and AT_ONCE say; what comes faster waits, and takes a
+   place meanwhile. So nobody spends at the other end what this node itself may open there.
+5. What a tunnel ends for is held against whoever dialled this node only where that is his own doing: a carrier answers
+   neither for what is in a tunnel, nor for its key, nor for the other end's orders.
+6. Every second it is asked whether the order still stands and both ends are still believed. A tunnel on which no cell
    comes for `silence_s` ends.
 """
 
@@ -22,7 +26,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final, Protocol, TypeAlias
 
 import grpc
@@ -35,6 +39,7 @@ from gateway.exchange.cells import CELL
 from gateway.exchange.dialling import Dialler, LinkError, read, write
 from gateway.exchange.ending import StreamEnded
 from gateway.exchange.in_band import InBand
+from gateway.exchange.openings import Openings
 from gateway.exchange.pacing import Bucket, CarryLimits
 from gateway.exchange.partners import Partners
 from gateway.exchange.sockets import Sockets
@@ -54,6 +59,13 @@ log = logging.getLogger(__name__)
 
 ASKED_S: Final = 1.0
 """Seconds after which it is asked again whether a tunnel may go on."""
+
+OPENINGS_S: Final = 1.0
+"""Tunnels a second that are opened onward for one end, to one other, in the long run: an end that is refused dials
+again about as often."""
+
+AT_ONCE: Final = 4
+"""As many are opened after a while without."""
 
 Requests: TypeAlias = AsyncIterator[exchange_pb2.CarryRequest]
 Send: TypeAlias = Callable[[exchange_pb2.CarryResponse], Awaitable[None]]
@@ -109,9 +121,11 @@ class Carrying:
         self._times = exchange
         self._now_ns = now_ns
         self._monotonic = monotonic
+        self._places: Counter[tuple[str, str]] = Counter()
         self._carried: Counter[tuple[str, str]] = Counter()
         self._taken: Counter[tuple[str, str]] = Counter()
         self._buckets: dict[tuple[str, str], Bucket] = {}
+        self._openings: dict[tuple[str, str], Openings] = {}
 
     @property
     def carried(self) -> Mapping[tuple[str, str], int]:
@@ -144,9 +158,9 @@ class Carrying:
             else:
                 await self._carry(tunnel, Ends(opener, to, self._signatory.node), caller, requests, send, believed)
         except grpc.aio.AioRpcError as error:
-            raise StreamEnded(grpc.StatusCode.UNAVAILABLE, f"{to}: {error.details()}") from error
+            raise _not_his_doing(grpc.StatusCode.UNAVAILABLE, f"{to}: {error.details()}") from error
         except (TunnelEnded, LinkError) as error:
-            raise StreamEnded(grpc.StatusCode.UNAVAILABLE, str(error)) from error
+            raise _not_his_doing(grpc.StatusCode.UNAVAILABLE, str(error)) from error
 
     # --- to this node
 
@@ -156,26 +170,26 @@ class Carrying:
         def ask() -> None:
             believed()
             if ends.carrier not in self._rulebook().routes.get(ends.opener, ()) or ends.opener == ends.carrier:
-                raise StreamEnded(
+                raise _not_his_doing(
                     grpc.StatusCode.PERMISSION_DENIED,
                     f"no order lets {ends.carrier} carry between {ends.opener} and {ends.to}",
                 )
             if self._partners.get(ends.opener) is None:
-                raise StreamEnded(
+                raise _not_his_doing(
                     grpc.StatusCode.PERMISSION_DENIED, f"{ends.to} has no trust bundle of {ends.opener} in force"
                 )
 
         ask()
         way = (ends.opener, ends.carrier)
         if self._taken[way] >= self._limits.tunnels:
-            raise StreamEnded(
+            raise _not_his_doing(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 f"{self._limits.tunnels} tunnels from {ends.opener} via {ends.carrier} are open, the most that may be",
             )
         try:
             secret = unwrap_secret(ends, tunnel.key, self._signatory.sealing)
         except SealError as error:
-            raise StreamEnded(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
+            raise _not_his_doing(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
         nonce = self._signatory.random(NONCE_SIZE)
         end = Tunnel(
             ends,
@@ -220,22 +234,21 @@ class Carrying:
                 )
             partner = self._partners.get(ends.to)
             if partner is None:
-                raise StreamEnded(
+                raise _not_his_doing(
                     grpc.StatusCode.UNAVAILABLE, f"{ends.carrier} has no trust bundle of {ends.to} in force"
                 )
             return partner
 
-        partner = ask()
-        if self._carried[pair] >= self._limits.tunnels:
-            raise StreamEnded(
+        ask()
+        if self._places[pair] >= self._limits.tunnels:
+            raise _not_his_doing(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 f"{self._limits.tunnels} tunnels between {one} and {other} are open, the most that may be",
             )
-        self._carried[pair] += 1
-        gauge = self._telemetry.tunnels.labels(one=one, other=other)
-        gauge.set(self._carried[pair])
-        log.info("a tunnel from %s is open here", ends)
+        self._places[pair] += 1
         try:
+            await self._in_turn(ends)
+            partner = ask()
             async with self._onward(tunnel, ends, partner) as (call, proven):
 
                 def ask_again() -> None:
@@ -263,11 +276,24 @@ class Carrying:
                         if (pause := self._bucket(pair).wait_s(CELL, self._monotonic())) > 0:
                             await asyncio.sleep(pause)
 
-                await first_of(
-                    move(out, lambda cell: write(call, exchange_pb2.CarryRequest(cell=cell))),
-                    move(back, lambda cell: send(exchange_pb2.CarryResponse(cell=cell))),
-                    _each_second(ask_again),
-                )
+                with self._counted(ends, pair):
+                    await first_of(
+                        move(out, lambda cell: write(call, exchange_pb2.CarryRequest(cell=cell))),
+                        move(back, lambda cell: send(exchange_pb2.CarryResponse(cell=cell))),
+                        _each_second(ask_again),
+                    )
+        finally:
+            self._places[pair] -= 1
+
+    @contextlib.contextmanager
+    def _counted(self, ends: Ends, pair: tuple[str, str]) -> Iterator[None]:
+        """While a tunnel is open."""
+        gauge = self._telemetry.tunnels.labels(one=pair[0], other=pair[1])
+        self._carried[pair] += 1
+        gauge.set(self._carried[pair])
+        log.info("a tunnel from %s is open here", ends)
+        try:
+            yield
         finally:
             self._carried[pair] -= 1
             gauge.set(self._carried[pair])
@@ -275,6 +301,12 @@ class Carrying:
 
     def _bucket(self, pair: tuple[str, str]) -> Bucket:
         return self._buckets.setdefault(pair, Bucket(self._limits.bytes_s, self._monotonic()))
+
+    async def _in_turn(self, ends: Ends) -> None:
+        """Waits until a further tunnel of that end may be opened onward."""
+        openings = self._openings.setdefault((ends.opener, ends.to), Openings(OPENINGS_S, AT_ONCE))
+        while (wait_s := openings.wait_s(self._monotonic())) > 0:  # noqa: ASYNC110  no event ends it
+            await asyncio.sleep(wait_s)
 
     @contextlib.asynccontextmanager
     async def _onward(
@@ -325,6 +357,11 @@ class Carrying:
                 return await work
         except TimeoutError:
             raise LinkError(f"nothing came for {self._times.silence_s:g} s") from None
+
+
+def _not_his_doing(code: grpc.StatusCode, why: str) -> StreamEnded:
+    """What ends a tunnel, and is nothing that whoever dialled this node has done."""
+    return StreamEnded(code, why, callers_doing=False)
 
 
 def cell_of(message: Any) -> bytes:

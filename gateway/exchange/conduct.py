@@ -1,7 +1,6 @@
-"""How a partner's gateway behaves towards this one: what its streams were ended for, and how many it may open.
+"""How a partner's gateway behaves towards this one: what its streams were ended for.
 
-A stream that is opened costs signatures before anything is known of what it wants, so a partner may open so many a
-second. What it does wrong ends the stream it does it on and nothing else; that it does so again and again is told.
+What it does wrong ends the stream it does it on and nothing else; that it does so again and again is told.
 """
 
 from __future__ import annotations
@@ -24,17 +23,8 @@ _COUNTED: Final = 1000
 class Conduct:
     """Of one partner. Times are monotonic, in seconds."""
 
-    _left: float | None = None
-    _at: float = 0.0
     _ended: deque[float] = field(default_factory=lambda: deque(maxlen=_COUNTED))
     _words: str = ""
-
-    def may_open(self, now: float, a_second: float, at_once: float) -> bool:
-        """Whether it may open a stream now, which then counts: `at_once` after a while, `a_second` in the long run."""
-        left = at_once if self._left is None else min(at_once, self._left + (now - self._at) * a_second)
-        self._at = now
-        self._left = left - 1 if left >= 1 else left
-        return left >= 1
 
     def ended(self, why: str, now: float) -> None:
         """A stream of it was ended for what it did, or did not do."""

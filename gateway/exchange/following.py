@@ -16,8 +16,10 @@ from signalfire.v1 import exchange_pb2
 from gateway.cancellation import first_of
 from gateway.exchange import handshake
 from gateway.exchange.dialling import LinkError, OneAtATime, read, write
+from gateway.exchange.ending import shown
+from gateway.exchange.limits import BELIEF_S
 from gateway.exchange.owed import Watchdog
-from gateway.exchange.server import BELIEF_S, shown
+from gateway.exchange.partners import DIRECT
 from gateway.exchange.signed_anew import signed_by
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.note import Note
@@ -98,7 +100,8 @@ class FollowedLane:
         """Since when entries are owed, and since when heartbeats lapsed that this stream has not shown to outlive."""
         lapse = self._way.heard.lapse
         outlived = lapse is None or self._waiting_since is None or self._waiting_since > lapse[1]
-        return self._way.link.owed.since(self._lane), None if lapse is None or outlived else lapse[0]
+        owed_since = self._way.link.owed.since(self._lane, direct=self._way.name == DIRECT)
+        return owed_since, None if lapse is None or outlived else lapse[0]
 
     def _not_dead(self) -> None:
         """Raises LinkError where the stream is in doubt and brings nothing (`gateway.exchange.owed`)."""
@@ -130,6 +133,8 @@ class FollowedLane:
                     await self._answer_again(call, origin)
                 case "batch":
                     self._watchdog.brought()
+                    if self._way.name == DIRECT:
+                        self._way.link.owed.brought(self._lane, self._means.monotonic())
                     await self._receive(call, origin, message.batch)
                 case "cosignature":
                     note = message.cosignature.note

@@ -25,10 +25,18 @@ class Standing:
     """Direct streams that are open."""
     answered_at: float = 0.0
     """When the last receipt came by a direct stream, or the first was opened."""
+    streams: int = 0
+    """All streams that are open."""
+    sent: int = 0
+    """Entries that went, by whichever stream went furthest."""
+    under_way: int = 0
+    """Bytes of what went since the follower was last known to hold all that had gone."""
 
     def opened(self, size: int, now: float, *, direct: bool) -> None:
         """A stream was opened, and the follower says that it holds so much."""
-        self.held = size
+        self.held = self.sent = size
+        self.under_way = 0
+        self.streams += 1
         if direct:
             self.direct += 1
             self.answered_at = now
@@ -36,10 +44,20 @@ class Standing:
     def closed(self, *, direct: bool) -> None:
         """That stream has ended."""
         self.direct -= direct
+        self.streams -= 1
+        if not self.streams:
+            self.under_way = 0
+
+    def went(self, size: int, count: int) -> None:
+        """So many bytes went, up to an entry."""
+        self.sent = max(self.sent, size)
+        self.under_way += count
 
     def receipted(self, size: int, now: float, *, direct: bool) -> None:
         """A receipt was verified."""
         self.held = max(self.held, size)
+        if self.held >= self.sent:
+            self.under_way = 0
         if direct:
             self.answered_at = now
 

@@ -93,11 +93,13 @@ class Listener:
         heard.note = pulse.note
         link.heartbeat_ns = now_ns
         heard.at = link.heartbeat_at = link.heard_at = self._means.monotonic()
-        if pulse.round_trip_ns and (self._way.name == DIRECT or DIRECT not in link.heard_by):
+        if first:
+            heard.offsets.began()
+        offset = heard.offsets.heard(found.heartbeat.time_ns, now_ns, pulse.round_trip_ns)
+        if offset is not None and (self._way.name == DIRECT or DIRECT not in link.heard_by):
             # The carried way is slower, and less evenly so: what it measures counts for want of better.
-            offset_ns = found.heartbeat.time_ns + pulse.round_trip_ns // 2 - now_ns
-            link.clock_offset_s, link.clock_error_s = offset_ns / 1e9, pulse.round_trip_ns / 2e9
-            self._means.telemetry.clock_offset.labels(partner=self._way.node).set(offset_ns / 1e9)
+            link.clock_offset_s, link.clock_error_s = offset.ns / 1e9, offset.error_ns / 1e9
+            self._means.telemetry.clock_offset.labels(partner=self._way.node).set(offset.ns / 1e9)
         self._means.telemetry.heartbeat_time.labels(partner=self._way.node).set(now_ns / 1e9)
         self._means.telemetry.behind.labels(partner=self._way.node).set(found.behind)
         link.takes = found.heartbeat.takes

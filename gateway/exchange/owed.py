@@ -2,8 +2,10 @@
 ledger in which nothing happens. Pure.
 
 1. Entries that a heartbeat shows are owed from then on, until this node has them, by whichever way they come.
-2. A stream is in doubt from when entries are owed. Where heartbeats lapsed by its way, it is in doubt from the last of
-   them on until it brings something, though others come again: these come by another connection.
+2. A stream is in doubt from when entries are owed. One that is carried is in no doubt while the direct one of its lane
+   brings something, for then the origin sends the same by no other way. Where heartbeats lapsed by its way, a stream is
+   in doubt from the last of them on until it brings something, though others come again: these come by another
+   connection.
 3. A stream that has been in doubt for `patience_s`, and has brought nothing for as long, is opened anew. What this node
    itself takes its time over does not count.
 4. If that brings nothing either, the next one gets twice the time, up to `MOST_PATIENCE_S`: a batch may be larger than
@@ -36,6 +38,11 @@ class Owed:
     """What one partner owes, by lane."""
 
     _debts: dict[str, _Debt] = field(default_factory=dict)
+    _brought: dict[str, float] = field(default_factory=dict)
+
+    def brought(self, lane: str, now: float) -> None:
+        """The direct stream of a lane has brought something."""
+        self._brought[lane] = now
 
     def shown(self, heads: Iterable[Checkpoint], held: Mapping[str, int], now: float) -> None:
         """A heartbeat shows these heads. `held` are the sizes of this node's replicas by origin line."""
@@ -49,10 +56,12 @@ class Owed:
                 # What was owed before has come: the rest is owed from now on.
                 self._debts[lane] = _Debt(origin, head.size, now)
 
-    def since(self, lane: str) -> float | None:
-        """Since when something of a lane is owed; None where nothing is."""
+    def since(self, lane: str, *, direct: bool = True) -> float | None:
+        """Since when something of a lane is owed by its direct streams, or its carried ones; None where nothing is."""
         debt = self._debts.get(lane)
-        return None if debt is None else debt.since
+        if debt is None or direct:
+            return None if debt is None else debt.since
+        return max(debt.since, self._brought.get(lane, debt.since))
 
 
 @dataclass(slots=True)

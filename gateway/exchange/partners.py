@@ -22,6 +22,7 @@ from typing import Final
 
 from gateway.exchange.conduct import Conduct
 from gateway.exchange.hedging import Standing
+from gateway.exchange.offset import Offsets
 from gateway.exchange.owed import Owed
 from gateway.identity.errors import IdentityError, Refusal, TrustBundleError
 from gateway.identity.peer import Authorities
@@ -50,6 +51,10 @@ MAX_GATEWAYS: Final = 16
 could name any number."""
 
 
+SLOWEST: Final = 1000
+"""Bytes a second of the narrowest link that counts as one: an answer waits behind what fills it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """Which bundle of this node one gateway of a partner believes, as it said, and when (monotonic seconds)."""
@@ -75,6 +80,8 @@ class Heard:
     """Its counter."""
     note: bytes = b""
     """The last verified heartbeat."""
+    offsets: Offsets = field(default_factory=Offsets)
+    """What its heartbeats tell of the partner's clock."""
 
 
 @dataclass(slots=True)
@@ -99,6 +106,8 @@ class Link:
     """Time of the last answer to one, nanoseconds since 1970 by our clock."""
     answered_at: float | None = None
     """When it came."""
+    spoke_at: float | None = None
+    """When it last opened a stream of a lane, or answered on one."""
     owed: Owed = field(default_factory=Owed)
     """What its heartbeats show and has not come."""
     bell: Bell = field(default_factory=Bell)
@@ -112,11 +121,11 @@ class Link:
     clock_offset_s: float | None = None
     """The partner's clock less ours."""
     clock_error_s: float = 0.0
-    """How far off that may be: half the time that the heartbeat and its echo took."""
+    """How far off that may be: half the time that the heartbeat and its echo took (`gateway.exchange.offset`)."""
     problems: dict[str, str] = field(default_factory=dict)
     """Why a lane is down, by lane."""
     paused: dict[str, str] = field(default_factory=dict)
-    """Why what stands in a lane for the partner is not sent now, by lane."""
+    """Why what stands in a lane for the partner is not sent now, by lane, or by lane and who carries the stream."""
     differs: dict[str, str] = field(default_factory=dict)
     """Ledgers of which the two ends do not have the same, without a signature that proves it, and what comparing third
     nodes' witness ledgers has found against this partner: by lane, in words."""
@@ -151,6 +160,19 @@ class Link:
         return sorted(
             (way for way, each in self.ways.items() if each.at is not None), key=lambda way: (way != DIRECT, way)
         )
+
+    def is_paused(self, lane: str) -> bool:
+        """Whether what stands in a lane is not sent now, by some stream."""
+        return any(stream.partition(" ")[0] == lane for stream in self.paused)
+
+    def lapsed_s(self, now: float) -> float:
+        """Seconds for which nothing came of a partner that has answered heartbeats; what is on its way to it is allowed
+        the time that it takes at SLOWEST. Negative: no time has passed beyond that.
+        """
+        if self.answered_at is None:
+            return 0.0
+        under_way = sum(standing.under_way for standing in self.standings.values())
+        return now - max(self.answered_at, self.spoke_at or self.answered_at) - under_way / SLOWEST
 
     @property
     def not_accepting(self) -> str:

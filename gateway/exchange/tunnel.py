@@ -3,12 +3,17 @@
 Rules:
 
 1. Cells go by the pace (`gateway.exchange.pacing`), whether anything waits or not; of what waits the first channel goes
-   first (`gateway.exchange.cells`).
+   first, and the others have a share (`gateway.exchange.cells`).
 2. A channel is one connection. Whoever's connection ends says CLOSE, and answers CLOSE with CLOSE; only when both have
    said so is the channel free for the next connection. What comes meanwhile for the one that ended is passed over.
-3. What waits is bounded: of each channel so much is read as goes within a few seconds at the present pace. A connection
-   that does not take what came for it, MAX_UNREAD bytes, is closed, and the others go on.
-4. A cell that is not the one that was due ends the tunnel, and so does `silence_s` without any: the other end never
+3. The end that opened the tunnel opens each channel once at the start, and OPENINGS_S / 2 a second in the long run. The
+   other end ends the tunnel at more than OPENINGS_S, and at a channel that is opened again before its own CLOSE has
+   gone; and of each channel it makes one connection at a time, none for one that was closed meanwhile. For each costs a
+   socket, and a handshake at this node's listener.
+4. What waits is bounded: of each channel so much is read as goes within a few seconds at the present pace. A connection
+   that does not take what came for it, MAX_UNREAD bytes, is closed, and so is one whose channel does not get free; the
+   others go on.
+5. A cell that is not the one that was due ends the tunnel, and so does `silence_s` without any: the other end never
    pauses, so whoever holds cells back is in between. What comes faster than is allowed is read more slowly.
 """
 
@@ -16,21 +21,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.cancellation import first_of
 from gateway.exchange.cells import CELL, CHANNELS, CellError, CellOpener, CellSealer, Frame, Kind, Outbox
+from gateway.exchange.openings import Openings
 from gateway.exchange.pacing import Bucket, CarryLimits, Pacer
 from gateway.exchange.sockets import Sockets
 from gateway.seal.tunnel import CellKeys, Ends
+
+log = logging.getLogger(__name__)
 
 MAX_UNREAD: Final = 1 << 20
 """Bytes that wait for a connection to take them."""
 
 READ: Final = 1 << 14
 """Bytes that are read from a connection at once."""
+
+OPENINGS_S: Final = 10.0
+"""Channels a second that the other end may open in the long run. It opens half as many; what it has sent within
+`silence_s` may come at once."""
 
 
 class TunnelEnded(Exception):
@@ -80,7 +93,12 @@ class Tunnel:
         self._open: dict[int, _Connection] = {}
         self._tick = asyncio.Event()
         self._freed = asyncio.Event()
-        self._fault: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        of_each, second = len(CHANNELS), OPENINGS_S / 2 if opened_here else OPENINGS_S
+        at_once = of_each if opened_here else of_each + OPENINGS_S * silence_s
+        self._openings = Openings(second, at_once)
+        self._led_in: dict[int, asyncio.Task[None]] = {}
+        self._newest: dict[int, asyncio.StreamWriter] = {}
+        self._ended = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
@@ -89,6 +107,9 @@ class Tunnel:
         number = CHANNELS.index(channel)
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if self._ended:
+                writer.transport.abort()
+                return
             self._start(self._lead_through(number, reader, writer))
 
         async with self._sockets.listening(serve) as address:
@@ -97,11 +118,11 @@ class Tunnel:
     async def run(self) -> None:
         """Moves cells until the tunnel ends. Raises TunnelEnded, or what `send` and `receive` raise."""
         try:
-            await first_of(self._send_cells(), self._take_cells(), self._fault)
+            await first_of(self._send_cells(), self._take_cells())
         except CellError as error:
             raise TunnelEnded(f"the tunnel from {self.ends}: {error}") from error
         finally:
-            self._fault.cancel()
+            self._ended = True
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -109,13 +130,11 @@ class Tunnel:
                 if connection.writer is not None:
                     connection.writer.transport.abort()
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        if self._fault.done():
-            work.close()
-            return
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     # --- cells
 
@@ -144,10 +163,14 @@ class Tunnel:
         connection = self._open.get(frame.channel)
         match frame.kind:
             case Kind.OPEN:
-                if self._opened_here or connection is not None:
+                if self._opened_here or connection is not None or self._outbox.closes(frame.channel):
                     raise CellError(f"channel {frame.channel} was opened where it cannot be")
+                if self._openings.wait_s(self._monotonic()) > 0:
+                    raise CellError(f"more than {OPENINGS_S:g} channels a second were opened")
+                if (before := self._led_in.get(frame.channel)) is not None:
+                    before.cancel()
                 connection = self._open[frame.channel] = _Connection(frame.channel)
-                self._start(self._lead_in(connection))
+                self._led_in[frame.channel] = self._start(self._lead_in(connection))
             case Kind.DATA:
                 if connection is None or connection.ended_there:
                     raise CellError(f"data came for channel {frame.channel}, which is not open")
@@ -157,21 +180,30 @@ class Tunnel:
                     raise CellError(f"channel {frame.channel} was closed, and is not open")
                 connection.ended_there = True
                 self._end(connection)
+                if connection.writer is None:
+                    self._led_in[frame.channel].cancel()
 
     # --- connections
 
     async def _lead_through(self, channel: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Leads a connection of this end's gRPC to the other end. It takes the place of the one before."""
+        """Leads a connection of this end's gRPC to the other end. It takes the place of those before."""
+        self._newest[channel] = writer
         try:
             async with asyncio.timeout(2 * self._silence_s):
-                while (before := self._open.get(channel)) is not None:
-                    self._end(before)
-                    await self._freed.wait()
+                while True:
+                    if self._newest[channel] is not writer:
+                        writer.transport.abort()
+                        return
+                    if (before := self._open.get(channel)) is not None:
+                        self._end(before)
+                        await self._freed.wait()
+                    elif (pause := self._openings.wait_s(self._monotonic())) > 0:
+                        await asyncio.sleep(pause)
+                    else:
+                        break
         except TimeoutError:
+            log.warning("the tunnel from %s: channel %s did not get free", self.ends, CHANNELS[channel])
             writer.transport.abort()
-            if not self._fault.done():
-                why = f"the tunnel from {self.ends}: the other end does not close channel {channel}"
-                self._fault.set_exception(TunnelEnded(why))
             return
         connection = self._open[channel] = _Connection(channel, writer)
         self._outbox.put(Frame(Kind.OPEN, channel))
@@ -192,6 +224,9 @@ class Tunnel:
             if connection.ended_here:
                 writer.close()
             await self._read(connection, reader)
+        except asyncio.CancelledError:
+            writer.transport.abort()
+            raise
         finally:
             done()
 

@@ -25,11 +25,12 @@ from gateway.exchange import handshake, proving
 from gateway.exchange.allowance import Intake
 from gateway.exchange.attempts import Backoff
 from gateway.exchange.dialling import LinkError
+from gateway.exchange.ending import shown
 from gateway.exchange.following import FollowedLane
 from gateway.exchange.in_band import InBand
+from gateway.exchange.limits import ExchangeLimits
 from gateway.exchange.listening import HEARTBEAT_LANE, Listener
 from gateway.exchange.partners import DIRECT, Heard, Link, Partners
-from gateway.exchange.server import ExchangeLimits, shown
 from gateway.identity.errors import IdentityError
 from gateway.identity.spiffe import SpiffeId
 from gateway.identity.tls import KeyPairFiles

@@ -15,6 +15,7 @@ LedgerError
         ├── StoreVersionError   it is sound, and was written by another version of this software
         ├── StoreFull           there is no room for what was to be written
         ├── StoreReadOnly       it cannot be written
+        ├── StoreConflict       a commit contradicts what it holds: nothing of it was written
         ├── StoreDamaged        its file is damaged: trying again does not help
         └── StoreInDoubt        it is being opened again after a failure, and answers nothing meanwhile
 
@@ -75,6 +76,12 @@ class StoreReadOnly(StoreError):
     """The store cannot be written."""
 
     kind = "read-only"
+
+
+class StoreConflict(StoreError):
+    """A commit contradicts what the store holds already. Nothing of it was written, and nothing is in doubt."""
+
+    kind = "conflict"
 
 
 class StoreDamaged(StoreError):

@@ -33,6 +33,9 @@ RECORDS_A_STEP: Final = 16
 ROWS_AT_ONCE: Final = 64
 """Recovery records that are read at once: each has some kilobytes."""
 
+SOURCE: Final = "recovery"
+"""Whose turn it is, and who is refused where the disk has no room for it."""
+
 NAMED: Final = 20
 """Missing things of one ledger that are named one by one."""
 
@@ -49,6 +52,10 @@ class _Found:
     """Of each generation of the decisions ledger the entries that some record tells of."""
     last: dict[tuple[str, str, bytes], tuple[str, int]] = field(default_factory=dict)
     """Of each report that was held for a partner, the last decision that a record tells of."""
+    rows: int = 0
+    """How many records there are."""
+    opened: bool = False
+    """Whether the keys open any record: whoever brings them has the recovery key."""
 
 
 class Recovering:
@@ -68,13 +75,18 @@ class Recovering:
         async with self._busy:
             keys = _keys_of(request.keys)
             found = await self._look(keys)
+            if request.finished and found.rows and not found.opened:
+                raise RecoverError(
+                    "C2 systems are asked on: none of the keys opens a recovery record, and an officer's certificate"
+                    " alone does not end that. Bring the nation's recovery key."
+                )
             for line in await self._ledgers():
                 yield await self._rebuild(line, keys, found)
             missing = self._missing(found)
             if missing:
                 yield officer_pb2.RecoverResponse(missing=missing)
             if request.finished:
-                await self._sequencer.do(EndWish())
+                await self._sequencer.do(EndWish(found.opened))
 
     async def _rows(self) -> AsyncGenerator[RecoveryRow, None]:
         """Every record that came back, a page at a time; between two pages others have their turn."""
@@ -86,13 +98,17 @@ class Recovering:
             await asyncio.sleep(0)
 
     async def _ledgers(self) -> list[Origin]:
-        found = {row.ledger async for row in self._rows()}
+        # What stands beside the wish itself (`gateway.release.wish`) is of no release ledger.
+        found = {row.ledger async for row in self._rows() if row.ledger.recipient is not None}
         return sorted(found, key=lambda each: (each.generation, str(each)))
 
     async def _look(self, keys: Mapping[tuple[str, int], RecordKey]) -> _Found:
         """Reads every record that the keys open: first what was held, then what was decided after that."""
         found = _Found()
+        async for _ in self._rows():
+            found.rows += 1
         async for row, record in self._opened(keys):
+            found.opened = True
             for decided in record.decided:
                 found.seen.setdefault(record.decisions, set()).add(decided.decision_index)
                 if decided.outcome == ledger_pb2.OUTCOME_HELD:
@@ -152,22 +168,20 @@ class Recovering:
             last = found.last.get((partner, decided.originator_node, decided.report_id))
             return last is None or last[1] == decided.decision_index
 
-        return await self._sequencer.do(RebuildRecords(line, tuple(batch), self._opener, stands))
+        return await self._sequencer.do(RebuildRecords(line, tuple(batch), self._opener, stands), source=SOURCE)
 
     def _missing(self, found: _Found) -> list[str]:
         """The decisions of which the witness ledger tells that they were made, and no record tells anything."""
         words = []
-        for origin, size in witnessed_sizes(self._reader()).items():
-            row = self._reader().ledger(origin)
-            here = 0 if row is None else row.size
+        for origin, told in witnessed_sizes(self._reader()).items():
             seen = found.seen.get(str(origin), set())
-            lost = [index for index in range(here, size) if index not in seen]
+            lost = [index for index in range(told.here, told.size) if index not in seen]
             if lost:
                 named = ranges(lost).split(", ")
                 more = f" and {len(named) - NAMED} more runs" if len(named) > NAMED else ""
                 words.append(
-                    f"{len(lost)} of the {size} entries of {origin}, of which no record tells (events of the node are"
-                    f" among them, and openings of epochs): {', '.join(named[:NAMED])}{more}"
+                    f"{len(lost)} of the {told.size} entries of {origin}, of which no record tells (events of the node"
+                    f" are among them, and openings of epochs): {', '.join(named[:NAMED])}{more}"
                 )
         return words
 

@@ -27,10 +27,11 @@ from gateway.ledger.origin import DECISIONS, Origin
 from gateway.officer.access import Access, Call, filter_in_words
 from gateway.officer.asking import AskError, generation_of, page_size_of, partner_of, question_of
 from gateway.officer.reading import Reading
-from gateway.officer.recovering import Recovering
+from gateway.officer.recovering import RecoverError, Recovering
 from gateway.release.errors import ReleaseError, Unavailable
 from gateway.release.governance import Governance
 from gateway.release.watch import Watch
+from gateway.release.wish import StillAsked
 from gateway.seal.errors import SealError
 from policy.approve import OrderRefused, Refusal, SignedOrder
 
@@ -338,7 +339,7 @@ class OfficerServicer(officer_pb2_grpc.OfficerServiceServicer):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except NotComparable as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
-        except CannotProve as error:
+        except (CannotProve, RecoverError, StillAsked) as error:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         except _UNREADABLE as error:
             log.error("what an officer asked for cannot be read: %s", error)

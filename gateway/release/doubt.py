@@ -22,15 +22,21 @@ def lacking(known: Iterable[Head], store: StoreReader) -> Sequence[Origin]:
     return [head.origin for head in known if not _holds(store, head)]
 
 
+def holds_exactly(store: StoreReader, head: Head) -> bool:
+    """Whether a ledger stands in the store as `head` has it. Raises StoreError."""
+    row = store.ledger(head.origin)
+    return row is not None and (row.id, row.size, row.root) == (head.id, head.edge.size, head.edge.root())
+
+
 def _holds(store: StoreReader, head: Head) -> bool:
     row = store.ledger(head.origin)
     if row is None or row.size < head.edge.size:
         return False
-    return head.edge.size == 0 or _root(store, row, head.edge.size) == head.edge.root()
+    return head.edge.size == 0 or root_at(store, row, head.edge.size) == head.edge.root()
 
 
-def _root(store: StoreReader, row: LedgerRow, size: int) -> bytes | None:
-    """The root of a ledger at a size that it had after some commit; None: it never had it."""
+def root_at(store: StoreReader, row: LedgerRow, size: int) -> bytes | None:
+    """The root of a ledger at a size that it had after some commit; None: it never had it. Raises StoreError."""
     if row.size == size:
         return row.root
     note = store.checkpoint(row.id, size)

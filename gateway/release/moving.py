@@ -163,7 +163,7 @@ class MoveOn:
         place = next((at for at, each in enumerate(rest) if each.source == self.source), None)
         recipient = self.source.recipient
         assert recipient is not None  # a home ledger hands nothing on
-        if place is None or recipient not in plan.partners:
+        if place is None or recipient not in plan.recipients:
             return 0
         mine = rest[place]
         handed = read(plan, mine, MOVED_A_COMMIT)

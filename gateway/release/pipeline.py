@@ -27,6 +27,17 @@ from typing import Final
 from signalfire.v1 import c2_pb2, ledger_pb2, report_pb2
 
 from gateway.ledger.stores import FeedItem, FeedRow, HeldRow, ReportRow
+from gateway.release.after_loss import (
+    BY_TIME,
+    WARNINGS,
+    asking,
+    back_of_event,
+    end_unknown,
+    ended_by,
+    in_part,
+    is_later,
+    recalls_by_time,
+)
 from gateway.release.errors import LookFirst, RefusedReport
 from gateway.release.passing import decide_again
 from gateway.release.plan import Accepted, FeedEntry, Plan, Subject
@@ -42,14 +53,12 @@ from gateway.release.sharing import (
     send_notice,
     withdraw,
 )
+from gateway.release.told_before import recalled_since
 from gateway.reports.kinds import Kind, kind_of
 from gateway.reports.parse import canonical
 from gateway.reports.violations import Violation
 from gateway.seal.errors import SealError
 from policy.decide import BuiltIn, Outcome, withheld
-
-WARNINGS = frozenset(int(kind.report_kind) for kind in (Kind.LAUNCH_DETECTION, Kind.TRACK, Kind.IMPACT_PREDICTION))
-"""Kinds that an all-clear of their event recalls."""
 
 LOOKED_AT_A_STEP: Final = 512
 """Warnings of an event at which one step of an all-clear looks: each is opened, which takes some 50 µs."""
@@ -81,14 +90,23 @@ class TakeReport:
     digest: bytes
     submitted_by: str
     may_push: MayPush
+    may_push_lost: MayPush
     looked_at: Mapping[bytes, bool] = field(default_factory=dict)
     """Of an all-clear: what was looked at before of the event's warnings, and whether it recalls them."""
 
     @classmethod
-    def of(cls, report: report_pb2.Report, submitted_by: str, may_push: MayPush) -> TakeReport:
-        """The step for `report`."""
+    def of(
+        cls,
+        report: report_pb2.Report,
+        submitted_by: str,
+        may_push: MayPush,
+        may_push_lost: MayPush | None = None,
+    ) -> TakeReport:
+        """The step for `report`. `may_push_lost` is asked of reports of which no more is known than
+        `gateway.release.after_loss` says; without it `may_push`.
+        """
         raw = canonical(report)
-        return cls(report, raw, hashlib.sha256(raw).digest(), submitted_by, may_push)
+        return cls(report, raw, hashlib.sha256(raw).digest(), submitted_by, may_push, may_push_lost or may_push)
 
     @property
     def weight(self) -> int:
@@ -123,6 +141,7 @@ class TakeReport:
         recalled = [Subject("", report_id) for report_id in self._recalled(plan)]
         if len(recalled) > 1 and kind_of(report) is Kind.ALL_CLEAR:
             plan.foresee(report.event_id, recalled)
+        ended_ns = self._ended(plan, subject)
 
         shared = Shared(subject, report, plan.now_ns)
         records, decided = [], []
@@ -130,10 +149,10 @@ class TakeReport:
             record, short = share_or_stand(plan, shared, partner)
             records.append(record)
             decided.append(short)
-        told = withdraw(plan, recalled)
+        told = withdraw(plan, recalled if ended_ns is None else [*recalled, subject])
         for record in records:
             record.withdrawals = told.get(record.partner, 0)
-        plan.commit.recalled.extend((each.report_id, plan.now_ns) for each in recalled)
+        self._note_recalled(plan, recalled)
 
         index = record_decisions(plan, shared, self.submitted_by, self.digest, records, accepting=True)
         for each in _held(plan, recalled)[:HOLDS_A_COMMIT]:
@@ -148,15 +167,14 @@ class TakeReport:
                 plan.signatory.storage.seal(self.raw, subject.report_id, plan.signatory.random),
             )
         )  # fmt: skip
-        withdrawn_ns = plan.withdrawn_since(subject) if plan.was_set_back else None
-        if withdrawn_ns is not None:
-            plan.commit.recalled.append((subject.report_id, withdrawn_ns))
+        if ended_ns is not None:
+            plan.commit.recalled.append((subject.report_id, ended_ns))
         plan.accept(subject.report_id, Accepted(report, self.digest, self.submitted_by, plan.now_ns))
         row = FeedRow(
             plan.next_feed(), FeedItem.REPORT, None, seq, report.originator_node, subject.report_id,
             int(kind.report_kind), report.traffic_class, report.precedence, plan.now_ns,
         )  # fmt: skip
-        plan.publish(FeedEntry(row, report))
+        plan.publish(FeedEntry(row, report, withdrawn=ended_ns is not None))
         return AcceptedReport(plan.now_ns, duplicate=False, decisions=tuple(decided))
 
     def _again(self, plan: Plan, subject: Subject, digest: bytes, accepted_ns: int) -> AcceptedReport:
@@ -185,20 +203,23 @@ class TakeReport:
     def _fill_in(self, plan: Plan, subject: Subject, row: ReportRow) -> AcceptedReport:
         """Fills in a report that is known without its content (`gateway.release.resubmitted`)."""
         recalled = [Subject("", report_id) for report_id in self._recalled(plan)]
+        ended_ns = self._ended(plan, subject)
         shared = Shared(subject, self.report, row.accepted_ns)
         before = decided_before(plan, subject)
         done = decide_what_is_left(plan, shared)
         records = {record.partner: record for record, _ in done}
-        for partner, count in withdraw(plan, recalled).items():
+        for partner, count in withdraw(plan, recalled if ended_ns is None else [*recalled, subject]).items():
             if partner not in records:
                 # Said again with what it brings, which was not known to have gone out.
                 records[partner] = ledger_pb2.Decision()
                 records[partner].CopyFrom(before.get(partner) or record_of(withheld(partner, BuiltIn.RECALLED)))
             records[partner].withdrawals = count
-        plan.commit.recalled.extend((each.report_id, plan.now_ns) for each in recalled)
+        self._note_recalled(plan, recalled)
+        if ended_ns is not None:
+            plan.commit.recalled.append((subject.report_id, ended_ns))
         if records:
             record_decisions(plan, shared, self.submitted_by, self.digest, list(records.values()))
-        for each in _held(plan, recalled)[:HOLDS_A_COMMIT]:
+        for each in _held(plan, recalled if ended_ns is None else [*recalled, subject])[:HOLDS_A_COMMIT]:
             end_holds(plan, each)
         plan.refill(row.seq, plan.signatory.storage.seal(self.raw, subject.report_id, plan.signatory.random))
         plan.record_event("report-filled-in", f"{self.report.report_id} was submitted again by {self.submitted_by}")
@@ -206,8 +227,25 @@ class TakeReport:
             plan.next_feed(), FeedItem.REPORT, None, row.seq, self.report.originator_node, subject.report_id,
             row.kind, self.report.traffic_class, self.report.precedence, row.accepted_ns,
         )  # fmt: skip
-        plan.publish(FeedEntry(feed, self.report))
+        plan.publish(FeedEntry(feed, self.report, withdrawn=ended_ns is not None))
         return AcceptedReport(row.accepted_ns, duplicate=True, decisions=tuple(short for _, short in done))
+
+    def _ended(self, plan: Plan, subject: Subject) -> int | None:
+        """Since when this very report does not stand, where it was recalled before it became known (again)."""
+        if not plan.was_set_back:
+            return None
+        ended_by(plan, self.report)
+        row = plan.store.report(subject.report_id)
+        return recalled_since(plan, subject) or (None if row is None else row.withdrawn_ns)
+
+    def _note_recalled(self, plan: Plan, recalled: Sequence[Subject]) -> None:
+        """Takes note that these no longer stand."""
+        plan.commit.recalled.extend((each.report_id, plan.now_ns) for each in recalled)
+        if not plan.was_set_back:
+            return
+        end_unknown(plan, [each for each in recalled if plan.known(each.report_id) is None], self.report.report_id)
+        if kind_of(self.report) is Kind.ALL_CLEAR and recalls_by_time(plan, self.report):
+            plan.record_event(BY_TIME, f"{self.report.report_id} recalls those warnings that are no later than it")
 
     def _recalled(self, plan: Plan) -> Sequence[bytes]:
         """Identifiers of the reports that no longer stand because of this one. All of them are this node's own."""
@@ -221,19 +259,26 @@ class TakeReport:
             case _:
                 return ()
 
-    def _earlier(self, plan: Plan, report_id: bytes) -> report_pb2.Report | None:
-        """An earlier own report, as far as whether it may be recalled depends on it.
+    def _earlier(self, plan: Plan, report_id: bytes) -> tuple[report_pb2.Report | None, bool]:
+        """An earlier own report, as far as whether it may be recalled depends on it, and whether this client may.
 
         One that does not open any more can be recalled by who submitted it: this report stands for it then. None: by
-        nobody else.
+        nobody else. One whose content is lost is judged by what is known of it.
         """
+        found = in_part(plan, report_id)
+        if found is not None:
+            return found.report, found.submitted_by == self.submitted_by or self.may_push_lost(found.report)
+        if plan.known(report_id) is None:
+            return None, False
         try:
-            return plan.own(report_id).report
+            earlier = plan.own(report_id).report
         except SealError:
-            return self.report if plan.own_in_clear(report_id).submitted_by == self.submitted_by else None
+            own = plan.own_in_clear(report_id).submitted_by == self.submitted_by
+            return (self.report, True) if own else (None, False)
+        return earlier, self.may_push(earlier)
 
     def _of_event(self, plan: Plan) -> Sequence[bytes]:
-        warnings = plan.event_reports(self.report.event_id, WARNINGS)
+        warnings = plan.event_reports(self.report.event_id, WARNINGS) + back_of_event(plan, self.report.event_id)
         unknown = [report_id for report_id in warnings if report_id not in self.looked_at]
         if len(unknown) > LOOKED_AT_A_STEP:
             raise LookFirst(unknown)
@@ -243,10 +288,13 @@ class TakeReport:
     def look(self, plan: Plan, report_ids: Iterable[bytes]) -> dict[bytes, bool]:
         """Of warnings of its event, whether this all-clear recalls each. Raises RefusedReport where it may not."""
         found: dict[bytes, bool] = {}
+        by_time = recalls_by_time(plan, self.report)
         for report_id in report_ids:
-            earlier = self._earlier(plan, report_id)
-            found[report_id] = earlier is None or earlier.traffic_class == self.report.traffic_class
-            if found[report_id] and (earlier is None or not self.may_push(earlier)):
+            earlier, may = self._earlier(plan, report_id)
+            found[report_id] = earlier is None or (
+                earlier.traffic_class == self.report.traffic_class and not (by_time and is_later(earlier, self.report))
+            )
+            if found[report_id] and not may:
                 raise RefusedReport(
                     c2_pb2.REFUSAL_CODE_NOT_GRANTED,
                     [
@@ -261,22 +309,33 @@ class TakeReport:
 
     def _named(self, plan: Plan, field: str, ids: Sequence[str]) -> Sequence[bytes]:
         wanted = [uuid.UUID(report_id).bytes for report_id in ids]
+        if any(map(plan.rebuilt, wanted)):
+            raise RefusedReport(
+                c2_pb2.REFUSAL_CODE_UNAVAILABLE,
+                [Violation(field, "names a report that is being put on record again", "send it again")],
+            )
         foreign: list[Violation] = []
         refused: list[Violation] = []
         for place, report_id in enumerate(wanted):
             where = f"{field}[{place}]"
-            if plan.known(report_id) is None:
+            if plan.known(report_id) is None and not plan.releases(Subject("", report_id)):
                 problem = f"{ids[place]} is not a report that {plan.signatory.node} originated"
                 remedy = "name reports of this node that were accepted before; only the originator may recall a report"
                 foreign.append(Violation(where, problem, remedy))
                 continue
-            earlier = self._earlier(plan, report_id)
+            earlier, may = self._earlier(plan, report_id)
             if earlier is not None and earlier.traffic_class != self.report.traffic_class:
                 problem = f"{ids[place]} is of another traffic class than this report"
                 refused.append(Violation(where, problem, "recall it with a report of its own traffic class"))
-            elif earlier is None or not self.may_push(earlier):
+            elif not may:
                 problem = f"{ids[place]} is a report that you have no grant to push"
                 refused.append(Violation(where, problem, "let a C2 system recall it whose grant covers it"))
+        if foreign and asking(plan) is not None:
+            # It may be one of those that were lost, and are submitted again after this.
+            problem = f"names a report that {plan.signatory.node} does not know, and it has lost some"
+            remedy = "submit first again what it asks for (resubmit), then this"
+            waits = [Violation(each.field, problem, remedy) for each in foreign]
+            raise RefusedReport(c2_pb2.REFUSAL_CODE_UNAVAILABLE, waits)
         if foreign:
             raise RefusedReport(c2_pb2.REFUSAL_CODE_NOT_ORIGINATOR, foreign + refused)
         if refused:

@@ -49,6 +49,7 @@ from gateway.release.recovering import Recording, Recovery, content_entries
 from gateway.release.rulebook import Rulebook
 from gateway.release.signatory import Partner, Signatory
 from gateway.release.verdicts import Indexing, Verdict, Verdicts
+from gateway.release.waiting_lines import waiting_for
 from gateway.reports.kinds import kind_of
 from gateway.seal.epoch import Epoch
 from gateway.seal.keys import SealingPublicKey
@@ -166,6 +167,10 @@ class Plan:
         self.store = store
         self.signatory = signatory
         self.partners = partners
+        """The partners with keys in force, by name."""
+        self.recipients = partners.keys() - waiting_for(store)
+        """Those of them that can be told something. Not those whose ledgers wait to be set back: what was sealed to
+        them before that would stand in a generation of which they may hold another history."""
         self._rulebook = rulebook
         self.clock_trusted = clock_trusted
         self.now_ns = now_ns()
@@ -216,6 +221,10 @@ class Plan:
     def use(self, signatory: Signatory) -> None:
         """Signs this commit with other keys of this node (`gateway.release.key_switch`)."""
         self.signatory = signatory
+
+    def admit(self, partner: str) -> None:
+        """A partner with keys can be told something from here on: its ledgers are set back in this plan."""
+        self.recipients |= {partner}
 
     # --- own ledgers
 
@@ -536,6 +545,10 @@ class Plan:
         """The release of a report to a partner, withdrawn since or not; None where it was never released to it."""
         here = self._released.get(subject, {}).get(partner)
         return here or next((row for row in self._on_record(subject) if row.partner == partner), None)
+
+    def releases(self, subject: Subject) -> Sequence[ReleasedRow]:
+        """Every release of a report, withdrawn since or not."""
+        return [*self._on_record(subject), *self._released.get(subject, {}).values()]
 
     def withdrawn_since(self, subject: Subject) -> int | None:
         """Since when a report no longer stands, as the first who was told of it was told; None where nobody was."""

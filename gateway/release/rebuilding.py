@@ -24,7 +24,8 @@ from signalfire.v1 import ledger_pb2, report_pb2
 
 from gateway.ledger.errors import LedgerError, OriginError
 from gateway.ledger.origin import DECISIONS, Origin
-from gateway.ledger.stores import DecisionPlace, DecisionRange, LedgerId, RecoveryRow, ReleasedRow, ReportRow
+from gateway.ledger.stores import RecoveryRow, ReleasedRow, ReportRow, UntoldRow
+from gateway.release.after_loss import ended_by
 from gateway.release.groups import leaf_paths
 from gateway.release.opening import Opener
 from gateway.release.plan import Plan, Subject
@@ -38,9 +39,6 @@ from policy.countries import NODE_CODES
 
 EVENT: Final = "records-rebuilt"
 """Kind of the event that says what was rebuilt."""
-
-ALWAYS: Final = DecisionRange(DecisionPlace(0, LedgerId(0), 0), DecisionPlace(2**63 - 1, LedgerId(2**62), 2**63 - 1))
-"""Every place in the decisions ledgers."""
 
 
 @dataclass(slots=True)
@@ -141,6 +139,15 @@ class RebuildRecords:
                 decided.submitted_by, decided.accepted_ns, index, b"", pruned_ns=plan.now_ns,
             )
         )  # fmt: skip
+        warning = report_pb2.Report(
+            report_id=str(uuid.UUID(bytes=subject.report_id)), event_id=decided.event_id,
+            traffic_class=decided.traffic_class,
+        )  # fmt: skip
+        getattr(warning, kind.field).SetInParent()
+        warning.report_time.FromNanoseconds(decided.accepted_ns)
+        if ended_by(plan, warning):
+            owed = set(plan.released_to(subject)) - set(plan.untold_to(subject))
+            plan.commit.untold.extend(UntoldRow("", subject.report_id, partner) for partner in sorted(owed))
         withdrawn_ns = recalled_since(plan, subject)
         if withdrawn_ns is not None:
             plan.commit.recalled.append((subject.report_id, withdrawn_ns))

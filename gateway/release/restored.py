@@ -8,62 +8,67 @@ what was durable. Rules, in order:
    ends, and the reverse.
 2. Without names it is every own ledger: of those that the store does not know, the first generation. A ledger that
    begins under its first generation after the store was lost would contradict what its partner holds.
-3. A ledger for a partner without keys in force is not opened, for nothing can be sealed to it: it is kept in mind
-   (`waiting`) and set back when the keys are there. Until then nothing is released to that partner.
-4. The event stands in the decisions ledger that goes on. C2 systems are asked to submit again (`gateway.release.wish`).
+3. The store may not know the newest generation either. What ends is the highest that is known from anywhere: the store,
+   the names, and what is told besides (`known`: a file beside the store, and what partners hold under this node's
+   signature). All generations up to it have ended, and the one after it opens.
+4. A ledger for a partner without keys in force is not opened, for nothing can be sealed to it: it is kept in mind
+   (`waiting`) and set back when the keys are there. Until then that partner is told nothing, whatever keys it has: no
+   plan takes it for one that can be told (`Plan.recipients`).
+5. The event stands in the decisions ledger that goes on. C2 systems are asked to submit again (`gateway.release.wish`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from signalfire.v1 import ledger_pb2
 
-from gateway.ledger.errors import OriginError, StoreError
 from gateway.ledger.origin import DECISIONS, WITNESS, Lane, Origin
-from gateway.ledger.stores import StoreReader
 from gateway.release.plan import LATEST_TIME, Plan
 from gateway.release.ranks import Rank
 from gateway.release.setback import end_decisions, final_state
 from gateway.release.succeeding import current_of, next_generation
+from gateway.release.waiting_lines import WAITING, waiting_in
 from gateway.release.wish import MARGIN_NS, wish_for
 
 EVENT: Final = "store-set-back"
 """Kind of the event."""
-
-WAITING: Final = "set back"
-"""Key of the store's own value with the ledgers that are to be set back once their recipients' keys are in force: an
-origin line a line."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeclareSetBack:
     """Ends own ledgers and opens their next generations in one commit. `origins` None: all of them.
 
-    `since_ns` is the time from which on reports may be lost; None: the newest time that the store knows.
+    `known` are generations that were opened although the store may not know them. `since_ns` is the time from which on
+    reports may be lost; None: the newest time that the store knows.
     """
 
     why: str
     origins: tuple[Origin, ...] | None
     reason: ledger_pb2.SuccessionReason.ValueType
     since_ns: int | None = None
+    known: tuple[Origin, ...] = ()
     weight: int = 0
     rank: Rank = Rank.OWN
 
     def apply(self, plan: Plan) -> tuple[Origin, ...]:
         """Ends and opens. Returns the ledgers that go on."""
         node = plan.signatory.node
-        asked = _every_line(plan) if self.origins is None else self.origins
+        told = (*(self.origins or ()), *(origin for origin in self.known if origin.owner == node))
+        asked = (*_every_line(plan), *told) if self.origins is None else self.origins
         home = any(origin.recipient is None for origin in asked)
-        lines = [current_of(plan, origin) for origin in asked if origin.recipient is not None]
-        waiting = {origin for origin in lines if origin.recipient not in plan.partners}
+        lines = [_newest(plan, origin, told) for origin in asked if origin.recipient is not None]
+        waiting = {origin for origin in lines if origin.recipient not in plan.recipients}
         going_on: list[Origin] = []
         words: list[str] = []
         if home:
-            witness = current_of(plan, Origin.witness(node, 1))
+            witness = _newest(plan, Origin.witness(node, 1), told)
             decisions = current_of(plan, Origin.decisions(node, 1))
+            # The two have the same number from then on, so the one is told by the other.
+            lost = max((each.generation for each in told if each.lane == DECISIONS), default=1)
+            witness = max(witness, Origin.witness(node, lost), key=_number)
             stood = final_state(plan, decisions) if plan.replica(decisions) is not None else "0 entries"
             succeeded = next_generation(plan, witness, self.reason)
             following = end_decisions(plan, witness, self.reason)
@@ -98,11 +103,11 @@ class SetBackWaiting:
         due = [origin for origin in waiting_lines(plan) if origin.recipient == self.partner]
         if not due or self.partner not in plan.partners:
             return ()
+        plan.admit(self.partner)
         going_on = []
         for origin in due:
-            current = current_of(plan, origin)
-            # A partner may have shown meanwhile that it has ended.
-            if current == origin:
+            # A partner may have shown meanwhile that it has ended; or the store knows an earlier generation alone.
+            if current_of(plan, origin).generation <= origin.generation:
                 succeeded = next_generation(plan, origin, ledger_pb2.SUCCESSION_REASON_RESTORE)
                 plan.record_event("ledger-succeeded", succeeded.words)
                 going_on.append(succeeded.successor)
@@ -113,25 +118,23 @@ class SetBackWaiting:
 def waiting_lines(plan: Plan) -> Sequence[Origin]:
     """The ledgers that wait for a partner's keys, this very plan included."""
     raw = plan.commit.meta.get(WAITING)
-    return _parse(plan.store.meta(WAITING) if raw is None else raw)
-
-
-def waiting_for(store: StoreReader) -> frozenset[str]:
-    """The partners whose ledgers wait for their keys."""
-    return frozenset(origin.recipient for origin in _parse(store.meta(WAITING)) if origin.recipient is not None)
-
-
-def _parse(raw: bytes | None) -> Sequence[Origin]:
-    try:
-        return [Origin.parse(line) for line in (raw or b"").decode("ascii").splitlines()]
-    except (OriginError, UnicodeDecodeError) as error:
-        raise StoreError(f"the ledgers that wait to be set back do not read: {error}") from error
+    return waiting_in(plan.store.meta(WAITING) if raw is None else raw)
 
 
 def _keep_waiting(plan: Plan, waiting: set[Origin]) -> None:
     raw = "".join(f"{origin}\n" for origin in sorted(waiting, key=str)).encode()
     if raw != (plan.store.meta(WAITING) or b""):
         plan.commit.meta[WAITING] = raw
+
+
+def _newest(plan: Plan, origin: Origin, told: Sequence[Origin]) -> Origin:
+    """The newest generation of the line of `origin` that is known from anywhere."""
+    line = [each for each in told if replace(each, generation=origin.generation) == origin]
+    return max([current_of(plan, origin), *line], key=_number)
+
+
+def _number(origin: Origin) -> int:
+    return origin.generation
 
 
 def _every_line(plan: Plan) -> tuple[Origin, ...]:

@@ -20,13 +20,14 @@ from signalfire.v1 import ledger_pb2
 
 from gateway.ledger.origin import DECISIONS
 from gateway.ledger.stores import LedgerId, ReleasedRow
+from gateway.release.after_loss import ALWAYS
 from gateway.release.opening import Opener
 from gateway.release.plan import Plan, Subject
-from gateway.release.rebuilding import ALWAYS, describe_copy
+from gateway.release.rebuilding import describe_copy
 from gateway.release.sharing import Decided, Shared, record_of, share
+from gateway.release.told_before import recalled_since
 from gateway.seal.entry import parse_header
 from gateway.seal.errors import SealError
-from gateway.release.told_before import recalled_since
 from policy.decide import BuiltIn, Outcome, withheld
 
 GIVEN_BACK: Final = "(released before the store was lost)"
@@ -75,7 +76,7 @@ def standing(plan: Plan, row: ReleasedRow) -> ledger_pb2.Decision:
 
 def decide_what_is_left(plan: Plan, shared: Shared) -> list[tuple[ledger_pb2.Decision, Decided]]:
     """Decides on a report that was known without its content, for the partners for whom that is still to be done."""
-    if recalled_since(plan, shared.subject) is not None:
+    if recalled_since(plan, shared.subject) is not None or plan.was_recalled(shared.subject.report_id):
         return []
     before = decided_before(plan, shared.subject)
     held = plan.held_for(shared.subject)

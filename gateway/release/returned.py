@@ -45,15 +45,17 @@ from gateway.ledger.stores import (
 )
 from gateway.ledger.tiles import Edge
 from gateway.release import groups
+from gateway.release.after_loss import WARNINGS, ended_by, note_back
 from gateway.release.keeping import RANGES, numbers_in, ranges
 from gateway.release.opening import Opener
 from gateway.release.plan import Plan, Subject
 from gateway.release.ranks import Rank
-from gateway.release.replica import IncomingBatch, RootsDiffer
+from gateway.release.replica import MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, IncomingBatch, RootsDiffer
 from gateway.release.sharing import can_be_told
 from gateway.release.signatory import Partner
 from gateway.release.steps import KeepCosignature
 from gateway.release.told_before import keep_told, told_before
+from gateway.reports.kinds import kind_of
 from gateway.seal.errors import SealError
 
 EVENT: Final = "given-back"
@@ -85,10 +87,12 @@ class Verified:
 
 
 def verify_back(batch: IncomingBatch, before: Edge, keys: OwnLogKeys) -> Verified:
-    """Verifies a batch of an own ledger behind `before`; what overlaps is cut.
+    """Verifies a batch of an own ledger behind `before`, within the bounds of any batch; what overlaps is cut.
 
     Raises RootsDiffer where this node signed it over another history, and LedgerError.
     """
+    if batch.count > MAX_BATCH_ENTRIES or len(batch.entries) > MAX_BATCH_BYTES:
+        raise LedgerError(f"{batch.origin}: the batch at {batch.first} is larger than a batch may be")
     checkpoint, note = open_checkpoint(batch.checkpoint, [*keys.current, *keys.retired], batch.origin)
     entries = bundle.decode(batch.entries, batch.count, allow_absent=True)
     if not batch.first <= before.size < batch.first + batch.count == checkpoint.size:
@@ -225,11 +229,20 @@ def note_release(plan: Plan, partner: str, ledger: LedgerId, index: int, report:
             originator=subject.originator,
         )
     )  # fmt: skip
+    if not subject.originator and plan.known(subject.report_id) is None:
+        _note_unknown(plan, report)
     told_ns = told_before(plan, subject).get(partner)
     if told_ns is not None:
         _note_told(plan, partner, subject, told_ns)
     elif no_longer_stands(plan, subject):
         plan.commit.untold.append(UntoldRow(subject.originator, subject.report_id, partner))
+
+
+def _note_unknown(plan: Plan, report: report_pb2.Report) -> None:
+    """Of a warning that is not known again its event is kept in mind: an all-clear recalls it, also one before now."""
+    kind = kind_of(report)
+    if kind is not None and int(kind.report_kind) in WARNINGS and not ended_by(plan, report):
+        note_back(plan, report.event_id, uuid.UUID(report.report_id).bytes)
 
 
 def no_longer_stands(plan: Plan, subject: Subject) -> bool:

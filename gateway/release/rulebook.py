@@ -33,7 +33,7 @@ class Rulebook:
     Every partner of the configuration gets a decision, also one for whom the bundle has no file: it is withheld, and
     that is on record. Without a bundle (None) everything is withheld.
 
-    `routes` are the carriers by whom the ledgers between this node and a partner may go, the preferred one first, and
+    `routes` are the carriers by whom the ledgers between this node and a partner go as well as directly, and
     `carries` the pairs of partners, each in alphabetical order, between whom this node carries. Both name partners of
     the configuration alone, and none that is suspended: whoever asks here need not ask for that.
     """

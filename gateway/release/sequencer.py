@@ -15,19 +15,19 @@ import asyncio
 import concurrent.futures
 import functools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from signalfire.v1 import ledger_pb2
 
-from gateway.ledger.errors import LedgerError, StoreDamaged, StoreError
+from gateway.ledger.errors import LedgerError, StoreConflict, StoreDamaged, StoreError
 from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import Store, StoreReader
 from gateway.ledger.stores.readers import Readers
 from gateway.release import verdicts
-from gateway.release.doubt import lacking
+from gateway.release.doubt import holds_exactly, lacking
 from gateway.release.errors import Exhausted, StepBroken, StepRefused, Unavailable
 from gateway.release.heads import Head, Heads
 from gateway.release.key_switch import keys_on_record
@@ -142,7 +142,10 @@ class Sequencer:
         room: Room | None = None,
         readers: Readers | None = None,
         on_failure: Callable[[StoreError], None] = lambda _: None,
+        opening: Callable[[Collection[Origin]], None] = lambda _: None,
     ) -> None:
+        """`opening` is told in the sequencer's thread which generations of own ledgers a commit opens, before it."""
+        self._opening = opening
         self._room = room or Room(lambda: None)
         self._readers = readers
         self._on_failure = on_failure
@@ -249,7 +252,7 @@ class Sequencer:
         if self._problem is not None:
             raise Unavailable(self._problem)
         takes = self._room.takes
-        if source and step.weight and (takes is None or step.rank < takes):
+        if source and step.weight and (takes is None or max(step.rank, Rank.ROUTINE) < takes):
             raise Exhausted(self._room.reason, RETRY_MS)
         if bounded and not self._waiting.has_room(step.rank, source, step.weight):
             raise Exhausted("too much waits to be put on record", self._retry_after_ms())
@@ -367,11 +370,39 @@ class Sequencer:
 
     def _commit(self, batch: list[_Queued[Any]]) -> tuple[list[Any], Plan, Sequence[tuple[Origin, Note]]]:
         """Prepares and commits, and returns what came of as many steps as went in. Runs in the sequencer's thread."""
+        outcomes: dict[int, Any] = {}
+        while True:
+            try:
+                return self._commit_what_fits(batch, outcomes)
+            except StoreConflict as error:
+                batch = self._without_conflict(batch, outcomes, error)
+
+    def _without_conflict(
+        self, batch: list[_Queued[Any]], outcomes: dict[int, Any], error: StoreConflict
+    ) -> list[_Queued[Any]]:
+        """What is tried next of steps of which one contradicts what is durable: ever fewer, until that one is alone. It
+        is answered so, and takes nobody down with it. Raises the error where it is this process that is mistaken of
+        what is durable.
+        """
+        if self._store is None or any(not holds_exactly(self._store, head) for head in self._heads):
+            raise error
+        # The abandoned plan has sealed entries.
+        self._heads.without_epochs()
+        left = [place for place in range(len(batch)) if not isinstance(outcomes.get(place), StepBroken)]
+        if len(left) > 1:
+            return batch[: left[len(left) // 2]]
+        log.error("a step contradicts what is durable and was left out: %s", error)
+        outcomes[left[0]] = StepBroken(f"it contradicts what is durable ({error}); see the log")
+        return batch
+
+    def _commit_what_fits(
+        self, batch: list[_Queued[Any]], outcomes: dict[int, Any]
+    ) -> tuple[list[Any], Plan, Sequence[tuple[Origin, Note]]]:
+        """As `_commit`. Raises StoreConflict where a step contradicts what is durable."""
         store = self._store
         if store is None:
             raise StoreError("the store is not open")
         # 1. Fill the plan. Nothing outside it changes: a crash here loses what nobody was told of.
-        outcomes: dict[int, Any] = {}
         while (filled := self._fill(store, batch, outcomes)) is None:
             # A step failed in a way that it should not: it is answered with that, and the others start afresh. The
             # abandoned plan may have sealed entries, so their keys must never seal again.
@@ -382,15 +413,22 @@ class Sequencer:
         if not plan.empty and plan.clock_trusted and plan.now_ns > self._latest_ns + LATEST_TIME_STEP_NS:
             plan.commit.meta.setdefault(LATEST_TIME, plan.now_ns.to_bytes(8))
         checkpoints = plan.finish()
-        # 3. Commit: reports, decisions, releases, replicas, receipts and checkpoints, all or nothing.
+        # 3. Say outside of the store which generations open: a store that is lost after that must not open them again.
+        self._say_what_opens(plan)
+        # 4. Commit: reports, decisions, releases, replicas, receipts and checkpoints, all or nothing.
         if not plan.empty:
             store.commit(plan.commit)
             if LATEST_TIME in plan.commit.meta:
                 self._latest_ns = int.from_bytes(plan.commit.meta[LATEST_TIME])
             self._room.look()
-        # 4. Only now, back in the event loop: heads move on, followers and subscribers are woken, acknowledgements and
+        # 5. Only now, back in the event loop: heads move on, followers and subscribers are woken, acknowledgements and
         #    receipts go out. A crash before that is met by C2 clients sending again and partners resuming.
         return [outcomes[place] for place in range(count)], plan, checkpoints
+
+    def _say_what_opens(self, plan: Plan) -> None:
+        opened = [origin for origin in plan.ended.values() if origin.owner == self._signatory.node]
+        if opened:
+            self._opening(opened)
 
     def _fill(self, store: Store, batch: list[_Queued[Any]], outcomes: dict[int, Any]) -> tuple[Plan, int] | None:
         """Applies steps that have not failed before, as long as there is time; returns how many it came to. None: one
@@ -487,6 +525,7 @@ class Sequencer:
         why = "the store that was opened again after a failure lacks what was durable"
         DeclareSetBack(why, own, ledger_pb2.SUCCESSION_REASON_LOST_TAIL).apply(plan)
         plan.finish()
+        self._say_what_opens(plan)
         store.commit(plan.commit)
         heads.adopt(plan.changed, plan.ended)
         numbers.adopt(plan.given_verdicts)

@@ -30,6 +30,7 @@ from gateway.release import groups
 from gateway.release.onward import CannotBeProved, Inclusion, Passage, passed_on
 from gateway.release.plan import Plan, Subject
 from gateway.release.recovering import in_short
+from gateway.release.told_before import told_before
 from gateway.reports.kinds import kind_of
 from gateway.seal.entry import parse_header
 from policy.decide import BuiltIn, Decision, Outcome, withheld
@@ -93,7 +94,7 @@ def share(plan: Plan, shared: Shared, partner: str) -> tuple[ledger_pb2.Decision
     circumstances = rulebook.circumstances(
         time_of(plan.now_ns), time_of(shared.accepted_ns), clock_trusted=plan.clock_trusted
     )
-    decision = rulebook.decide(report, partner, circumstances, usable=partner in plan.partners)
+    decision = rulebook.decide(report, partner, circumstances, usable=partner in plan.recipients)
     content = None
     if decision.outcome is Outcome.RELEASED:
         decision, copy = rulebook.copy(report, decision, functools.partial(_had, plan, partner))
@@ -170,7 +171,9 @@ def _had(plan: Plan, partner: str, originator: str, report_id: str) -> bool:
     if not (originator and report_id):
         return False
     own = originator == plan.signatory.node
-    return plan.was_released(Subject("" if own else originator, uuid.UUID(report_id).bytes), partner)
+    subject = Subject("" if own else originator, uuid.UUID(report_id).bytes)
+    # Who was told that it does not stand had it, also where that release was lost.
+    return plan.was_released(subject, partner) or (plan.was_set_back and partner in told_before(plan, subject))
 
 
 _OUTCOMES: Final = {
@@ -233,7 +236,7 @@ def record_untold(plan: Plan, partner: str, count: int) -> None:
 
 def can_be_told(plan: Plan, partner: str) -> bool:
     """Whether a partner's keys are in force and it is not suspended."""
-    return partner in plan.partners and partner not in plan.rulebook.suspended
+    return partner in plan.recipients and partner not in plan.rulebook.suspended
 
 
 def send_notice(plan: Plan, subject: Subject, partner: str) -> bool:

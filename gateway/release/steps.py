@@ -77,9 +77,11 @@ class KeepCosignature:
 
     1. The note's text is that of the checkpoint that the store holds for its size: a signature over anything else is
        refused, and when it is a valid one of the ledger's owner, it is evidence (`gateway.release.evidence`).
-    2. What is covered already is kept as it is, unless a newer key of the trust bundle has signed what comes: an older
+    2. One over a size within a replica at which no batch ended here is passed over: the batch that ended there came
+       after another way had brought more (`gateway.release.first_copy`). Nothing of it is believed.
+    3. What is covered already is kept as it is, unless a newer key of the trust bundle has signed what comes: an older
        one will be retired, or was. Then both are kept.
-    3. A key of the partner has signed. Its line alone is kept.
+    4. A key of the partner has signed. Its line alone is kept.
     """
 
     origin: Origin
@@ -94,7 +96,10 @@ class KeepCosignature:
         return rank_of_lane(self.origin)
 
     def apply(self, plan: Plan) -> int:
-        """Verifies and keeps. Returns the size that is now covered. Raises SignatureError, and Contradicted."""
+        """Verifies and keeps. Returns the size that is now covered, 0 for what is passed over.
+
+        Raises SignatureError, and Contradicted.
+        """
         try:
             note = Note.parse(self.note)
             checkpoint = Checkpoint.parse(note.text)
@@ -102,6 +107,8 @@ class KeepCosignature:
             raise SignatureError(f"{self.origin}: {self.kind} of {self.partner.node}: {error}") from error
         if self.kind is not CosignatureKind.RECEIPT:
             require_no_contradiction(plan.store, self.origin, self.note, self.partner)
+        if _is_within(plan, self.origin, checkpoint):
+            return 0
         ledger = _on_record(plan, self.origin, checkpoint, note.text)
         held = plan.store.cosignature(ledger, self.kind, self.partner.node, checkpoint.size)
         before = None if held is None else Note.parse(held.note)
@@ -151,6 +158,14 @@ class KeepCosignature:
         line = next(line for line in note.signatures if (line.name, line.key_id) == (newest.name, newest.key_id))
         verify_note(Note(note.text, (line,)), [newest])
         return line
+
+
+def _is_within(plan: Plan, origin: Origin, checkpoint: Checkpoint) -> bool:
+    """Whether a checkpoint is of a size within a replica at which no batch ended here."""
+    head = plan.heads.get(origin)
+    if head is None or not head.replica or checkpoint.origin != origin:
+        return False
+    return 0 < checkpoint.size < head.edge.size and plan.store.checkpoint(head.id, checkpoint.size) is None
 
 
 def _on_record(plan: Plan, origin: Origin, checkpoint: Checkpoint, text: str) -> LedgerId:

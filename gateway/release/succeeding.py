@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from signalfire.v1 import ledger_pb2
 
 from gateway.ledger.checkpoint import Checkpoint
+from gateway.ledger.errors import LedgerError
 from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
 from gateway.release.moving import (
@@ -55,13 +56,15 @@ class Succeed:
 
     def apply(self, plan: Plan) -> Origin:
         """Ends and opens. Returns the successor, which may have been opened before. Raises LedgerError where a retired
-        key said so a short while ago.
+        key said so a short while ago, and where nothing can be sealed to the recipient yet.
         """
         if self.origin in plan.ended:
             return plan.ended[self.origin]
         current = plan.heads.current(self.origin.owner, self.origin.recipient, self.origin.lane)
         if current.generation > self.origin.generation:
             return self.origin.successor()
+        if self.origin.recipient is not None and self.origin.recipient not in plan.recipients:
+            raise LedgerError(f"{self.origin} ends once the keys of {self.origin.recipient} are in force; try again")
         if self.by_retired:
             charge_retired(plan, self.origin)
         since_ns = confirmed_until(plan, self.origin, self.shown_by)

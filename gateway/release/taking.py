@@ -1,7 +1,9 @@
 """Taking a report of a C2 system, also an all-clear about an event with tens of thousands of warnings.
 
-An all-clear is taken in one commit: from that moment on everything that it recalls is recalled, whatever crashes. What
-takes long is done beside that commit, so that the next warning does not wait for it:
+An all-clear is taken in one commit: from that moment on everything that it recalls is recalled, whatever crashes. That
+commit holds a row for each recalled warning and one for each partner who has still to be told of it, and whatever comes
+next waits for it: some 70 µs a warning with two partners, which is about a second for 16,000. What takes longer is done
+beside that commit, so that nothing waits for it:
 
 1. *Before*, in steps of LOOKED_AT_A_STEP: whether the client could have pushed each warning, for which it is opened. A
    warning never changes, and those that come meanwhile are looked at by the commit itself.

@@ -90,8 +90,8 @@ class ReplaceRoster:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """By which partners the ledgers between this node and ``partner`` may be carried, the preferred one first; by none
-    where ``carriers`` is empty. It replaces what held before."""
+    """By which partners the ledgers between this node and ``partner`` are carried as well as sent directly: by each of
+    them, whatever their order; by none where ``carriers`` is empty. It replaces what held before."""
 
     partner: str
     carriers: tuple[str, ...]

@@ -56,7 +56,7 @@ class State:
     what comes later.
     ``activated`` is the digest of the bundle in force, and ``bundle`` that bundle; where only the digest is there, the
     bundle is one that this software cannot read, and everything is withheld.
-    ``routes`` are the carriers of each partner that has some, the preferred one first; ``carries`` are the pairs of
+    ``routes`` are the carriers of each partner that has some, as ordered; ``carries`` are the pairs of
     partners between whom this node carries. Both are as ordered, whoever is suspended.
     """
 

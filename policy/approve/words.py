@@ -39,8 +39,8 @@ def effect(order: Order) -> str:
             return f"lets nobody carry between {order.node} and {partner} any more"
         case Route(partner, carriers):
             return (
-                f"lets {', then '.join(carriers)} carry what passes between {order.node} and {partner}, sealed, when"
-                " the direct link is down; nobody else"
+                f"lets {' and '.join(carriers)} carry what passes between {order.node} and {partner}, sealed: alerts by"
+                " every way at once, and the rest when the direct link does not bring it; nobody else"
             )
         case CarryFor(one, other, ended):
             if ended:

@@ -56,35 +56,48 @@ def test_a_clock_that_goes_back_fills_no_bucket() -> None:
 
 def test_tracks_never_use_up_what_alerts_have_and_alerts_fall_back_on_what_tracks_have() -> None:
     quota = Quota(QuotaLimits(reports_s=1, reports_burst=10, alerts_s=1, alerts_burst=3), 0.0)
-    assert [quota.take(Rank.ROUTINE, 100, 0.0) > 0 for _ in range(12)] == [False] * 10 + [True] * 2
-    assert [quota.take(Rank.FLASH, 100, 0.0) > 0 for _ in range(4)] == [False] * 3 + [True]
+    assert [quota.take(Rank.ROUTINE, 100, 0.0).wait_s > 0 for _ in range(12)] == [False] * 10 + [True] * 2
+    assert [quota.take(Rank.FLASH, 100, 0.0).wait_s > 0 for _ in range(4)] == [False] * 3 + [True]
     fresh = Quota(QuotaLimits(reports_s=1, reports_burst=10, alerts_s=1, alerts_burst=3), 0.0)
-    assert [fresh.take(Rank.FLASH, 100, 0.0) > 0 for _ in range(14)] == [False] * 13 + [True]
+    assert [fresh.take(Rank.FLASH, 100, 0.0).wait_s > 0 for _ in range(14)] == [False] * 13 + [True]
 
 
 def test_bytes_are_counted_as_well_as_reports() -> None:
     quota = Quota(QuotaLimits(bytes_s=1000, bytes_burst=10_000), 0.0)
-    assert quota.take(Rank.ROUTINE, 9_000, 0.0) == 0
-    assert quota.take(Rank.ROUTINE, 2_000, 0.0) == pytest.approx(2.0)
-    assert quota.take(Rank.ROUTINE, 1_000, 0.0) == 0
+    assert quota.take(Rank.ROUTINE, 9_000, 0.0).wait_s == 0
+    assert quota.take(Rank.ROUTINE, 2_000, 0.0).wait_s == pytest.approx(2.0)
+    assert quota.take(Rank.ROUTINE, 1_000, 0.0).wait_s == 0
 
 
 def test_those_who_are_refused_together_are_told_to_come_one_after_another() -> None:
     quota = Quota(QuotaLimits(reports_s=10, reports_burst=1), 0.0)
-    assert quota.take(Rank.ROUTINE, 1, 0.0) == 0
-    told = [quota.take(Rank.ROUTINE, 1, 0.0) for _ in range(100)]
+    assert quota.take(Rank.ROUTINE, 1, 0.0).wait_s == 0
+    told = [quota.take(Rank.ROUTINE, 1, 0.0).wait_s for _ in range(100)]
     assert told[:4] == pytest.approx([0.1, 0.2, 0.3, 0.4])
     assert max(told) == LATEST_S
     # Each who comes when told is taken.
-    assert [quota.take(Rank.ROUTINE, 1, when * 1.001) for when in told[:40]] == [0.0] * 40
+    assert [quota.take(Rank.ROUTINE, 1, when * 1.001).wait_s for when in told[:40]] == [0.0] * 40
 
 
 def test_what_was_charged_and_found_no_room_is_given_back() -> None:
     quota = Quota(QuotaLimits(reports_s=1, reports_burst=1, alerts_s=1, alerts_burst=1), 0.0)
     for rank in (Rank.ROUTINE, Rank.FLASH):
-        assert quota.take(rank, 10, 0.0) == 0
-        quota.give_back(rank, 10)
-        assert quota.take(rank, 10, 0.0) == 0
+        charge = quota.take(rank, 10, 0.0)
+        assert charge.wait_s == 0
+        quota.give_back(charge)
+        assert quota.take(rank, 10, 0.0).wait_s == 0
+
+
+def test_an_alert_that_was_charged_as_any_other_report_is_given_back_as_one() -> None:
+    quota = Quota(QuotaLimits(reports_s=1, reports_burst=3, bytes_s=1, bytes_burst=30, alerts_s=1, alerts_burst=1), 0.0)
+    assert quota.take(Rank.FLASH, 10, 0.0).as_alert
+    for _ in range(10):
+        charge = quota.take(Rank.FLASH, 10, 0.0)
+        assert (charge.wait_s, charge.as_alert) == (0, False)
+        quota.give_back(charge)
+    # All that others have is there still, and no alert more than there was.
+    assert [quota.take(Rank.ROUTINE, 10, 0.0).wait_s > 0 for _ in range(4)] == [False] * 3 + [True]
+    assert quota.take(Rank.FLASH, 10, 0.0).wait_s > 0
 
 
 def test_who_is_refused_without_end_is_read_more_slowly() -> None:
@@ -232,6 +245,15 @@ async def test_where_there_is_no_room_lower_precedence_is_refused_first_and_what
             results = [each async for each in world.places["JPN"].client(PUSHER).submit(immediate)]
         assert len(results) == 40
         assert all(result.accepted for result in results)
+
+
+async def test_what_finds_no_room_uses_up_no_quota(tmp_path: Path) -> None:
+    limits = {"store": {"reserve_bytes": 1 << 50, "least_bytes": 1 << 20}, "quotas": LITTLE}
+    async with running(settle(tmp_path, "JPN", limits=limits), linked=False) as world:
+        answers = await pushed(world, (point() for _ in range(60)))
+        assert all(exhausted(answer) for answer in answers)
+        problems = {answer.refused.violations[0].problem for answer in answers}
+        assert all("disk of the store is nearly full" in problem for problem in problems), problems
 
 
 async def test_connections_are_bounded(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from signalfire.v1 import c2_pb2, report_pb2
 
-from gateway.client import CaughtUp, Client, ClientError, Credentials, Received, Withdrawn
+from gateway.client import CaughtUp, Client, ClientError, Credentials, Picture, Received, Withdrawn
 from gateway.demo.deployment import GATEWAY_NAME
 from gateway.identity.spiffe import Role, SpiffeId, dns_name
 from gateway.reports.kinds import Kind
@@ -220,6 +220,28 @@ async def test_kinds_originators_and_precedence_are_filters(world: World) -> Non
     await world.inboxes["KOR"].withdrawal(track.report_id)
     # A withdrawal comes whatever kinds are wanted.
     assert f"-{track.report_id}" in await receives(kinds=[c2_pb2.REPORT_KIND_LAUNCH_DETECTION])
+
+
+async def test_whoever_filters_learns_of_the_recall_of_own_reports_nevertheless(world: World) -> None:
+    start = await position(world)
+    routine = report_pb2.PRECEDENCE_ROUTINE
+    launch, track = (report(kind, "KOR", event_id="KOR-recalled") for kind in (Kind.LAUNCH_DETECTION, Kind.TRACK))
+    over = report(Kind.ALL_CLEAR, "KOR", event_id="KOR-recalled", precedence=routine)
+    for each in (launch, track, over):
+        assert (await world.push_one("KOR", each)).accepted
+    wanted: dict[str, Any] = {
+        "kinds": [c2_pb2.REPORT_KIND_LAUNCH_DETECTION],
+        "minimum_precedence": report_pb2.PRECEDENCE_FLASH,
+    }
+    items = await world.collect("KOR", cursor=start, include_own=True, **wanted)
+    assert named(items) == [launch.report_id, over.report_id]
+    picture = Picture()
+    for item in items:
+        picture.take(item)
+    shown = picture.get("KOR", launch.report_id)
+    assert shown is not None
+    assert shown.withdrawn
+    assert named(await world.collect("KOR", cursor=start, **wanted)) == []
 
 
 async def test_what_lies_above_the_ceiling_or_bears_other_caveats_is_hidden_with_its_withdrawal(world: World) -> None:

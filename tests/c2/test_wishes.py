@@ -57,7 +57,7 @@ def test_a_wish_is_looked_for_once_a_second_for_all_streams_together(jpn: Site) 
     assert wishes.current() is None
     time.seconds += LOOK_S
     assert wishes.current() == standing(jpn.store)
-    jpn.do(EndWish())
+    jpn.do(EndWish(True))
     time.seconds += LOOK_S
     assert wishes.of(RADAR) is None
 

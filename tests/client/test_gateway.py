@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from gateway.client import CaughtUp, ClientError, Received
 from gateway.demo.deployment import PUSHER, READER, Deployed, deploy
 from gateway.node import Node
 from tests.client.reports import fresh
+from tests.faults.proxy import Proxy, Shape
 
 POLICIES = Path(__file__).resolve().parents[2] / "policy" / "examples" / "trilateral"
 EXERCISE = [report_pb2.TRAFFIC_CLASS_EXERCISE]
@@ -40,6 +42,16 @@ async def running(place: Deployed) -> AsyncIterator[None]:
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
         await node.stop()
+
+
+async def test_a_gateway_is_reached_over_a_long_way(japan: Deployed) -> None:
+    async with running(japan):
+        with Proxy(japan.national) as link:
+            link.shape(Shape(latency_s=0.1))
+            far = replace(japan, national=link.address)
+            assert (await far.officer().policy_status()).node == "JPN"
+            results = [result async for result in far.client(PUSHER).submit([fresh(1)])]
+            assert [result.accepted for result in results] == [True]
 
 
 async def test_reports_pushed_while_the_gateway_restarts_are_answered_and_received_once(japan: Deployed) -> None:

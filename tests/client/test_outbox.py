@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 from signalfire.v1 import c2_pb2, report_pb2
 
+from gateway.client.errors import ClientError
 from gateway.client.outbox import Outbox
+from gateway.client.sending import _Pushing, _take, _write
 from tests.client.steered import Context, Home, Steered
 from tests.client.test_submit import PATIENCE_S, submitted
 from tests.reports.examples import all_clear, cancellation, correction, launch_detection, report_id, track
@@ -141,3 +143,107 @@ async def test_a_client_heeds_a_node_that_has_no_room_and_every_report_is_taken_
     assert all(result.accepted and not result.duplicate for result in results)
     # One that heeds what it is told does not come back by the hundred.
     assert refused <= len(given) ** 2
+
+
+# --- what is recalled while there is no room
+
+
+async def test_a_recalled_report_that_finds_no_room_holds_back_its_own_precedence_and_no_alert() -> None:
+    made = outbox(
+        *(track(number, precedence=ROUTINE) for number in range(3)),
+        cancellation(3, precedence=ROUTINE, cancellation__report_ids=[report_id(0), report_id(1)]),
+    )
+    assert await going(made, 1) == [0]
+    made.refused_for_now(0, 100, exhausted=True)
+    made.add(c2_pb2.SubmitRequest(report=launch_detection(4)))
+    # The other that is recalled is of the precedence that has no room, though it goes as its recall.
+    assert await going(made, 1) == [4]
+    await nothing_goes(made)
+    assert sorted(await going(made, 3)) == [0, 1, 2]
+    assert made.answered(0) == made.answered(1) == []
+    assert await going(made, 1) == [3]
+
+
+async def test_an_all_clear_goes_without_the_warnings_for_which_there_is_no_room_and_supersedes_them() -> None:
+    made = outbox(*(track(number, precedence=ROUTINE) for number in range(3)), all_clear(3, precedence=ROUTINE))
+    assert await going(made, 2) == [0, 1]
+    made.refused_for_now(0, 20, exhausted=True)
+    # One of them is under way still.
+    await nothing_goes(made)
+    made.answered(1)
+    assert await going(made, 1) == [3]
+    # The time that the node had given passes: the warnings do not go behind their recall.
+    await asyncio.sleep(0.04)
+    await nothing_goes(made)
+    made.send_all_again()
+    assert await going(made, 1) == [3]
+    assert sorted(made.answered(3)) == [0, 2]
+
+
+async def test_an_all_clear_that_comes_while_there_is_no_room_goes_at_once() -> None:
+    made = outbox(track(0, precedence=ROUTINE))
+    assert await going(made, 1) == [0]
+    made.refused_for_now(0, 60_000, exhausted=True)
+    made.add(c2_pb2.SubmitRequest(report=all_clear(1)))
+    made.add(c2_pb2.SubmitRequest(report=all_clear(2)))
+    assert await going(made, 2) == [1, 2]
+    assert made.answered(1, accepted=False) == []
+    assert made.answered(2) == [0]
+
+
+async def test_warnings_go_after_all_where_the_all_clear_is_refused_for_good() -> None:
+    made = outbox(track(0, precedence=ROUTINE), all_clear(1))
+    assert await going(made, 1) == [0]
+    made.refused_for_now(0, 10, exhausted=True)
+    assert await going(made, 1) == [1]
+    assert made.answered(1, accepted=False) == []
+    assert await going(made, 1) == [0]
+    made.answered(0)
+    assert not made.unanswered
+
+
+async def test_an_all_clear_supersedes_nothing_that_it_does_not_recall() -> None:
+    exercise = report_pb2.TRAFFIC_CLASS_EXERCISE
+    made = outbox(
+        track(0, precedence=ROUTINE),
+        track(1, precedence=ROUTINE, traffic_class=exercise),
+        track(2, precedence=ROUTINE, event_id="another"),
+        all_clear(3),
+    )
+    assert await going(made, 1) == [0]
+    made.refused_for_now(0, 10, exhausted=True)
+    assert await going(made, 1) == [3]
+    assert made.answered(3) == [0]
+    assert await going(made, 2) == [1, 2]
+
+
+async def test_what_was_answered_is_not_kept_however_long_a_stream_lasts() -> None:
+    """Kept is which report stands at which position, until its answer."""
+    made = outbox(*(track(number) for number in range(50)))
+    sent: dict[int, int] = {}
+    pushing = _Pushing(100, None)
+    pushing.outbox = made
+
+    written: asyncio.Queue[c2_pb2.SubmitRequest] = asyncio.Queue()
+
+    class Call:
+        async def write(self, request: c2_pb2.SubmitRequest) -> None:
+            """Takes it."""
+            written.put_nowait(request)
+
+    writing = asyncio.create_task(_write(Call(), made, sent))
+    for position in range(50):
+        async with asyncio.timeout(PATIENCE_S):
+            await written.get()
+        answer = c2_pb2.SubmitResponse(position=position)
+        if position % 2:
+            answer.refused.code = c2_pb2.REFUSAL_CODE_UNAVAILABLE
+            answer.refused.retry_after_ms = 60_000
+        else:
+            answer.accepted.duplicate = False
+        _take(answer, pushing, sent)
+    assert not sent
+    with pytest.raises(ClientError, match="answered request 7"):
+        _take(c2_pb2.SubmitResponse(position=7), pushing, sent)
+    writing.cancel()
+    await asyncio.gather(writing, return_exceptions=True)

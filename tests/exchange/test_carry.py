@@ -13,16 +13,18 @@ import pytest_asyncio
 from signalfire.v1 import exchange_pb2
 
 from gateway.demo.deployment import Deployed
-from gateway.exchange.cells import CELL, CHANNELS, CellSealer, Frame, Kind
+from gateway.exchange.carrying import AT_ONCE, OPENINGS_S
+from gateway.exchange.cells import CELL, CHANNELS, ROOM, CellSealer, Frame, Kind
+from gateway.exchange.conduct import SHOWN_FROM
 from gateway.exchange.pacing import CarryLimits
 from gateway.exchange.sockets import Sockets
 from gateway.exchange.tunnel import Tunnel
 from gateway.identity.tls import KeyPairFiles
 from gateway.seal.tunnel import Ends, cell_keys, wrap_secret
 from policy.approve import CarryFor, Route
-from tests.exchange.dialler import CARRY, FOLLOW, Ended, Stream, dialled, signatory
+from tests.exchange.dialler import CARRY, FOLLOW, INSPECT, Ended, Stream, dialled, signatory
 from tests.exchange.relaying import CARRIER, ENDS, three
-from tests.node.nations import World, channel, gateway_authority, running, server_name, until
+from tests.node.nations import World, channel, gateway_authority, report, running, server_name, until
 from tests.officer.test_enact import bring
 
 BYTES_S = 1_000_000
@@ -32,6 +34,12 @@ CELLS = "signalfire_carried_cells_total"
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Deployed]:
     return three(tmp_path_factory.mktemp("carry"), {"carry": {"tunnels": 1, "tick_s": 0.01, "bytes_s": BYTES_S}})
+
+
+@pytest.fixture(scope="module")
+def roomy(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Deployed]:
+    """The same, with room for the tunnel as well that KOR opens itself once it has an order."""
+    return three(tmp_path_factory.mktemp("roomy"), {"carry": {"tick_s": 0.01, "bytes_s": BYTES_S}})
 
 
 @pytest_asyncio.fixture
@@ -200,6 +208,65 @@ async def test_a_tunnel_leads_through_no_other_tunnel(kor: World, places: dict[s
             await opened(inner, tunnel(places, "JPN", "KOR")[1])
 
 
+async def test_what_goes_directly_alone_is_not_served_through_a_tunnel(kor: World, places: dict[str, Deployed]) -> None:
+    jpn, to = places["JPN"], places["KOR"]
+    async with dialled(places["USA"], to, CARRY) as stream, through(stream, places, CHANNELS[1]) as address:
+        async with local(address, jpn, to, INSPECT) as inner:
+            await inner.prove()
+            assert "not compared through a tunnel" in (await inner.ended()).details
+        async with local(address, jpn, to, FOLLOW) as inner:
+            with pytest.raises(Ended, match="not given back through a tunnel") as ended:
+                await inner.open("signalfire/v1/JPN/KOR/flash/1")
+            assert ended.value.code is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_an_end_that_fills_cells_with_openings_loses_the_tunnel_and_costs_no_more_than_a_cell(
+    kor: World, places: dict[str, Deployed]
+) -> None:
+    secret, message = tunnel(places, "JPN", "KOR")
+    async with dialled(places["USA"], places["KOR"], CARRY) as stream:
+        nonce = (await opened(stream, message)).carried.nonce
+        sealer = CellSealer(cell_keys(Ends("JPN", "KOR", "USA"), secret, nonce).out)
+        await stream.send(cell=sealer.seal([Frame(Kind.OPEN, 5), Frame(Kind.CLOSE, 5)] * (ROOM // 8)))
+        assert "channel 5 was opened where it cannot be" in (await stream.ended()).details
+    began = asyncio.get_running_loop().time()
+    await kor.push_one("KOR", report(node="KOR"))
+    assert asyncio.get_running_loop().time() - began < 1.0
+
+
+async def test_a_carrier_does_not_answer_for_what_an_end_makes_it_open(roomy: dict[str, Deployed]) -> None:
+    """JPN has USA open tunnels at KOR that KOR must refuse: USA does so ever more slowly, and KOR does not blame it."""
+    places = roomy
+    async with running(places, "KOR", "USA", linked=False) as world:
+        assert await bring(places["USA"], CarryFor(*ENDS), "alice", "bob") == set()
+        junk = tunnel(places, "JPN", "KOR", "FRA")[1]
+        loop = asyncio.get_running_loop()
+
+        async def refused(why: str) -> None:
+            async with dialled(places["JPN"], places["USA"], CARRY) as stream:
+                with pytest.raises(Ended, match=why) as ended:
+                    await opened(stream, junk)
+                assert ended.value.code is grpc.StatusCode.UNAVAILABLE
+
+        began = loop.time()
+        for _ in range(SHOWN_FROM):
+            await refused("no order lets USA carry between JPN and KOR")
+        assert await bring(places["KOR"], Route("JPN", (CARRIER,)), "alice", "bob") == set()
+        for _ in range(SHOWN_FROM):
+            await refused("made for other ends")
+        assert loop.time() - began > (2 * SHOWN_FROM - AT_ONCE) / OPENINGS_S - 0.1
+        for told_by, of in (("KOR", "USA"), ("USA", "JPN")):
+            assert world.nodes[told_by]._partners.links[of].conduct.told(loop.time()) == ""
+        # One that the carrier must not open is the end's own doing.
+        other = tunnel(places, "JPN", "KOR")[1]
+        setattr(other, "from", "FRA")
+        for _ in range(SHOWN_FROM):
+            async with dialled(places["JPN"], places["USA"], CARRY) as stream:
+                with pytest.raises(Ended, match="no order lets USA carry for JPN"):
+                    await opened(stream, other)
+        assert "no order" in world.nodes["USA"]._partners.links["JPN"].conduct.told(loop.time())
+
+
 async def test_through_a_tunnel_its_opener_is_served_and_nobody_else(kor: World, places: dict[str, Deployed]) -> None:
     """The carrier can open a tunnel in another's name, and gains nothing: inside, everyone proves himself."""
     async with (
@@ -219,7 +286,8 @@ async def test_a_tunnel_of_which_nothing_comes_ends(kor: World, places: dict[str
         assert "no cell came for 2 s" in (await stream.ended()).details
 
 
-async def test_an_end_that_floods_is_read_more_slowly_and_the_carrier_serves_on(places: dict[str, Deployed]) -> None:
+async def test_an_end_that_floods_is_read_more_slowly_and_the_carrier_serves_on(roomy: dict[str, Deployed]) -> None:
+    places = roomy
     async with running(places, "KOR", "USA", linked=False) as world:
         assert await bring(places["KOR"], Route("JPN", (CARRIER,)), "alice", "bob") == set()
         assert await bring(places["USA"], CarryFor(*ENDS), "alice", "bob") == set()

@@ -15,6 +15,7 @@ from gateway.exchange.cells import (
     CHANNELS,
     MAX_DATA,
     ROOM,
+    SHARE,
     TAG,
     CellError,
     CellOpener,
@@ -49,44 +50,64 @@ def through(outbox: Outbox) -> list[Frame]:
     return arrived
 
 
-def joined(found: list[Frame], channel: int) -> list[tuple[Kind, bytes]]:
-    """What came in one channel, data that follows data joined."""
-    made: list[tuple[Kind, bytes]] = []
-    for frame in found:
-        if frame.channel == channel:
-            if made and frame.kind is Kind.DATA and made[-1][0] is Kind.DATA:
-                made[-1] = (Kind.DATA, made[-1][1] + frame.data)
-            else:
-                made.append((frame.kind, frame.data))
-    return made
+def control(found: list[Frame]) -> list[Frame]:
+    return [frame for frame in found if frame.kind is not Kind.DATA]
+
+
+def data(found: list[Frame], channel: int) -> bytes:
+    return b"".join(frame.data for frame in found if frame.channel == channel)
 
 
 @given(st.lists(frames, max_size=12))
 def test_what_goes_into_a_tunnel_comes_out_in_the_order_of_each_channel(put: list[Frame]) -> None:
     outbox = Outbox()
+    wanted: dict[int, bytes] = {}
     for frame in put:
         outbox.put(frame)
+        wanted[frame.channel] = b"" if frame.kind is Kind.CLOSE else wanted.get(frame.channel, b"") + frame.data
     arrived = through(outbox)
     assert outbox.size == 0
+    assert control(arrived) == control(put)
     for channel in range(len(CHANNELS)):
-        assert joined(arrived, channel) == joined(put, channel)
+        assert data(arrived, channel) == wanted.get(channel, b"")
 
 
 @given(st.lists(frames, max_size=12))
-def test_of_what_waits_the_first_channel_goes_first(put: list[Frame]) -> None:
+def test_opening_and_closing_wait_for_nothing(put: list[Frame]) -> None:
     outbox = Outbox()
     for frame in put:
         outbox.put(frame)
-    channels = [frame.channel for frame in through(outbox)]
-    assert channels == sorted(channels)
+    arrived = through(outbox)
+    assert arrived[: len(control(put))] == control(put)
+
+
+@given(st.lists(st.integers(1, 60_000), min_size=len(CHANNELS), max_size=len(CHANNELS)))
+def test_of_what_waits_the_first_channel_has_most_of_each_cell_and_each_other_one_its_turn(sizes: list[int]) -> None:
+    outbox = Outbox()
+    for channel, size in enumerate(sizes):
+        outbox.put(Frame(Kind.DATA, channel, bytes(size)))
+    left, last = dict(enumerate(sizes)), dict.fromkeys(range(len(CHANNELS)), 0)
+    for number in range(1, 1000):
+        first = min(left, default=None)
+        if not (cell := outbox.take()):
+            break
+        for frame in cell:
+            left[frame.channel] -= len(frame.data)
+            last[frame.channel] = number
+        assert first is not None
+        assert left[first] == 0 or len(data(cell, first)) >= ROOM - SHARE - 4
+        left = {channel: size for channel, size in left.items() if size}
+        assert all(number - last[channel] < len(CHANNELS) for channel in left)
+    assert not left
 
 
 def test_an_alert_overtakes_a_backlog_that_waits() -> None:
     outbox = Outbox()
     outbox.put(Frame(Kind.DATA, CHANNELS.index("routine"), bytes(100_000)))
     outbox.take()
-    outbox.put(Frame(Kind.DATA, CHANNELS.index("flash"), b"launch"))
-    assert outbox.take()[0] == Frame(Kind.DATA, CHANNELS.index("flash"), b"launch")
+    alert = bytes(3000)
+    outbox.put(Frame(Kind.DATA, CHANNELS.index("flash"), alert))
+    assert data(outbox.take() + outbox.take(), CHANNELS.index("flash")) == alert
 
 
 def test_a_cover_cell_cannot_be_told_from_a_full_one() -> None:

@@ -14,8 +14,8 @@ import pytest
 
 from gateway.demo.deployment import GATEWAY_NAME, Deployed
 from gateway.exchange.follower import PartnerFollower
+from gateway.exchange.limits import ExchangeLimits
 from gateway.exchange.partners import Partners, Pinned
-from gateway.exchange.server import ExchangeLimits
 from gateway.exchange.way import LOST_REASON
 from gateway.identity import nation
 from gateway.identity.spiffe import Role, SpiffeId

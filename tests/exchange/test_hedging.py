@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.exchange.hedging import Hedge, Standing
+from gateway.exchange.partners import SLOWEST, Link
 
 
 def standing(size: int = 5, *, direct: bool = True) -> Standing:
@@ -72,3 +73,38 @@ def test_whatever_stands_goes_by_the_carried_way_within_the_hedge(hedge_s: float
     wait_s = hedge.wait_s(held, size, now)
     assert wait_s <= hedge_s + 1e-6
     assert hedge.wait_s(held, size, now + wait_s + 1e-3) == 0.0
+
+
+def test_what_is_under_way_is_what_went_since_the_follower_held_all_that_had_gone() -> None:
+    held = standing(5)
+    held.went(8, 1000)
+    held.went(9, 500)
+    assert held.under_way == 1500
+    held.receipted(8, 200.0, direct=True)
+    assert held.under_way == 1500
+    held.receipted(9, 200.0, direct=False)
+    assert held.under_way == 0
+    held.went(10, 1000)
+    held.closed(direct=True)
+    held.closed(direct=False)
+    assert held.under_way == 0
+
+
+def test_a_partner_has_lapsed_when_nothing_comes_of_it_for_longer_than_a_narrow_link_takes() -> None:
+    link = Link()
+    assert link.lapsed_s(1e6) == 0.0, "one that never answered a heartbeat is none that stopped"
+    link.answered_at = 100.0
+    assert link.lapsed_s(104.0) == 4.0
+    link.spoke_at = 103.0
+    assert link.lapsed_s(104.0) == 1.0
+    link.standings["flash"] = standing()
+    link.standings["flash"].went(6, 5 * SLOWEST)
+    assert link.lapsed_s(104.0) < 0
+    assert link.lapsed_s(109.0) == 1.0
+
+
+@pytest.mark.parametrize("paused", ["flash", "flash via USA"])
+def test_a_lane_is_paused_by_whichever_stream_it_is_paused(paused: str) -> None:
+    link = Link(paused={paused: "in doubt"})
+    assert link.is_paused("flash")
+    assert not link.is_paused("immediate")

@@ -17,7 +17,7 @@ import pytest_asyncio
 from signalfire.v1 import exchange_pb2
 
 from gateway.demo.deployment import Deployed
-from gateway.exchange.server import MAX_SHOWN
+from gateway.exchange.ending import MAX_SHOWN
 from gateway.identity import challenge
 from gateway.identity.authority import Authority, Validity
 from gateway.identity.nation import load_nation

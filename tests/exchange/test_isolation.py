@@ -23,6 +23,7 @@ import pytest_asyncio
 from signalfire.v1 import exchange_pb2
 
 from gateway.exchange.conduct import SHOWN_FROM, SHOWN_S, Conduct
+from gateway.exchange.openings import Openings
 from gateway.identity.tls import KeyPairFiles
 from gateway.ledger.merkle import EMPTY_ROOT
 from gateway.ledger.note import Ed25519Signer
@@ -314,10 +315,10 @@ def _streams_of_kor(world: World) -> int:
 
 
 async def test_streams_that_are_opened_without_end_are_refused_before_they_cost_a_signature() -> None:
-    conduct = Conduct()
-    opened = sum(conduct.may_open(0.0, 20.0, 200.0) for _ in range(1000))
+    openings = Openings(20.0, 200.0)
+    opened = sum(openings.take(0.0) for _ in range(1000))
     assert opened == 200
-    assert sum(conduct.may_open(1.0, 20.0, 200.0) for _ in range(1000)) == 20
+    assert sum(openings.take(1.0) for _ in range(1000)) == 20
 
 
 async def test_a_thousand_connections_take_no_place_from_those_that_stand(world: World) -> None:

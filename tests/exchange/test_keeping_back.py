@@ -153,6 +153,13 @@ async def test_while_the_clock_is_not_trusted_what_rests_on_an_agreement_waits_i
     await world.start("KOR")
     await until(lambda: NO_CLOCK in world.status("JPN", "KOR").problem, "JPN says why nothing goes")
     assert "flash: nothing is sent" in world.status("JPN", "KOR").problem
+    # A further stream of the lane that ends takes nothing of that away.
+    link = world.nodes["JPN"]._partners.links["KOR"]
+    async with dialled(world.places["KOR"], world.places["JPN"]) as further:
+        await further.open(TO_KOR)
+        await until(lambda: link.followed["flash"] == 2, "KOR follows twice")
+    await until(lambda: link.followed["flash"] == 1, "and once")
+    assert link.is_paused("flash")
     # KOR hears JPN all the same.
     await until(lambda: world.following("KOR", "JPN"), "heartbeats of JPN at KOR")
     replica = world.ledger("KOR", TO_KOR)

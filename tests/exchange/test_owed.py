@@ -40,6 +40,22 @@ def test_the_next_generation_is_owed_from_when_it_is_shown() -> None:
     assert owed.since("flash") is None
 
 
+def test_a_carried_stream_is_in_no_doubt_while_the_direct_one_of_its_lane_works_off_a_backlog() -> None:
+    owed = Owed()
+    owed.shown([head(1000)], {str(FLASH): 5}, 1.0)
+    for now in (2.0, 4.0, 60.0):
+        owed.brought("flash", now)
+        owed.shown([head(2000)], {str(FLASH): 6}, now)
+    assert owed.since("flash") == 1.0
+    assert owed.since("flash", direct=False) == 60.0
+    owed.brought("routine", 61.0)
+    assert owed.since("flash", direct=False) == 60.0
+    owed.shown([head(3000)], {str(FLASH): 2500}, 70.0)
+    assert owed.since("flash", direct=False) == 70.0, "what is owed since then"
+    owed.shown([head(3000)], {str(FLASH): 3000}, 71.0)
+    assert owed.since("flash", direct=False) is None
+
+
 def test_a_stream_is_opened_anew_only_where_it_brings_nothing_for_as_long_as_something_is_owed() -> None:
     watchdog = Watchdog(3.0)
     assert watchdog.silent_s(None, None, 0.0, 100.0) is None, "nothing is owed: silence is calm"

@@ -1,14 +1,18 @@
-"""A narrow carried way with a backlog in it: the alert goes first."""
+"""A narrow way with a backlog in it: the alert goes first, and the carried lanes stand while the direct one has it."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
 
+import pytest
+from signalfire.v1 import report_pb2
+
 from gateway.client import Received
 from gateway.reports.kinds import Kind
-from tests.exchange.relaying import ENDS, allow, relayed, three
+from tests.exchange.relaying import ENDS, VIA, allow, relayed, three
 from tests.faults.between import links
+from tests.faults.proxy import Shape
 from tests.node.nations import report, running
 
 TRACKS = 120
@@ -36,3 +40,24 @@ async def test_an_alert_reaches_the_other_end_ahead_of_a_backlog_in_the_tunnel(t
             assert overtaken > TRACKS // 10, f"only {overtaken} tracks came after the alert: there was no backlog"
             # Within the lane nothing is reordered.
             assert [each for each in order if each != alert.report_id] == [each.report_id for each in tracks]
+
+
+async def test_a_carried_lane_stands_while_the_direct_one_works_off_a_backlog(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Heartbeats show far more than has come, and by the carried lane nothing comes: it is idle, and not dead."""
+    places = three(tmp_path, {"carry": {"hedge_s": 60}, "exchange": {"silence_s": 2.0, "bulk_bytes": 4096}})
+    with links(places, pairs={frozenset(ENDS)}) as between:
+        async with running(places) as world:
+            await allow(world)
+            await relayed(world)
+            for link in between.between(*ENDS):
+                link.shape(Shape(bytes_per_s=20_000))
+            tracks = [report(Kind.TRACK, precedence=report_pb2.PRECEDENCE_ROUTINE) for _ in range(TRACKS)]
+            began = time.monotonic()
+            await world.push("JPN", *tracks)
+            inbox = world.inboxes["KOR"]
+            await inbox.holds(lambda: {each.report_id for each in tracks} <= inbox.reports.keys(), "all tracks")
+            assert time.monotonic() - began > 3.0, "there was no backlog"
+    doubts = [text for text in caplog.messages if f"routine {VIA}" in text and "entries that did not come" in text]
+    assert not doubts

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gateway.config_limits import CarrySection
-from gateway.exchange.cells import CELL, ROOM
+from gateway.exchange.cells import CELL, CHANNELS, ROOM, CellSealer, Frame, Kind
+from gateway.exchange.openings import Openings
 from gateway.exchange.pacing import FALL_S, Bucket, CarryLimits, Pacer
 from gateway.exchange.sockets import Sockets
-from gateway.exchange.tunnel import MAX_UNREAD, Tunnel, TunnelEnded
+from gateway.exchange.tunnel import MAX_UNREAD, OPENINGS_S, READ, Tunnel, TunnelEnded
 from gateway.seal.tunnel import Ends, cell_keys
 
 ENDS = Ends("JPN", "KOR", "USA")
@@ -211,6 +212,165 @@ async def test_a_connection_that_takes_nothing_is_closed_and_the_others_go_on() 
         assert not pair.running.done()
 
 
+async def test_while_one_lane_has_a_backlog_another_is_dialled_anew_and_the_tunnel_stands() -> None:
+    """At one pace alone, which the backlog fills."""
+    async with (
+        tunnelled(limits=CarryLimits(tick_s=0.005, classes=(1,)), silence_s=0.5) as pair,
+        asyncio.timeout(PATIENCE_S),
+        pair.opener.dialled("immediate") as address,
+    ):
+        reader, writer = await asyncio.open_unix_connection(address.removeprefix("unix:"))
+
+        async def flood() -> None:
+            while True:
+                writer.write(bytes(READ))
+                await writer.drain()
+
+        async def drain() -> None:
+            while await reader.read(READ):
+                pass
+
+        tasks = [asyncio.create_task(each()) for each in (flood, drain)]
+        try:
+            began = time.monotonic()
+            for number in range(10):
+                assert await pair.echoed("routine", b"%d" % number) == b"%d" % number
+            assert time.monotonic() - began < 3.0
+            assert await pair.echoed("flash", b"launch") == b"launch"
+            assert not pair.running.done()
+            assert not any(task.done() for task in tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            writer.close()
+
+
+async def test_what_a_connection_still_had_to_say_when_it_ended_stands_before_nothing() -> None:
+    """Its backlog is dropped with it: the next connection of the lane does not wait for that to go."""
+    async with tunnelled(limits=CarryLimits(tick_s=0.005, classes=(1,)), reads=False) as pair:
+        async with asyncio.timeout(PATIENCE_S), pair.opener.dialled("routine") as address:
+            _, writer = await asyncio.open_unix_connection(address.removeprefix("unix:"))
+            writer.write(bytes(MAX_UNREAD // 2))
+            await pair.out.has(20)
+            writer.transport.abort()
+        before = len(pair.out.seen)
+        async with asyncio.timeout(PATIENCE_S), pair.opener.dialled("routine") as address:
+            _, writer = await asyncio.open_unix_connection(address.removeprefix("unix:"))
+            while len(pair.arrived) < 2:
+                await pair.out.has(len(pair.out.seen) + 1)
+            writer.close()
+        assert len(pair.out.seen) - before < 20
+
+
+@contextlib.asynccontextmanager
+async def further_end() -> AsyncIterator[tuple[CellSealer, Carrier, list[int], asyncio.Task[None]]]:
+    """The end that was dialled, alone: what seals cells for it, how they come, and the connections that it made."""
+    sockets, came, sent = Sockets(), Carrier(), Carrier()
+    keys = cell_keys(ENDS, bytes(32), bytes(32))
+    made: list[int] = []
+
+    async def keep(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        made.append(len(made))
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    end = Tunnel(
+        ENDS,
+        keys,
+        opened_here=False,
+        send=sent.send,
+        receive=came.receive,
+        sockets=sockets,
+        limits=LIMITS,
+        silence_s=1.0,
+        monotonic=time.monotonic,
+    )
+    server = await asyncio.start_unix_server(keep, sockets.listener.removeprefix("unix:"))
+    task = asyncio.create_task(end.run())
+    try:
+        yield CellSealer(keys.out), came, made, task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        server.close()
+        sockets.close()
+
+
+async def test_an_end_that_fills_a_cell_with_openings_ends_the_tunnel_at_the_second_and_gets_no_connection() -> None:
+    async with further_end() as (sealer, came, made, task):
+        await came.send(sealer.seal([Frame(Kind.OPEN, 5), Frame(Kind.CLOSE, 5)] * (ROOM // 8)))
+        with pytest.raises(TunnelEnded, match="opened where it cannot be"):
+            await asyncio.wait_for(task, PATIENCE_S)
+        assert not made
+
+
+async def test_an_end_that_opens_again_and_again_ends_the_tunnel() -> None:
+    async with further_end() as (sealer, came, made, task):
+        opened = 0
+        while not task.done() and opened < 100:
+            opened += 1
+            await came.send(sealer.seal([Frame(Kind.OPEN, 5)]))
+            while len(made) < opened and not task.done():
+                await asyncio.wait([task], timeout=0.001)
+            await came.send(sealer.seal([Frame(Kind.CLOSE, 5)]))
+            # Until the other side's close has come, as one does that keeps to the rules.
+            await asyncio.wait([task], timeout=0.02)
+        with pytest.raises(TunnelEnded, match="more than 10 channels a second were opened"):
+            task.result()
+        assert len(made) <= len(CHANNELS) + OPENINGS_S * 2
+
+
+async def test_an_end_opens_channels_no_faster_than_the_other_allows() -> None:
+    """However fast its lanes are dialled anew."""
+    async with tunnelled(limits=CarryLimits(tick_s=0.001, classes=(4,)), silence_s=1.0) as pair:
+        began = time.monotonic()
+        for number in range(len(CHANNELS) + 4):
+            assert await pair.echoed("routine", b"%d" % number) == b"%d" % number
+        assert time.monotonic() - began > 3 * 2 / OPENINGS_S
+
+
+async def test_an_end_that_does_not_close_a_channel_loses_that_one_and_the_others_go_on() -> None:
+    """Its cells come, and its CLOSE is not among them."""
+    keys = cell_keys(ENDS, bytes(32), bytes(32))
+    sealer, sockets, out, back = CellSealer(keys.back), Sockets(), Carrier(), Carrier()
+    end = Tunnel(
+        ENDS,
+        keys,
+        opened_here=True,
+        send=out.send,
+        receive=back.receive,
+        sockets=sockets,
+        limits=LIMITS,
+        silence_s=0.25,
+        monotonic=time.monotonic,
+    )
+
+    async def cover() -> None:
+        while True:
+            await back.send(sealer.seal([]))
+            await asyncio.sleep(0.005)
+
+    tasks = [asyncio.create_task(each) for each in (end.run(), cover())]
+    try:
+        async with asyncio.timeout(PATIENCE_S), end.dialled("routine") as address:
+            _, first = await asyncio.open_unix_connection(address.removeprefix("unix:"))
+            first.write(b"?")
+            await out.has(len(out.seen) + 2)
+            reader, second = await asyncio.open_unix_connection(address.removeprefix("unix:"))
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+            first.close()
+            second.close()
+        assert not any(task.done() for task in tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        sockets.close()
+
+
 # --- the pace
 
 
@@ -265,3 +425,16 @@ def test_a_carrier_reads_no_more_than_is_allowed(taken: list[tuple[int, float]])
         total += size
         now += bucket.wait_s(size, now)
         assert total <= 10_000.0 * (now + 1) + 1
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=50))
+def test_nothing_is_opened_more_often_than_it_may_be(pauses: list[float]) -> None:
+    openings, now = Openings(4.0, 3.0), 0.0
+    for opened, pause in enumerate(pauses, 1):
+        now += pause
+        wait_s = openings.wait_s(now)
+        if wait_s:
+            assert openings.wait_s(now) == pytest.approx(wait_s)
+            now += wait_s
+            assert openings.wait_s(now) == 0.0
+        assert opened <= 3.0 + 4.0 * now + 1e-6

@@ -20,12 +20,13 @@ from gateway.client import ClientError
 from gateway.demo.deployment import STOP_S, Deployed
 from gateway.demo.errors import DemoError
 from tests.faults.between import links
-from tests.faults.books import Books, Struck
+from tests.faults.books import Books
 from tests.faults.invented import CODES, settle
 from tests.faults.judging import judge_stores, reconcile
 from tests.faults.launch import Settings
 from tests.faults.machine import RESTART_S, Machine
 from tests.faults.recovering import recovered
+from tests.faults.recovery import Struck
 from tests.faults.routes import order_routes
 from tests.faults.schedule import DISKS, LINKS, STORES, Fault, Kind, schedule
 from tests.faults.striking import Field, strike
@@ -146,15 +147,19 @@ class Run:
             if self.course.relayed:
                 self._stage("ordering routes")
                 await asyncio.gather(*(order_routes(place, self.course.nodes) for place in places.values()))
+            systems: list[Pusher | Reader] = [*here.pushers.values(), *here.readers.values()]
             try:
                 await self._exercise(here)
+                self._stage("reading everything again")
+                for reader in here.readers.values():
+                    await reader.read_again()
                 self._stage("reconciling")
                 parted, outcome.compared = await reconcile(places, forgot=self._forgetful)
                 outcome.faults += parted
                 # What was compared is on record.
                 await self._signed(here)
             finally:
-                for system in (*here.pushers.values(), *here.readers.values()):
+                for system in systems:
                     await system.crash()
             self.wishes = {node: pusher.wishes for node, pusher in here.pushers.items()}
             self._stage("stopping")
@@ -162,7 +167,7 @@ class Run:
             outcome.faults += self.books.faults()
             outcome.faults += [death for machine in machines.values() for death in machine.deaths]
             self._stage("verifying")
-            stores = await asyncio.to_thread(judge_stores, places, settled=not forgot)
+            stores = await asyncio.to_thread(judge_stores, places, settled=not forgot, books=self.books)
             outcome.faults += stores.faults
             outcome.entries, outcome.opened = stores.entries, stores.opened
         outcome.took_s = loop.time() - began
@@ -192,7 +197,8 @@ class Run:
     async def _exercise(self, here: Field) -> None:
         """Traffic and faults, until nothing is outstanding."""
         loop = asyncio.get_running_loop()
-        for system in (*here.pushers.values(), *here.readers.values()):
+        systems: list[Pusher | Reader] = [*here.pushers.values(), *here.readers.values()]
+        for system in systems:
             system.start()
         keeping = asyncio.create_task(self._keep_up(here.machines))
         seeing = [asyncio.create_task(self._see(pusher)) for pusher in here.pushers.values()]
@@ -231,7 +237,12 @@ class Run:
         await asyncio.sleep(max(0.0, self._began + fault.begins_s - loop.time()))
         began = loop.time()
         self._say(str(fault))
-        met = await strike(fault, here)
+        try:
+            met = await strike(fault, here)
+        except (DemoError, OSError) as error:
+            # The run goes on, and everything else is judged.
+            self.books.wrong.append(f"{fault}: {error}")
+            met = False
         self.books.struck.append(Struck(fault, began, loop.time(), met))
 
     async def _see(self, pusher: Pusher) -> None:

@@ -20,9 +20,13 @@ from typing import Any, Final
 from signalfire.v1 import report_pb2
 
 from gateway.demo.deployment import PUSHER, READER, Deployed, deploy
+from gateway.identity import nation
 
 CODES: Final = ("JPN", "KOR", "USA", "AUS", "CAN", "GBR", "NOR", "PHL")
 """Nations of a run, the first so many of these. The policies are invented for all of them."""
+
+SECOND: Final = "more-sensors"
+"""The second C2 system of a nation that pushes."""
 
 NOT_FOR: Final = "NOT-FOR-"
 """In `threat.launch_area`, before the code of a partner who is not to have the report."""
@@ -118,7 +122,10 @@ def settle(
         policies[node] = directory / "policies" / node.lower()
         _write_policy(policies[node], node, [other for other in nodes if other != node])
     sections: dict[str, Any] = {name: dict(section) for name, section in (limits or {}).items()}
-    return deploy(directory, policies, now=now, max_age_s=3600, changes={"clients": _CLIENTS, "limits": sections})
+    places = deploy(directory, policies, now=now, max_age_s=3600, changes={"clients": _CLIENTS, "limits": sections})
+    for place in places.values():
+        nation.issue_c2(place.directory / "pki", SECOND, place.directory / "c2" / SECOND, now=now)
+    return places
 
 
 def expected(report: report_pb2.Report, partner: str) -> bool:
@@ -142,8 +149,9 @@ def _write_policy(directory: Path, node: str, partners: Sequence[str]) -> None:
         (directory / "partners" / f"{partner}.yaml").write_text(text, encoding="utf-8")
 
 
-_CLIENTS: Final[Mapping[str, Any]] = {
-    PUSHER: {
+def _pushes() -> dict[str, Any]:
+    """What a C2 system that pushes may."""
+    return {
         "push": {
             "stations": ["*"],
             "kinds": ["LaunchDetection", "Track", "ImpactPrediction", "Correction", "Cancellation", "AllClear"],
@@ -151,6 +159,11 @@ _CLIENTS: Final[Mapping[str, Any]] = {
             "precedences": ["FLASH", "IMMEDIATE", "PRIORITY", "ROUTINE"],
             "ceiling": "TOP_SECRET",
         }
-    },
+    }
+
+
+_CLIENTS: Final[Mapping[str, Any]] = {
+    PUSHER: _pushes(),
+    SECOND: _pushes(),
     READER: {"read": {"traffic_classes": ["LIVE", "EXERCISE", "TEST"], "ceiling": "TOP_SECRET", "caveats": []}},
 }

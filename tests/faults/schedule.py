@@ -107,6 +107,11 @@ class Fault:
         return self.begins_s + self.lasts_s
 
     @property
+    def told(self) -> bool:
+        """Of a store that is lost or set back: whether somebody tells the gateway when it starts."""
+        return self.chance % 2 == 0
+
+    @property
     def struck(self) -> str:
         """The thing that it strikes: of two faults with the same no part of the time is shared."""
         if self.kind in LINKS:

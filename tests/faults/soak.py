@@ -94,8 +94,9 @@ def soak(
             progress.update(whole, completed=len(outcomes) if runs else time.monotonic() - began)
             _tell(console, outcomes[-1], _replay(course, kinds))
     console.print(injected(outcomes))
-    if any(outcome.course.relayed for outcome in outcomes):
-        console.print(failovers(outcomes))
+    carried = failovers(outcomes)
+    if carried.row_count:
+        console.print(carried)
     console.print(summary(outcomes))
     failed = [outcome.course.seed for outcome in outcomes if outcome.faults]
     if failed:

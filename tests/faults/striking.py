@@ -146,7 +146,7 @@ async def _old_backup(fault: Fault, here: Field) -> None:
     await asyncio.sleep(fault.lasts_s)
     machine.kill()
     machine.restore(backup)
-    machine.start(restored=fault.chance % 2 == 0)
+    machine.start(restored=fault.told)
 
 
 async def _lost_store(fault: Fault, here: Field) -> None:
@@ -154,7 +154,7 @@ async def _lost_store(fault: Fault, here: Field) -> None:
     machine.kill()
     machine.lose_store()
     await asyncio.sleep(fault.lasts_s)
-    machine.start(restored=fault.chance % 2 == 0)
+    machine.start(restored=fault.told)
 
 
 async def _while_told(fault: Fault, here: Field, **what: bool) -> None:

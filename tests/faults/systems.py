@@ -1,6 +1,6 @@
-"""The C2 systems of invented nations: one that pushes and one that receives, each with what it keeps on its own disk.
+"""The C2 systems of invented nations: two that push and one that receives, each with what it keeps on its own disk.
 
-Both crash when they are told to: what is under way is dropped as it is, nothing is closed in order, and when they start
+They crash when they are told to: what is under way is dropped as it is, nothing is closed in order, and when they start
 again they have what was on their disk, which is the journal of reports with the answers that came, and the last cursor.
 """
 
@@ -13,10 +13,11 @@ from typing import Final
 
 from signalfire.v1 import c2_pb2, report_pb2
 
-from gateway.client import Client, ClientError, Received, Withdrawn
+from gateway.client import CaughtUp, Client, ClientError, Received, Withdrawn
 from gateway.demo.deployment import PUSHER, READER, Deployed
 from tests.faults.books import Books
-from tests.faults.traffic import Sensors, recalled
+from tests.faults.invented import SECOND
+from tests.faults.traffic import Sensors
 
 CLASSES: Final = (
     report_pb2.TRAFFIC_CLASS_LIVE,
@@ -26,6 +27,9 @@ CLASSES: Final = (
 
 AGAIN_S: Final = 0.2
 """Seconds after which a system that was refused as a whole tries again: its gateway may be coming back."""
+
+READ_S: Final = 60.0
+"""Seconds that reading everything again may take."""
 
 
 class _System:
@@ -62,17 +66,18 @@ class _System:
         raise AssertionError("a system does something")
 
 
-class Pusher(_System):
-    """Pushes what the sensors see. Its journal holds every report before it is pushed, and every answer."""
+class _Submitter(_System):
+    """One C2 system that pushes. Its journal holds every report before it is pushed, and every answer."""
 
-    def __init__(self, place: Deployed, books: Books, clock: Callable[[], float], sensors: Sensors) -> None:
+    def __init__(
+        self, place: Deployed, books: Books, clock: Callable[[], float], name: str, accepted: set[str]
+    ) -> None:
         super().__init__(place, books, clock)
-        self._sensors = sensors
+        self._name = name
+        self._accepted = accepted
         self._journal: dict[str, report_pb2.Report] = {}
         self._open: dict[str, report_pb2.Report] = {}
         """Of the journal, what has no answer."""
-        self._stands: set[str] = set()
-        """Detections and tracks that were accepted: some of them are recalled later."""
         self._news = asyncio.Event()
         self._given: set[str] = set()
         """Of what is open, what was given to the client library."""
@@ -80,10 +85,8 @@ class Pusher(_System):
         self.wishes: list[str] = []
         """Why the gateway asked for reports again."""
 
-    def see(self) -> None:
-        """The sensors see something, whether this system runs or not."""
-        report = self._sensors.see(self._stands)
-        self._books.push(self.place.node, report, self._clock())
+    def take(self, report: report_pb2.Report) -> None:
+        """It has this to push, whether it runs or not."""
         self._journal[report.report_id] = self._open[report.report_id] = report
         self._news.set()
 
@@ -93,6 +96,7 @@ class Pusher(_System):
             return
         self._wishes.add(wish.until.ToNanoseconds())
         self.wishes.append(wish.reason)
+        self._books.asked.add(self.place.node)
         self._open = dict(self._journal)
         self._given.clear()
         self._news.set()
@@ -100,13 +104,13 @@ class Pusher(_System):
     async def _run(self) -> None:
         while True:
             with contextlib.suppress(ClientError):
-                async for result in self._client(PUSHER).submit(
+                async for result in self._client(self._name).submit(
                     self._unanswered(), in_flight=256, on_resubmit=self._submit_again
                 ):
-                    report = self._open.pop(result.report_id, None)
+                    self._open.pop(result.report_id, None)
                     self._books.answered(self.place.node, result, self._clock())
-                    if result.accepted and report is not None and _may_be_recalled(report):
-                        self._stands.add(result.report_id)
+                    if result.accepted:
+                        self._accepted.add(result.report_id)
             await asyncio.sleep(AGAIN_S)
 
     async def _unanswered(self) -> AsyncIterator[report_pb2.Report]:
@@ -120,13 +124,41 @@ class Pusher(_System):
             await self._news.wait()
 
 
-def _may_be_recalled(report: report_pb2.Report) -> bool:
-    """A prediction is held for a while, and would be recalled before it goes; a recall is not recalled, and is LIVE."""
-    return (
-        not recalled(report)
-        and not report.HasField("impact_prediction")
-        and report.traffic_class == report_pb2.TRAFFIC_CLASS_LIVE
-    )
+class Pusher:
+    """Everything that pushes for one nation: two C2 systems, which share its sensors. Each may recall what the other
+    pushed.
+    """
+
+    def __init__(self, place: Deployed, books: Books, clock: Callable[[], float], sensors: Sensors) -> None:
+        self.place = place
+        self._books = books
+        self._clock = clock
+        self._sensors = sensors
+        self._accepted: set[str] = set()
+        self._systems = [_Submitter(place, books, clock, name, self._accepted) for name in (PUSHER, SECOND)]
+        self._turn = 0
+
+    @property
+    def wishes(self) -> list[str]:
+        """Why the gateway asked for reports again."""
+        return [wish for system in self._systems for wish in system.wishes]
+
+    def start(self) -> None:
+        """Starts both, with what is on their disks."""
+        for system in self._systems:
+            system.start()
+
+    async def crash(self) -> None:
+        """Both are gone at once."""
+        for system in self._systems:
+            await system.crash()
+
+    def see(self) -> None:
+        """The sensors see something, and one of the two has it to push."""
+        report = self._sensors.see(self._accepted)
+        self._books.push(self.place.node, report, self._clock())
+        self._systems[self._turn].take(report)
+        self._turn = (self._turn + 1) % len(self._systems)
 
 
 class Reader(_System):
@@ -152,4 +184,18 @@ class Reader(_System):
                 if "INVALID_ARGUMENT" in str(error) and self._cursor:
                     self._cursor = ""
                     self.anew += 1
+                    self._books.begin(self.place.node, self.anew)
             await asyncio.sleep(AGAIN_S)
+
+    async def read_again(self) -> None:
+        """Reads everything from the beginning, own reports among it, and has it judged too."""
+        items: list[Received | Withdrawn] = []
+        try:
+            async with asyncio.timeout(READ_S):
+                async for item in self._client(READER).subscribe(CLASSES, include_own=True, follow=False):
+                    if not isinstance(item, CaughtUp):
+                        items.append(item)
+        except (ClientError, TimeoutError) as error:
+            self._books.wrong.append(f"{self.place.node} could not read everything again: {error}")
+            return
+        self._books.read_again(self.place.node, items)

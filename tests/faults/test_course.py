@@ -6,6 +6,7 @@ Other courses are run with other seeds: SIGNALFIRE_FAULT_SEEDS="1 2 3". Schedule
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.faults.judging import judge_stores
 from tests.faults.schedule import STORES, Fault, Kind
 from tests.faults.striking import STRIKES
 from tests.faults.traffic import ALL, Sensors
+from tests.node.nations import report
 
 SEEDS = [int(seed) for seed in os.environ.get("SIGNALFIRE_FAULT_SEEDS", "1").split()]
 
@@ -37,13 +39,25 @@ async def test_nothing_is_lost_doubled_or_leaked_though_everything_fails_in_turn
     assert len(books.accepted) == len(books.pushed) > 150
     assert books.received.total() > 200
     assert books.withdrawn
+    pushed = {made.WhichOneof("content") for made in books.pushed.values()}
+    assert {"cancellation", "correction", "all_clear", "impact_prediction"} <= pushed
+    # Some withdrawals overtook their reports, and everybody read everything again in the end.
+    assert any(item.withdrawn for stream in books.streams.values() for item in stream.received)
+    assert sorted(books.again) == sorted(books.nodes)
     assert outcome.opened > 200
     assert outcome.compared > 50
 
     # What is looked for would be found.
     with (run.places["KOR"].directory / "gateway.log").open("a") as log:
         log.write(f"{ALL}/radar-1\n")
-    assert [what.split(":")[0] for what in judge_stores(run.places).faults] == ["leaked"]
+    nowhere = report(node="KOR")
+    books.push("KOR", nowhere, 0.0)
+    books.accepted["KOR", nowhere.report_id] = 0.0
+    stream = books.streams["JPN", 0]
+    given = stream.received[0]
+    stream.items[stream.items.index(given)] = replace(given, index=given.index + 1)
+    found = judge_stores(run.places, books=books).faults
+    assert sorted(what.split(":")[0] for what in found) == ["altered", "leaked", "lost"]
 
 
 async def test_what_was_acknowledged_after_an_old_backup_is_there_again_once(tmp_path: Path) -> None:

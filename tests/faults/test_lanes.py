@@ -105,6 +105,23 @@ async def test_a_partner_that_hears_heartbeats_and_does_not_answer_is_given_up_a
         await until(lambda: world.status("JPN", "KOR").HasField("unheard_since"), "KOR does not hear JPN")
 
 
+async def test_lanes_of_a_partner_that_is_gone_behind_a_machine_that_ends_tcp_are_ended(
+    places: dict[str, Deployed],
+) -> None:
+    """The connections to that machine stand, and it takes whatever is sent."""
+    with Proxy(places["JPN"].exchange) as between, reached_at(places, "KOR", "JPN", between.address):
+        async with running(places, "JPN", "KOR", linked=False) as world:
+            await until(lambda: world.lanes_followed("JPN", "KOR") == 5, "KOR follows every lane")
+            await until(lambda: not world.status("JPN", "KOR").HasField("unheard_since"), "KOR hears JPN")
+            between.silent()
+            began = time.monotonic()
+            await until(lambda: world.lanes_followed("JPN", "KOR") == 0, "JPN has ended its lanes")
+            assert time.monotonic() - began < 12
+            assert not world.status("JPN", "KOR").followed
+            between.heal()
+            await until(lambda: world.lanes_followed("JPN", "KOR") == 5, "KOR follows every lane again")
+
+
 async def test_of_two_addresses_the_one_that_is_gone_delays_nobody(places: dict[str, Deployed]) -> None:
     with Proxy(places["JPN"].exchange) as gone, Proxy(places["JPN"].exchange) as there:
         gone.hole()

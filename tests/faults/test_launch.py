@@ -32,6 +32,32 @@ def test_settings_pass_through_the_environment() -> None:
     assert Settings.decode(settings.encode()) == settings
 
 
+async def test_a_fault_that_a_running_gateway_is_told_of_is_met_and_counted_and_the_gateway_says_so(
+    tmp_path: Path,
+) -> None:
+    (place,) = deploy(tmp_path, {"JPN": POLICIES / "jpn"}, now=datetime.now(UTC), max_age_s=3600).values()
+    gateway = FaultyGateway(place, Settings(seed=3))
+    try:
+        gateway.start()
+        await gateway.ready()
+        told = gateway.tell()
+        # Its store is on the disk that fails, from its first operation on.
+        assert told["counts"][Op.OPEN] > 0
+        assert told["counts"][Op.WRITE] > 10
+        assert told["met"] == {}
+        await push(place, 1)
+        assert gateway.tell()["counts"][Op.SYNC] > told["counts"][Op.SYNC]
+        gateway.tell(arm=[Fault(What.IO_ERROR, 1, frozenset({Op.SYNC}))])
+        await push(place, 2)
+        assert gateway.tell()["met"] == {What.IO_ERROR: 1}
+        log = (place.directory / "gateway.log").read_text(encoding="utf-8")
+        assert "a commit failed" in log
+        assert "as told by the test" in log
+        assert gateway.stop() == 0
+    finally:
+        gateway.stop()
+
+
 async def test_a_process_that_loses_power_as_it_commits_comes_back_with_all_that_it_acknowledged(
     tmp_path: Path,
 ) -> None:

@@ -18,7 +18,7 @@ import pytest_asyncio
 from signalfire.v1 import report_pb2
 
 from gateway.client import Received
-from gateway.exchange.server import ExchangeLimits
+from gateway.exchange.limits import ExchangeLimits
 from gateway.reports.kinds import Kind
 from tests.faults.between import Links, links
 from tests.faults.proxy import CLEAR, Direction, Proxy, Shape

@@ -1,8 +1,9 @@
 """Whatever the disk does, and whenever: nothing that was acknowledged is lost, nothing forks, and no key seals twice.
 
 Each case is a course of commits (`tests.faults.commits`) in which one operation on the disk goes wrong. Which there are
-is seen from a course in which none does. `--every-case` tries every one; else every sync, truncation and deletion is
-tried, and of the writes each nineteenth.
+is seen from a course in which none does. `--every-case` tries every one with every fault. Else every truncation and
+deletion is tried, of the writes each nineteenth, and every sync with an error and with a crash: the two tests that try
+errors share them out, and so do the two that try crashes.
 """
 
 from __future__ import annotations
@@ -75,11 +76,16 @@ async def undisturbed() -> Undisturbed:
     return _SEEN[0]
 
 
-async def tried(request: pytest.FixtureRequest, *kinds: Op) -> Sequence[tuple[int, Op]]:
-    """The operations at which something is to go wrong, by number (1 is the first)."""
-    every = request.config.getoption("--every-case")
+async def tried(request: pytest.FixtureRequest, *kinds: Op, syncs: int | None = None) -> Sequence[tuple[int, Op]]:
+    """The operations at which something is to go wrong, by number (1 is the first). `syncs`: of every two syncs the
+    first (0) or the second (1); None: both.
+    """
     numbered = [(number, op) for number, op in enumerate((await undisturbed()).operations, 1) if op in kinds]
-    return [each for each in numbered if every or each[1] is not Op.WRITE or each[0] % EACH == 0]
+    if request.config.getoption("--every-case"):
+        return numbered
+    taken = [each for each in numbered if each[1] is Op.SYNC][slice(syncs, None, None if syncs is None else 2)]
+    taken += [(number, op) for number, op in numbered if op is Op.WRITE and number % EACH == 0]
+    return sorted([*taken, *(each for each in numbered if each[1] not in (Op.SYNC, Op.WRITE))])
 
 
 async def play(directory: Path, disk: Disk, *faults: Fault, cuts_power: bool, in_order: bool) -> Course:
@@ -132,13 +138,13 @@ async def try_all(
 async def test_an_error_of_the_disk_at_any_operation_is_recovered_from_without_a_restart(
     tmp_path: Path, sealed: Sealed, request: pytest.FixtureRequest
 ) -> None:
-    await try_all(tmp_path, await tried(request, *CHANGING), What.IO_ERROR, sealed)
+    await try_all(tmp_path, await tried(request, *CHANGING, syncs=0), What.IO_ERROR, sealed)
 
 
 async def test_what_is_shown_after_an_error_of_the_disk_survives_a_loss_of_power(
     tmp_path: Path, sealed: Sealed, request: pytest.FixtureRequest
 ) -> None:
-    await try_all(tmp_path, await tried(request, Op.SYNC, Op.WRITE), What.IO_ERROR, sealed, cuts_power=True)
+    await try_all(tmp_path, await tried(request, Op.SYNC, Op.WRITE, syncs=1), What.IO_ERROR, sealed, cuts_power=True)
 
 
 async def test_a_disk_that_is_full_from_any_write_on_is_waited_for(
@@ -150,13 +156,13 @@ async def test_a_disk_that_is_full_from_any_write_on_is_waited_for(
 async def test_a_loss_of_power_at_any_operation_loses_nothing_that_was_acknowledged(
     tmp_path: Path, sealed: Sealed, request: pytest.FixtureRequest
 ) -> None:
-    await try_all(tmp_path, await tried(request, *CHANGING), What.POWER, sealed)
+    await try_all(tmp_path, await tried(request, *CHANGING, syncs=0), What.POWER, sealed)
 
 
 async def test_a_process_that_ends_at_any_operation_loses_nothing_even_if_power_fails_afterwards(
     tmp_path: Path, sealed: Sealed, request: pytest.FixtureRequest
 ) -> None:
-    await try_all(tmp_path, await tried(request, *CHANGING), What.STOP, sealed, cuts_power=True)
+    await try_all(tmp_path, await tried(request, *CHANGING, syncs=1), What.STOP, sealed, cuts_power=True)
 
 
 @pytest.mark.parametrize("first", [What.IO_ERROR, What.STOP])

@@ -21,7 +21,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def opened(path: Path, disk: Disk, checkpoint: int = 1000) -> Iterator[apsw.Connection]:
+def opened(path: Path, disk: Disk, checkpoint: int = 1000, *, in_order: bool = False) -> Iterator[apsw.Connection]:
+    """`in_order`: what is in the log is folded at the end, and the log is gone; else it ends as a process that is."""
     with registered(f"test-{next(NUMBER)}", disk) as vfs:
         db = apsw.Connection(str(path), vfs=vfs)
         try:
@@ -30,8 +31,7 @@ def opened(path: Path, disk: Disk, checkpoint: int = 1000) -> Iterator[apsw.Conn
             db.pragma("wal_autocheckpoint", checkpoint)
             yield db
         finally:
-            # As a process that is gone: nothing is folded.
-            db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, int(not in_order))
             with contextlib.suppress(apsw.Error):
                 db.close(True)
 
@@ -83,6 +83,35 @@ def test_without_syncs_a_loss_of_power_loses_what_was_committed(path: Path) -> N
         assert found == list(range(len(found)))
         held.add(len(found))
     assert {0, 5} < held
+
+
+@pytest.mark.parametrize("synchronous", ["full", "off"])
+def test_a_log_that_another_connection_made_is_there_for_certain_once_a_writer_has_synced_it(
+    path: Path, synchronous: str
+) -> None:
+    log = path.with_name(path.name + "-wal")
+    found = []
+    for seed in range(20):
+        path.unlink(missing_ok=True)
+        disk = Disk(seed)
+        with opened(path, disk, in_order=True) as db:
+            db.execute("CREATE TABLE t (number, filling)")
+        assert not log.exists()
+        with opened(path, disk) as reader:
+            # Reading makes the log, and syncs nothing.
+            assert reader.execute("SELECT count(*) FROM t").get == 0
+            assert log.exists()
+            with opened(path, disk) as writer:
+                writer.pragma("synchronous", synchronous)
+                writer.execute("INSERT INTO t VALUES (1, '')")
+                disk.power_cut()
+        disk.power_on()
+        found.append((log.exists(), tuple(numbers(path))))
+    if synchronous == "full":
+        assert found == [(True, (1,))] * 20
+    else:
+        # Nobody synced it: it may be gone, as a whole or in part.
+        assert {(False, ()), (True, (1,))} <= set(found) <= {(False, ()), (True, ()), (True, (1,))}
 
 
 @pytest.mark.parametrize("forgets", [False, True])

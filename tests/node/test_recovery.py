@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from gateway.client import Received
 from gateway.demo.deployment import PUSHER, Deployed
 from gateway.ledger.origin import Lane, Origin
 from gateway.ledger.stores import LedgerRow
-from tests.node.nations import World, cancellation, forget, report, running, settle, until
+from gateway.release.restored import DeclareSetBack
+from tests.node.nations import PATIENCE_S, World, cancellation, forget, report, running, settle, until
 from tests.node.test_rotation import sound
 
 FLASH = Origin.parse("signalfire/v1/JPN/KOR/flash/1")
@@ -100,21 +102,44 @@ async def test_what_is_submitted_again_after_a_loss_reaches_every_subscriber_onc
         await taken_back(world)
         told: list[c2_pb2.Resubmit] = []
         client = places["JPN"].client(PUSHER)
-        answers = [
-            result
-            async for result in client.submit([pushed[1], recalled, pushed[0], pushed[2]], on_resubmit=told.append)
-        ]
+        again = [pushed[1], recalled, pushed[0], pushed[2]]
+        answers = [result async for result in client.submit(again, on_resubmit=told.append)]
         assert told, "the wish comes first on the stream"
         assert "lost" in told[0].reason
-        refused = {result.report_id for result in answers if not result.accepted}
-        assert refused == {recalled.report_id}, "it recalls what was not submitted again yet"
-        assert (await world.push_one("JPN", recalled)).accepted
+        assert [result.report_id for result in answers if not result.accepted] == []
         fresh = await world.carries("JPN", "KOR")
         counts = deliveries(world)
         assert all(counts[each.report_id] == 1 for each in (*pushed, fresh)), counts
         assert world.inboxes["KOR"].withdrawn.count(pushed[0].report_id) == 1
     sound(places["JPN"])
     sound(places["KOR"])
+
+
+async def test_a_second_wish_is_told_on_a_stream_that_is_open_and_what_it_asks_for_is_taken_on_it(
+    places: dict[str, Deployed],
+) -> None:
+    told: asyncio.Queue[c2_pb2.Resubmit] = asyncio.Queue()
+    given: asyncio.Queue[report_pb2.Report] = asyncio.Queue()
+
+    async def reports() -> AsyncIterator[report_pb2.Report]:
+        while True:
+            yield await given.get()
+
+    async with running(places) as world, asyncio.timeout(PATIENCE_S):
+        results = places["JPN"].client(PUSHER).submit(reports(), on_resubmit=told.put_nowait)
+        first = alert()
+        given.put_nowait(first)
+        assert (await anext(results)).accepted
+        assert told.empty()
+        sequencer = world.nodes["JPN"]._sequencer
+        for why in ("the disk", "the copy"):
+            await sequencer.do(DeclareSetBack(why, (), ledger_pb2.SUCCESSION_REASON_RESTORE))
+            assert why in (await told.get()).reason
+        given.put_nowait(first)
+        assert (await anext(results)).duplicate
+        assert isinstance(results, AsyncGenerator)
+        await results.aclose()
+    sound(places["JPN"])
 
 
 async def test_records_are_rebuilt_with_the_recovery_key_and_withdrawals_reach_who_had_the_report(

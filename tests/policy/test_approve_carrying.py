@@ -130,7 +130,7 @@ def test_suspending_and_resuming_a_carrier_leaves_what_was_ordered_of_it() -> No
 @pytest.mark.parametrize(
     ("action", "said", "needed"),
     [
-        (Route("KOR", ("USA", "FRA")), "lets USA, then FRA carry what passes between JPN and KOR", "0 of 2"),
+        (Route("KOR", ("USA", "FRA")), "lets USA and FRA carry what passes between JPN and KOR", "0 of 2"),
         (Route("KOR", ()), "lets nobody carry between JPN and KOR any more", "0 of 1"),
         (CarryFor("KOR", "USA"), "carries between KOR and USA, when they ask for it, what JPN cannot read", "0 of 2"),
         (CarryFor("KOR", "USA", ended=True), "carries between KOR and USA no more", "0 of 1"),

@@ -12,10 +12,14 @@ from signalfire.v1 import ledger_pb2
 
 from gateway.ledger import bundle
 from gateway.ledger.checkpoint import Checkpoint, sign_checkpoint
+from gateway.ledger.cosignature import cosign
 from gateway.ledger.merkle import leaf_hash
+from gateway.ledger.note import Note
+from gateway.ledger.stores import CosignatureKind
 from gateway.ledger.tiles import Edge
 from gateway.release.evidence import Contradicted
 from gateway.release.replica import IncomingBatch, ReplicaError
+from gateway.release.steps import KeepCosignature, SignatureError
 from tests.release.test_hostile_batches import ORIGIN, Forged, holding
 from tests.release.world import MakeSite, Site, signatory_of
 from tests.reports.examples import launch_detection
@@ -132,3 +136,23 @@ def test_what_was_never_delivered_for_want_of_sense_stays_so(kor: Site) -> None:
     plan = kor.plan()
     held = kor.receive(batch).apply(plan)
     assert (held.held, list(held.unopenable)) == (True, [])
+
+
+@pytest.mark.parametrize("kind", [CosignatureKind.PQ, CosignatureKind.ANCHOR])
+def test_a_further_signature_on_the_end_of_a_batch_that_was_passed_over_is_passed_over_too(
+    kor: Site, told: Told, kind: CosignatureKind
+) -> None:
+    """The carried way has brought two batches in one; then the direct one brings the first of them, and its line."""
+    kor.do(kor.receive(told.batch(0, 2)))
+    kor.do(kor.receive(told.batch(2, 8)))
+    late = told.batch(2, 5)
+    assert kor.do(kor.receive(late)).held
+    text, keys = Note.parse(late.checkpoint).text, signatory_of("JPN")
+    pq = Note(text, (cosign(text, keys.pq, 1_800_000_000),)).encode()
+    owner = kor.receive(late).owner
+    plan = kor.plan()
+    assert KeepCosignature(ORIGIN, kind, pq if kind is CosignatureKind.PQ else late.checkpoint, owner).apply(plan) == 0
+    assert plan.empty
+    beyond = Checkpoint(ORIGIN, 9, b"\1" * 32).text()
+    with pytest.raises(SignatureError, match="size 9, which is not here"):
+        KeepCosignature(ORIGIN, kind, Note(beyond, (cosign(beyond, keys.pq, 1),)).encode(), owner).apply(plan)

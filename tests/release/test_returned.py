@@ -16,9 +16,10 @@ from gateway.ledger.errors import LedgerError
 from gateway.ledger.origin import DECISIONS, WITNESS, Lane, Origin
 from gateway.ledger.stores import CosignatureKind
 from gateway.release.replica import IncomingBatch, RootsDiffer
-from gateway.release.restored import DeclareSetBack, SetBackWaiting, waiting_for
+from gateway.release.restored import DeclareSetBack, SetBackWaiting
 from gateway.release.returned import ConfirmBack, OwnLogKeys, TakeBack, back_in, in_words
 from gateway.release.steps import RecordEvent
+from gateway.release.waiting_lines import waiting_for
 from gateway.release.wish import EndWish, standing
 from tests.release.world import RELEASE_ALL, MakeSite, Site, as_sent, identifier, keys_of, partner_of, rules
 from tests.reports.examples import cancellation, launch_detection
@@ -69,7 +70,7 @@ def test_every_ledger_ends_also_those_that_the_store_does_not_know(lost: Site) -
     wish = standing(lost.store)
     assert wish is not None
     assert not wish.HasField("since"), "nothing is known of how far back"
-    assert lost.do(EndWish())
+    assert lost.do(EndWish(True))
     assert standing(lost.store) is None
     assert_sound(lost)
 

@@ -20,7 +20,7 @@ from gateway.audit.verify import verify_store
 from gateway.ledger.errors import LedgerError, StoreError
 from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
-from gateway.ledger.stores import Commit, FeedFilter
+from gateway.ledger.stores import Commit, FeedFilter, ReleasedRow
 from gateway.ledger.stores.sqlite import SqliteReader, SqliteStore
 from gateway.release.errors import Exhausted, RefusedReport, StepBroken, Unavailable
 from gateway.release.pipeline import AcceptedReport, TakeReport
@@ -343,6 +343,19 @@ class Stumbling:
 
 
 @dataclass(frozen=True)
+class Contradicting:
+    """Adds what the store cannot hold beside what it holds: a second release of a report to a partner."""
+
+    report_id: bytes
+    weight: int = 0
+    rank: Rank = Rank.FLASH
+
+    def apply(self, plan: Plan) -> None:
+        index = plan.writer("KOR", "flash").append(b"released twice")
+        plan.record_release(ReleasedRow(self.report_id, "KOR", plan.writer("KOR", "flash").head.id, index, 1, 1))
+
+
+@dataclass(frozen=True)
 class Refusing:
     """Refuses before it adds anything."""
 
@@ -384,6 +397,25 @@ async def test_after_a_step_that_failed_unexpectedly_no_key_seals_that_its_plan_
         assert head is not None
         assert head.epoch is not None
         assert head.epoch.index == 2
+
+
+async def test_a_step_that_contradicts_what_is_durable_is_refused_alone_and_the_store_stays_open(path: Path) -> None:
+    async with opened(path) as running:
+        running.run()
+        await running.take(launch_detection(1))
+        openings = running.faults.openings
+        again = Contradicting(identifier(launch_detection(1)))
+        reports = [launch_detection(seed) for seed in range(2, 9)]
+        tasks = await running.queue(*map(taking, reports[:5]), again, *map(taking, reports[5:]))
+        *first, broken, sixth, seventh = await outcomes(tasks)
+        assert isinstance(broken, StepBroken)
+        assert "contradicts" in str(broken)
+        assert not any(taken.duplicate for taken in (*first, sixth, seventh))
+        with pytest.raises(StepBroken):
+            await in_time(running.sequencer.do(again))
+        assert running.sequencer.problem is None
+        assert running.faults.openings == openings, "there was nothing in doubt"
+    assert_sound(path, launch_detection(1), *reports)
 
 
 async def test_whoever_asks_for_a_step_need_not_know_that_it_can_fail_unexpectedly() -> None:

@@ -408,20 +408,27 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class FeedFilter:
-    """Which rows of the feed are wanted. Empty `kinds` or `originators`: all of them."""
+    """Which rows of the feed are wanted. Empty `kinds` or `originators`: all of them.
+
+    Of a partner's report that no longer stands the feed holds a withdrawal, which has the precedence of the report. Of
+    an own one it holds what recalls it alone: own reports of the kinds `recalls` are wanted whatever `kinds` and
+    `minimum_precedence` say.
+    """
 
     traffic_classes: frozenset[int]
     kinds: frozenset[int] = frozenset()
     originators: frozenset[str] = frozenset()
     minimum_precedence: int = 0
     include_own: bool = False
+    recalls: frozenset[int] = frozenset()
 
     def wants(self, row: FeedRow) -> bool:
         """Whether `row` is wanted. A withdrawal is wanted whatever the kind of its report."""
+        own_recall = row.ledger is None and row.kind in self.recalls
+        of_kind = row.item is FeedItem.WITHDRAWAL or not self.kinds or row.kind in self.kinds
         return (
             row.traffic_class in self.traffic_classes
-            and row.precedence >= self.minimum_precedence
-            and (row.item is FeedItem.WITHDRAWAL or not self.kinds or row.kind in self.kinds)
+            and (own_recall or (of_kind and row.precedence >= self.minimum_precedence))
             and (not self.originators or row.originator in self.originators)
             and (self.include_own or row.ledger is not None)
         )

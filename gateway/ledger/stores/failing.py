@@ -13,7 +13,7 @@ from pathlib import Path
 
 import apsw
 
-from gateway.ledger.errors import StoreDamaged, StoreError, StoreFull, StoreInDoubt, StoreReadOnly
+from gateway.ledger.errors import StoreConflict, StoreDamaged, StoreError, StoreFull, StoreInDoubt, StoreReadOnly
 
 _RESTORE = "; restore it from a backup, or begin anew and recover it, as docs/operations.md says"
 _FULL = "; make room on its disk"
@@ -41,6 +41,8 @@ def _kind(error: apsw.Error | OSError) -> tuple[type[StoreError], str]:
             return StoreDamaged, _RESTORE
         case apsw.ConnectionClosedError() | apsw.InterruptError():
             return StoreInDoubt, "; try again"
+        case apsw.ConstraintError():
+            return StoreConflict, ""
         case apsw.FullError():
             return StoreFull, _FULL
         case apsw.ReadOnlyError():

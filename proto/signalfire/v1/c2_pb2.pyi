@@ -329,7 +329,7 @@ class SubscribeRequest(_message.Message):
     cursor: _builtins.str
     """Where to go on: the cursor of the last response that was dealt with. Empty: from the beginning."""
     minimum_precedence: _report_pb2.Precedence.ValueType
-    """Lowest precedence wanted. UNSPECIFIED: all."""
+    """Lowest precedence wanted. UNSPECIFIED: all. What recalls own reports comes whatever its precedence."""
     include_own: _builtins.bool
     """Also this node's own accepted reports."""
     @_builtins.property
@@ -338,7 +338,9 @@ class SubscribeRequest(_message.Message):
 
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___ReportKind.ValueType]:
-        """Kinds wanted; empty: all. Withdrawals of wanted reports always come."""
+        """Kinds wanted; empty: all. Withdrawals come whatever the kind of their report, and so does what recalls own reports,
+        where `include_own`.
+        """
 
     @_builtins.property
     def originator_nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

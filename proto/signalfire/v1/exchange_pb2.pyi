@@ -519,7 +519,9 @@ class Pulse(_message.Message):
     note: _builtins.bytes
     """Signed note by the origin's log key: recipient, time, counter and the heads of all lanes (docs/protocol.md)."""
     round_trip_ns: _builtins.int
-    """Round-trip time that the origin measured from the echo before, nanoseconds; 0 when it has none yet."""
+    """How long the heartbeat before this one and its echo took, as the origin measured it, nanoseconds; 0 when there is none
+    on this stream.
+    """
     bundle: _builtins.bytes
     """The origin's trust bundle, signed by its root, where that is newer than what the follower believes."""
     bundle_sequence: _builtins.int

@@ -1155,7 +1155,8 @@ Global___DeclarePosture: _TypeAlias = DeclarePosture  # noqa: Y015
 
 @_typing.final
 class Route(_message.Message):
-    """By which partners the ledgers between this node and another may be carried when the direct link is down. It replaces
+    """By which partners the ledgers between this node and another are carried as well as sent directly. A way by each stands
+    all the time: alerts go by all of them at once, the rest by them when the direct way does not bring it. It replaces
     what held before.
     """
 
@@ -1167,7 +1168,7 @@ class Route(_message.Message):
     """The other end: ISO 3166-1 alpha-3. Required."""
     @_builtins.property
     def carriers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The carriers, the preferred one first; each another partner, none twice. Empty: none any more."""
+        """The carriers; each another partner, none twice. Their order says nothing. Empty: none any more."""
 
     def __init__(
         self,

@@ -468,6 +468,29 @@ def test_the_feed_gives_what_the_filter_wants_and_says_how_far_it_looked(store: 
     assert wanted(minimum_precedence=2) == [1, 3, 4, 7]
 
 
+def test_what_recalls_own_reports_passes_by_every_filter_of_kind_and_precedence(store: SqliteStore) -> None:
+    recall = 6
+    rows = [
+        feed_row(1, kind=recall, precedence=1, own=True, originator="JPN"),
+        feed_row(2, kind=2, precedence=1, own=True, originator="JPN"),
+        feed_row(3, kind=recall, precedence=1),
+        feed_row(4, kind=recall, precedence=1, own=True, originator="JPN", traffic_class=2),
+    ]
+    store.commit(Commit(ledgers=[Growth().begin()], feed=rows))
+
+    def wanted(**choice: object) -> list[int]:
+        filter_ = FeedFilter(**{"traffic_classes": frozenset({1}), "recalls": frozenset({recall})} | choice)  # type: ignore[arg-type]  # by name
+        return [row.seq for row in store.feed(0, 100, filter_)[0]]
+
+    # A partner's recall is a report as any other: what it recalls is withdrawn by a notice.
+    assert wanted(kinds=frozenset({1}), minimum_precedence=4, include_own=True) == [1]
+    assert wanted(minimum_precedence=4, include_own=True) == [1]
+    assert wanted(kinds=frozenset({2}), include_own=True) == [1, 2]
+    assert wanted(include_own=True) == [1, 2, 3]
+    assert wanted() == [3]
+    assert wanted(originators=frozenset({"KOR"}), include_own=True) == [3]
+
+
 def test_the_feed_stops_at_the_limit_and_goes_on_from_there(store: SqliteStore) -> None:
     store.commit(Commit(ledgers=[Growth().begin()], feed=[feed_row(seq) for seq in range(1, 8)]))
     rows, searched = store.feed(0, 3, ANYTHING)

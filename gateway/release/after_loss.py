@@ -1,0 +1,220 @@
+"""Recalls while this node's own reports are lost: of what is known of them in part alone, or not yet again.
+
+After a loss a report is known again step by step: its release comes back from a partner, a recovery record tells of it,
+its C2 system submits it again; in any order, and beside them come the recalls, old and new. A warning that no longer
+stands must not stand on for that. Rules, in order:
+
+1. Of a report whose content is lost its traffic class, precedence, kind and event are judged, and who submitted it, as
+   they stand on record (`in_part`). One that is not known at all, and was released to somebody as has come back, is
+   judged by that copy.
+2. What is recalled and not known is kept in mind (`end_unknown`), and on record as an event. Whenever it becomes known
+   it does not stand, and whoever is found to have it is told.
+3. While C2 systems are asked to submit again, an all-clear recalls those warnings of its event that were made no later
+   than itself: also warnings that become known after it (`all_clear_over`). Of lost content the time of acceptance
+   counts. Whether an all-clear itself is submitted again shows by its time: it is no later than the loss.
+"""
+
+from __future__ import annotations
+
+import functools
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from signalfire.v1 import c2_pb2, ledger_pb2, report_pb2
+
+from gateway.ledger.stores import DecisionPlace, DecisionRange, LedgerId, ReportRow
+from gateway.release.opening import Opener
+from gateway.release.plan import Plan, Subject
+from gateway.release.told_before import keep_told, recalled_since
+from gateway.release.wish import standing
+from gateway.reports.kinds import Kind, kind_of
+from gateway.seal.errors import SealError
+
+EVENT: Final = "recalled-while-lost"
+"""Kind of the event that names a report which was recalled while it was not known."""
+
+BY_TIME: Final = "recalled-by-time"
+"""Kind of the event that names an all-clear which recalls by the time at which warnings were made."""
+
+ALWAYS: Final = DecisionRange(DecisionPlace(0, LedgerId(0), 0), DecisionPlace(2**63 - 1, LedgerId(2**62), 2**63 - 1))
+"""Every place in the decisions ledgers."""
+
+RECORDS_READ: Final = 4
+"""Records of a lost report that are looked at, to find one that opens."""
+
+NOBODY: Final = "-"
+"""Stands among those who were told for this node itself: it knows, and has told nobody yet."""
+
+WARNINGS: Final = frozenset(
+    int(kind.report_kind) for kind in (Kind.LAUNCH_DETECTION, Kind.TRACK, Kind.IMPACT_PREDICTION)
+)
+"""Kinds that an all-clear of their event recalls."""
+
+_BACK: Final = "back of "
+"""Begins the key of the store's own value with the warnings of an event, which follows, whose release came back while
+they were not known: 16 bytes each."""
+
+
+@dataclass(frozen=True, slots=True)
+class InPart:
+    """What is known of an own report whose content is lost: as much of it as stands on record, and who submitted it;
+    empty where that is not known.
+    """
+
+    report: report_pb2.Report
+    submitted_by: str
+
+
+def asking(plan: Plan) -> c2_pb2.Resubmit | None:
+    """What C2 systems are asked to submit again; None where they are not."""
+    return standing(plan.store) if plan.was_set_back else None
+
+
+def in_part(plan: Plan, report_id: bytes) -> InPart | None:
+    """What is known of a report whose content is lost; None where nothing is."""
+    if not plan.was_set_back:
+        return None
+    row = plan.store.report(report_id)
+    if row is None:
+        return _of_copy(plan, report_id)
+    return None if row.payload else _of_record(plan, row)
+
+
+def _of_record(plan: Plan, row: ReportRow) -> InPart | None:
+    named = str(uuid.UUID(bytes=row.report_id))
+    places = plan.store.decisions_of_report(row.report_id, ALWAYS, RECORDS_READ, oldest_first=True)
+    contents = (_content(plan, place.ledger, place.entry) for place in places)
+    records = (content.decision_record for content in contents if content is not None)
+    record = next((each for each in records if each.report_id == named), None)
+    if record is None:
+        return None
+    report = report_pb2.Report(
+        report_id=named, originator_node=plan.signatory.node, event_id=row.event_id,
+        traffic_class=record.traffic_class, precedence=record.precedence,
+    )  # fmt: skip
+    report.report_time.FromNanoseconds(row.accepted_ns)
+    getattr(report, Kind(record.kind).field).SetInParent()
+    return InPart(report, row.submitted_by)
+
+
+def _of_copy(plan: Plan, report_id: bytes) -> InPart | None:
+    """Of a report of which nothing but releases is known."""
+    for row in plan.releases(Subject("", report_id)):
+        content = _content(plan, row.ledger, row.index)
+        kind = None if content is None else kind_of(content.report)
+        if content is not None and kind is not None:
+            report = report_pb2.Report(
+                report_id=str(uuid.UUID(bytes=report_id)), originator_node=plan.signatory.node,
+                event_id=content.report.event_id,
+                traffic_class=row.traffic_class,  # type: ignore[arg-type]  # kept as the number
+                precedence=row.precedence,  # type: ignore[arg-type]
+            )  # fmt: skip
+            if content.report.HasField("report_time"):
+                report.report_time.CopyFrom(content.report.report_time)
+            getattr(report, kind.field).SetInParent()
+            return InPart(report, "")
+    return None
+
+
+def _content(plan: Plan, ledger: LedgerId, index: int) -> ledger_pb2.EntryContent | None:
+    def fetch(at: int) -> bytes:
+        return plan.store.entry(ledger, at) or b""
+
+    entry = plan.store.entry(ledger, index)
+    if not entry:
+        return None
+    opener = Opener(plan.signatory.node, plan.signatory.sealing)
+    try:
+        return opener.content(plan.origin_of(ledger), index, entry, functools.partial(fetch))
+    except SealError:
+        return None
+
+
+# --- all-clears
+
+
+def note_back(plan: Plan, event_id: str, report_id: bytes) -> None:
+    """Takes note that the release of a warning came back, and the warning is not known."""
+    before = _back_of(plan, event_id)
+    if report_id not in before:
+        plan.commit.meta[_BACK + event_id] = b"".join([*before, report_id])
+
+
+def back_of_event(plan: Plan, event_id: str) -> list[bytes]:
+    """The warnings of an event of which nothing but a release is known."""
+    if not plan.was_set_back:
+        return []
+    return [report_id for report_id in _back_of(plan, event_id) if plan.known(report_id) is None]
+
+
+def _back_of(plan: Plan, event_id: str) -> list[bytes]:
+    raw = plan.commit.meta.get(_BACK + event_id)
+    raw = (plan.store.meta(_BACK + event_id) or b"") if raw is None else raw
+    return [raw[at : at + 16] for at in range(0, len(raw), 16)]
+
+
+def recalls_by_time(plan: Plan, all_clear: report_pb2.Report) -> bool:
+    """Whether an all-clear may be one that is submitted again: then warnings that are later than it stand."""
+    wish = asking(plan)
+    return wish is not None and _made_ns(all_clear) <= wish.until.ToNanoseconds()
+
+
+def is_later(warning: report_pb2.Report, all_clear: report_pb2.Report) -> bool:
+    """Whether a warning was made after an all-clear."""
+    return _made_ns(warning) > _made_ns(all_clear)
+
+
+def all_clear_over(plan: Plan, warning: report_pb2.Report) -> str | None:
+    """The all-clear that recalls a warning which becomes known after it; None where none does."""
+    kind, wish = kind_of(warning), asking(plan)
+    if kind is None or int(kind.report_kind) not in WARNINGS or wish is None:
+        return None
+    if _made_ns(warning) > wish.until.ToNanoseconds():
+        # It was not there before the loss.
+        return None
+    for report_id in plan.event_reports(warning.event_id, {int(Kind.ALL_CLEAR.report_kind)}):
+        try:
+            all_clear = plan.own(report_id).report
+        except SealError:
+            # It is lost itself, and recalls what there is when it is submitted again.
+            continue
+        if all_clear.traffic_class == warning.traffic_class and not is_later(warning, all_clear):
+            return all_clear.report_id
+    return None
+
+
+def _made_ns(report: report_pb2.Report) -> int:
+    return report.report_time.ToNanoseconds()
+
+
+# --- what was recalled and is not known
+
+
+def end_unknown(plan: Plan, subjects: Iterable[Subject], by: str) -> None:
+    """Keeps in mind, and puts on record, that own reports no longer stand that are not known; `by` is what recalls
+    them.
+    """
+    for subject in subjects:
+        if recalled_since(plan, subject) is None:
+            named = uuid.UUID(bytes=subject.report_id)
+            plan.record_event(EVENT, f"{named} is not known here, or was not when {by} recalled it")
+        keep_told(plan, subject, NOBODY, plan.now_ns)
+
+
+def ended_by(plan: Plan, warning: report_pb2.Report) -> bool:
+    """Whether an all-clear recalls a warning that becomes known only now, and was recalled by nothing before. It is
+    kept in mind then.
+    """
+    subject = Subject("", uuid.UUID(warning.report_id).bytes)
+    by = all_clear_over(plan, warning)
+    if by is None or recalled_since(plan, subject) is not None:
+        return False
+    end_unknown(plan, [subject], by)
+    return True
+
+
+def named_in(words: str) -> bytes:
+    """The report that an event of these kinds names, 16 bytes. Raises ValueError."""
+    return uuid.UUID(words.split(" ", 1)[0]).bytes

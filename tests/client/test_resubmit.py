@@ -1,0 +1,148 @@
+"""What a gateway has lost goes again first, and what recalls it after it; also in one run of `signalfire submit`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from google.protobuf import json_format
+from signalfire.v1 import c2_pb2, report_pb2
+
+from gateway.cli import main
+from tests.client.steered import Context, Home, Steered
+from tests.client.test_outbox import going, nothing_goes, outbox
+from tests.client.test_submit import PATIENCE_S
+from tests.reports.examples import cancellation, launch_detection, report_id, track
+
+Requests = AsyncIterator[c2_pb2.SubmitRequest]
+Responses = AsyncIterator[c2_pb2.SubmitResponse]
+RECALL = cancellation(9, cancellation__report_ids=[report_id(0)])
+
+
+def wish(until: int) -> c2_pb2.SubmitResponse:
+    response = c2_pb2.SubmitResponse()
+    response.resubmit.reason = "the store was lost"
+    response.resubmit.until.seconds = until
+    return response
+
+
+def answer(service: Steered, position: int, request: c2_pb2.SubmitRequest) -> c2_pb2.SubmitResponse:
+    """As a gateway that asks for what it has lost: a recall of what it does not know goes again."""
+    report = request.report
+    if any(each not in service.accepted for each in report.cancellation.report_ids):
+        later = c2_pb2.Refused(code=c2_pb2.REFUSAL_CODE_UNAVAILABLE, retry_after_ms=20)
+        return c2_pb2.SubmitResponse(position=position, report_id=report.report_id, refused=later)
+    return service.take(position, report.report_id)
+
+
+async def test_a_recall_that_was_refused_for_now_goes_after_the_report_that_is_put_in_for_it() -> None:
+    made = outbox(RECALL)
+    assert await going(made, 1) == [0]
+    assert made.refused_for_now(0, 10, exhausted=False), "it may wait for what comes later"
+    made.add(c2_pb2.SubmitRequest(report=track(0, precedence=report_pb2.PRECEDENCE_ROUTINE)))
+    made.add(c2_pb2.SubmitRequest(report=track(1)))
+    assert await going(made, 2) == [1, 2], "what it recalls goes as it would"
+    await asyncio.sleep(0.03)
+    await nothing_goes(made)
+    made.answered(1)
+    assert await going(made, 1) == [0]
+    made.answered(0)
+    assert not made.unanswered or list(made.unanswered) == [2]
+
+
+async def test_a_recall_that_is_under_way_when_its_report_is_put_in_is_answered_once() -> None:
+    made = outbox(RECALL)
+    assert await going(made, 1) == [0]
+    made.refused_for_now(0, 1, exhausted=False)
+    assert await going(made, 1) == [0]
+    made.add(c2_pb2.SubmitRequest(report=launch_detection(0)))
+    assert await going(made, 1) == [1]
+    made.answered(0)
+    made.answered(1)
+    assert not made.unanswered
+    await nothing_goes(made)
+
+
+@pytest.mark.parametrize("in_flight", [1, 2])
+async def test_recalls_that_wait_for_lost_reports_leave_room_for_them(home: Home, in_flight: int) -> None:
+    asked = asyncio.Event()
+
+    async def losing(service: Steered, requests: Requests, context: Context) -> Responses:
+        yield wish(1)
+        position = 0
+        async for request in requests:
+            yield answer(service, position, request)
+            position += 1
+
+    async def given() -> AsyncIterator[report_pb2.Report]:
+        yield RECALL
+        await asked.wait()
+        yield launch_detection(0)
+
+    service = Steered([losing])
+    async with home.serving(service) as address, asyncio.timeout(PATIENCE_S):
+        client = home.dial(address)
+        results = [
+            result async for result in client.submit(given(), in_flight=in_flight, on_resubmit=lambda _: asked.set())
+        ]
+    assert {result.report_id: result.accepted for result in results} == {report_id(0): True, report_id(9): True}
+    assert service.seen[-1] == RECALL.report_id, "after what it recalls"
+
+
+def reports_file(directory: Path, *reports: report_pb2.Report) -> Path:
+    path = directory / "reports.jsonl"
+    path.write_text("".join(json_format.MessageToJson(report, indent=None) + "\n" for report in reports))
+    return path
+
+
+async def run_submit(home: Home, address: str, file: Path) -> tuple[int, str]:
+    arguments = [
+        "submit", "--credentials", str(home.client), "--gateway", address, str(file),
+    ]  # fmt: skip
+    async with asyncio.timeout(PATIENCE_S):
+        result = await asyncio.to_thread(CliRunner().invoke, main, arguments)
+    return result.exit_code, result.output
+
+
+@pytest.mark.parametrize("wishes", [1, 2])
+async def test_submit_pushes_its_file_again_in_the_same_run_as_often_as_the_gateway_loses_something(
+    home: Home, tmp_path: Path, wishes: int
+) -> None:
+    """The gateway loses everything when the recall comes, which it then cannot take until it has the rest again."""
+    left = list(range(1, wishes + 1))
+
+    async def losing(service: Steered, requests: Requests, context: Context) -> Responses:
+        position = 0
+        async for request in requests:
+            if left and request.report.report_id == RECALL.report_id and report_id(0) in service.accepted:
+                service.accepted.clear()
+                yield wish(left.pop(0))
+            yield answer(service, position, request)
+            position += 1
+
+    service = Steered([losing])
+    file = reports_file(tmp_path, launch_detection(0), track(1), RECALL)
+    async with home.serving(service) as address:
+        code, said = await run_submit(home, address, file)
+    assert code == 0, said
+    assert said.count("the gateway asks for") == wishes
+    assert set(service.accepted) == {report_id(0), report_id(1), report_id(9)}
+    assert service.seen.count(report_id(0)) == wishes + 1
+
+
+async def test_a_wish_that_stands_when_submit_begins_costs_no_second_pass(home: Home, tmp_path: Path) -> None:
+    async def asking(service: Steered, requests: Requests, context: Context) -> Responses:
+        yield wish(1)
+        position = 0
+        async for request in requests:
+            yield answer(service, position, request)
+            position += 1
+
+    service = Steered([asking])
+    async with home.serving(service) as address:
+        code, said = await run_submit(home, address, reports_file(tmp_path, launch_detection(0), track(1)))
+    assert code == 0, said
+    assert sorted(service.seen) == sorted([report_id(0), report_id(1)])

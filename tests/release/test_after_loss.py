@@ -1,0 +1,490 @@
+"""After a loss a recall reaches whoever has what it recalls, in whatever order things become known again."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import pytest
+from signalfire.v1 import c2_pb2, ledger_pb2, report_pb2
+
+from gateway.audit.verify import verify_store
+from gateway.ledger import bundle
+from gateway.ledger.checkpoint import LogPublicKey
+from gateway.ledger.errors import StoreError
+from gateway.ledger.merkle import leaf_hash
+from gateway.ledger.origin import Lane, Origin
+from gateway.ledger.statement import EntryStatement, EntryStatementKind
+from gateway.ledger.stores.sqlite import SqliteStore
+from gateway.release.errors import RefusedReport
+from gateway.release.pipeline import DecideHeld, MayPush, TakeReport, TellWithdrawals
+from gateway.release.rebuilding import RebuildRecords
+from gateway.release.recovering import Recovery
+from gateway.release.replica import IncomingBatch
+from gateway.release.restored import DeclareSetBack
+from gateway.release.returned import OwnLogKeys, TakeBack
+from gateway.release.steps import RecordEvent
+from gateway.release.wish import EndWish
+from gateway.reports.kinds import Kind, kind_of
+from gateway.seal.keys import SealingPrivateKey
+from gateway.seal.recovery import RecordKey, unwrap_record_key
+from tests.faults.vfs import Disk, Fault, What, registered
+from tests.release.onward import PASS_ON, USA_RULES, american, bring, passing
+from tests.release.world import (
+    RELEASE_ALL,
+    RELEASE_NOTHING,
+    MakeSite,
+    Site,
+    anything,
+    as_sent,
+    identifier,
+    keys_of,
+    rules,
+    signatory_of,
+)
+from tests.reports.examples import NOW, all_clear, cancellation, launch_detection, track
+
+SECOND: Final = 1_000_000_000
+BOTH: Final = rules(KOR=RELEASE_ALL, USA=RELEASE_ALL)
+RESTORE: Final = ledger_pb2.SUCCESSION_REASON_RESTORE
+KEYS: Final = OwnLogKeys([LogPublicKey(keys_of("JPN").public().log)], [])
+RECOVERY_KEY: Final = SealingPrivateKey.generate()
+RADAR: Final = "spiffe://jpn/c2/radar"
+
+
+def nothing(report: report_pb2.Report) -> bool:
+    """The grant of a client who may push, and so recall, nothing."""
+    return False
+
+
+def cancelling(*reports: report_pb2.Report, seed: int = 900) -> report_pb2.Report:
+    return cancellation(seed, cancellation__report_ids=[report.report_id for report in reports])
+
+
+def made(report: report_pb2.Report, seconds: float) -> report_pb2.Report:
+    """The report as made so many seconds after the others."""
+    report.report_time.FromNanoseconds(NOW + int(seconds * SECOND))
+    return report
+
+
+def send(jpn: Site, *partners: Site) -> None:
+    """Partners receive all that JPN has for them."""
+    for partner in partners:
+        for lane in Lane:
+            origin = Origin.release("JPN", partner.node, lane, 1)
+            row, has = jpn.store.ledger(origin), partner.store.ledger(origin)
+            first = 0 if has is None else has.size
+            if row is not None and row.size > first:
+                partner.do(partner.receive(jpn.incoming(origin, first)))
+
+
+def lose(make_site: MakeSite, seconds: int = 100) -> Site:
+    """JPN without its store, whose operator has said so, so many seconds later."""
+    site = make_site("JPN", "lost")
+    site.now_ns += seconds * SECOND
+    site.rulebook = BOTH
+    site.do(DeclareSetBack("a test", None, RESTORE))
+    site.do(RecordEvent("started", "again"))
+    return site
+
+
+def give_back(partner: Site, lost: Site, *lanes: Lane, batch: IncomingBatch | None = None) -> None:
+    """What a partner holds of some lanes comes back."""
+    for lane in lanes:
+        origin = Origin.release("JPN", partner.node, lane, 1)
+        held = batch or as_sent(origin, partner.run(origin))
+        lost.do(TakeBack(origin, partner.node, [held], KEYS, lost.opener))
+
+
+def tell(lost: Site, *partners: str) -> None:
+    for partner in partners:
+        lost.do(TellWithdrawals(partner))
+
+
+def standing(site: Site, report: report_pb2.Report) -> list[str]:
+    """To whom a report is released and stands."""
+    return [row.partner for row in site.store.released(identifier(report)) if row.withdrawn_ns is None]
+
+
+def told(site: Site, partner: str) -> list[str]:
+    """Of which reports a partner was told after the loss that they do not stand."""
+    contents = site.contents(Origin.release("JPN", partner, Lane.FLASH, 2)).values()
+    return [content.withdrawal.report_id for content in contents if content.HasField("withdrawal")]
+
+
+def assert_sound(site: Site) -> None:
+    assert [str(each) for each in verify_store(site.store, site.signatory, site.partners).findings] == []
+
+
+def refusal(site: Site, report: report_pb2.Report, may_push: MayPush = anything) -> c2_pb2.RefusalCode.ValueType:
+    with pytest.raises(RefusedReport) as refused:
+        site.take(report, may_push=may_push)
+    return refused.value.code
+
+
+@pytest.mark.parametrize("lanes", [(Lane.FLASH, Lane.IMMEDIATE), (Lane.IMMEDIATE, Lane.FLASH)])
+def test_a_withdrawal_counts_whether_it_or_its_report_comes_back_first(
+    jpn: Site, kor: Site, usa: Site, make_site: MakeSite, lanes: Sequence[Lane]
+) -> None:
+    report = track(1)
+    jpn.take(report, BOTH)
+    send(jpn, kor, usa)
+    jpn.now_ns += SECOND
+    jpn.take(cancelling(report), BOTH)
+    send(jpn, kor)
+    lost = lose(make_site)
+    give_back(usa, lost, Lane.IMMEDIATE)
+    give_back(kor, lost, *lanes)
+    assert_sound(lost)
+    tell(lost, "KOR", "USA")
+    assert (told(lost, "KOR"), told(lost, "USA")) == ([], [report.report_id]), "USA was never told, KOR was"
+    assert standing(lost, report) == []
+    lost.take(report)
+    lost.take(cancelling(report))
+    tell(lost, "KOR", "USA")
+    assert (told(lost, "KOR"), told(lost, "USA")) == ([], [report.report_id])
+    assert_sound(lost)
+
+
+def test_a_recall_told_again_before_it_came_back_that_it_was_told_leaves_the_store_sound(
+    jpn: Site, kor: Site, make_site: MakeSite
+) -> None:
+    report = track(1)
+    jpn.take(report, BOTH)
+    jpn.now_ns += SECOND
+    jpn.take(cancelling(report), BOTH)
+    send(jpn, kor)
+    lost = lose(make_site)
+    give_back(kor, lost, Lane.IMMEDIATE)
+    lost.take(report)
+    lost.now_ns += SECOND
+    lost.take(cancelling(report))
+    assert told(lost, "KOR") == [report.report_id]
+    give_back(kor, lost, Lane.FLASH)
+    assert standing(lost, report) == []
+    assert_sound(lost)
+
+
+def test_a_withdrawal_of_what_came_back_as_its_hash_alone_still_counts(
+    jpn: Site, kor: Site, make_site: MakeSite
+) -> None:
+    report = track(1)
+    jpn.take(report, BOTH)
+    jpn.now_ns += SECOND
+    jpn.take(cancelling(report), BOTH)
+    send(jpn, kor)
+    lost = lose(make_site)
+    origin = Origin.release("JPN", "KOR", Lane.IMMEDIATE, 1)
+    run = kor.run(origin)
+    entries = list(bundle.decode(run.entries, run.count, allow_absent=True))
+    absent = []
+    for index, entry in enumerate(entries[1:], 1):
+        statement = EntryStatement(EntryStatementKind.ABSENT, "KOR", origin, index, leaf_hash(entry), "pruned")
+        absent.append((index, leaf_hash(entry), statement.sign(signatory_of("KOR").gateway)))
+        entries[index] = b""
+    held = IncomingBatch(origin, 0, run.count, bundle.encode(entries, allow_absent=True), absent, run.checkpoint)
+    give_back(kor, lost, Lane.IMMEDIATE, batch=held)
+    assert lost.row(origin).root == kor.row(origin).root
+    give_back(kor, lost, Lane.FLASH)
+    assert_sound(lost)
+    lost.take(report)
+    assert standing(lost, report) == [], "it was recalled, and is not given to anybody anew"
+    assert_sound(lost)
+
+
+def test_an_all_clear_recalls_what_is_known_by_its_release_alone(jpn: Site, kor: Site, make_site: MakeSite) -> None:
+    report = launch_detection(1)
+    jpn.take(report, BOTH)
+    send(jpn, kor)
+    lost = lose(make_site)
+    give_back(kor, lost, Lane.FLASH)
+    lost.take(made(all_clear(5), 200))
+    assert told(lost, "KOR") == [report.report_id]
+    assert_sound(lost)
+    lost.take(report)
+    assert standing(lost, report) == [], "nor is it given to USA when it becomes known"
+    assert_sound(lost)
+
+
+def test_an_all_clear_recalls_what_comes_back_after_it(jpn: Site, kor: Site, make_site: MakeSite) -> None:
+    report = launch_detection(1)
+    jpn.take(report, BOTH)
+    send(jpn, kor)
+    lost = lose(make_site)
+    lost.take(made(all_clear(5), 200))
+    give_back(kor, lost, Lane.FLASH)
+    assert_sound(lost)
+    tell(lost, "KOR")
+    assert told(lost, "KOR") == [report.report_id]
+    assert_sound(lost)
+    lost.take(report)
+    assert standing(lost, report) == []
+    assert_sound(lost)
+
+
+def test_an_all_clear_recalls_what_is_submitted_again_after_it_and_no_later_warning(
+    jpn: Site, make_site: MakeSite
+) -> None:
+    before, after, fresh = launch_detection(1), made(launch_detection(2), 50), made(launch_detection(3), 150)
+    clear = made(all_clear(5), 40)
+    lost = lose(make_site)
+    lost.take(after)
+    lost.take(clear)
+    assert standing(lost, after) == ["KOR", "USA"], "it is later than the all-clear that is submitted again"
+    lost.take(before)
+    lost.take(fresh)
+    assert (standing(lost, before), standing(lost, fresh)) == ([], ["KOR", "USA"])
+    assert_sound(lost)
+
+
+def test_a_cancellation_recalls_what_is_known_by_its_release_alone_as_its_class_and_precedence_allow(
+    jpn: Site, kor: Site, make_site: MakeSite
+) -> None:
+    report = launch_detection(1)
+    jpn.take(report, BOTH)
+    send(jpn, kor)
+    lost = lose(make_site)
+    give_back(kor, lost, Lane.FLASH)
+    assert refusal(lost, cancelling(report), nothing) == c2_pb2.REFUSAL_CODE_NOT_GRANTED
+    exercise = cancelling(report, seed=901)
+    exercise.traffic_class = report_pb2.TRAFFIC_CLASS_EXERCISE
+    assert refusal(lost, exercise) == c2_pb2.REFUSAL_CODE_NOT_GRANTED
+    lost.take(cancelling(report))
+    assert told(lost, "KOR") == [report.report_id]
+    lost.take(report)
+    assert standing(lost, report) == []
+    assert_sound(lost)
+
+
+def test_a_recall_of_what_is_not_known_waits_while_lost_reports_are_asked_for_and_is_refused_after(
+    make_site: MakeSite,
+) -> None:
+    lost = lose(make_site)
+    recall = cancelling(launch_detection(1))
+    assert refusal(lost, recall) == c2_pb2.REFUSAL_CODE_UNAVAILABLE
+    lost.take(launch_detection(1))
+    assert not lost.take(recall).duplicate
+    lost.do(EndWish(True))
+    assert refusal(lost, cancelling(launch_detection(2), seed=901)) == c2_pb2.REFUSAL_CODE_NOT_ORIGINATOR
+    assert_sound(lost)
+
+
+HELD: Final = RELEASE_ALL.replace("ceiling: SECRET", "ceiling: SECRET\n    hold_s: 60")
+
+
+def test_a_hold_whose_release_came_back_releases_nothing_a_second_time(
+    jpn: Site, kor: Site, make_site: MakeSite
+) -> None:
+    report = launch_detection(1)
+    jpn.take(report, rules(KOR=HELD))
+    (held,) = jpn.store.held(identifier(report))
+    jpn.now_ns = held.due_ns
+    jpn.do(DecideHeld(held))
+    send(jpn, kor)
+    lost = lose(make_site, 1)
+    lost.take(report, rules(KOR=HELD))
+    give_back(kor, lost, Lane.FLASH)
+    (held,) = lost.store.held(identifier(report))
+    lost.now_ns = held.due_ns
+    lost.do(DecideHeld(held))
+    assert lost.reports("KOR") == [lost.contents(Origin.release("JPN", "KOR", Lane.FLASH, 1))[1].report]
+    assert (
+        not lost.contents(Origin.release("JPN", "KOR", Lane.FLASH, 2))
+        .get(2, ledger_pb2.EntryContent())
+        .HasField("report")
+    )
+    assert lost.store.held(identifier(report)) == []
+    assert_sound(lost)
+
+
+def rebuild(lost: Site) -> None:
+    """What `signalfire ledger recover` puts on record again."""
+    keys: dict[int, RecordKey] = {}
+    for row in lost.store.each_recovery():
+        sealed = ledger_pb2.SealedRecovery.FromString(row.sealed)
+        if sealed.HasField("key"):
+            raw = unwrap_record_key(str(row.ledger), sealed, row.index, "JPN", RECOVERY_KEY)
+            keys[row.index] = RecordKey.read_with(str(row.ledger), row.index, raw)
+        record = keys[sealed.key_index].open(row.index, sealed.ciphertext)
+        lost.do(RebuildRecords(row.ledger, [(row, record)], lost.opener, lambda *_: True))
+
+
+@pytest.fixture
+def rebuilt(jpn: Site, kor: Site, make_site: MakeSite) -> Site:
+    """JPN that knows again of a report that another C2 system submitted, and not what it says."""
+    jpn.recovery = Recovery(RECOVERY_KEY.public)
+    jpn.do(TakeReport.of(launch_detection(1), "spiffe://jpn/c2/another", anything))
+    send(jpn, kor)
+    lost = lose(make_site)
+    give_back(kor, lost, Lane.FLASH)
+    rebuild(lost)
+    row = lost.store.report(identifier(launch_detection(1)))
+    assert row is not None
+    assert (row.payload, row.submitted_by) == (b"", "spiffe://jpn/c2/another")
+    return lost
+
+
+@pytest.mark.parametrize("recall", [cancelling(launch_detection(1)), made(all_clear(5), 200)])
+def test_what_another_client_has_lost_is_recalled_by_what_stands_on_record_of_it(
+    rebuilt: Site, recall: report_pb2.Report
+) -> None:
+    seen: list[report_pb2.Report] = []
+
+    def judge(report: report_pb2.Report) -> bool:
+        seen.append(report)
+        return True
+
+    rebuilt.do(TakeReport.of(recall, RADAR, nothing, judge))
+    (known,) = seen
+    assert kind_of(known) is Kind.LAUNCH_DETECTION
+    assert (known.traffic_class, known.precedence) == (
+        report_pb2.TRAFFIC_CLASS_LIVE, report_pb2.PRECEDENCE_FLASH,
+    )  # fmt: skip
+    assert told(rebuilt, "KOR") == [launch_detection(1).report_id]
+    assert_sound(rebuilt)
+    rebuilt.do(TakeReport.of(launch_detection(1), "spiffe://jpn/c2/another", anything))
+    assert standing(rebuilt, launch_detection(1)) == []
+    assert told(rebuilt, "KOR") == [launch_detection(1).report_id]
+    assert_sound(rebuilt)
+
+
+def test_what_another_client_has_lost_is_recalled_by_nobody_whose_grant_does_not_reach_it(rebuilt: Site) -> None:
+    with pytest.raises(RefusedReport, match="no grant"):
+        rebuilt.do(TakeReport.of(cancelling(launch_detection(1)), RADAR, anything, nothing))
+    with pytest.raises(RefusedReport, match="no grant"):
+        rebuilt.do(TakeReport.of(made(all_clear(5), 200), RADAR, anything, nothing))
+    exercise = made(all_clear(5), 200)
+    exercise.traffic_class = report_pb2.TRAFFIC_CLASS_EXERCISE
+    rebuilt.do(TakeReport.of(exercise, "spiffe://jpn/c2/another", anything))
+    assert standing(rebuilt, launch_detection(1)) == ["KOR"], "an exercise ends nothing that is real"
+    assert_sound(rebuilt)
+
+
+def test_an_all_clear_recalls_what_is_rebuilt_after_it(jpn: Site, kor: Site, make_site: MakeSite) -> None:
+    withheld = rules(KOR=RELEASE_NOTHING, USA=RELEASE_NOTHING)
+    jpn.recovery = Recovery(RECOVERY_KEY.public)
+    jpn.take(launch_detection(1), withheld)
+    other = launch_detection(2, event_id="JPN-2026-0043")
+    jpn.take(other, BOTH)
+    send(jpn, kor)
+    lost = lose(make_site)
+    lost.take(made(all_clear(5), 200))
+    give_back(kor, lost, Lane.FLASH)
+    rebuild(lost)
+    row = lost.store.report(identifier(launch_detection(1)))
+    assert row is not None
+    assert row.withdrawn_ns is not None
+    assert_sound(lost)
+    lost.take(launch_detection(1))
+    assert (standing(lost, launch_detection(1)), standing(lost, other)) == ([], ["KOR"])
+    assert_sound(lost)
+
+
+def test_what_is_passed_on_is_not_passed_on_a_second_time_when_it_comes_again_or_its_hold_is_over(
+    usa: Site, jpn: Site, kor: Site, make_site: MakeSite
+) -> None:
+    held_60_s = passing(KOR=PASS_ON.replace("ceiling: SECRET", "ceiling: SECRET\n    hold_s: 60"))
+    one, two = american(launch_detection, 1), american(launch_detection, 2)
+    usa.take(one, USA_RULES)
+    usa.take(two)
+    jpn.rulebook = passing()
+    bring(usa, jpn)
+    send(jpn, kor)
+    for site in (first := make_site("JPN", "first"), then := make_site("JPN", "then")):
+        site.now_ns += 100 * SECOND
+        site.rulebook = held_60_s
+        site.do(DeclareSetBack("a test", None, RESTORE))
+        site.do(RecordEvent("started", "again"))
+    give_back(kor, first, Lane.FLASH)
+    bring(usa, first)
+    bring(usa, then)
+    assert not first.store.held(identifier(one)), "what stands there is not held"
+    give_back(kor, then, Lane.FLASH)
+    for row in then.store.held_until(NOW + 1000 * SECOND, 10):
+        then.now_ns = row.due_ns
+        then.do(DecideHeld(row))
+    for site in (first, then):
+        rows = [*site.store.released(identifier(one), "USA"), *site.store.released(identifier(two), "USA")]
+        origins = {ledger.id: ledger.origin for ledger in site.store.ledgers()}
+        assert [str(origins[row.ledger]) for row in rows] == ["signalfire/v1/JPN/KOR/flash/1"] * 2
+        assert not site.store.held_until(NOW + 1000 * SECOND, 10)
+        assert_sound(site)
+
+
+# --- crashes in the middle of taking back
+
+
+def in_batches(kor: Site, origin: Origin) -> list[IncomingBatch]:
+    """What a partner holds of a ledger, a segment at a time."""
+    found: list[IncomingBatch] = []
+    first = 0
+    while first < kor.row(origin).size:
+        found.append(as_sent(origin, kor.run(origin, first, 1)))
+        first += found[-1].count
+    return found
+
+
+@pytest.fixture
+def held(jpn: Site, kor: Site) -> list[IncomingBatch]:
+    """What KOR holds of two reports and the recall of one, each in a batch of its own."""
+    for report in (launch_detection(1), launch_detection(2), cancelling(launch_detection(1))):
+        jpn.take(report, BOTH)
+        send(jpn, kor)
+        jpn.now_ns += SECOND
+    return in_batches(kor, Origin.release("JPN", "KOR", Lane.FLASH, 1))
+
+
+@pytest.mark.parametrize("nth", range(1, 12))
+def test_a_loss_of_power_at_any_moment_of_taking_back_leaves_what_can_be_taken_back_again(
+    held: list[IncomingBatch], kor: Site, tmp_path: Path, nth: int
+) -> None:
+    flash = Origin.release("JPN", "KOR", Lane.FLASH, 1)
+    disk = Disk(nth)
+    with registered(f"after-loss-{nth}", disk) as vfs:
+        lost = Site("JPN", tmp_path / "lost.db", vfs=vfs)
+        lost.now_ns += 100 * SECOND
+        lost.rulebook = BOTH
+        lost.do(DeclareSetBack("a test", None, RESTORE))
+        lost.do(RecordEvent("started", "again"))
+        disk.arm(Fault(What.POWER, nth))
+        with contextlib.suppress(StoreError):
+            for batch in held:
+                lost.do(TakeBack(flash, "KOR", [batch], KEYS, lost.opener))
+        assert disk.lost_power, "fewer operations than are tried: try fewer"
+        lost.store.abandon()
+        disk.power_on()
+        lost.store = SqliteStore(lost.path, vfs=vfs)
+        lost.restart()
+        taken = lost.row(flash).size
+        assert taken in [0, *(batch.first + batch.count for batch in held)], "whole batches, or nothing of one"
+        assert_sound(lost)
+        for batch in held:
+            if batch.first + batch.count > taken:
+                lost.do(TakeBack(flash, "KOR", [batch], KEYS, lost.opener))
+        assert lost.row(flash).root == kor.row(flash).root
+        lost.take(launch_detection(1))
+        lost.take(launch_detection(2))
+        assert [standing(lost, launch_detection(seed)) for seed in (1, 2)] == [[], ["KOR", "USA"]]
+        assert told(lost, "KOR") == []
+        assert_sound(lost)
+        lost.close()
+
+
+def test_a_plan_of_taking_back_that_is_thrown_away_leaves_nothing_and_seals_nothing_twice(
+    held: list[IncomingBatch], make_site: MakeSite
+) -> None:
+    flash = Origin.release("JPN", "KOR", Lane.FLASH, 1)
+    lost = lose(make_site)
+    plan = lost.plan()
+    for batch in held:
+        TakeBack(flash, "KOR", [batch], KEYS, lost.opener).apply(plan)
+    plan.finish()
+    lost.heads.without_epochs()
+    assert lost.row(flash).size == 0
+    assert lost.store.released(identifier(launch_detection(2))) == []
+    for batch in held:
+        lost.do(TakeBack(flash, "KOR", [batch], KEYS, lost.opener))
+    assert standing(lost, launch_detection(2)) == ["KOR"]
+    assert_sound(lost)

@@ -1,0 +1,88 @@
+"""From when on C2 systems are asked to submit again, and who may end that."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from signalfire.v1 import ledger_pb2
+
+from gateway.ledger.errors import LedgerError
+from gateway.ledger.origin import Lane, Origin
+from gateway.ledger.stores import CosignatureKind
+from gateway.release.recovering import Recovery
+from gateway.release.restored import DeclareSetBack
+from gateway.release.steps import KeepCosignature
+from gateway.release.succeeding import Succeed
+from gateway.release.wish import ASKED_NS, EndWish, standing
+from gateway.seal.keys import SealingPrivateKey
+from gateway.seal.recovery import RecordKey, unwrap_record_key
+from tests.release.world import RELEASE_ALL, MakeSite, Site, partner_of, rules
+from tests.reports.examples import launch_detection, track
+
+FLASH = Origin.release("JPN", "KOR", Lane.FLASH, 1)
+RULES = rules(KOR=RELEASE_ALL)
+RESTORE = ledger_pb2.SUCCESSION_REASON_RESTORE
+LOST = ledger_pb2.SUCCESSION_REASON_LOST_TAIL
+HOUR = 3_600_000_000_000
+
+
+def carry(jpn: Site, kor: Site, origin: Origin) -> None:
+    """KOR takes what JPN has of a ledger, and JPN its receipt."""
+    row = kor.store.ledger(origin)
+    kor.do(kor.receive(jpn.incoming(origin, 0 if row is None else row.size)))
+    receipt = kor.store.cosignature(kor.row(origin).id, CosignatureKind.RECEIPT, "KOR")
+    assert receipt is not None
+    jpn.do(KeepCosignature(origin, CosignatureKind.RECEIPT, receipt.note, partner_of("KOR")))
+
+
+def test_what_a_partner_confirmed_since_of_another_ledger_says_nothing_of_when_the_copy_was_made(
+    jpn: Site, kor: Site, make_site: MakeSite, tmp_path: Path
+) -> None:
+    began = jpn.now_ns
+    jpn.take(launch_detection(1), RULES)
+    carry(jpn, kor, FLASH)
+    jpn.take(track(2), RULES)
+    lane = next(lane for lane in Lane if jpn.store.ledger(Origin.release("JPN", "KOR", lane, 1)) and lane != Lane.FLASH)
+    slow = Origin.release("JPN", "KOR", lane, 1)
+    carry(jpn, kor, slow)
+    jpn.store.close()
+    shutil.copy(jpn.path, tmp_path / "copy.sqlite")
+    jpn.restart()
+    jpn.now_ns = kor.now_ns = began + HOUR
+    jpn.take(launch_detection(3), RULES)
+    carry(jpn, kor, FLASH)
+    copy = make_site("JPN", "copy")
+    copy.now_ns = kor.now_ns = began + 2 * HOUR
+    copy.take(track(4), RULES)
+    carry(copy, kor, slow)
+    copy.do(Succeed(FLASH, LOST, kor.run(FLASH).checkpoint, shown_by="KOR"))
+    wish = standing(copy.store)
+    assert wish is not None
+    assert 0 < wish.since.ToNanoseconds() <= began + HOUR, "what was lost was accepted an hour after the copy"
+
+
+def test_without_a_recovery_key_the_asking_ends_a_day_later_at_the_soonest(make_site: MakeSite) -> None:
+    site = make_site("JPN", "lost")
+    site.do(DeclareSetBack("a test", None, RESTORE))
+    with pytest.raises(LedgerError, match="nobody has shown the nation's recovery key"):
+        site.do(EndWish(proved=False))
+    assert standing(site.store) is not None
+    site.now_ns += ASKED_NS
+    assert site.do(EndWish(proved=False))
+    assert not site.do(EndWish(proved=False)), "there is nothing to end"
+
+
+def test_with_the_wish_stands_a_record_that_the_recovery_key_alone_opens(make_site: MakeSite) -> None:
+    site, key = make_site("JPN", "lost"), SealingPrivateKey.generate()
+    site.recovery = Recovery(key.public)
+    site.do(DeclareSetBack("a test", None, RESTORE))
+    site.do(DeclareSetBack("again", None, RESTORE))
+    (row,) = site.store.each_recovery()
+    assert row.rebuilt, "nothing is rebuilt from it"
+    sealed = ledger_pb2.SealedRecovery.FromString(row.sealed)
+    raw = unwrap_record_key(str(row.ledger), sealed, row.index, "JPN", key)
+    opened = RecordKey.read_with(str(row.ledger), row.index, raw).open(row.index, sealed.ciphertext)
+    assert opened == ledger_pb2.RecoveryRecord()
+    assert site.do(EndWish(proved=True))
