@@ -32,6 +32,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final
 
 from gateway.exchange.partners import DIRECT, Link
@@ -122,6 +123,7 @@ class Alarms:
         keys: Callable[[], Mapping[str, Partner]] = dict,
         clock: Callable[[], ClockState] = ClockState,
         has_policy: Callable[[], bool] = lambda: True,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._node = node
         self._limits = limits
@@ -134,14 +136,19 @@ class Alarms:
         self._keys = keys
         self._clock = clock
         self._has_policy = has_policy
+        self._now = now
         self._began = monotonic()
         self._unreceipted: dict[tuple[Origin, str], Unreceipted] = {}
         self._standing: dict[tuple[str, ...], Alarm] = {}
+        self._since: dict[tuple[str, ...], datetime] = {}
 
     @property
     def standing(self) -> list[str]:
-        """What was wrong at the last look, in words."""
-        return [alarm.text for _, alarm in sorted(self._standing.items())]
+        """What was wrong at the last look, in words, and since when it was an alarm, UTC."""
+        return [
+            f"{alarm.text} (alarm since {self._since[key]:%Y-%m-%dT%H:%M:%SZ})"
+            for key, alarm in sorted(self._standing.items())
+        ]
 
     def look(self) -> tuple[list[Alarm], list[Alarm]]:
         """Looks anew, and sets the gauges. Returns what has risen and what has fallen since the last look.
@@ -165,7 +172,8 @@ class Alarms:
             found.update({alarm.key: alarm for kind in alarms for alarm in kind})
         risen = [alarm for key, alarm in sorted(found.items()) if key not in self._standing]
         fallen = [alarm for key, alarm in sorted(self._standing.items()) if key not in found]
-        self._standing = found
+        self._standing, now = found, self._now()
+        self._since = {key: self._since.get(key, now) for key in found}
         return risen, fallen
 
     def _silent(self, partner: str, link: Link) -> Iterator[Alarm]:

@@ -239,6 +239,7 @@ class Node:
             self._partners.keys,
             self._clock_state,
             lambda: self._sequencer.rulebook.policy is not None,
+            self.clock.now,
         )
         self._taking_back = TakingBack(
             own=self._own,

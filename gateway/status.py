@@ -53,7 +53,7 @@ class Status:
     _ledgers: Sequence[c2_pb2.LedgerStatus] = field(default_factory=list)
 
     def tell(self) -> c2_pb2.GetStatusResponse:
-        """The state as of now."""
+        """The state as of now. What C2 systems are asked for is in it once they are asked (`gateway.c2.wishes`)."""
         sequencer = self.sequencer
         response = c2_pb2.GetStatusResponse(
             node=self.node,
@@ -77,7 +77,7 @@ class Status:
         response.alarms.extend(self.alarms())
         response.reports_accepted = self._reports
         response.ledgers.extend(self._ledgers)
-        if self._wish is not None:
+        if self._wish is not None and sequencer.rulebook.policy is not None:
             response.resubmit.CopyFrom(self._wish)
         self._tell_partners(response)
         for (one, other), tunnels in sorted(self.carried().items()):

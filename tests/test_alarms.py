@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,7 @@ class Scene:
             lambda: self.site.partners,
             lambda: self.clock,
             lambda: self.has_policy,
+            lambda: datetime.fromtimestamp(self.seconds, UTC),
         )
 
     def look(self, after: float = 0.0, *, heard: bool = True, answered: bool = True) -> tuple[list[str], list[str]]:
@@ -98,6 +100,16 @@ def test_that_no_policy_is_in_force_is_a_critical_alarm_until_one_is(scene: Scen
     risen, fallen = scene.look()
     assert (risen, len(fallen)) == ([], 1)
     assert scene.telemetry.registry.get_sample_value("signalfire_policy_in_force") == 1
+
+
+def test_what_stands_is_told_with_the_time_since_when_it_does(scene: Scene) -> None:
+    scene.look()
+    scene.look(6, heard=False)
+    scene.look(60, heard=False)
+    assert scene.alarms.standing == ["KOR is silent: no heartbeat for 66 s (alarm since 1970-01-01T00:16:46Z)"]
+    scene.look(1)
+    scene.look(6, heard=False)
+    assert scene.alarms.standing[0].endswith("(alarm since 1970-01-01T00:17:53Z)"), "it has risen anew"
 
 
 # --- receipts
@@ -193,7 +205,7 @@ def test_silence_rises_once_and_falls_with_the_first_heartbeat(scene: Scene) -> 
     assert scene.look(6, heard=False)[0] == ["KOR is silent: no heartbeat for 6 s"]
     assert scene.metric("signalfire_partner_silent_seconds") == 6
     assert scene.look(60, heard=False) == ([], [])
-    assert scene.alarms.standing == ["KOR is silent: no heartbeat for 66 s"]
+    assert scene.alarms.standing[0].startswith("KOR is silent: no heartbeat for 66 s (alarm since ")
     assert len(scene.look(1)[1]) == 1
 
 
@@ -306,6 +318,6 @@ def test_an_own_clock_that_is_not_trusted_is_a_critical_alarm_and_one_that_drift
     assert alarm.text.startswith("the clock was set back by 9.0 s since the start: the clock is not trusted")
     scene.clock = ClockState(remark="the machine's clock may be off by 1.5 s, as its kernel says")
     assert scene.look() == ([], [])
-    assert scene.alarms.standing == [scene.clock.remark]
+    assert [text.partition(" (alarm since")[0] for text in scene.alarms.standing] == [scene.clock.remark]
     scene.clock = ClockState()
     assert len(scene.look()[1]) == 1

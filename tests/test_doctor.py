@@ -422,20 +422,22 @@ def test_a_store_that_is_none_is_named(here: Installation) -> None:
     assert any(each.check == "store" for each in here.wrong())
 
 
-def test_a_clock_that_nothing_synchronises_is_a_problem_and_one_that_something_does_a_warning(
+def test_a_clock_that_is_not_synchronised_is_a_warning_where_the_configuration_does_not_ask_for_it(
     here: Installation, tmp_path: Path
 ) -> None:
     here.around = replace(here.around, kernel_clock=lambda: KernelClock(False, 16.0), time_client=lambda: "")
-    alone = here.only()
-    assert alone.level is Level.PROBLEM
-    assert alone.what == "it is not synchronised, and no program that would do it runs"
+    alone = here.only(Level.WARNING)
+    believed = "; `clock.synchronised` is not_asked, so the gateway believes the clock all the same"
+    assert alone.what == "it is not synchronised, and no program that would do it runs" + believed
+    (asked,) = machine.clock(KernelClock(False, 16.0), datetime.now(UTC), None, "", Synchronised.IF_KNOWN)
+    assert asked.level is Level.PROBLEM
     processes = tmp_path / "proc"
     for number, name in enumerate(("init", "chronyd", "python")):
         (processes / str(number)).mkdir(parents=True)
         (processes / str(number) / "comm").write_text(f"{name}\n")
     here.around = replace(here.around, time_client=lambda: machine.time_client(processes))
     helped = here.only(Level.WARNING)
-    assert (helped.level, helped.what) == (Level.WARNING, "it is not synchronised, though chronyd runs")
+    assert (helped.level, helped.what) == (Level.WARNING, "it is not synchronised, though chronyd runs" + believed)
     assert machine.time_client(tmp_path / "none") == ""
 
 
@@ -600,6 +602,19 @@ def test_the_metrics_say_who_follows() -> None:
     assert [(each.where, each.level) for each in found] == [
         ("GBR", Level.PROBLEM), ("KOR", Level.OK), ("USA", Level.PROBLEM),
     ]  # fmt: skip
+
+
+def test_a_partner_that_is_heard_by_a_carrier_alone_is_told_so() -> None:
+    text = (
+        'signalfire_followed_lanes{partner="KOR"} 0.0\n'
+        'signalfire_heard_by_way{partner="KOR",way="direct"} 0.0\n'
+        'signalfire_heard_by_way{partner="KOR",way="via USA"} 1.0\n'
+        'signalfire_heard_by_way{partner="KOR",way="via FRA"} 0.0\n'
+    )
+    (found,) = reach.they_reach(["KOR"], reach.followed_lanes(text), running=True, carried=reach.carried_ways(text))
+    assert (found.level, found.what) == (
+        Level.PROBLEM, "KOR does not follow this gateway directly; it is heard via USA",
+    )  # fmt: skip
 
 
 def test_what_gives_no_metrics_of_ours_is_not_read() -> None:

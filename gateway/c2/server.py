@@ -129,7 +129,7 @@ class C2Servicer:
         self._now = now
         self._now_ns = now_ns
         self._clock_trusted = clock_trusted
-        self._wishes = wishes or Wishes(feed.reader, monotonic)
+        self._wishes = wishes or Wishes(feed.reader, monotonic, lambda: sequencer.rulebook.policy is not None)
         self._broken = Broken()
         self._subscriptions: dict[SpiffeId, int] = {}
 
@@ -243,10 +243,10 @@ class C2Servicer:
                     responses.put_nowait(c2_pb2.SubmitResponse(resubmit=wanted))
 
         # First, before any answer.
-        told = self._wishes.of(str(client))
+        asked, told = self._wishes.asked(), self._wishes.of(str(client))
         if told is not None:
             yield c2_pb2.SubmitResponse(resubmit=told)
-        wishing = asyncio.create_task(wish(self._wishes.current()))
+        wishing = asyncio.create_task(wish(asked))
         reading = asyncio.create_task(read())
         try:
             while (response := await responses.get()) is not None:

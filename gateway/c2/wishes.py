@@ -1,4 +1,7 @@
-"""What C2 systems are asked to submit again: told first on each of their streams, and on open ones when it arises."""
+"""What C2 systems are asked to submit again: told first on each of their streams, and on open ones when it arises.
+
+Nobody is asked while no policy is in force: what came then would be decided, and withheld from everybody for good.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +28,14 @@ NAMED: Final = 1000
 class Wishes:
     """Belongs to the event loop's thread, as its `reader` does."""
 
-    def __init__(self, reader: Callable[[], StoreReader], monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        reader: Callable[[], StoreReader],
+        monotonic: Callable[[], float],
+        has_policy: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._reader = reader
+        self._has_policy = has_policy
         self._monotonic = monotonic
         self._looked: float | None = None
         self._wish: c2_pb2.Resubmit | None = None
@@ -42,9 +51,13 @@ class Wishes:
             self._looked = now
         return self._wish
 
+    def asked(self) -> c2_pb2.Resubmit | None:
+        """The wish that C2 systems are told now."""
+        return self.current() if self._has_policy() else None
+
     def of(self, client: str) -> c2_pb2.Resubmit | None:
         """The wish as one client is told it: with its own reports that are known to be lost."""
-        wish = self.current()
+        wish = self.asked()
         if wish is None:
             return None
         told = c2_pb2.Resubmit()
@@ -56,9 +69,9 @@ class Wishes:
         return told
 
     async def next(self, told: c2_pb2.Resubmit | None) -> c2_pb2.Resubmit:
-        """The wish that stands, once it is another one than `told`, which is what `current` gave before."""
+        """The wish that is told, once it is another one than `told`, which is what `asked` gave before."""
         # Nothing rings when it arises: it is rare, and a look costs little.
-        while (wish := self.current()) is None or wish == told:  # noqa: ASYNC110
+        while (wish := self.asked()) is None or wish == told:  # noqa: ASYNC110
             await asyncio.sleep(LOOK_S)
         return wish
 

@@ -129,7 +129,7 @@ def _show(done: Sequence[officer_pb2.RecoverResponse], closed: Sequence[str]) ->
     out.print(table)
     missing = [*closed, *(what for each in done for what in each.missing)]
     if missing:
-        out.print("What cannot be rebuilt:", style="bold")
+        out.print("Not on record again, or not yet:", style="bold")
         for what in missing:
             out.print(f"  {what}", markup=False, soft_wrap=True)
     elif not done:

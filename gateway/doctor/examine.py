@@ -137,10 +137,12 @@ class _Examination:
                     for endpoint in bundle.endpoints
                 )
             )
+        carried = None
         if followed is None and config.metrics is not None:
             metrics = await asyncio.to_thread(reach.scrape, config.metrics.listen)
-            followed = None if metrics is None else reach.followed_lanes(metrics)
-        found += reach.they_reach(config.partners, followed, running=self._running)
+            if metrics is not None:
+                followed, carried = reach.followed_lanes(metrics), reach.carried_ways(metrics)
+        found += reach.they_reach(config.partners, followed, running=self._running, carried=carried)
         return found
 
     # --- the parts

@@ -61,8 +61,8 @@ def clock(
     """The clock. `latest`: the newest time on record; `client`: the program that disciplines it, if one runs; `asked`:
     what the gateway asks of it.
 
-    Where the gateway asks nothing, what the kernel says alone is not enough for a problem: it says so too for a while
-    after a start, and in a container whose host keeps the time.
+    Where the gateway asks nothing of the kernel, what that says is no problem: whoever set it so sees to the clock in
+    another way, and is told what the kernel says.
     """
     where = "this machine's clock"
     found = []
@@ -88,10 +88,11 @@ def clock(
         what = "it is not synchronised, and no program that would do it runs"
         if client:
             what, mend = f"it is not synchronised, though {client} runs", "Look at its sources: they may be gone."
-        if asked is not Synchronised.NOT_ASKED:
-            what += ", so that agreements count as lapsed"
-        level = warning if client and asked is Synchronised.NOT_ASKED else problem
-        found.append(level(CLOCK, where, what, mend))
+        if asked is Synchronised.NOT_ASKED:
+            what += "; `clock.synchronised` is not_asked, so the gateway believes the clock all the same"
+            found.append(warning(CLOCK, where, what, mend))
+        else:
+            found.append(problem(CLOCK, where, f"{what}, so that agreements count as lapsed", mend))
     elif kernel.max_error_s > MAX_ERROR_S:
         what = f"it may be off by {kernel.max_error_s:.1f} s"
         found.append(warning(CLOCK, where, what, "Look at `chronyc tracking`: its sources may be gone."))

@@ -11,7 +11,7 @@ import ipaddress
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import grpc
@@ -34,6 +34,8 @@ PATIENCE_S: Final = 5.0
 """Seconds that a partner may take to answer: over any link that carries warnings it takes a fraction of one."""
 
 _EVERY_V4: Final = str(ipaddress.IPv4Address(0))
+
+_VIA: Final = re.compile(r'^signalfire_heard_by_way\{partner="([A-Z]{3})",way="via ([A-Z]{3})"\} 1\.0$', re.MULTILINE)
 
 _FOLLOWED: Final = re.compile(r'^signalfire_followed_lanes\{partner="([A-Z]{3})"\} ([0-9.e+]+)$', re.MULTILINE)
 
@@ -135,8 +137,25 @@ def followed_lanes(metrics: str) -> Mapping[str, bool]:
     return {node: float(value) > 0 for node, value in _FOLLOWED.findall(metrics)}
 
 
-def they_reach(partners: Iterable[str], followed: Mapping[str, bool] | None, *, running: bool) -> list[Finding]:
-    """Which partners follow this gateway, as it says itself; `followed` None: it could not be asked."""
+def carried_ways(metrics: str) -> Mapping[str, list[str]]:
+    """By whom each partner is heard through a tunnel, by the gateway whose metrics these are."""
+    found: dict[str, list[str]] = {}
+    for node, carrier in _VIA.findall(metrics):
+        found.setdefault(node, []).append(carrier)
+    return found
+
+
+def they_reach(
+    partners: Iterable[str],
+    followed: Mapping[str, bool] | None,
+    *,
+    running: bool,
+    carried: Mapping[str, Sequence[str]] | None = None,
+) -> list[Finding]:
+    """Which partners follow this gateway, as it says itself; `followed` None: it could not be asked. `carried`: by whom
+    each is heard though perhaps not directly.
+    """
+    carriers = carried or {}
     if followed is None:
         why = "the gateway gives no metrics here" if running else "the gateway does not run yet"
         mend = "Give --credentials and --gateway, or a `metrics` listener." if running else "Run this again beside it."
@@ -149,7 +168,8 @@ def they_reach(partners: Iterable[str], followed: Mapping[str, bool] | None, *, 
         else problem(
             THEIRS,
             node,
-            f"{node} does not follow this gateway",
+            f"{node} does not follow this gateway"
+            + (f" directly; it is heard via {' and '.join(carriers[node])}" if carriers.get(node) else ""),
             f"Check that {node} has your bundle with the right endpoint, and that your firewall lets it in.",
         )
         for node in sorted(partners)

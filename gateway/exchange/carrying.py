@@ -158,7 +158,8 @@ class Carrying:
             else:
                 await self._carry(tunnel, Ends(opener, to, self._signatory.node), caller, requests, send, believed)
         except grpc.aio.AioRpcError as error:
-            raise _not_his_doing(grpc.StatusCode.UNAVAILABLE, f"{to}: {error.details()}") from error
+            lasting = error.code() is grpc.StatusCode.PERMISSION_DENIED
+            raise _not_his_doing(grpc.StatusCode.UNAVAILABLE, f"{to}: {error.details()}", lasting=lasting) from error
         except (TunnelEnded, LinkError) as error:
             raise _not_his_doing(grpc.StatusCode.UNAVAILABLE, str(error)) from error
 
@@ -169,10 +170,17 @@ class Carrying:
     ) -> None:
         def ask() -> None:
             believed()
-            if ends.carrier not in self._rulebook().routes.get(ends.opener, ()) or ends.opener == ends.carrier:
+            if ends.opener == ends.carrier:
                 raise _not_his_doing(
                     grpc.StatusCode.PERMISSION_DENIED,
                     f"no order lets {ends.carrier} carry between {ends.opener} and {ends.to}",
+                )
+            if ends.carrier not in self._rulebook().routes.get(ends.opener, ()):
+                raise _not_his_doing(
+                    grpc.StatusCode.PERMISSION_DENIED,
+                    f"no order lets {ends.carrier} carry between {ends.opener} and {ends.to}: {ends.to}'s officers have"
+                    f" to order it (policy sign --route {ends.opener} --through {ends.carrier})",
+                    lasting=True,
                 )
             if self._partners.get(ends.opener) is None:
                 raise _not_his_doing(
@@ -227,10 +235,18 @@ class Carrying:
 
         def ask() -> Partner:
             believed()
-            if ends.opener != caller.node or pair not in self._rulebook().carries:
+            if ends.opener != caller.node:
                 raise StreamEnded(
                     grpc.StatusCode.PERMISSION_DENIED,
                     f"no order lets {ends.carrier} carry for {caller.node} from {ends.opener} to {ends.to}",
+                )
+            if pair not in self._rulebook().carries:
+                # Orders of three nations come one after another: an end whose order is there tries until ours is.
+                raise _not_his_doing(
+                    grpc.StatusCode.PERMISSION_DENIED,
+                    f"no order lets {ends.carrier} carry for {caller.node} from {ends.opener} to {ends.to}:"
+                    f" {ends.carrier}'s officers have to order it (policy sign --carry-for {one} {other})",
+                    lasting=True,
                 )
             partner = self._partners.get(ends.to)
             if partner is None:
@@ -359,9 +375,9 @@ class Carrying:
             raise LinkError(f"nothing came for {self._times.silence_s:g} s") from None
 
 
-def _not_his_doing(code: grpc.StatusCode, why: str) -> StreamEnded:
+def _not_his_doing(code: grpc.StatusCode, why: str, *, lasting: bool = False) -> StreamEnded:
     """What ends a tunnel, and is nothing that whoever dialled this node has done."""
-    return StreamEnded(code, why, callers_doing=False)
+    return StreamEnded(code, why, callers_doing=False, lasting=lasting)
 
 
 def cell_of(message: Any) -> bytes:

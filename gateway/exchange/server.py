@@ -38,7 +38,7 @@ from gateway.exchange.admission import Admission, Way
 from gateway.exchange.beating import Beats
 from gateway.exchange.carrying import Carrying
 from gateway.exchange.conduct import Conduct
-from gateway.exchange.ending import StreamEnded, shown
+from gateway.exchange.ending import Repetitions, StreamEnded, shown
 from gateway.exchange.heartbeat import Counter as HeartbeatCounter
 from gateway.exchange.in_band import InBand
 from gateway.exchange.inspecting import InspectionEnded, Pace, answer_questions
@@ -141,6 +141,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
         )
         self._admission = Admission(limits, lambda: monotonic_ns() / 1e9)
         self._pace = Pace(limits.questions_s, lambda: monotonic_ns() / 1e9)
+        self._repetitions = Repetitions()
 
     async def Follow(  # type: ignore[override]  # noqa: N802  gRPC's name; a coroutine that writes to its context
         self,
@@ -222,7 +223,7 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
 
     async def _guarded(self, context: grpc.aio.ServicerContext[Any, Any], serving: Coroutine[Any, Any, None]) -> None:
         """Turns what ends a stream into a status that tells the partner why."""
-        peer = context.peer()
+        peer, is_told = context.peer(), True
         try:
             await serving
             return
@@ -230,6 +231,10 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             code, reason, detail = grpc.StatusCode.UNAUTHENTICATED, refused.code.value, str(refused)
         except StreamEnded as ended:
             code, reason, detail = ended.code, ended.code.name.lower(), ended.detail
+            if ended.lasting:
+                # An order that is missing is told once: whoever waits for it dials again and again.
+                now, address = self._monotonic_ns() / 1e9, peer.rpartition(":")[0]
+                is_told = self._repetitions.is_new(address, detail, now)
         except DecodeError:
             code, reason, detail = (
                 grpc.StatusCode.INVALID_ARGUMENT, "malformed_message", "a message is not of the contract"
@@ -238,7 +243,8 @@ class ExchangeServicer(exchange_pb2_grpc.ExchangeServiceServicer):
             log.error("exchange: %s: %s", peer, shown(str(failed)))
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the ledger cannot be served now; try again")
         self._telemetry.refused_streams.labels(reason=reason).inc()
-        log.warning("exchange: %s: %s", peer, shown(detail))
+        if is_told:
+            log.warning("exchange: %s: %s", peer, shown(detail))
         await context.abort(code, shown(detail))
 
     @contextlib.asynccontextmanager

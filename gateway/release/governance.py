@@ -327,6 +327,8 @@ class Governance:
             self._compare(policy)
         for problem in self.file_problems:
             log.error("%s", problem)
+        if self.state is not None and self.state.activated is None:
+            log.error("no policy is in force, so everything is withheld from everybody. %s", how_to_activate(policy))
 
     async def _take_up_roster(self, path: Path) -> None:
         try:
@@ -379,6 +381,17 @@ class Governance:
                 f"{policy}: is not the policy in force: it is {found.hex()}, and {in_force}. It counts only once"
                 " officers have signed it (`signalfire policy sign`) and it is activated."
             )
+
+
+def how_to_activate(policy: Path | None) -> str:
+    """The commands that put a policy in force at a node, whatever its orders were before."""
+    directory = "DIRECTORY" if policy is None else policy
+    return (
+        f"Two officers sign anew: `signalfire policy sign {directory} --key KEY --out again.order --credentials OFFICER"
+        f" --gateway ADDRESS`, then `signalfire policy sign {directory} --order again.order --key KEY`; then"
+        f" `signalfire policy activate {directory} again.order --credentials OFFICER --gateway ADDRESS`. Suspensions, a declared"
+        " posture and routes do not come back with it: each takes its own order."
+    )
 
 
 def read_roster(path: Path, node: str) -> Roster:

@@ -111,7 +111,8 @@ class RebuildRecords:
         if decided.outcome == ledger_pb2.OUTCOME_RELEASED:
             row = plan.release_to(subject, partner)
             if row is None:
-                done.missing.append(f"the entry that released {subject.report_id.hex()} to {partner}")
+                named = uuid.UUID(bytes=subject.report_id)
+                done.missing.append(f"the entry that released {named} to {partner}, which has not given it back yet")
                 return
             self._describe(plan, row, decision)
             if not row.agreement and decided.agreement:

@@ -70,8 +70,15 @@ META: Final[Mapping[str, str]] = {
     "successions": "until when a partner's successions are spent: another value has one more or one less followed",
     "decisions to index": "the index that it speaks of is compared whole",
     "key": "the key that is current: keys that are not in the keyring, or not in the bundle, stop the start",
+    "resubmit": "what C2 systems are asked to submit again: of another time, what is still here counts as a duplicate",
 }
 """Values of the store's own that no check can see, with the reason, by how their names begin."""
+
+NOT_COMPARED: Final[Mapping[str, str]] = {
+    "recovery": "what partners gave back, sealed under the recovery key: what was changed does not open when records"
+    " are rebuilt, which says so, and is given back again to a store that lacks it",
+}
+"""Tables of which nothing is compared, with the reason."""
 
 DROPPED: Final[Mapping[str, str]] = {
     "cosignature": "a later signature covers what an earlier one did, and the last may not have come yet; of a replica"
@@ -129,7 +136,7 @@ def test_between_them_the_two_sides_hold_something_in_every_table(history: Histo
         db = apsw.Connection(str(path))
         empty -= {table for table in empty if list(db.execute(f"SELECT 1 FROM {table} LIMIT 1"))}
         db.close()
-    assert empty == set()
+    assert empty == NOT_COMPARED.keys()
 
 
 def origin_of(db: apsw.Connection, row: Mapping[str, Any]) -> str:

@@ -94,6 +94,22 @@ def test_each_client_is_told_which_of_its_own_reports_are_known_to_be_lost(jpn: 
     }
 
 
+async def test_nobody_is_asked_while_no_policy_is_in_force_and_who_waits_is_told_once_one_is(jpn: Site) -> None:
+    jpn.do(lost("the disk", NOW))
+    in_force = False
+    wishes = Wishes(lambda: jpn.store, Time(), lambda: in_force)
+    assert wishes.asked() is None
+    assert wishes.of(RADAR) is None
+    assert wishes.current() is not None, "what comes by itself is not too old"
+    waiting = asyncio.create_task(wishes.next(wishes.asked()))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    in_force = True
+    async with asyncio.timeout(5):
+        assert await waiting == standing(jpn.store)
+    assert wishes.of(RADAR) is not None
+
+
 async def test_who_waits_is_told_when_a_wish_arises(jpn: Site) -> None:
     jpn.do(lost("the disk", NOW))
     wishes = Wishes(lambda: jpn.store, Time())

@@ -72,8 +72,8 @@ async def opened(stream: Stream, message: Any) -> Any:
         ("USA", "USA", "KOR", "no order lets USA carry between USA and KOR"),
         ("JPN", "JPN", "KOR", "no order lets JPN carry between JPN and KOR"),
         ("JPN", "USA", "KOR", "no order lets JPN carry between USA and KOR"),
-        ("USA", "FRA", "KOR", "no order lets USA carry between FRA and KOR"),
-        ("USA", "USA", "JPN", "no order lets KOR carry for USA from USA to JPN"),
+        ("USA", "FRA", "KOR", "no order lets USA carry between FRA and KOR: .*policy sign --route FRA --through USA"),
+        ("USA", "USA", "JPN", "no order lets KOR carry for USA from USA to JPN: .*policy sign --carry-for JPN USA"),
         ("USA", "JPN", "USA", "no order lets KOR carry for USA from JPN to USA"),
         ("USA", "JPN", "JPN", "does not name two nodes"),
         ("USA", "JPN", "XXXX", "does not name two nodes"),
@@ -265,6 +265,21 @@ async def test_a_carrier_does_not_answer_for_what_an_end_makes_it_open(roomy: di
                 with pytest.raises(Ended, match="no order lets USA carry for JPN"):
                     await opened(stream, other)
         assert "no order" in world.nodes["USA"]._partners.links["JPN"].conduct.told(loop.time())
+
+
+async def test_an_end_whose_order_came_before_the_carriers_is_no_hostile_one_and_the_log_says_why_once(
+    roomy: dict[str, Deployed], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Three nations order one after another: until the last has, the others dial in vain."""
+    places = roomy
+    async with running(places, "USA", linked=False) as world:
+        message = tunnel(places, "JPN", "KOR")[1]
+        for _ in range(SHOWN_FROM + 1):
+            async with dialled(places["JPN"], places["USA"], CARRY) as stream:
+                with pytest.raises(Ended, match="USA's officers have to order it"):
+                    await opened(stream, message)
+        assert world.nodes["USA"]._partners.links["JPN"].conduct.told(asyncio.get_running_loop().time()) == ""
+    assert caplog.text.count("policy sign --carry-for JPN KOR") == 1
 
 
 async def test_through_a_tunnel_its_opener_is_served_and_nobody_else(kor: World, places: dict[str, Deployed]) -> None:

@@ -36,6 +36,10 @@ CLOCK_S: Final = 1.5
 """Seconds after which a clock that is right again is believed again, at most."""
 
 
+RECALLED_S: Final = 5.0
+"""Seconds for which what was seen as a store was lost or set back may wait for its gateway, at most, as it starts."""
+
+
 @dataclass(slots=True)
 class Books(Arrivals):
     """Of one run, over all nations."""
@@ -149,15 +153,32 @@ class Books(Arrivals):
 
     def _may_lack(self, origin: str, report_id: str) -> bool:
         """Whether a report may have been withheld although policy releases it: as agreements had lapsed by a wrong
-        clock, or all that it recalls was withheld so; or since it was recalled while it was held.
+        clock; since it was recalled while it was held, or, where a store was lost, before it was submitted again; or
+        as all that it recalls was withheld so.
         """
-        report = self.pushed[origin, report_id]
         if self._by_a_wrong_clock(origin, report_id):
             return True
-        if report.HasField("impact_prediction"):
-            return any(report_id in gone for (node, _), gone in self._recalls.items() if node == origin)
-        gone = recalled(report)
-        return bool(gone) and all(self._by_a_wrong_clock(origin, each) for each in gone)
+        report = self.pushed[origin, report_id]
+        if report.HasField("impact_prediction") or self._submitted_again(origin, report_id):
+            return any(report_id in gone for (node, _), gone in self._recalls.items() if node == origin) or (
+                self._recalls_only_what_may_lack(origin, report_id)
+            )
+        return self._recalls_only_what_may_lack(origin, report_id)
+
+    def _recalls_only_what_may_lack(self, origin: str, report_id: str) -> bool:
+        gone = recalled(self.pushed[origin, report_id])
+        return bool(gone) and all(self._may_lack(origin, each) for each in gone)
+
+    def _submitted_again(self, origin: str, report_id: str) -> bool:
+        """Whether C2 systems submitted a report again after its node's store was lost or set back: each system by
+        itself, so that one's recall may be there before another's report.
+        """
+        return any(
+            struck.fault.kind in STORES
+            and struck.fault.node == origin
+            and self._seen_at[origin, report_id] <= struck.ended + RECALLED_S
+            for struck in self.struck
+        )
 
     def _by_a_wrong_clock(self, origin: str, report_id: str) -> bool:
         """Whether a report may have been decided while its node's clock was wrong: agreements count as lapsed then, so

@@ -378,3 +378,24 @@ def test_what_only_a_gateway_knew_that_was_set_back_and_not_told_is_excused_and_
     books.asked.clear()
     books.struck = [Struck(Fault(1, 2, Kind.OLD_BACKUP, "JPN", chance=2), 1.0, 3.0)]
     assert len(books.lost) == 5
+
+
+def test_what_was_recalled_before_a_lost_store_was_given_it_again_may_be_lacking_and_nothing_else() -> None:
+    books = Books(NODES)
+    one = accepted(books, report())
+    accepted(books, report(ReportKind.CANCELLATION, cancellation__report_ids=[one.report_id]))
+    assert len(books.lost) == 6
+    books.struck.append(Struck(Fault(1.0, 2.0, Kind.LOST_STORE, "JPN"), 1.0, 3.0))
+    assert books.lost == []
+    # Who has the report must be told.
+    books.deliver("KOR", 0, received(copy_of(one), "KOR"), 1.0)
+    assert [f"report {one.report_id} of JPN stands no more" in what for what in books.lost] == [True]
+    books.recall("KOR", 0, withdrawn(one))
+    # What stands is submitted again as well, and what was seen long after the loss is recalled in its order.
+    standing, later = accepted(books, report()), report()
+    again = report(ReportKind.CANCELLATION, cancellation__report_ids=[later.report_id])
+    for each in (later, again):
+        books.push("JPN", each, 100.0)
+        books.answered("JPN", Result(each.report_id, True, accepted_time=NOW), 100.0)
+    for each in (standing, later, again):
+        assert len([what for what in books.lost if f"received report {each.report_id}" in what]) == 2

@@ -224,6 +224,20 @@ def governance(site: Site) -> Governance:
     )
 
 
+async def test_a_start_without_a_policy_names_the_commands_that_put_one_in_force(
+    kept: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = governance(kept)
+    found.restore(kept.store)
+    await found.take_up_files(None, None, None)
+    assert "no policy is in force" not in caplog.text, "orders that are not believed are told otherwise"
+    found.state = State.genesis(roster())
+    await found.take_up_files(None, None, None)
+    assert "no policy is in force, so everything is withheld" in caplog.text
+    assert "signalfire policy sign DIRECTORY --order again.order" in caplog.text
+    assert "signalfire policy activate DIRECTORY again.order" in caplog.text
+
+
 def test_where_orders_are_not_believed_every_partner_counts_as_suspended(kept: Site) -> None:
     found = governance(kept)
     assert found.restore(kept.store).suspended == {"KOR"}
