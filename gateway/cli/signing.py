@@ -370,6 +370,8 @@ def _require_absent(path: Path) -> None:
 def _write(path: Path, orders: list[SignedOrder], roster: Roster | None) -> None:
     path.write_bytes(write_orders(orders))
     _say(orders[-1], roster)
+    if roster is None:
+        click.echo("Give --gateway with --credentials (or --first ROSTER, --after STATUS) to have them counted.")
     click.echo(f"Written to {path}.")
 
 

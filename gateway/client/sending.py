@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from signalfire.v1 import c2_pb2, c2_pb2_grpc, report_pb2
 
@@ -15,6 +16,11 @@ from gateway.client.connection import Connector
 from gateway.client.errors import ClientError
 from gateway.client.outbox import Outbox
 from gateway.client.pause import Pause
+
+log = logging.getLogger(__name__)
+
+TOLD_AGAIN_S: Final = 10.0
+"""Seconds between lines of the log that say that the gateway holds reports back for their number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,7 @@ class _Pushing:
         """How many more may still wait besides: for reports that the caller has yet to give."""
         self._beside: set[int] = set()
         self._complete = False
+        self._told_at = float("-inf")
         self._failure: Exception | None = None
 
     async def fill(self, reports: Iterable[report_pb2.Report] | AsyncIterable[report_pb2.Report]) -> None:
@@ -85,6 +92,13 @@ class _Pushing:
         else:
             self._room.release()
         self.results.put_nowait(result)
+
+    def held_back(self, why: str) -> None:
+        """Says now and then that there is too much, or whoever waits would see nothing."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._told_at + TOLD_AGAIN_S:
+            self._told_at = now
+            log.warning("the gateway holds reports back, which go again by themselves: %s", why)
 
     def refused_for_now(self, number: int, retry_after_ms: int, *, exhausted: bool) -> None:
         """A report goes again later."""
@@ -203,6 +217,8 @@ def _take(response: c2_pb2.SubmitResponse, pushing: _Pushing, sent: dict[int, in
     if refused.code in (c2_pb2.REFUSAL_CODE_UNAVAILABLE, c2_pb2.REFUSAL_CODE_RESOURCE_EXHAUSTED):
         # Nothing is wrong with the report: it goes again when the gateway says.
         exhausted = refused.code == c2_pb2.REFUSAL_CODE_RESOURCE_EXHAUSTED
+        if exhausted:
+            pushing.held_back(refused.violations[0].problem if refused.violations else "there are too many")
         pushing.refused_for_now(number, refused.retry_after_ms, exhausted=exhausted)
         return
     pushing.answered(number, Result(report_id, False, code=refused.code, violations=tuple(refused.violations)))

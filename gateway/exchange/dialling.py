@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -36,6 +37,12 @@ CHANNEL_OPTIONS: Final = [
     ("grpc.use_local_subchannel_pool", 1),
 ]
 
+
+_PREFIX: Final = re.compile(
+    r"^failed to connect to all addresses; last error: [A-Z_]+: (?:ipv[46]:\S+: )?"
+    r"(?:Failed to connect to remote host: )?"
+)
+"""What gRPC says before the operating system's own reason."""
 
 WHY_S: Final = 1.0
 """Seconds in which gRPC says why it has no connection, which it knows already."""
@@ -202,8 +209,13 @@ async def _why_not(channel: grpc.aio.Channel) -> str:
     try:
         await call(b"", timeout=WHY_S)
     except grpc.aio.AioRpcError as error:
-        return error.details() or error.code().name
+        return plain(error.details() or "") or error.code().name
     return "the connection was lost"
+
+
+def plain(details: str) -> str:
+    """Why a connection could not be made, without what gRPC puts before it: the address is told beside it."""
+    return _PREFIX.sub("", details)
 
 
 async def _close(task: asyncio.Task[grpc.aio.Channel]) -> None:

@@ -12,6 +12,7 @@ from typing import NoReturn, TypeVar
 
 import grpc
 from signalfire.v1 import exchange_pb2
+from signalfire.v1.ledger_pb2 import SUCCESSION_REASON_LOST_TAIL
 
 from gateway.exchange import handshake
 from gateway.exchange.ending import StreamEnded
@@ -241,10 +242,22 @@ class Serving:
                 )
         if found.by_retired:
             self._bound_retired(origin, partner)
-        log.critical(
-            "%s: %s holds a checkpoint of size %d that this node signed%s and does not have; the next generation opens",
-            origin, partner.node, claim.size, ", with a key that is out of use," if found.by_retired else "",
-        )  # fmt: skip
+        if (
+            current.generation > origin.generation
+            and not found.by_retired
+            and found.reason == SUCCESSION_REASON_LOST_TAIL
+        ):
+            # After a declared loss each partner shows it of each ledger, which has ended for that already.
+            log.info(
+                "%s: %s holds %d entries of it; here it has ended, and %s goes on",
+                origin, partner.node, claim.size, current,
+            )  # fmt: skip
+        else:
+            log.critical(
+                "%s: %s holds a checkpoint of size %d that this node signed%s and does not have; the next generation"
+                " opens",
+                origin, partner.node, claim.size, ", with a key that is out of use," if found.by_retired else "",
+            )  # fmt: skip
         step = Succeed(origin, found.reason, found.evidence, by_retired=found.by_retired, shown_by=partner.node)
         if not found.by_retired:
             return await self._sequencer.do(step)

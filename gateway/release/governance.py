@@ -389,8 +389,8 @@ def how_to_activate(policy: Path | None) -> str:
     return (
         f"Two officers sign anew: `signalfire policy sign {directory} --key KEY --out again.order --credentials OFFICER"
         f" --gateway ADDRESS`, then `signalfire policy sign {directory} --order again.order --key KEY`; then"
-        f" `signalfire policy activate {directory} again.order --credentials OFFICER --gateway ADDRESS`. Suspensions, a declared"
-        " posture and routes do not come back with it: each takes its own order."
+        f" `signalfire policy activate {directory} again.order --credentials OFFICER --gateway ADDRESS`. Suspensions, a"
+        " declared posture and routes do not come back with it: each takes its own order."
     )
 
 

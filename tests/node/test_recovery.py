@@ -73,7 +73,9 @@ async def lose(world: World) -> None:
     await world.start("JPN", restored=True)
 
 
-async def test_after_a_total_loss_alerts_flow_at_once_in_the_next_generation(places: dict[str, Deployed]) -> None:
+async def test_after_a_total_loss_alerts_flow_at_once_in_the_next_generation(
+    places: dict[str, Deployed], caplog: pytest.LogCaptureFixture
+) -> None:
     async with running(places) as world:
         before = await world.carries("JPN", "KOR")
         await lose(world)
@@ -85,6 +87,7 @@ async def test_after_a_total_loss_alerts_flow_at_once_in_the_next_generation(pla
         assert "lost, or restored" in event.detail
         alarms = (await world.places["KOR"].client("command").status()).alarms
         assert not [alarm for alarm in alarms if "contradicted" in alarm], "nobody forked"
+    assert "next generation opens" not in caplog.text, "it was declared, and is no news"
     sound(places["JPN"])
     sound(places["KOR"])
 

@@ -488,3 +488,21 @@ def test_a_plan_of_taking_back_that_is_thrown_away_leaves_nothing_and_seals_noth
         lost.do(TakeBack(flash, "KOR", [batch], KEYS, lost.opener))
     assert standing(lost, launch_detection(2)) == ["KOR"]
     assert_sound(lost)
+
+
+def test_a_release_that_no_entry_here_holds_is_named_as_officers_name_reports_and_may_come_yet(
+    jpn: Site, kor: Site, make_site: MakeSite
+) -> None:
+    jpn.recovery = Recovery(RECOVERY_KEY.public)
+    jpn.take(launch_detection(1), rules(KOR=RELEASE_ALL))
+    send(jpn, kor)
+    lost = lose(make_site)
+    give_back(kor, lost, Lane.FLASH)
+    (row,) = lost.store.each_recovery()
+    sealed = ledger_pb2.SealedRecovery.FromString(row.sealed)
+    raw = unwrap_record_key(str(row.ledger), sealed, row.index, "JPN", RECOVERY_KEY)
+    record = RecordKey.read_with(str(row.ledger), row.index, raw).open(row.index, sealed.ciphertext)
+    other = launch_detection(2)
+    record.decided[0].report_id = identifier(other)
+    done = lost.do(RebuildRecords(row.ledger, [(row, record)], lost.opener, lambda *_: True))
+    assert done.missing == [f"the entry that released {other.report_id} to KOR, which has not given it back yet"]
