@@ -67,7 +67,7 @@ def receipted(world: World, owner: str, recipient: str) -> bool:
 
 def alarming(world: World, name: str, alarm: str) -> bool:
     """Whether that alarm stands."""
-    return alarm in world.nodes[name].status().alarms
+    return any(each.startswith(alarm) for each in world.nodes[name].status().alarms)
 
 
 async def hears(world: World, name: str, other: str, *ways: str) -> None:
