@@ -83,10 +83,10 @@ class Sockets:
             try:
                 await asyncio.get_running_loop().sock_connect(own, self.listener.removeprefix(_SCHEME))
                 reader, writer = await asyncio.open_unix_connection(sock=own)
-            except BaseException:
+            except BaseException:  # also where it is cancelled: nobody may be taken for one who came by this tunnel
                 del self._arrivals[peer]
                 raise
-        except BaseException:
+        except BaseException:  # however it ends, the socket is not left open; what ended it goes on
             own.close()
             raise
 

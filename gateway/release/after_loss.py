@@ -41,7 +41,7 @@ BY_TIME: Final = "recalled-by-time"
 ALWAYS: Final = DecisionRange(DecisionPlace(0, LedgerId(0), 0), DecisionPlace(2**63 - 1, LedgerId(2**62), 2**63 - 1))
 """Every place in the decisions ledgers."""
 
-RECORDS_READ: Final = 4
+RECORDS_READ: Final = 256
 """Records of a lost report that are looked at, to find one that opens."""
 
 NOBODY: Final = "-"
@@ -87,7 +87,9 @@ def _of_record(plan: Plan, row: ReportRow) -> InPart | None:
     places = plan.store.decisions_of_report(row.report_id, ALWAYS, RECORDS_READ, oldest_first=True)
     contents = (_content(plan, place.ledger, place.entry) for place in places)
     records = (content.decision_record for content in contents if content is not None)
-    record = next((each for each in records if each.report_id == named), None)
+    # A partner may have given a report of its own the same UUID: its records say nothing about this node's.
+    own = ("", plan.signatory.node)
+    record = next((each for each in records if each.report_id == named and each.originator_node in own), None)
     if record is None:
         return None
     report = report_pb2.Report(

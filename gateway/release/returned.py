@@ -252,8 +252,7 @@ def no_longer_stands(plan: Plan, subject: Subject) -> bool:
     if subject.originator:
         received = plan.received(subject.originator, subject.report_id)
         return received is not None and received.withdrawn_ns is not None
-    row = plan.store.report(subject.report_id)
-    return row is not None and row.withdrawn_ns is not None
+    return plan.was_recalled(subject.report_id)
 
 
 def _note_withdrawal(plan: Plan, partner: str, withdrawal: ledger_pb2.Withdrawal) -> None:

@@ -704,7 +704,7 @@ class SqliteStore(SqliteReader):
             db = without_folding(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs))
             try:
                 self._prepare(path, db)
-            except BaseException:
+            except BaseException:  # however it ends, no connection is left open; what ended it goes on
                 db.close()
                 raise
         self._log_pages = 0
