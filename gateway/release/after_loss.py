@@ -16,7 +16,6 @@ stands must not stand on for that. Rules, in order:
 
 from __future__ import annotations
 
-import functools
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -74,7 +73,7 @@ def asking(plan: Plan) -> c2_pb2.Resubmit | None:
 
 def in_part(plan: Plan, report_id: bytes) -> InPart | None:
     """What is known of a report whose content is lost; None where nothing is."""
-    if not plan.was_set_back:
+    if not plan.was_set_back or plan.accepts(report_id):
         return None
     row = plan.store.report(report_id)
     if row is None:
@@ -122,14 +121,14 @@ def _of_copy(plan: Plan, report_id: bytes) -> InPart | None:
 
 def _content(plan: Plan, ledger: LedgerId, index: int) -> ledger_pb2.EntryContent | None:
     def fetch(at: int) -> bytes:
-        return plan.store.entry(ledger, at) or b""
+        return plan.entry(ledger, at) or b""
 
-    entry = plan.store.entry(ledger, index)
+    entry = fetch(index)
     if not entry:
         return None
     opener = Opener(plan.signatory.node, plan.signatory.sealing)
     try:
-        return opener.content(plan.origin_of(ledger), index, entry, functools.partial(fetch))
+        return opener.content(plan.origin_of(ledger), index, entry, fetch)
     except SealError:
         return None
 

@@ -281,8 +281,11 @@ class Plan:
         return origin in self.ended or current.generation > origin.generation
 
     def entry(self, ledger: LedgerId, index: int) -> bytes | None:
-        """One entry of a replica, durable or in this plan; None when only its hash is kept."""
-        for append in self.commit.appends:
+        """One entry of a ledger, durable or in this plan; None when only its hash is kept."""
+        for writer in self._writers.values():
+            if writer.head.id == ledger and index >= writer.head.edge.size:
+                return writer.entries[index - writer.head.edge.size]
+        for append in (*self.commit.appends, *self.commit.returned):
             if append.ledger == ledger and append.first <= index < append.first + append.count:
                 entries = bundle.decode(append.entries, append.count, allow_absent=True)
                 return entries[index - append.first] or None
@@ -402,6 +405,10 @@ class Plan:
     def accept(self, report_id: bytes, accepted: Accepted) -> None:
         """Takes note of a report that is accepted in this plan."""
         self._accepted[report_id] = accepted
+
+    def accepts(self, report_id: bytes) -> bool:
+        """Whether an own report is accepted in this very plan: all of it is at hand."""
+        return report_id in self._accepted
 
     def rebuild(self, row: ReportRow) -> None:
         """Makes an own report known again, without its content."""

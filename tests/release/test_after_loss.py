@@ -326,6 +326,56 @@ def rebuilt(jpn: Site, kor: Site, make_site: MakeSite) -> Site:
     return lost
 
 
+@pytest.mark.parametrize("recall", [cancelling(launch_detection(1)), all_clear(5)])
+def test_a_report_and_its_recall_may_be_submitted_again_in_one_commit(
+    make_site: MakeSite, recall: report_pb2.Report
+) -> None:
+    lost = lose(make_site)
+    steps = [TakeReport.of(report, RADAR, anything) for report in (launch_detection(1), recall)]
+    assert not any(taken.duplicate for taken in lost.do_all(*steps))
+    assert standing(lost, launch_detection(1)) == []
+    assert told(lost, "KOR") == [launch_detection(1).report_id]
+    assert_sound(lost)
+
+
+def test_a_recall_in_the_commit_in_which_a_release_comes_back_judges_by_the_copy(
+    jpn: Site, kor: Site, make_site: MakeSite
+) -> None:
+    jpn.take(launch_detection(1), BOTH)
+    send(jpn, kor)
+    lost = lose(make_site)
+    origin = Origin.release("JPN", "KOR", Lane.FLASH, 1)
+    back = TakeBack(origin, "KOR", [as_sent(origin, kor.run(origin))], KEYS, lost.opener)
+    seen: list[report_pb2.Report] = []
+
+    def judge(report: report_pb2.Report) -> bool:
+        seen.append(report)
+        return True
+
+    lost.do_all(back, TakeReport.of(cancelling(launch_detection(1)), RADAR, nothing, judge))
+    assert [kind_of(each) for each in seen] == [Kind.LAUNCH_DETECTION]
+    assert standing(lost, launch_detection(1)) == []
+    assert_sound(lost)
+
+
+def test_what_a_partner_originates_under_the_uuid_of_a_lost_report_says_nothing_of_that(
+    usa: Site, jpn: Site, kor: Site, make_site: MakeSite
+) -> None:
+    jpn.recovery = Recovery(RECOVERY_KEY.public)
+    jpn.do(TakeReport.of(launch_detection(1), "spiffe://jpn/c2/another", anything))
+    send(jpn, kor)
+    lost = lose(make_site)
+    lost.rulebook = passing()
+    usa.take(american(traffic_class=report_pb2.TRAFFIC_CLASS_EXERCISE), USA_RULES)
+    bring(usa, lost)
+    assert lost.store.received("USA", identifier(launch_detection(1))) is not None
+    give_back(kor, lost, Lane.FLASH)
+    rebuild(lost)
+    lost.do(TakeReport.of(cancelling(launch_detection(1)), RADAR, nothing, anything))
+    assert standing(lost, launch_detection(1)) == []
+    assert_sound(lost)
+
+
 @pytest.mark.parametrize("recall", [cancelling(launch_detection(1)), made(all_clear(5), 200)])
 def test_what_another_client_has_lost_is_recalled_by_what_stands_on_record_of_it(
     rebuilt: Site, recall: report_pb2.Report
