@@ -64,7 +64,7 @@ class Annex(_Lasting):
 
 
 class Overtaking(_Act):
-    """A withdrawal by `node` overtakes its report on the way to `partner`: the report is the last of a `backlog`."""
+    """A withdrawal by `node` overtakes its report, the last of a `backlog`, on the way to `partner`, which is away."""
 
     act: Literal["overtaking"]
     backlog: Annotated[int, Field(ge=1, le=500)]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final
 
 from signalfire.v1 import ledger_pb2, officer_pb2, report_pb2
@@ -42,8 +43,9 @@ class _Warning:
     words: str = ""
     released_to: frozenset[str] = frozenset()
     withheld: list[str] = field(default_factory=list)
-    arrived: dict[str, float | None] = field(default_factory=dict)
-    """Seconds from its acceptance, by nation; None where that is not known."""
+    accepted: datetime | None = None
+    arrived: dict[str, datetime] = field(default_factory=dict)
+    """When the C2 system of each nation had it."""
     told: bool = False
 
 
@@ -81,6 +83,7 @@ class Narrator:
         if record.kind == "LaunchDetection" and record.precedence == report_pb2.PRECEDENCE_FLASH:
             warning = self._warnings.setdefault((node, record.report_id), _Warning())
             warning.words = f"{node} warns of a launch{self._whose(node, record)} ({record.event_id})"
+            warning.accepted = record.accepted_time.ToDatetime(UTC)
             warning.released_to = frozenset(
                 decision.partner for decision in record.decisions if decision.outcome == ledger_pb2.OUTCOME_RELEASED
             )
@@ -91,14 +94,12 @@ class Narrator:
             ]
             yield from _told(warning)
 
-    def delivered(self, node: str, origin: str, report: report_pb2.Report, seconds: float | None) -> Iterator[str]:
-        """The lines that follow from a report of `origin` that the C2 system of `node` received, so many seconds after
-        it was accepted (None: not known).
-        """
+    def delivered(self, node: str, origin: str, report: report_pb2.Report, now: datetime) -> Iterator[str]:
+        """The lines that follow from a report of `origin` that the C2 system of `node` received now."""
         first_word = report.HasField("launch_detection") and report.precedence == report_pb2.PRECEDENCE_FLASH
         if first_word and not self._is_drill(origin, report.report_id):
             warning = self._warnings.setdefault((origin, report.report_id), _Warning())
-            warning.arrived.setdefault(node, seconds)
+            warning.arrived.setdefault(node, now)
             yield from _told(warning)
 
     def event(self, node: str, event: ledger_pb2.NodeEvent) -> Iterator[str]:
@@ -158,12 +159,12 @@ class Narrator:
 
 def _told(warning: _Warning) -> Iterator[str]:
     """The line of a warning, once, when it has come as far as it will."""
-    if warning.told or not warning.words or not warning.released_to <= warning.arrived.keys():
+    if warning.told or warning.accepted is None or not warning.released_to <= warning.arrived.keys():
         return
     warning.told = True
     parts = [
-        f"{node} has it" + ("" if seconds is None else f" after {seconds * 1000:,.0f} ms")
-        for node, seconds in sorted(warning.arrived.items())
+        f"{node} has it after {(time - warning.accepted).total_seconds() * 1000:,.0f} ms"
+        for node, time in sorted(warning.arrived.items())
     ]
     yield f"{warning.words}: " + ", ".join([*parts, *warning.withheld])
 

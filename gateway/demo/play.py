@@ -137,8 +137,9 @@ class Replay:
     async def _subscribe(self, node: str) -> None:
         async for item in self.deployed[node].client(READER).subscribe(TRAFFIC):
             if isinstance(item, Received):
-                seconds = self.tally.delivered(node, item, utc_now())
-                self._tell(self._narrator.delivered(node, item.received_from, item.report, seconds))
+                now = utc_now()
+                self.tally.delivered(node, item, now)
+                self._tell(self._narrator.delivered(node, item.received_from, item.report, now))
             elif not isinstance(item, CaughtUp):
                 self.tally.recalled(node, item)
 

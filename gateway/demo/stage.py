@@ -40,9 +40,6 @@ KEYS_LOOK_S: Final = 0.2
 ANNEX_LEFT: Final = timedelta(seconds=2)
 """For which an annex must still be in force once it is activated, for a drill report to go under it."""
 
-ATTEMPTS: Final = 40
-"""How often a withdrawal may try to overtake its report. They race on two connections, and each wins about as often."""
-
 _ONE, _TWO = OFFICERS[:1], OFFICERS[:2]
 
 
@@ -70,7 +67,7 @@ class Stage:
     _controls: dict[str, ExerciseControl] = field(default_factory=dict)
     _ordering: dict[str, asyncio.Lock] = field(default_factory=dict)
     _before_outage: dict[str, asyncio.Event] = field(default_factory=dict)
-    _before_return: dict[str, asyncio.Event] = field(default_factory=dict)
+    _before_return: dict[str, list[asyncio.Event]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for nation in self.scenario.nations:
@@ -79,7 +76,6 @@ class Stage:
         for act in self.scenario.acts:
             if isinstance(act, Annex):
                 self._before_outage[act.partner] = asyncio.Event()
-                self._before_return[act.partner] = asyncio.Event()
 
     async def perform(self) -> None:
         """Performs every act at its time, side by side. Raises DemoError, ClientError, IdentityError or PolicyError."""
@@ -94,8 +90,14 @@ class Stage:
 
     async def may_return(self, node: str) -> None:
         """Returns once no act needs the gateway of `node` to be away."""
-        if node in self._before_return:
-            await self._before_return[node].wait()
+        for event in self._before_return.get(node, ()):
+            await event.wait()
+
+    def _until_done(self, partner: str) -> asyncio.Event:
+        """What an act sets once it does not need the gateway of `partner` to be away any more."""
+        done = asyncio.Event()
+        self._before_return.setdefault(partner, []).append(done)
+        return done
 
     async def _perform(self, act: Act) -> None:
         await self._sleep_until(act.at)
@@ -170,6 +172,7 @@ class Stage:
 
     async def _annex(self, act: Annex) -> None:
         node, partner = act.node, act.partner
+        done = self._until_done(partner)
         try:
             ends = await self._in_force(act)
             self.say(
@@ -189,7 +192,7 @@ class Stage:
             self.say(f"{node}: the annex has lapsed, and the next such drill is {_words(after[1])} from {partner}")
         finally:
             self._before_outage[partner].set()
-            self._before_return[partner].set()
+            done.set()
         if waiting is not None:
             place = waiting[1].ledger, waiting[1].index
             await self._until(lambda: place in self.tally.kept_back, "what waited is kept back")
@@ -240,23 +243,28 @@ class Stage:
 
     async def _overtaking(self, act: Overtaking) -> None:
         node, partner, control = act.node, act.partner, self._controls[act.node]
-        for attempt in range(1, ATTEMPTS + 1):
+        done = self._until_done(partner)
+        try:
+            away = partner in self.killed_at
+            if away:
+                await self._sleep_until(self.killed_at[partner])
+                await self._until(lambda: not self.up(partner), f"the gateway of {partner} is killed")
             backlog = [control.impact(utc_now()) for _ in range(act.backlog)]
             last = backlog[-1]
             await self._push(node, *backlog, control.cancellation(utc_now(), last, "The last drill was a mistake."))
-            await self._until(
-                lambda last=last: self._has(partner, last) and self._told(partner, last),  # type: ignore[misc]
-                f"{partner} has a drill of {node} and its withdrawal",
-            )
-            if (partner, node, last.report_id) in self.tally.overtaken:
-                again = "" if attempt == 1 else f" (at attempt {attempt})"
-                self.say(
-                    f"{node} sends {act.backlog} ROUTINE drills and withdraws the last: the withdrawal goes by the"
-                    f" FLASH lane and reaches {partner} first{again}; the drill then arrives already withdrawn"
-                )
-                return
-        # It lost a race, and that is no fault of anybody's.
-        self.say(f"{node}: in {ATTEMPTS} attempts no withdrawal reached {partner} before its report")
+        finally:
+            done.set()
+        await self._until(
+            lambda: self._has(partner, last) and self._told(partner, last),
+            f"{partner} has a drill of {node} and its withdrawal",
+        )
+        whom = f"{partner}, which is away," if away else partner
+        told = f"{node} sends {act.backlog} ROUTINE drills to {whom} and withdraws the last"
+        if (partner, node, last.report_id) in self.tally.overtaken:
+            self.say(f"{told}: the withdrawal, by the FLASH lane, is there first; the drill then arrives withdrawn")
+        else:
+            # It lost a race of two connections, and that is no fault of anybody's.
+            self.say(f"{told}: the drill was there before its withdrawal")
 
     async def _keys(self, act: KeyChange) -> None:
         node, partner = act.node, act.partner

@@ -78,8 +78,8 @@ class Tally:
             if decision.outcome != ledger_pb2.OUTCOME_RELEASED:
                 self.withheld[(node, decision.partner, decision.rule)] += 1
 
-    def delivered(self, node: str, item: Received, now: datetime) -> float | None:
-        """The C2 system of `node` received a report. Returns the seconds since its acceptance, where that is known."""
+    def delivered(self, node: str, item: Received, now: datetime) -> None:
+        """The C2 system of `node` received a report."""
         origin = item.received_from
         key = (node, origin, item.report.report_id)
         if key in self.withdrawals and key not in self.received:
@@ -90,13 +90,11 @@ class Tally:
         accepted = self.accepted.get((origin, item.report.report_id))
         if accepted is None:
             self._early.setdefault((origin, item.report.report_id), []).append((node, now))
-            return None
-        return self._measured(origin, node, accepted, now)
+        else:
+            self._measured(origin, node, accepted, now)
 
-    def _measured(self, origin: str, recipient: str, accepted: datetime, delivered: datetime) -> float:
-        seconds = (delivered - accepted).total_seconds()
-        self.latencies.setdefault((origin, recipient), []).append(seconds)
-        return seconds
+    def _measured(self, origin: str, recipient: str, accepted: datetime, delivered: datetime) -> None:
+        self.latencies.setdefault((origin, recipient), []).append((delivered - accepted).total_seconds())
 
     def recalled(self, node: str, item: Withdrawn) -> None:
         """The C2 system of `node` was told that a report no longer stands."""

@@ -22,6 +22,7 @@ FIRST = report_pb2.Report(
     launch_detection=report_pb2.LaunchDetection(certainty=report_pb2.CERTAINTY_PROBABLE),
 )
 RECALL = report_pb2.Report(report_id="r2", correction=report_pb2.Correction(explanation="It was wrong."))
+ACCEPTED = datetime(2017, 9, 14, 22, 0, tzinfo=UTC)
 REASONS = {("KOR", "JPN", "kor-usa-only"): "No third party"}
 
 
@@ -32,8 +33,13 @@ def narrator() -> Narrator:
 def record(kind: str, report_id: str, *decisions: ledger_pb2.Decision, flash: bool = True) -> ledger_pb2.DecisionRecord:
     precedence = report_pb2.PRECEDENCE_FLASH if flash else report_pb2.PRECEDENCE_IMMEDIATE
     return ledger_pb2.DecisionRecord(
-        kind=kind, report_id=report_id, event_id="KR.1", precedence=precedence, decisions=decisions
-    )
+        kind=kind, report_id=report_id, event_id="KR.1", precedence=precedence, decisions=decisions,
+        accepted_time=ACCEPTED,
+    )  # fmt: skip
+
+
+def after(milliseconds: int) -> datetime:
+    return ACCEPTED + timedelta(milliseconds=milliseconds)
 
 
 def decision(
@@ -45,18 +51,18 @@ def decision(
 def test_a_warning_is_told_when_the_last_partner_has_it() -> None:
     told = narrator()
     assert list(told.decided("KOR", record("LaunchDetection", "r1", decision("JPN"), decision("USA")))) == []
-    assert list(told.delivered("USA", "KOR", FIRST, 1.5)) == []
-    assert list(told.delivered("JPN", "KOR", FIRST, 0.012)) == [
+    assert list(told.delivered("USA", "KOR", FIRST, after(1500))) == []
+    assert list(told.delivered("JPN", "KOR", FIRST, after(12))) == [
         "KOR warns of a launch from PRK, probable (KR.1): JPN has it after 12 ms, USA has it after 1,500 ms"
     ]
-    assert list(told.delivered("JPN", "KOR", FIRST, 9)) == []
+    assert list(told.delivered("JPN", "KOR", FIRST, after(9000))) == []
 
 
 def test_a_warning_that_arrives_before_its_decision_is_seen_is_told_all_the_same() -> None:
     told = narrator()
-    assert list(told.delivered("JPN", "KOR", FIRST, None)) == []
+    assert list(told.delivered("JPN", "KOR", FIRST, after(12))) == []
     assert list(told.decided("KOR", record("LaunchDetection", "r1", decision("JPN")))) == [
-        "KOR warns of a launch from PRK, probable (KR.1): JPN has it"
+        "KOR warns of a launch from PRK, probable (KR.1): JPN has it after 12 ms"
     ]
 
 
@@ -101,7 +107,7 @@ def test_other_reports_are_not_worth_a_line() -> None:
     told = narrator()
     assert list(told.decided("KOR", record("Track", "r5", decision("JPN"), flash=False))) == []
     assert list(told.decided("KOR", record("LaunchDetection", "r6", decision("JPN"), flash=False))) == []
-    assert list(told.delivered("JPN", "KOR", report_pb2.Report(track=report_pb2.Track()), 0.1)) == []
+    assert list(told.delivered("JPN", "KOR", report_pb2.Report(track=report_pb2.Track()), after(100))) == []
 
 
 def order(action: Action, *names: str) -> ledger_pb2.NodeEvent:
@@ -151,4 +157,4 @@ def test_of_a_drill_nothing_is_told() -> None:
     drill.MergeFrom(FIRST)
     told = Narrator({("KOR", "r1"): drill}, REASONS)
     assert list(told.decided("KOR", record("LaunchDetection", "r1", decision("JPN", WITHHELD)))) == []
-    assert list(told.delivered("JPN", "KOR", FIRST, 1.0)) == []
+    assert list(told.delivered("JPN", "KOR", FIRST, after(1000))) == []

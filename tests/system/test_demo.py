@@ -74,7 +74,7 @@ ACTS = (
     r"KOR: an order is refused: 1 of the 2 officers have signed",
     r"KOR: order 3, signed by alice and bob, resumes JPN",
     r"JPN is told now that the drill no longer stands",
-    r"reaches KOR first.*; the drill then arrives already withdrawn",
+    r"to USA, which is away, and withdraws the last: the withdrawal, by the FLASH lane, is there first",
 )
 
 
