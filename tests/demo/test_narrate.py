@@ -32,10 +32,11 @@ def narrator() -> Narrator:
 
 def record(kind: str, report_id: str, *decisions: ledger_pb2.Decision, flash: bool = True) -> ledger_pb2.DecisionRecord:
     precedence = report_pb2.PRECEDENCE_FLASH if flash else report_pb2.PRECEDENCE_IMMEDIATE
-    return ledger_pb2.DecisionRecord(
-        kind=kind, report_id=report_id, event_id="KR.1", precedence=precedence, decisions=decisions,
-        accepted_time=ACCEPTED,
-    )  # fmt: skip
+    record = ledger_pb2.DecisionRecord(
+        kind=kind, report_id=report_id, event_id="KR.1", precedence=precedence, decisions=decisions
+    )
+    record.accepted_time.FromDatetime(ACCEPTED)
+    return record
 
 
 def after(milliseconds: int) -> datetime:
