@@ -13,8 +13,8 @@ from gateway.alarms import AlarmLimits
 from gateway.c2.quotas import QuotaLimits
 from gateway.c2.server import C2Limits
 from gateway.exchange.limits import ExchangeLimits
-from gateway.exchange.pacing import CarryLimits
 from gateway.exchange.rotation import SILENT_S
+from gateway.exchange.tunnels.pacing import CarryLimits
 from gateway.officer.access import OfficerLimits
 from gateway.release.room import StoreLimits
 from gateway.release.sequencer import SequencerLimits

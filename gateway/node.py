@@ -29,7 +29,6 @@ from gateway.clock import Clock, SteadyClock
 from gateway.config import Config
 from gateway.exchange.allowance import Allowance
 from gateway.exchange.bundle_record import BundleRecord, TakeUp
-from gateway.exchange.carrying import Carrying
 from gateway.exchange.follower import PartnerFollower
 from gateway.exchange.heartbeat import Counter
 from gateway.exchange.in_band import InBand
@@ -37,7 +36,8 @@ from gateway.exchange.own_bundle import OwnBundle
 from gateway.exchange.partners import Partners, Pinned
 from gateway.exchange.rotation import Rotation
 from gateway.exchange.server import ExchangeServicer
-from gateway.exchange.sockets import Sockets
+from gateway.exchange.tunnels.carrying import Carrying
+from gateway.exchange.tunnels.sockets import Sockets
 from gateway.expiry import ExpiryTold, expiries
 from gateway.generations import Generations
 from gateway.identity.keyring import Keyring
@@ -66,13 +66,13 @@ from gateway.release.own_keys import require_own_keys
 from gateway.release.pending import take_up_pending
 from gateway.release.plan import LATEST_TIME
 from gateway.release.postquantum import sign_within_a_second
-from gateway.release.recovering import Recovery
-from gateway.release.restored import DeclareSetBack, SetBackWaiting
+from gateway.release.recovery.records import Recovery
+from gateway.release.recovery.restored import DeclareSetBack, SetBackWaiting
+from gateway.release.recovery.waiting_lines import waiting_for
 from gateway.release.room import Room, free_bytes
 from gateway.release.sequencer import Durable, Sequencer
 from gateway.release.signatory import Signatory
 from gateway.release.steps import RecordEvent
-from gateway.release.waiting_lines import waiting_for
 from gateway.release.watch import Watch
 from gateway.release.witnessing import keep_witness
 from gateway.seal.keys import SealingPublicKey

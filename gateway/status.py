@@ -19,9 +19,9 @@ from gateway.ledger.errors import LedgerError
 from gateway.ledger.origin import WITNESS
 from gateway.ledger.stores import CosignatureKind, StoreReader
 from gateway.release.ranks import Rank
+from gateway.release.recovery.wish import standing
 from gateway.release.room import Room
 from gateway.release.sequencer import Sequencer
-from gateway.release.wish import standing
 
 SUSPENDED: Final = "suspended by our officers"
 """What is told as the problem of a partner to whom nothing is released, by order."""

@@ -5,7 +5,8 @@ them has ended. A partner that holds more has it from this node; so the store wa
 these ledgers:
 
 1. What the partner shows counts where a log key in use has signed it. A ledger that goes on ends at once.
-2. What the partner has beyond the store is fetched and verified (`gateway.release.returned`), a bounded run at a time.
+2. What the partner has beyond the store is fetched and verified (`gateway.release.recovery.returned`), a bounded run at
+   a time.
 3. Where the histories part, what the partner has beyond it is sealed again into the ledger that goes on.
 4. Of the witness ledger nothing is fetched but its last beat: how many decisions there were, of which
    `signalfire ledger recover` says which are missing.
@@ -48,10 +49,9 @@ from gateway.ledger.stores import StoreReader
 from gateway.ledger.tiles import Edge
 from gateway.reconciliation import SILENT
 from gateway.release.errors import ReleaseError
-from gateway.release.lost import keep_witnessed
 from gateway.release.opening import Opener
-from gateway.release.replica import MAX_BATCH_ENTRIES, IncomingBatch, RootsDiffer
-from gateway.release.returned import (
+from gateway.release.recovery.lost import keep_witnessed
+from gateway.release.recovery.returned import (
     ConfirmBack,
     OwnLogKeys,
     SealAgain,
@@ -60,6 +60,7 @@ from gateway.release.returned import (
     head_in_use,
     verify_back,
 )
+from gateway.release.replica import MAX_BATCH_ENTRIES, IncomingBatch, RootsDiffer
 from gateway.release.sequencer import Sequencer
 from gateway.release.signatory import Partner, Signatory
 from gateway.release.steps import RecordMeta

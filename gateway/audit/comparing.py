@@ -32,8 +32,8 @@ from gateway.audit.feed_check import compare_feed
 from gateway.audit.records import Finding, Named, Records, Subject, succeeds
 from gateway.ledger.origin import DECISIONS, Origin
 from gateway.ledger.stores import LedgerId, ReportRow
-from gateway.release.after_loss import WARNINGS
 from gateway.release.orders import OrdersError, read_in_force
+from gateway.release.recovery.after_loss import WARNINGS
 from gateway.release.retention import envelope
 from gateway.reports.kinds import kind_of
 from gateway.seal.errors import SealError

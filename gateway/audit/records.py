@@ -22,15 +22,15 @@ from gateway.audit.index_check import IndexCheck
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import FeedItem, LedgerRow, StoreReader
-from gateway.release.after_loss import BY_TIME, named_in
-from gateway.release.after_loss import EVENT as RECALLED_WHILE_LOST
 from gateway.release.keeping import places_in
 from gateway.release.opening import Opener
 from gateway.release.orders import EVENTS
+from gateway.release.recovery.after_loss import BY_TIME, named_in
+from gateway.release.recovery.after_loss import EVENT as RECALLED_WHILE_LOST
+from gateway.release.recovery.returned import EVENT as GIVEN_BACK
+from gateway.release.recovery.returned import back_in
 from gateway.release.retention import EVENT as PRUNED
 from gateway.release.retention import OWN_REPORTS, gone_in
-from gateway.release.returned import EVENT as GIVEN_BACK
-from gateway.release.returned import back_in
 from gateway.release.signatory import Signatory
 from gateway.reports.kinds import Kind, kind_of
 from gateway.reports.parse import canonical
@@ -76,7 +76,7 @@ class Subject(NamedTuple):
     traffic_class: int
     precedence: int
     rebuilt: bool
-    """It stands there again, after the store was lost (`gateway.release.rebuilding`)."""
+    """It stands there again, after the store was lost (`gateway.release.recovery.rebuilding`)."""
 
     @property
     def kind_number(self) -> int | None:

@@ -14,7 +14,7 @@ from signalfire.v1 import c2_pb2, report_pb2
 
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.stores import StoreReader
-from gateway.release.wish import standing
+from gateway.release.recovery.wish import standing
 
 log = logging.getLogger(__name__)
 

@@ -11,13 +11,13 @@ from signalfire.v1 import exchange_pb2_grpc
 
 from gateway.exchange.allowance import Allowance, Intake
 from gateway.exchange.attempts import Backoff, Pace
-from gateway.exchange.carried_way import CarriedWay
 from gateway.exchange.dialling import Dialler, LinkError
 from gateway.exchange.in_band import InBand
 from gateway.exchange.limits import BELIEF_S, ExchangeLimits
-from gateway.exchange.pacing import CarryLimits
 from gateway.exchange.partners import Partners
-from gateway.exchange.sockets import Sockets
+from gateway.exchange.tunnels.carried_way import CarriedWay
+from gateway.exchange.tunnels.pacing import CarryLimits
+from gateway.exchange.tunnels.sockets import Sockets
 from gateway.exchange.way import Forks, Means, Way
 from gateway.identity.spiffe import SpiffeId
 from gateway.identity.tls import KeyPairFiles

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.exchange.own_bundle import OwnBundle
 from gateway.identity.keyring import KeyKind
 from gateway.ledger.checkpoint import LogPublicKey
-from gateway.release.returned import OwnLogKeys
+from gateway.release.recovery.returned import OwnLogKeys
 from gateway.release.signatory import Signatory
 
 

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Final
 
 from gateway.exchange.conduct import Conduct
-from gateway.exchange.hedging import Standing
 from gateway.exchange.offset import Offsets
 from gateway.exchange.owed import Owed
+from gateway.exchange.tunnels.hedging import Standing
 from gateway.identity.errors import IdentityError, Refusal, TrustBundleError
 from gateway.identity.peer import Authorities
 from gateway.identity.revocation import Issuers

@@ -36,7 +36,6 @@ from signalfire.v1 import exchange_pb2, exchange_pb2_grpc
 from gateway.exchange import handshake
 from gateway.exchange.admission import Admission, Way
 from gateway.exchange.beating import Beats
-from gateway.exchange.carrying import Carrying
 from gateway.exchange.conduct import Conduct
 from gateway.exchange.ending import Repetitions, StreamEnded, shown
 from gateway.exchange.heartbeat import Counter as HeartbeatCounter
@@ -44,10 +43,11 @@ from gateway.exchange.in_band import InBand
 from gateway.exchange.inspecting import InspectionEnded, Pace, answer_questions
 from gateway.exchange.limits import BELIEF_S, ExchangeLimits
 from gateway.exchange.own_bundle import OwnBundle
-from gateway.exchange.pacing import CarryLimits
 from gateway.exchange.partners import Partners
 from gateway.exchange.serving import Caller, Serving
-from gateway.exchange.sockets import Sockets
+from gateway.exchange.tunnels.carrying import Carrying
+from gateway.exchange.tunnels.pacing import CarryLimits
+from gateway.exchange.tunnels.sockets import Sockets
 from gateway.identity.errors import IdentityError
 from gateway.identity.spiffe import Role, SpiffeId
 from gateway.identity.tls import peer_from_context

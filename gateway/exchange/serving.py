@@ -17,7 +17,6 @@ from signalfire.v1.ledger_pb2 import SUCCESSION_REASON_LOST_TAIL
 from gateway.exchange import handshake
 from gateway.exchange.ending import StreamEnded
 from gateway.exchange.giving_back import NotHeld, give_back, is_held_for
-from gateway.exchange.hedging import Hedge, Standing
 from gateway.exchange.inspecting import Pace
 from gateway.exchange.keeping_back import without
 from gateway.exchange.limits import BELIEF_S, ExchangeLimits
@@ -25,6 +24,7 @@ from gateway.exchange.own_bundle import OwnBundle
 from gateway.exchange.own_log_keys import own_log_keys
 from gateway.exchange.partners import Link, Partners
 from gateway.exchange.signed_anew import presented, signed_by
+from gateway.exchange.tunnels.hedging import Hedge, Standing
 from gateway.ledger.checkpoint import Checkpoint
 from gateway.ledger.errors import LedgerError, OriginError
 from gateway.ledger.note import Note

@@ -18,12 +18,12 @@ from gateway.ledger.errors import LedgerError
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import RecoveryRow, StoreReader
 from gateway.release.keeping import ranges
-from gateway.release.lost import witnessed_sizes
 from gateway.release.opening import Opener
-from gateway.release.rebuilding import RebuildRecords, Rebuilt
+from gateway.release.recovery.lost import witnessed_sizes
+from gateway.release.recovery.rebuilding import RebuildRecords, Rebuilt
+from gateway.release.recovery.wish import EndWish
 from gateway.release.sequencer import Sequencer
 from gateway.release.signatory import Signatory
-from gateway.release.wish import EndWish
 from gateway.seal.errors import SealError
 from gateway.seal.recovery import RecordKey
 
@@ -98,7 +98,7 @@ class Recovering:
             await asyncio.sleep(0)
 
     async def _ledgers(self) -> list[Origin]:
-        # What stands beside the wish itself (`gateway.release.wish`) is of no release ledger.
+        # What stands beside the wish itself (`gateway.release.recovery.wish`) is of no release ledger.
         found = {row.ledger async for row in self._rows() if row.ledger.recipient is not None}
         return sorted(found, key=lambda each: (each.generation, str(each)))
 

@@ -30,8 +30,8 @@ from gateway.officer.reading import Reading
 from gateway.officer.recovering import RecoverError, Recovering
 from gateway.release.errors import ReleaseError, Unavailable
 from gateway.release.governance import Governance
+from gateway.release.recovery.wish import StillAsked
 from gateway.release.watch import Watch
-from gateway.release.wish import StillAsked
 from gateway.seal.errors import SealError
 from policy.approve import OrderRefused, Refusal, SignedOrder
 

@@ -24,7 +24,7 @@ from gateway.ledger.stores import CopyRow
 from gateway.release.onward import Passage
 from gateway.release.opening import Opener
 from gateway.release.plan import Plan, Subject
-from gateway.release.resubmitted import share_or_stand
+from gateway.release.recovery.resubmitted import share_or_stand
 from gateway.release.sharing import Decided, Shared, record_decisions, record_of, withdraw
 from gateway.reports.parse import canonical
 from gateway.seal.epoch import content_of

@@ -27,7 +27,11 @@ from typing import Final
 from signalfire.v1 import c2_pb2, ledger_pb2, report_pb2
 
 from gateway.ledger.stores import FeedItem, FeedRow, HeldRow, ReportRow
-from gateway.release.after_loss import (
+from gateway.release.errors import LookFirst, RefusedReport
+from gateway.release.passing import decide_again
+from gateway.release.plan import Accepted, FeedEntry, Plan, Subject
+from gateway.release.ranks import Rank, rank_of_report
+from gateway.release.recovery.after_loss import (
     BY_TIME,
     WARNINGS,
     asking,
@@ -38,11 +42,8 @@ from gateway.release.after_loss import (
     is_later,
     recalls_by_time,
 )
-from gateway.release.errors import LookFirst, RefusedReport
-from gateway.release.passing import decide_again
-from gateway.release.plan import Accepted, FeedEntry, Plan, Subject
-from gateway.release.ranks import Rank, rank_of_report
-from gateway.release.resubmitted import decide_what_is_left, decided_before, share_or_stand
+from gateway.release.recovery.resubmitted import decide_what_is_left, decided_before, share_or_stand
+from gateway.release.recovery.told_before import recalled_since
 from gateway.release.sharing import (
     NOTICES_A_COMMIT,
     Decided,
@@ -53,7 +54,6 @@ from gateway.release.sharing import (
     send_notice,
     withdraw,
 )
-from gateway.release.told_before import recalled_since
 from gateway.reports.kinds import Kind, kind_of
 from gateway.reports.parse import canonical
 from gateway.reports.violations import Violation
@@ -103,7 +103,7 @@ class TakeReport:
         may_push_lost: MayPush | None = None,
     ) -> TakeReport:
         """The step for `report`. `may_push_lost` is asked of reports of which no more is known than
-        `gateway.release.after_loss` says; without it `may_push`.
+        `gateway.release.recovery.after_loss` says; without it `may_push`.
         """
         raw = canonical(report)
         return cls(report, raw, hashlib.sha256(raw).digest(), submitted_by, may_push, may_push_lost or may_push)
@@ -201,7 +201,7 @@ class TakeReport:
         return AcceptedReport(accepted_ns, duplicate=True)
 
     def _fill_in(self, plan: Plan, subject: Subject, row: ReportRow) -> AcceptedReport:
-        """Fills in a report that is known without its content (`gateway.release.resubmitted`)."""
+        """Fills in a report that is known without its content (`gateway.release.recovery.resubmitted`)."""
         recalled = [Subject("", report_id) for report_id in self._recalled(plan)]
         ended_ns = self._ended(plan, subject)
         shared = Shared(subject, self.report, row.accepted_ns)

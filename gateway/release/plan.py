@@ -45,11 +45,11 @@ from gateway.ledger.stores import (
 )
 from gateway.ledger.tiles import Edge, TileWrite, node_reader
 from gateway.release.heads import Head, Heads
-from gateway.release.recovering import Recording, Recovery, content_entries
+from gateway.release.recovery.records import Recording, Recovery, content_entries
+from gateway.release.recovery.waiting_lines import waiting_for
 from gateway.release.rulebook import Rulebook
 from gateway.release.signatory import Partner, Signatory
 from gateway.release.verdicts import Indexing, Verdict, Verdicts
-from gateway.release.waiting_lines import waiting_for
 from gateway.reports.kinds import kind_of
 from gateway.seal.epoch import Epoch
 from gateway.seal.keys import SealingPublicKey
@@ -129,7 +129,7 @@ class LedgerWriter:
         return index
 
     def append_records(self, recording: Recording) -> None:
-        """Appends the recovery records behind what was appended (`gateway.release.recovering`)."""
+        """Appends the recovery records behind what was appended (`gateway.release.recovery.records`)."""
         origin, owner = self.head.origin, self.signatory.node
         for record, capacity in recording.records(origin, content_entries(self.entries)):
             epoch, key = self._epoch(), self.head.record_key

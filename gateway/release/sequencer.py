@@ -34,8 +34,8 @@ from gateway.release.key_switch import keys_on_record
 from gateway.release.own_keys import require_own_keys
 from gateway.release.plan import LATEST_TIME, FeedEntry, Plan
 from gateway.release.ranks import Rank
-from gateway.release.recovering import Recovery
-from gateway.release.restored import DeclareSetBack
+from gateway.release.recovery.records import Recovery
+from gateway.release.recovery.restored import DeclareSetBack
 from gateway.release.room import RETRY_MS, Room
 from gateway.release.rulebook import Rulebook
 from gateway.release.signatory import Partner, Signatory

@@ -29,8 +29,8 @@ from gateway.ledger.stores import ReleasedRow, UntoldRow
 from gateway.release import groups
 from gateway.release.onward import CannotBeProved, Inclusion, Passage, passed_on
 from gateway.release.plan import Plan, Subject
-from gateway.release.recovering import in_short
-from gateway.release.told_before import told_before
+from gateway.release.recovery.records import in_short
+from gateway.release.recovery.told_before import told_before
 from gateway.reports.kinds import kind_of
 from gateway.seal.entry import parse_header
 from policy.decide import BuiltIn, Decision, Outcome, withheld

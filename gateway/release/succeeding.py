@@ -7,9 +7,9 @@ Rules, in order:
 2. The recipient follows the successor alone. What the ledger that ends holds above its last receipt, the commit in
    preparation included, is therefore sealed into the successor again, in its order; a recipient that has it delivers it
    once. What was kept back of it stays so (`gateway.release.keeping`).
-3. With the witness ledger the decisions ledger ends too, and the reverse (`gateway.release.setback`).
+3. With the witness ledger the decisions ledger ends too, and the reverse (`gateway.release.recovery.setback`).
 4. C2 systems are asked to submit again what was accepted since a partner last confirmed anything
-   (`gateway.release.wish`): what was lost is what nobody but they may have.
+   (`gateway.release.recovery.wish`): what was lost is what nobody but they may have.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from gateway.release.moving import (
 )
 from gateway.release.plan import Plan
 from gateway.release.ranks import Rank
-from gateway.release.setback import end_decisions, final_state, keep_own_contradiction, last_receipt
+from gateway.release.recovery.setback import end_decisions, final_state, keep_own_contradiction, last_receipt
+from gateway.release.recovery.wish import confirmed_until, wish_for
 from gateway.release.successions import charge_retired
-from gateway.release.wish import confirmed_until, wish_for
 
 
 @dataclass(frozen=True, slots=True)

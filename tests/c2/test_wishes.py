@@ -12,8 +12,8 @@ from gateway.c2.wishes import LOOK_S, Wishes
 from gateway.ledger.stores import ReportRow
 from gateway.release.plan import Plan
 from gateway.release.ranks import Rank
-from gateway.release.restored import DeclareSetBack
-from gateway.release.wish import MARGIN_NS, EndWish, standing
+from gateway.release.recovery.restored import DeclareSetBack
+from gateway.release.recovery.wish import MARGIN_NS, EndWish, standing
 from tests.release.world import Site
 from tests.reports.examples import NOW, SECOND, launch_detection
 

@@ -6,7 +6,7 @@ import json
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
-from gateway.exchange.cells import MAX_DATA, ROOM, CellSealer, Frame, Kind
+from gateway.exchange.tunnels.cells import MAX_DATA, ROOM, CellSealer, Frame, Kind
 from gateway.seal.tunnel import Ends, cell_keys
 
 

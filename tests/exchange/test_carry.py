@@ -13,12 +13,12 @@ import pytest_asyncio
 from signalfire.v1 import exchange_pb2
 
 from gateway.demo.deployment import Deployed
-from gateway.exchange.carrying import AT_ONCE, OPENINGS_S
-from gateway.exchange.cells import CELL, CHANNELS, ROOM, CellSealer, Frame, Kind
 from gateway.exchange.conduct import SHOWN_FROM
-from gateway.exchange.pacing import CarryLimits
-from gateway.exchange.sockets import Sockets
-from gateway.exchange.tunnel import Tunnel
+from gateway.exchange.tunnels.carrying import AT_ONCE, OPENINGS_S
+from gateway.exchange.tunnels.cells import CELL, CHANNELS, ROOM, CellSealer, Frame, Kind
+from gateway.exchange.tunnels.pacing import CarryLimits
+from gateway.exchange.tunnels.sockets import Sockets
+from gateway.exchange.tunnels.tunnel import Tunnel
 from gateway.identity.tls import KeyPairFiles
 from gateway.seal.tunnel import Ends, cell_keys, wrap_secret
 from policy.approve import CarryFor, Route

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.exchange.cells import (
+from gateway.exchange.tunnels.cells import (
     CELL,
     CHANNELS,
     MAX_DATA,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.exchange.hedging import Hedge, Standing
 from gateway.exchange.partners import SLOWEST, Link
+from gateway.exchange.tunnels.hedging import Hedge, Standing
 
 
 def standing(size: int = 5, *, direct: bool = True) -> Standing:

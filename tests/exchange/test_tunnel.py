@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gateway.config_limits import CarrySection
-from gateway.exchange.cells import CELL, CHANNELS, ROOM, CellSealer, Frame, Kind
 from gateway.exchange.openings import Openings
-from gateway.exchange.pacing import FALL_S, Bucket, CarryLimits, Pacer
-from gateway.exchange.sockets import Sockets
-from gateway.exchange.tunnel import MAX_UNREAD, OPENINGS_S, READ, Tunnel, TunnelEnded
+from gateway.exchange.tunnels.cells import CELL, CHANNELS, ROOM, CellSealer, Frame, Kind
+from gateway.exchange.tunnels.pacing import FALL_S, Bucket, CarryLimits, Pacer
+from gateway.exchange.tunnels.sockets import Sockets
+from gateway.exchange.tunnels.tunnel import MAX_UNREAD, OPENINGS_S, READ, Tunnel, TunnelEnded
 from gateway.seal.tunnel import Ends, cell_keys
 
 ENDS = Ends("JPN", "KOR", "USA")

@@ -18,7 +18,7 @@ from gateway.client import Received
 from gateway.demo.deployment import PUSHER, Deployed
 from gateway.ledger.origin import Lane, Origin
 from gateway.ledger.stores import LedgerRow
-from gateway.release.restored import DeclareSetBack
+from gateway.release.recovery.restored import DeclareSetBack
 from tests.node.nations import PATIENCE_S, World, cancellation, forget, report, running, settle, until
 from tests.node.test_rotation import sound
 

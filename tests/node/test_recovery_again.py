@@ -13,7 +13,7 @@ from gateway.cli.connecting import PARTLY
 from gateway.client import ClientError
 from gateway.demo.deployment import Deployed
 from gateway.generations import FILE
-from gateway.release.lost import META
+from gateway.release.recovery.lost import META
 from tests.node.nations import forget, running, settle, until
 from tests.node.test_recovery import FLASH, alert, deliveries, lose, recover, taken_back
 from tests.node.test_rotation import sound

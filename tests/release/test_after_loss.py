@@ -20,13 +20,13 @@ from gateway.ledger.statement import EntryStatement, EntryStatementKind
 from gateway.ledger.stores.sqlite import SqliteStore
 from gateway.release.errors import RefusedReport
 from gateway.release.pipeline import DecideHeld, MayPush, TakeReport, TellWithdrawals
-from gateway.release.rebuilding import RebuildRecords
-from gateway.release.recovering import Recovery
+from gateway.release.recovery.rebuilding import RebuildRecords
+from gateway.release.recovery.records import Recovery
+from gateway.release.recovery.restored import DeclareSetBack
+from gateway.release.recovery.returned import OwnLogKeys, TakeBack
+from gateway.release.recovery.wish import EndWish
 from gateway.release.replica import IncomingBatch
-from gateway.release.restored import DeclareSetBack
-from gateway.release.returned import OwnLogKeys, TakeBack
 from gateway.release.steps import RecordEvent
-from gateway.release.wish import EndWish
 from gateway.reports.kinds import Kind, kind_of
 from gateway.seal.keys import SealingPrivateKey
 from gateway.seal.recovery import RecordKey, unwrap_record_key

@@ -20,8 +20,8 @@ from gateway.ledger.stores.sqlite import SqliteReader, SqliteStore
 from gateway.release.doubt import lacking
 from gateway.release.errors import Unavailable
 from gateway.release.pipeline import AcceptedReport, TakeReport
+from gateway.release.recovery.wish import standing
 from gateway.release.sequencer import Durable, Sequencer, SequencerLimits
-from gateway.release.wish import standing
 from tests.release.world import RELEASE_ALL, MakeSite, anything, partner_of, rules, signatory_of
 from tests.reports.examples import NOW, launch_detection
 

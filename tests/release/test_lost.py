@@ -12,8 +12,8 @@ from gateway.ledger.checkpoint import Checkpoint
 from gateway.ledger.errors import StoreError
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import CosignatureKind
-from gateway.release.lost import META, Lost, keep_witnessed, witnessed_sizes
-from gateway.release.restored import DeclareSetBack
+from gateway.release.recovery.lost import META, Lost, keep_witnessed, witnessed_sizes
+from gateway.release.recovery.restored import DeclareSetBack
 from gateway.release.steps import KeepCosignature, RecordEvent, RecordMeta
 from gateway.release.succeeding import Succeed
 from gateway.release.witness import Beat

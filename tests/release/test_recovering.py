@@ -9,7 +9,7 @@ from signalfire.v1 import ledger_pb2
 from gateway.ledger import bundle
 from gateway.ledger.origin import Lane, Origin
 from gateway.ledger.stores import Run
-from gateway.release.recovering import (
+from gateway.release.recovery.records import (
     ENTRIES_A_RECORD,
     LARGEST_DECISION,
     WAITING_BYTES,

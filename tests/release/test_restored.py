@@ -8,10 +8,10 @@ from signalfire.v1 import ledger_pb2
 from gateway.audit.verify import verify_store
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.origin import DECISIONS, WITNESS, Lane, Origin
-from gateway.release.restored import DeclareSetBack, SetBackWaiting
+from gateway.release.recovery.restored import DeclareSetBack, SetBackWaiting
+from gateway.release.recovery.waiting_lines import waiting_for
 from gateway.release.steps import RecordEvent
 from gateway.release.succeeding import Succeed
-from gateway.release.waiting_lines import waiting_for
 from tests.release.world import RELEASE_ALL, MakeSite, Site, rules
 from tests.reports.examples import launch_detection
 

@@ -15,12 +15,12 @@ from gateway.ledger.checkpoint import LogPublicKey
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.origin import DECISIONS, WITNESS, Lane, Origin
 from gateway.ledger.stores import CosignatureKind
+from gateway.release.recovery.restored import DeclareSetBack, SetBackWaiting
+from gateway.release.recovery.returned import ConfirmBack, OwnLogKeys, TakeBack, back_in, in_words
+from gateway.release.recovery.waiting_lines import waiting_for
+from gateway.release.recovery.wish import EndWish, standing
 from gateway.release.replica import IncomingBatch, RootsDiffer
-from gateway.release.restored import DeclareSetBack, SetBackWaiting
-from gateway.release.returned import ConfirmBack, OwnLogKeys, TakeBack, back_in, in_words
 from gateway.release.steps import RecordEvent
-from gateway.release.waiting_lines import waiting_for
-from gateway.release.wish import EndWish, standing
 from tests.release.world import RELEASE_ALL, MakeSite, Site, as_sent, identifier, keys_of, partner_of, rules
 from tests.reports.examples import cancellation, launch_detection
 

@@ -11,11 +11,11 @@ from signalfire.v1 import ledger_pb2
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.origin import Lane, Origin
 from gateway.ledger.stores import CosignatureKind
-from gateway.release.recovering import Recovery
-from gateway.release.restored import DeclareSetBack
+from gateway.release.recovery.records import Recovery
+from gateway.release.recovery.restored import DeclareSetBack
+from gateway.release.recovery.wish import ASKED_NS, EndWish, standing
 from gateway.release.steps import KeepCosignature
 from gateway.release.succeeding import Succeed
-from gateway.release.wish import ASKED_NS, EndWish, standing
 from gateway.seal.keys import SealingPrivateKey
 from gateway.seal.recovery import RecordKey, unwrap_record_key
 from tests.release.world import RELEASE_ALL, MakeSite, Site, partner_of, rules

@@ -28,7 +28,7 @@ from gateway.release.heads import Heads
 from gateway.release.opening import Opener
 from gateway.release.pipeline import AcceptedReport, MayPush, TakeReport
 from gateway.release.plan import Plan
-from gateway.release.recovering import Recovery
+from gateway.release.recovery.records import Recovery
 from gateway.release.replica import IncomingBatch
 from gateway.release.rulebook import Rulebook
 from gateway.release.sequencer import Step

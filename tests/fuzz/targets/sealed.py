@@ -8,7 +8,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 from signalfire.v1 import ledger_pb2, report_pb2
 
-from gateway.exchange import cells
+from gateway.exchange.tunnels import cells
 from gateway.ledger.errors import LedgerError
 from gateway.release import replica
 from gateway.release.groups import NotInGroups, parts_of, pieces_shown

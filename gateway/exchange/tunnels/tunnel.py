@@ -2,8 +2,8 @@
 
 Rules:
 
-1. Cells go by the pace (`gateway.exchange.pacing`), whether anything waits or not; of what waits the first channel goes
-   first, and the others have a share (`gateway.exchange.cells`).
+1. Cells go by the pace (`gateway.exchange.tunnels.pacing`), whether anything waits or not; of what waits the first
+   channel goes first, and the others have a share (`gateway.exchange.tunnels.cells`).
 2. A channel is one connection. Whoever's connection ends says CLOSE, and answers CLOSE with CLOSE; only when both have
    said so is the channel free for the next connection. What comes meanwhile for the one that ended is passed over.
 3. The end that opened the tunnel opens each channel once at the start, and OPENINGS_S / 2 a second in the long run. The
@@ -27,10 +27,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.cancellation import first_of
-from gateway.exchange.cells import CELL, CHANNELS, CellError, CellOpener, CellSealer, Frame, Kind, Outbox
 from gateway.exchange.openings import Openings
-from gateway.exchange.pacing import Bucket, CarryLimits, Pacer
-from gateway.exchange.sockets import Sockets
+from gateway.exchange.tunnels.cells import CELL, CHANNELS, CellError, CellOpener, CellSealer, Frame, Kind, Outbox
+from gateway.exchange.tunnels.pacing import Bucket, CarryLimits, Pacer
+from gateway.exchange.tunnels.sockets import Sockets
 from gateway.seal.tunnel import CellKeys, Ends
 
 log = logging.getLogger(__name__)

@@ -26,8 +26,8 @@ from signalfire.v1 import c2_pb2, ledger_pb2, report_pb2
 from gateway.ledger.stores import DecisionPlace, DecisionRange, LedgerId, ReportRow
 from gateway.release.opening import Opener
 from gateway.release.plan import Plan, Subject
-from gateway.release.told_before import keep_told, recalled_since
-from gateway.release.wish import standing
+from gateway.release.recovery.told_before import keep_told, recalled_since
+from gateway.release.recovery.wish import standing
 from gateway.reports.kinds import Kind, kind_of
 from gateway.seal.errors import SealError
 

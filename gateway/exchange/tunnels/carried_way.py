@@ -16,12 +16,12 @@ from signalfire.v1 import exchange_pb2, exchange_pb2_grpc
 from gateway.cancellation import first_of
 from gateway.exchange import handshake, proving
 from gateway.exchange.allowance import Intake
-from gateway.exchange.carrying import cell_of
 from gateway.exchange.dialling import CHANNEL_OPTIONS, Dialler, LinkError, read, write
 from gateway.exchange.limits import BELIEF_S
-from gateway.exchange.pacing import CarryLimits
-from gateway.exchange.sockets import Sockets
-from gateway.exchange.tunnel import Tunnel, TunnelEnded
+from gateway.exchange.tunnels.carrying import cell_of
+from gateway.exchange.tunnels.pacing import CarryLimits
+from gateway.exchange.tunnels.sockets import Sockets
+from gateway.exchange.tunnels.tunnel import Tunnel, TunnelEnded
 from gateway.exchange.way import Forks, Means, Way
 from gateway.identity.tls import channel_credentials, channel_options
 from gateway.release.signatory import Partner

@@ -8,7 +8,8 @@ is so. Rules, in order, for each decision in it:
 2. The decision stands in the decisions ledger again, as of now, with the time at which it was made first. What a
    recovery record does not hold, it does not say: the policy then in force, and the conditions that it tried.
 3. A report of this node that is not known is known again: by whom, when and with which digest it was accepted. Its
-   content is not there (`payload` is empty) until its C2 system submits it again (`gateway.release.resubmitted`).
+   content is not there (`payload` is empty) until its C2 system submits it again
+   (`gateway.release.recovery.resubmitted`).
 4. A release names the entry that holds it now; one that no entry here holds is counted as missing.
 5. A hold stands again, unless a later decision ended it.
 """
@@ -25,13 +26,13 @@ from signalfire.v1 import ledger_pb2, report_pb2
 from gateway.ledger.errors import LedgerError, OriginError
 from gateway.ledger.origin import DECISIONS, Origin
 from gateway.ledger.stores import RecoveryRow, ReleasedRow, ReportRow, UntoldRow
-from gateway.release.after_loss import ended_by
 from gateway.release.groups import leaf_paths
 from gateway.release.opening import Opener
 from gateway.release.plan import Plan, Subject
 from gateway.release.ranks import Rank
+from gateway.release.recovery.after_loss import ended_by
+from gateway.release.recovery.told_before import recalled_since
 from gateway.release.sharing import append_decision
-from gateway.release.told_before import recalled_since
 from gateway.reports.kinds import Kind
 from gateway.seal.entry import parse_header
 from gateway.seal.errors import SealError

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from gateway.exchange.cells import ROOM
+from gateway.exchange.tunnels.cells import ROOM
 
 RAISE_S: Final = 0.5
 """Seconds that what waits may take at one class: 25 KB at the lowest of the defaults, which is several alerts."""

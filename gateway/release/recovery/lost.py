@@ -1,7 +1,8 @@
 """Which decisions there were, as the last beat of the own witness ledger that a partner holds commits to.
 
 The decisions ledger itself is held by nobody else. Where the store was lost, the beats say how far it went; the
-recovery records say what stood there (`gateway.release.rebuilding`). What none of them says is lost. Rules, in order:
+recovery records say what stood there (`gateway.release.recovery.rebuilding`). What none of them says is lost. Rules, in
+order:
 
 1. A beat that commits to what this store has, at that size and with that root, tells of nothing lost.
 2. Where the store was gone, or was declared to be an older copy before anything was written to it, what is here is the

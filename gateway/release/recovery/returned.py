@@ -11,7 +11,7 @@ what it signed itself. Rules, in order:
 4. The entries are opened with this node's own sealing keys. Each report in them was released: that is on record again,
    so that a withdrawal reaches everyone who had it. Each withdrawal in them was told. What no longer stands by what is
    known here, and was not told, waits to be told.
-5. Recovery records are set aside until the nation's recovery key opens them (`gateway.release.rebuilding`).
+5. Recovery records are set aside until the nation's recovery key opens them (`gateway.release.recovery.rebuilding`).
 6. What the partner has confirmed by its receipt is confirmed (`ConfirmBack`).
 7. Where the two histories part, the entries cannot stand in the ledger. What the partner has beyond it stands again in
    the ledger that goes on (`SealAgain`): the partner delivers each report once.
@@ -45,16 +45,16 @@ from gateway.ledger.stores import (
 )
 from gateway.ledger.tiles import Edge
 from gateway.release import groups
-from gateway.release.after_loss import WARNINGS, ended_by, note_back
 from gateway.release.keeping import RANGES, numbers_in, ranges
 from gateway.release.opening import Opener
 from gateway.release.plan import Plan, Subject
 from gateway.release.ranks import Rank
+from gateway.release.recovery.after_loss import WARNINGS, ended_by, note_back
+from gateway.release.recovery.told_before import keep_told, told_before
 from gateway.release.replica import MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, IncomingBatch, RootsDiffer
 from gateway.release.sharing import can_be_told
 from gateway.release.signatory import Partner
 from gateway.release.steps import KeepCosignature
-from gateway.release.told_before import keep_told, told_before
 from gateway.reports.kinds import kind_of
 from gateway.seal.errors import SealError
 

@@ -1,4 +1,4 @@
-"""Which own ledgers wait for their recipients' keys before they are set back (`gateway.release.restored`)."""
+"""Which own ledgers wait for their recipients' keys before they are set back (`gateway.release.recovery.restored`)."""
 
 from __future__ import annotations
 

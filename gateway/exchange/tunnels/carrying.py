@@ -35,15 +35,15 @@ from signalfire.v1 import exchange_pb2
 from gateway.cancellation import first_of
 from gateway.exchange import handshake, proving
 from gateway.exchange.attempts import Backoff, Pace
-from gateway.exchange.cells import CELL
 from gateway.exchange.dialling import Dialler, LinkError, read, write
 from gateway.exchange.ending import StreamEnded
 from gateway.exchange.in_band import InBand
 from gateway.exchange.openings import Openings
-from gateway.exchange.pacing import Bucket, CarryLimits
 from gateway.exchange.partners import Partners
-from gateway.exchange.sockets import Sockets
-from gateway.exchange.tunnel import Tunnel, TunnelEnded
+from gateway.exchange.tunnels.cells import CELL
+from gateway.exchange.tunnels.pacing import Bucket, CarryLimits
+from gateway.exchange.tunnels.sockets import Sockets
+from gateway.exchange.tunnels.tunnel import Tunnel, TunnelEnded
 from gateway.identity.errors import IdentityError
 from gateway.identity.spiffe import SpiffeId
 from gateway.identity.tls import KeyPairFiles

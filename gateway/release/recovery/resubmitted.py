@@ -5,9 +5,9 @@ Rules, in order:
 1. To a partner that was released the report, as its own replica has shown, nothing is released again. The decision
    names the entry that stands.
 2. A report that was recalled before the loss, as partners were told, does not stand: nobody else is given it.
-3. A report that is known again without its content (`gateway.release.rebuilding`) is filled in. It is decided for those
-   partners for whom nothing decided it, whose hold still stands, or who were withheld it only for want of its content.
-   Subscribers of this node are given it, for it was lost with what they had been given.
+3. A report that is known again without its content (`gateway.release.recovery.rebuilding`) is filled in. It is decided
+   for those partners for whom nothing decided it, whose hold still stands, or who were withheld it only for want of its
+   content. Subscribers of this node are given it, for it was lost with what they had been given.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from signalfire.v1 import ledger_pb2
 
 from gateway.ledger.origin import DECISIONS
 from gateway.ledger.stores import LedgerId, ReleasedRow
-from gateway.release.after_loss import ALWAYS
 from gateway.release.opening import Opener
 from gateway.release.plan import Plan, Subject
-from gateway.release.rebuilding import describe_copy
+from gateway.release.recovery.after_loss import ALWAYS
+from gateway.release.recovery.rebuilding import describe_copy
+from gateway.release.recovery.told_before import recalled_since
 from gateway.release.sharing import Decided, Shared, record_of, share
-from gateway.release.told_before import recalled_since
 from gateway.seal.entry import parse_header
 from gateway.seal.errors import SealError
 from policy.decide import BuiltIn, Outcome, withheld

@@ -14,7 +14,8 @@ what was durable. Rules, in order:
 4. A ledger for a partner without keys in force is not opened, for nothing can be sealed to it: it is kept in mind
    (`waiting`) and set back when the keys are there. Until then that partner is told nothing, whatever keys it has: no
    plan takes it for one that can be told (`Plan.recipients`).
-5. The event stands in the decisions ledger that goes on. C2 systems are asked to submit again (`gateway.release.wish`).
+5. The event stands in the decisions ledger that goes on. C2 systems are asked to submit again
+   (`gateway.release.recovery.wish`).
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from signalfire.v1 import ledger_pb2
 from gateway.ledger.origin import DECISIONS, WITNESS, Lane, Origin
 from gateway.release.plan import LATEST_TIME, Plan
 from gateway.release.ranks import Rank
-from gateway.release.setback import end_decisions, final_state
+from gateway.release.recovery.setback import end_decisions, final_state
+from gateway.release.recovery.waiting_lines import WAITING, waiting_in
+from gateway.release.recovery.wish import MARGIN_NS, wish_for
 from gateway.release.succeeding import current_of, next_generation
-from gateway.release.waiting_lines import WAITING, waiting_in
-from gateway.release.wish import MARGIN_NS, wish_for
 
 EVENT: Final = "store-set-back"
 """Kind of the event."""
