@@ -95,6 +95,19 @@ EXPIRY_S = 60.0
 KNOWN_WITHIN_S = 3.0
 """Seconds that partners are given at a start after a loss to show which generations there were: alerts wait for it."""
 
+WAS_OPENED = (
+    "%s was opened once, and the store knows %s at most: it was restored from a copy, or is another one. Stop, and"
+    " start with --restored."
+)
+"""Said of a ledger, and of the generation of it that the store has."""
+
+WAS_BEGUN = (
+    "%s was begun, and the store knows %s at most. If the store was restored from a copy, or a partner's `signalfire"
+    " status` shows that ledger, stop and start with --restored. Otherwise its opening was interrupted, by a crash or a"
+    " commit that failed, and that is harmless."
+)
+"""The same, where the two look alike."""
+
 STOP_GRACE_S = 1.0
 """Seconds that the open calls of C2 systems and officers are given to end when the gateway stops."""
 
@@ -204,7 +217,8 @@ class Node:
             readers=self._readers,
             on_failure=self._store_failed,
             recovery=None if self._recovery is None else Recovery(SealingPublicKey.parse(self._recovery)),
-            opening=self._generations.keep,
+            opening=self._generations.begin,
+            opened=self._generations.keep,
         )
         self._governance.attach(self._sequencer)
         self._in_band = InBand(
@@ -512,18 +526,15 @@ class Node:
 
     def _look_at_generations(self) -> None:
         """Keeps the file of generations as the store has them, and says so where that is ahead of the store."""
-        known: tuple[Origin, ...] = ()
+        opened: tuple[Origin, ...] = ()
+        begun: tuple[Origin, ...] = ()
         # Where it does not read, that is said when it is to be kept.
         with contextlib.suppress(StoreError):
-            known = self._generations.known()
-        for origin in known:
+            opened, begun = self._generations.opened(), self._generations.begun()
+        for origin, words in [*((each, WAS_OPENED) for each in opened), *((each, WAS_BEGUN) for each in begun)]:
             current = self._sequencer.current(origin.owner, origin.recipient, origin.lane)
             if current.generation < origin.generation:
-                log.critical(
-                    "%s was opened once, and the store knows %s at most. If the store was restored from a copy, stop"
-                    " and start with --restored.",
-                    origin, current,
-                )  # fmt: skip
+                log.critical(words, origin, current)
         standing = (head.origin for head in self._sequencer.heads() if not head.replica)
         self._generations.keep([*standing])
 

@@ -7,8 +7,10 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -87,6 +89,7 @@ def serve(path: Path, check: bool, clock_is_right: bool, restored: bool, log_lev
             click.echo(f"{path}: configuration, keys, policy and trust bundles are in order")
             return
         asyncio.run(_run(node))
+        _end()
     except (
         configuration.ConfigError,
         PolicyError,
@@ -97,6 +100,17 @@ def serve(path: Path, check: bool, clock_is_right: bool, restored: bool, log_lev
         OSError,
     ) as error:
         raise click.ClickException(str(error)) from error
+
+
+def _end() -> NoReturn:
+    """Ends the process. All is closed and durable; what would follow is taking the interpreter down, in which threads
+    of gRPC have been seen to wait for ever, and a gateway that does not end is not started again.
+    """
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(0)
 
 
 async def _run(node: Node) -> None:

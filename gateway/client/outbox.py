@@ -2,8 +2,8 @@
 
 Rules, in order:
 
-1. A report leaves the outbox with its answer, or superseded (rule 5), and not before. Whatever happens to a connection,
-   what has no answer is sent on the next one.
+1. A report leaves the outbox with its answer, or superseded (rules 5 and 6), and not before. Whatever happens to a
+   connection, what has no answer is sent on the next one.
 2. The higher precedence goes first, and what recalls reports counts as FLASH; reports of one precedence keep their
    order.
 3. What recalls a report goes when that has its answer, if it is in the outbox before it: the node can recall only what
@@ -17,6 +17,12 @@ Rules, in order:
    is accepted the warning is superseded, and leaves the outbox without having been sent: accepted after the all-clear,
    it would stand. If the all-clear is refused for good, the warning goes after all. A correction or cancellation waits,
    for the node refuses one that names what it does not know.
+6. A correction or cancellation that names nothing but what was superseded is superseded with it: the node never had
+   any of that, so nothing is to be recalled, and it would refuse the recall. One that names anything else goes: only
+   who made it can name the others in one of their own, and the node's answer tells him to. So does one under way.
+7. What the node has lost may be put in after what names it, and that may name each other. No report waits for one that
+   waits for it: of such a ring the one that was refused for now goes again in its time, until the node has it or
+   refuses it for good, and the others after it.
 """
 
 from __future__ import annotations
@@ -24,6 +30,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import random
+from collections.abc import Collection
 from typing import Final
 
 from signalfire.v1 import c2_pb2, report_pb2
@@ -64,6 +71,8 @@ class Outbox:
         self._held_until: dict[int, float] = {}
         self._put_off: set[int] = set()
         """Corrections and cancellations that were refused for now, and not for their number."""
+        self._never_had: dict[int, set[str]] = {}
+        """Of corrections and cancellations, the reports that they name and that were superseded."""
         self._changed = asyncio.Event()
 
     def add(self, request: c2_pb2.SubmitRequest) -> None:
@@ -85,7 +94,7 @@ class Outbox:
         else:
             self._queue(number)
         for recall in self._put_off:
-            if _recalls(self.unanswered[recall].report, request.report):
+            if _recalls(self.unanswered[recall].report, request.report) and not self._waits_for(number, recall):
                 self._recalled_by.setdefault(number, []).append(recall)
                 self._blocked.setdefault(recall, set()).add(number)
                 self._to_send.discard(recall)
@@ -132,8 +141,8 @@ class Outbox:
                 continue
 
     def answered(self, number: int, *, accepted: bool = True) -> list[int]:
-        """It has its answer, for good. Returns the numbers that it supersedes (rule 5): they wait for no other, and are
-        to be answered as well.
+        """It has its answer, for good. Returns the numbers that it supersedes (rules 5 and 6): they wait for no other
+        that is not among them, and are to be answered as well, none of them as accepted.
         """
         superseded = []
         for warning in [each for each, all_clears in self._aside.items() if number in all_clears]:
@@ -143,12 +152,43 @@ class Outbox:
             elif not self._aside[warning]:
                 del self._aside[warning]
                 self._queue(warning)
+        if accepted:
+            # It was put in once more, after the all-clear: it stands.
+            for never_had in self._never_had.values():
+                never_had.discard(self.unanswered[number].report.report_id)
         self._leave(number)
-        return superseded
+        return self._with_their_recalls(superseded)
+
+    def _with_their_recalls(self, superseded: list[int]) -> list[int]:
+        """What is superseded, and the corrections and cancellations that name nothing else (rule 6)."""
+        order, gone = list(superseded), set(superseded)
+        for each in order:  # it grows: what names a report may be named itself
+            report_id = self.unanswered[each].report.report_id
+            for recall in self._recalled_by.get(each, ()):
+                named = _named(self.unanswered[recall].report) if recall in self.unanswered else ()
+                if report_id not in named:
+                    continue
+                never_had = self._never_had.setdefault(recall, set())
+                never_had.add(report_id)
+                waits = recall in self._flying or not self._blocked.get(recall, set()) <= gone
+                if never_had.issuperset(named) and not waits and recall not in gone:
+                    order.append(recall)
+                    gone.add(recall)
+        return order
+
+    def _waits_for(self, number: int, other: int) -> bool:
+        """Whether it waits for the answer to another, or for one that does."""
+        seen, further = set[int](), {number}
+        while further:
+            each = further.pop()
+            seen.add(each)
+            further |= self._blocked.get(each, set()) - seen
+        return other in seen
 
     def _leave(self, number: int) -> None:
         del self.unanswered[number], self._own[number], self._ranks[number]
         self._aside.pop(number, None)
+        self._never_had.pop(number, None)
         self._flying.discard(number)
         self._to_send.discard(number)
         self._put_off.discard(number)
@@ -230,9 +270,16 @@ def _recalls(report: report_pb2.Report, other: report_pb2.Report) -> bool:
                 and other.traffic_class == report.traffic_class
                 and other.WhichOneof("content") in _WARNINGS
             )
-        case "correction":
-            return other.report_id in report.correction.report_ids
-        case "cancellation":
-            return other.report_id in report.cancellation.report_ids
         case _:
-            return False
+            return other.report_id in _named(report)
+
+
+def _named(report: report_pb2.Report) -> Collection[str]:
+    """The reports that a correction or cancellation names."""
+    match report.WhichOneof("content"):
+        case "correction":
+            return report.correction.report_ids
+        case "cancellation":
+            return report.cancellation.report_ids
+        case _:
+            return ()

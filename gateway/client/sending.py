@@ -37,6 +37,7 @@ class Result:
     superseded_by: str = ""
     """Of a warning that was refused with RESOURCE_EXHAUSTED, or not sent because others were: the all-clear that was
     accepted without it. It does not stand and needs no sending again; a connection that broke may have taken it before.
+    Of a correction or cancellation that names such warnings alone: the same. There is nothing that it could recall.
     """
 
 

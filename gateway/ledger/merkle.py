@@ -53,6 +53,16 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return sha256(b"\x01" + left + right).digest()
 
 
+def root_of(leaf_hashes: Sequence[bytes]) -> bytes:
+    """Root of the tree with these leaves (as 32-byte leaf hashes), of which there is at least one: MTH of 2.1."""
+    level = leaf_hashes
+    while (count := len(level)) > 1:
+        # A subtree without a neighbour on its right is one of a higher level as it is.
+        above = [sha256(b"\x01" + level[at] + level[at + 1]).digest() for at in range(0, count - 1, 2)]
+        level = above if count % 2 == 0 else [*above, level[-1]]
+    return level[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Frontier:
     """A tree of `size` leaves, as the roots of its perfect subtrees, largest (leftmost) first.

@@ -13,10 +13,12 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 from signalfire.v1 import ledger_pb2, report_pb2
 
@@ -25,6 +27,7 @@ from gateway.seal.commitment import SALT_SIZE
 from gateway.seal.entry import MAX_PAYLOAD_SIZE
 from policy.fields import message_inside
 from policy.transform import keep_only
+from policy.vocabulary import CONTENT
 
 Group: TypeAlias = ledger_pb2.PartGroup.ValueType
 
@@ -97,6 +100,30 @@ PATHS: Final[dict[Group, tuple[str, ...]]] = {
 WHOLE: Final = ledger_pb2.PART_GROUP_UNSPECIFIED
 """The group of a report that is sealed as a whole."""
 
+_Groups: TypeAlias = "dict[int, Group | _Groups]"
+"""Of the fields of a message, by number, the group; or the same of the message inside, where it is of several. Which
+kind of report it is shows in every part, so what is inside a content is told apart always.
+"""
+
+
+def _groups_of(message: Descriptor, prefix: str = "") -> _Groups:
+    found: _Groups = {}
+    for field in message.fields:
+        path = prefix + field.name
+        groups = {
+            group for group, paths in PATHS.items() for each in paths if each == path or each.startswith(path + ".")
+        }
+        within = message_inside(field)
+        is_kind = not prefix and field.containing_oneof is not None and field.containing_oneof.name == CONTENT
+        if within is not None and (is_kind or len(groups) > 1):
+            found[field.number] = _groups_of(within, path + ".")
+        else:
+            (found[field.number],) = groups
+    return found
+
+
+_GROUP_OF: Final = _groups_of(report_pb2.Report.DESCRIPTOR)
+
 IDENTITY: Final = ledger_pb2.PART_GROUP_IDENTITY
 ONWARD: Final = ledger_pb2.PART_GROUP_ONWARD
 
@@ -153,19 +180,47 @@ def parts_of(report: report_pb2.Report) -> list[ledger_pb2.Part]:
 
 
 def _parts(report: report_pb2.Report) -> Iterator[ledger_pb2.Part]:
+    contents: dict[Group, ledger_pb2.EntryContent] = {}
+
+    def piece(group: Group) -> report_pb2.Report:
+        content = contents.get(group)
+        if content is None:
+            content = contents[group] = ledger_pb2.EntryContent()
+        return content.report
+
+    _deal(report, _GROUP_OF, piece)
+    kind = report.WhichOneof("content")
     for group in PATHS:
-        for piece in _pieces(report, group):
-            content = ledger_pb2.EntryContent(report=piece).SerializeToString(deterministic=True)
-            yield ledger_pb2.Part(group=group, content=content)
+        content = contents.get(group)
+        if content is None:
+            continue
+        if kind is not None:
+            getattr(content.report, kind).SetInParent()
+        for _ in _permissions_each(content.report) if group == ONWARD else (content.report,):
+            yield ledger_pb2.Part(group=group, content=content.SerializeToString(deterministic=True))
 
 
-def _pieces(report: report_pb2.Report, group: Group) -> Iterator[report_pb2.Report]:
-    piece = cut(report, group)
-    if not leaf_paths(piece):
-        return
-    if group != ONWARD:
-        yield piece
-        return
+def _deal(source: Message, group_of: _Groups, piece: Callable[[Group], Message]) -> None:
+    """Deals what is set in a message out to the pieces of its groups. A message that holds nothing goes to none."""
+    for field, value in source.ListFields():
+        group, name = group_of[field.number], field.name
+        if isinstance(group, dict):
+            _deal(value, group, functools.partial(_inner, piece, name))
+        elif field.is_repeated:
+            getattr(piece(group), name).MergeFrom(value)
+        elif field.message_type is None:
+            setattr(piece(group), name, value)
+        elif value.ByteSize() or message_inside(field) is None:
+            getattr(piece(group), name).CopyFrom(value)
+
+
+def _inner(piece: Callable[[Group], Message], name: str, group: Group) -> Message:
+    found: Message = getattr(piece(group), name)
+    return found
+
+
+def _permissions_each(piece: report_pb2.Report) -> Iterator[report_pb2.Report]:
+    """The piece of the permissions with some of them at a time."""
     nodes = piece.marking.onward_release[:]
     each = -(-len(nodes) // MOST_ONWARD_PARTS)
     for start in range(0, len(nodes), each):
@@ -173,15 +228,20 @@ def _pieces(report: report_pb2.Report, group: Group) -> Iterator[report_pb2.Repo
         yield piece
 
 
-def seal(writer: LedgerWriter, content: ledger_pb2.EntryContent) -> int:
-    """Seals what an own ledger between nodes is to hold, and appends it: a report that may go onward in parts, anything
-    else whole. Returns its index. Raises SealError.
+def as_sealed(content: ledger_pb2.EntryContent) -> bytes | list[ledger_pb2.Part]:
+    """What an own ledger between nodes is to hold, as it is sealed: a report that may go onward in parts, without
+    salts; anything else whole, serialised. May be sealed into several ledgers.
     """
     if content.HasField("report") and content.report.marking.onward_release:
         parts = parts_of(content.report)
         if len(parts) > 1:
-            return writer.append_parts(parts)
-    return writer.append(content.SerializeToString())
+            return parts
+    return content.SerializeToString()
+
+
+def seal(writer: LedgerWriter, sealed: bytes | list[ledger_pb2.Part]) -> int:
+    """Seals what `as_sealed` gave, and appends it. Returns its index. Raises SealError."""
+    return writer.append(sealed) if isinstance(sealed, bytes) else writer.append_parts(sealed)
 
 
 def pieces_shown(payload: ledger_pb2.SealedPayload) -> Sequence[Piece]:
@@ -202,7 +262,20 @@ def pieces_shown(payload: ledger_pb2.SealedPayload) -> Sequence[Piece]:
         if content.WhichOneof("content") != "report":
             raise NotInGroups(f"part {position} holds no part of a report")
         content.DiscardUnknownFields()
-        if not same(content.report, cut(content.report, part.group)):
+        if part.group != WHOLE and not _is_of(part.group, content.report, _GROUP_OF):
             raise NotInGroups(f"part {position} holds fields that are not of its group")
         found.append(Piece(position, part.group, content.report))
     return found
+
+
+def _is_of(group: Group, message: Message, group_of: _Groups) -> bool:
+    """Whether all that is set in a message is of one group, and no message in it is there for nothing."""
+    for field, value in message.ListFields():
+        found = group_of[field.number]
+        if isinstance(found, dict):
+            is_kind = field.containing_oneof is not None and field.containing_oneof.name == CONTENT
+            if not (is_kind or value.ByteSize()) or not _is_of(group, value, found):
+                return False
+        elif found != group:
+            return False
+    return True

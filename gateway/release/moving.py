@@ -138,7 +138,7 @@ def _kept_back(plan: Plan, ledger: LedgerId, rest: Remaining) -> Collection[int]
 def hand_on(plan: Plan, writer: LedgerWriter, handed: Handed) -> None:
     """Seals it into the successor."""
     for ledger, index, content in handed.contents:
-        moved = groups.seal(writer, content)
+        moved = groups.seal(writer, groups.as_sealed(content))
         if not content.HasField("withdrawal"):
             plan.commit.moved.append((ledger, index, writer.head.id, moved))
 

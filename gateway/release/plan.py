@@ -50,7 +50,7 @@ from gateway.release.recovery.waiting_lines import waiting_for
 from gateway.release.rulebook import Rulebook
 from gateway.release.signatory import Partner, Signatory
 from gateway.release.verdicts import Indexing, Verdict, Verdicts
-from gateway.reports.kinds import kind_of
+from gateway.reports.kinds import Kind, kind_of
 from gateway.seal.epoch import Epoch
 from gateway.seal.keys import SealingPublicKey
 from gateway.seal.recovery import RecordKey
@@ -62,6 +62,10 @@ bytes: what a clock that is set back over a restart is noticed by."""
 SEGMENT_BYTES: Final = 1 << 20
 """Bytes of entries in one segment: a segment travels in one message, and gRPC's are at most some MiB. One all-clear can
 recall thousands of reports, so a plan's own bound does not bound this."""
+
+
+_KINDS: Final = frozenset(int(kind.report_kind) for kind in Kind)
+"""All of them, as the store has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,9 +194,11 @@ class Plan:
         self._held: dict[Subject, dict[str, HeldRow | None]] = {}
         self._durable_holds: dict[Subject, list[HeldRow]] = {}
         self._durable_untold: dict[Subject, list[str]] = {}
-        self._untold: dict[Subject, set[str]] = {}
-        self._untold_read: tuple[Sequence[UntoldRow], int] = ((), 0)
-        """Of which list of the commit `_untold` is the index, and up to where."""
+        self._untold: dict[Subject, dict[str, set[int]]] = {}
+        """Where in the commit's `untold` a report and a partner stand."""
+        self._untold_read = 0
+        """Up to where `_untold` knows that list."""
+        self._identifiers: dict[str, tuple[bytes, dict[bytes, None]]] = {}
         self._received: dict[tuple[str, bytes], ReceivedRow] = {}
         self._copies: dict[tuple[str, bytes], dict[str, CopyRow]] = {}
         self._writers: dict[Origin, LedgerWriter] = {}
@@ -468,16 +474,29 @@ class Plan:
             durable = list(self.store.untold_of(subject.report_id, subject.originator))
         return {*durable, *self._untold_here(subject)}
 
-    def _untold_here(self, subject: Subject) -> Collection[str]:
+    def _untold_here(self, subject: Subject) -> dict[str, set[int]]:
         """Those of this plan. One recall can have tens of thousands, so they are not searched for each."""
         rows = self.commit.untold
-        known, read = self._untold_read
-        if rows is not known or len(rows) < read:
-            self._untold, read = {}, 0
-        for row in rows[read:]:
-            self._untold.setdefault(Subject(row.originator, row.report_id), set()).add(row.partner)
-        self._untold_read = (rows, len(rows))
-        return self._untold.get(subject, ())
+        for place in range(self._untold_read, len(rows)):
+            self._places(rows[place]).add(place)
+        self._untold_read = len(rows)
+        return self._untold.get(subject, {})
+
+    def _places(self, row: UntoldRow) -> set[int]:
+        return self._untold.setdefault(Subject(row.originator, row.report_id), {}).setdefault(row.partner, set())
+
+    def record_told(self, subject: Subject, partner: str) -> None:
+        """Puts on record that a partner was told that a report no longer stands, and has not to be told any more."""
+        self.commit.told.append(UntoldRow(subject.originator, subject.report_id, partner))
+        rows = self.commit.untold
+        # The last row takes the place of each that goes. From the last on: what takes a place never goes itself.
+        for place in sorted(self._untold_here(subject).pop(partner, ()), reverse=True):
+            last = rows.pop()
+            if place < len(rows):
+                rows[place] = last
+                self._places(last).remove(len(rows))
+                self._places(last).add(place)
+        self._untold_read = len(rows)
 
     def foresee(self, event_id: str, subjects: Sequence[Subject]) -> None:
         """Reads at once what is on record of these reports about an event; each would be asked for alone."""
@@ -491,6 +510,10 @@ class Plan:
             holds.setdefault(held.report_id, []).append(held)
         for row in found.untold:
             untold.setdefault(row.report_id, []).append(row.partner)
+        if self.was_set_back:
+            # What came back of a report that is not known yet, or only in this plan, is found under no event.
+            known = set(self.store.reports_of_event(event_id, _KINDS))
+            subjects = [subject for subject in subjects if subject.report_id in known]
         for subject in subjects:
             self._durable_releases[subject] = releases.get(subject.report_id, ())
             self._durable_holds[subject] = holds.get(subject.report_id, [])
@@ -632,6 +655,16 @@ class Plan:
         """Puts on record what came of a partner's report by one way."""
         self._copies.setdefault((row.originator, row.report_id), {})[row.via] = row
 
+    def identifiers(self, key: str) -> dict[bytes, None]:
+        """A set of identifiers, 16 bytes each, that is a value of the store's own, in the order in which they came.
+
+        It is the caller's to change: it is read once a plan, and what has become of it is written in `finish`.
+        """
+        if key not in self._identifiers:
+            raw = self.store.meta(key) or b""
+            self._identifiers[key] = raw, dict.fromkeys(raw[at : at + 16] for at in range(0, len(raw), 16))
+        return self._identifiers[key][1]
+
     # --- the end
 
     def finish(self) -> list[tuple[Origin, Note]]:
@@ -660,6 +693,10 @@ class Plan:
             self.recording.settle()
         self.commit.received.extend(self._received.values())
         self.commit.copies.extend(row for ways in self._copies.values() for row in ways.values())
+        for key, (before, kept) in self._identifiers.items():
+            raw = b"".join(kept)
+            if raw != before:
+                self.commit.meta[key] = raw
         return signed
 
     @property

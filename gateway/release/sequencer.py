@@ -6,7 +6,7 @@ became durable, with no timer: batches grow with load by themselves, and an idle
 `gateway.release.waiting`. A commit is filled for a short time, and no longer than until an alert comes: what did not
 fit waits for the next one.
 
-The order in which a commit survives a crash stands as comments in `Sequencer._commit`.
+The order in which a commit survives a crash stands as numbered comments below `Sequencer._commit`.
 """
 
 from __future__ import annotations
@@ -143,9 +143,13 @@ class Sequencer:
         readers: Readers | None = None,
         on_failure: Callable[[StoreError], None] = lambda _: None,
         opening: Callable[[Collection[Origin]], None] = lambda _: None,
+        opened: Callable[[Collection[Origin]], None] = lambda _: None,
     ) -> None:
-        """`opening` is told in the sequencer's thread which generations of own ledgers a commit opens, before it."""
+        """`opening` is told in the sequencer's thread which generations of own ledgers a commit opens, before it;
+        `opened` likewise, once it is durable.
+        """
         self._opening = opening
+        self._opened = opened
         self._room = room or Room(lambda: None)
         self._readers = readers
         self._on_failure = on_failure
@@ -370,21 +374,28 @@ class Sequencer:
 
     def _commit(self, batch: list[_Queued[Any]]) -> tuple[list[Any], Plan, Sequence[tuple[Origin, Note]]]:
         """Prepares and commits, and returns what came of as many steps as went in. Runs in the sequencer's thread."""
+        store = self._store
+        if store is None:
+            raise StoreError("the store is not open")
         outcomes: dict[int, Any] = {}
         while True:
+            count = len(batch)
             try:
-                return self._commit_what_fits(batch, outcomes)
+                plan, count = self._prepare(store, batch, outcomes)
+                checkpoints = self._write(store, plan)
+                return [outcomes[place] for place in range(count)], plan, checkpoints
             except StoreConflict as error:
-                batch = self._without_conflict(batch, outcomes, error)
+                # What did not fit was not to blame.
+                batch = self._without_conflict(store, batch[:count], outcomes, error)
 
     def _without_conflict(
-        self, batch: list[_Queued[Any]], outcomes: dict[int, Any], error: StoreConflict
+        self, store: Store, batch: list[_Queued[Any]], outcomes: dict[int, Any], error: StoreConflict
     ) -> list[_Queued[Any]]:
-        """What is tried next of steps of which one contradicts what is durable: ever fewer, until that one is alone. It
-        is answered so, and takes nobody down with it. Raises the error where it is this process that is mistaken of
-        what is durable.
+        """What is tried next of the steps of a plan, of which one contradicts what is durable: ever fewer, until that
+        one is alone. It is answered so, and takes nobody down with it. Raises the error where it is this process that
+        is mistaken of what is durable.
         """
-        if self._store is None or any(not holds_exactly(self._store, head) for head in self._heads):
+        if any(not holds_exactly(store, head) for head in self._heads):
             raise error
         # The abandoned plan has sealed entries.
         self._heads.without_epochs()
@@ -395,40 +406,43 @@ class Sequencer:
         outcomes[left[0]] = StepBroken(f"it contradicts what is durable ({error}); see the log")
         return batch
 
-    def _commit_what_fits(
-        self, batch: list[_Queued[Any]], outcomes: dict[int, Any]
-    ) -> tuple[list[Any], Plan, Sequence[tuple[Origin, Note]]]:
-        """As `_commit`. Raises StoreConflict where a step contradicts what is durable."""
-        store = self._store
-        if store is None:
-            raise StoreError("the store is not open")
+    def _prepare(self, store: Store, batch: list[_Queued[Any]], outcomes: dict[int, Any]) -> tuple[Plan, int]:
+        """The plan of a commit, and how many of the steps it came to."""
         # 1. Fill the plan. Nothing outside it changes: a crash here loses what nobody was told of.
         while (filled := self._fill(store, batch, outcomes)) is None:
             # A step failed in a way that it should not: it is answered with that, and the others start afresh. The
             # abandoned plan may have sealed entries, so their keys must never seal again.
             self._heads.without_epochs()
-        plan, count = filled
+        return filled
+
+    def _write(self, store: Store, plan: Plan) -> Sequence[tuple[Origin, Note]]:
+        """Makes a plan durable, and returns the checkpoints that it signed. Raises StoreConflict where a step
+        contradicts what is durable.
+        """
         # 2. Sign. A checkpoint that is signed here and then lost is never seen by anyone: only what the store returns
         #    after the commit is sent, so a crash cannot leave two signed histories.
         if not plan.empty and plan.clock_trusted and plan.now_ns > self._latest_ns + LATEST_TIME_STEP_NS:
             plan.commit.meta.setdefault(LATEST_TIME, plan.now_ns.to_bytes(8))
         checkpoints = plan.finish()
-        # 3. Say outside of the store which generations open: a store that is lost after that must not open them again.
-        self._say_what_opens(plan)
-        # 4. Commit: reports, decisions, releases, replicas, receipts and checkpoints, all or nothing.
         if not plan.empty:
-            store.commit(plan.commit)
+            self._commit_plan(store, plan)
             if LATEST_TIME in plan.commit.meta:
                 self._latest_ns = int.from_bytes(plan.commit.meta[LATEST_TIME])
             self._room.look()
-        # 5. Only now, back in the event loop: heads move on, followers and subscribers are woken, acknowledgements and
+        # 6. Only now, back in the event loop: heads move on, followers and subscribers are woken, acknowledgements and
         #    receipts go out. A crash before that is met by C2 clients sending again and partners resuming.
-        return [outcomes[place] for place in range(count)], plan, checkpoints
+        return checkpoints
 
-    def _say_what_opens(self, plan: Plan) -> None:
-        opened = [origin for origin in plan.ended.values() if origin.owner == self._signatory.node]
-        if opened:
-            self._opening(opened)
+    def _commit_plan(self, store: Store, plan: Plan) -> None:
+        # 3. Say outside of the store which generations open: a store that is lost after that must not open them again.
+        own = [origin for origin in plan.ended.values() if origin.owner == self._signatory.node]
+        if own:
+            self._opening(own)
+        # 4. Commit: reports, decisions, releases, replicas, receipts and checkpoints, all or nothing.
+        store.commit(plan.commit)
+        # 5. Say outside that they are open. A crash before that leaves a number there of which that is in doubt.
+        if own:
+            self._opened(own)
 
     def _fill(self, store: Store, batch: list[_Queued[Any]], outcomes: dict[int, Any]) -> tuple[Plan, int] | None:
         """Applies steps that have not failed before, as long as there is time; returns how many it came to. None: one
@@ -471,7 +485,11 @@ class Sequencer:
             store.close()
 
     def _open(self, *, again: bool) -> None:
-        """Takes up the store. `again`: after a failure, so it has to show what it can do, and to hold what it held."""
+        """Takes up the store. `again`: after a failure, so it has to show what it can do, and to hold what it held.
+
+        Raises StoreError: StoreDamaged where a commit that is made of nothing but what the store holds contradicts it.
+        There is no step to leave out, as there is in `_commit`, and the next try would end in the same way.
+        """
         store, self._store = self._store, None
         if store is not None:
             store.abandon()
@@ -494,6 +512,12 @@ class Sequencer:
                 store.probe(PROBE_BYTES)
                 rulebook = self._require_known(store, heads, numbers, rulebook)
             self._latest_ns = int.from_bytes(store.meta(LATEST_TIME) or b"")
+        except StoreConflict as error:
+            store.abandon()
+            raise StoreDamaged(
+                f"it contradicts itself: {error}. Restore it from a backup, or begin anew and recover it, as"
+                " docs/operations.md says; start with --restored"
+            ) from error
         except BaseException:  # it goes on; nothing is left open
             store.abandon()
             raise
@@ -525,8 +549,7 @@ class Sequencer:
         why = "the store that was opened again after a failure lacks what was durable"
         DeclareSetBack(why, own, ledger_pb2.SUCCESSION_REASON_LOST_TAIL).apply(plan)
         plan.finish()
-        self._say_what_opens(plan)
-        store.commit(plan.commit)
+        self._commit_plan(store, plan)
         heads.adopt(plan.changed, plan.ended)
         numbers.adopt(plan.given_verdicts)
         if self._recovery is not None and plan.recording is not None:

@@ -14,11 +14,10 @@ he can be told. So does what one commit cannot hold.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -31,10 +30,11 @@ from gateway.release.onward import CannotBeProved, Inclusion, Passage, passed_on
 from gateway.release.plan import Plan, Subject
 from gateway.release.recovery.records import in_short
 from gateway.release.recovery.told_before import told_before
-from gateway.reports.kinds import kind_of
+from gateway.reports.kinds import Kind, kind_of
 from gateway.seal.entry import parse_header
 from policy.decide import BuiltIn, Decision, Outcome, withheld
 from policy.obligations import NONE
+from policy.transform import refers_to
 
 LANES: Final = {
     report_pb2.PRECEDENCE_FLASH: Lane.FLASH,
@@ -64,6 +64,8 @@ COVER_WITHIN_NS: Final = 30_000_000_000
 """Nanoseconds for which that is awaited of one ledger, under one set of its owner's keys: after a switch it takes the
 time of one commit and one message."""
 
+_NARROWED: Final = (Kind.CORRECTION, Kind.CANCELLATION)
+
 UNCOVERED: Final = "uncovered "
 """Begins the key of the store's own value that says since when that is awaited; origin line follows. The value is the
 time, 8 bytes, and the SHA-256 of the owner's keys."""
@@ -86,6 +88,17 @@ class Shared:
     report: report_pb2.Report
     accepted_ns: int
     passage: Passage | None = None
+    copies: dict[tuple[object, ...], Copy] = field(default_factory=dict)
+    """Copies that were made of it, by all that a copy depends on: partners with equal releases share one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A copy of a report as it is sealed to whoever is released it so."""
+
+    sealed: bytes | list[ledger_pb2.Part]
+    changed: tuple[str, ...]
+    """The fields that this node has changed in it."""
 
 
 def share(plan: Plan, shared: Shared, partner: str) -> tuple[ledger_pb2.Decision, Decided]:
@@ -95,18 +108,14 @@ def share(plan: Plan, shared: Shared, partner: str) -> tuple[ledger_pb2.Decision
         time_of(plan.now_ns), time_of(shared.accepted_ns), clock_trusted=plan.clock_trusted
     )
     decision = rulebook.decide(report, partner, circumstances, usable=partner in plan.recipients)
-    content = None
+    copy = None
     if decision.outcome is Outcome.RELEASED:
-        decision, copy = rulebook.copy(report, decision, functools.partial(_had, plan, partner))
-        if copy is not None:
-            decision, content = _content(plan, shared, decision, copy)
+        decision, copy = _copy(plan, shared, decision)
     record = record_of(decision)
-    if content is not None:
-        released = content.onward_report.report if shared.passage else content.report
-        for derivation in released.derivations[len(report.derivations) :]:
-            record.changed.extend(derivation.fields)
+    if copy is not None:
+        record.changed.extend(copy.changed)
         writer = plan.writer(partner, LANES[report.precedence])
-        index = groups.seal(writer, content)
+        index = groups.seal(writer, copy.sealed)
         record.ledger, record.index = str(writer.head.origin), index
         record.entry_commitment = parse_header(writer.entries[-1]).commitment
         plan.record_release(
@@ -119,6 +128,29 @@ def share(plan: Plan, shared: Shared, partner: str) -> tuple[ledger_pb2.Decision
         record.hold_until.FromDatetime(decision.hold_until)
         plan.hold(shared.subject, partner, record.hold_until.ToNanoseconds())
     return record, Decided(partner, decision.outcome, bool(decision.error))
+
+
+def _copy(plan: Plan, shared: Shared, decision: Decision) -> tuple[Decision, Copy | None]:
+    """The copy for the decision's partner; none, and another decision, where none may go."""
+    report, partner = shared.report, decision.partner
+    had = {named: named[0] == partner or _had(plan, partner, *named) for named in refers_to(report)}
+    # All that the copy depends on. What recalls is narrowed by partner, and another node's report proved by partner.
+    key = (decision.fields, decision.obligations, *had.values())
+    shareable = shared.passage is None and kind_of(report) not in _NARROWED
+    if shareable and key in shared.copies:
+        return decision, shared.copies[key]
+    decision, changed = plan.rulebook.copy(report, decision, lambda *named: had[named])
+    if changed is None:
+        return decision, None
+    decision, content = _content(plan, shared, decision, changed)
+    if content is None:
+        return decision, None
+    released = content.onward_report.report if shared.passage else content.report
+    fields = (name for derivation in released.derivations[len(report.derivations) :] for name in derivation.fields)
+    copy = Copy(groups.as_sealed(content), tuple(fields))
+    if shareable:
+        shared.copies[key] = copy
+    return decision, copy
 
 
 def _content(

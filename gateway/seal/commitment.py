@@ -33,7 +33,7 @@ from typing import Final
 
 from signalfire.v1.ledger_pb2 import Part, PartGroup, SealedPayload
 
-from gateway.ledger.merkle import HASH_SIZE, Frontier, leaf_hash
+from gateway.ledger.merkle import HASH_SIZE, root_of
 from gateway.seal.errors import CommitmentError
 
 SALT_SIZE: Final = 32
@@ -45,24 +45,14 @@ MAX_PARTS: Final = 64
 _WHOLE: Final = PartGroup.PART_GROUP_UNSPECIFIED
 
 
-def whole(content: bytes, salt: bytes) -> list[Part]:
-    """The parts of a payload whose content is never shown in part: one, of group 0."""
-    return [Part(salt=salt, content=content)]
-
-
 def commit(parts: Sequence[Part]) -> bytes:
     """The commitment to these parts, 32 bytes. Raises CommitmentError when they break a rule of this module."""
-    if len(parts) == 1:
-        # Nearly every entry has one part; its commitment is a single SHA-256.
-        part = parts[0]
-        if len(part.salt) == SALT_SIZE and not part.leaf_hash and 0 <= part.group <= 255:
-            return sha256(b"\x00%b%c%b" % (part.salt, part.group, part.content)).digest()
     if not 1 <= len(parts) <= MAX_PARTS:
         raise CommitmentError(f"a payload has {len(parts)} parts; it must have 1 to {MAX_PARTS}")
     leaves = [_leaf(position, part, len(parts)) for position, part in enumerate(parts)]
     if all(part.leaf_hash for part in parts):
         raise CommitmentError("every part of the payload is hidden; at least one must be shown")
-    return Frontier.empty().append(leaves).root()
+    return root_of(leaves)
 
 
 def check(parts: Sequence[Part], commitment: bytes) -> None:
@@ -101,6 +91,9 @@ def disclose_parts(payload: SealedPayload, positions: Collection[int]) -> Sealed
 
 
 def _leaf(position: int, part: Part, count: int) -> bytes:
+    salt, group = part.salt, part.group
+    if len(salt) == SALT_SIZE and not part.leaf_hash and (0 < group <= 255 or (group == _WHOLE and count == 1)):
+        return sha256(b"\x00%b%c%b" % (salt, group, part.content)).digest()
     if part.leaf_hash:
         if len(part.leaf_hash) != HASH_SIZE:
             raise CommitmentError(
@@ -113,6 +106,4 @@ def _leaf(position: int, part: Part, count: int) -> bytes:
         raise CommitmentError(f"part {position}: its salt has {len(part.salt)} bytes; exactly {SALT_SIZE} are needed")
     if not 0 <= part.group <= 255:
         raise CommitmentError(f"part {position}: group {part.group} is not between 0 and 255")
-    if part.group == _WHOLE and count != 1:
-        raise CommitmentError(f"part {position} is the whole content, yet one of {count} parts; it must be alone")
-    return leaf_hash(b"%b%c%b" % (part.salt, part.group, part.content))
+    raise CommitmentError(f"part {position} is the whole content, yet one of {count} parts; it must be alone")

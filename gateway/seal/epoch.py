@@ -132,7 +132,9 @@ class Epoch:
         `content` has at most MAX_CONTENT_SIZE bytes. Raises PayloadTooLarge, and then `index` can still be sealed;
         NonceError by the rules for sealing; KeyMaterialError when `random` fails.
         """
-        return self._seal(index, commitment.whole(content, draw(random, commitment.SALT_SIZE)))
+        payload = SealedPayload()
+        payload.parts.add(salt=draw(random, commitment.SALT_SIZE), content=content)
+        return self._seal(index, payload)
 
     def seal_parts(self, index: int, parts: Sequence[Part], random: Random = os.urandom) -> bytes:
         """The entry at `index` that holds these parts; each shown part without a salt is given a fresh one.
@@ -141,15 +143,16 @@ class Epoch:
         can be passed on. Then the commitment, which anyone can see, is the originator's own. The parts given are not
         changed. Raises as `seal`, and CommitmentError when the parts break a rule of `gateway.seal.commitment`.
         """
-        return self._seal(
-            index,
-            [
-                part
-                if part.salt or part.leaf_hash
-                else Part(group=part.group, salt=draw(random, commitment.SALT_SIZE), content=part.content)
-                for part in parts
-            ],
-        )
+        salts = memoryview(draw(random, commitment.SALT_SIZE * sum(_needs_salt(part) for part in parts)))
+        payload, at = SealedPayload(), 0
+        for part in parts:
+            if _needs_salt(part):
+                salt = bytes(salts[at : at + commitment.SALT_SIZE])
+                at += commitment.SALT_SIZE
+                payload.parts.add(group=part.group, salt=salt, content=part.content)
+            else:
+                payload.parts.append(part)
+        return self._seal(index, payload)
 
     def open(self, index: int, entry: bytes) -> SealedPayload:
         """What the entry at `index` holds, verified by the rules for opening.
@@ -178,9 +181,9 @@ class Epoch:
         commitment.check(payload.parts, header.commitment)
         return payload
 
-    def _seal(self, index: int, parts: Sequence[Part]) -> bytes:
-        committed = commitment.commit(parts)
-        padding, plaintext = pad(encode_canonical(SealedPayload(parts=parts)))
+    def _seal(self, index: int, payload: SealedPayload) -> bytes:
+        committed = commitment.commit(payload.parts)
+        padding, plaintext = pad(encode_canonical(payload))
         header = encode_header(EntryKind.SEALED_CONTENT, padding, self.index, committed)
         self._claim(index)
         position = _U64.pack(index)
@@ -211,6 +214,10 @@ class Epoch:
 def content_of(payload: SealedPayload) -> bytes:
     """The contents of the parts that the payload shows, joined in order: a serialised `EntryContent`."""
     return b"".join(part.content for part in payload.parts)
+
+
+def _needs_salt(part: Part) -> bool:
+    return not part.salt and not part.leaf_hash
 
 
 def _encode_origin(origin_line: str) -> bytes:

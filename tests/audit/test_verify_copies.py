@@ -13,7 +13,6 @@ from gateway.ledger.origin import Origin
 from gateway.release import groups, moving, sharing
 from gateway.release.letting_go import DAY_NS
 from gateway.release.pipeline import TakeReport
-from gateway.release.plan import LedgerWriter
 from gateway.release.retention import PruneReports, reports_position
 from gateway.release.succeeding import Succeed
 from gateway.seal.entry import parse_header
@@ -40,17 +39,16 @@ def findings(site: Site) -> list[str]:
 def sealing(monkeypatch: pytest.MonkeyPatch, change: Change) -> None:
     """From here on the node seals something else than it decided."""
 
-    def seal(writer: LedgerWriter, content: ledger_pb2.EntryContent) -> int:
-        if content.HasField("report"):
-            change(content.report)
-        if content.HasField("onward_report"):
-            change(content.onward_report.report)
-        return groups.seal(writer, content)
-
     class Dishonest:
+        seal = staticmethod(groups.seal)
+
         @staticmethod
-        def seal(writer: LedgerWriter, content: ledger_pb2.EntryContent) -> int:
-            return seal(writer, content)
+        def as_sealed(content: ledger_pb2.EntryContent) -> bytes | list[ledger_pb2.Part]:
+            if content.HasField("report"):
+                change(content.report)
+            if content.HasField("onward_report"):
+                change(content.onward_report.report)
+            return groups.as_sealed(content)
 
     monkeypatch.setattr(sharing, "groups", Dishonest)
     monkeypatch.setattr(moving, "groups", Dishonest)

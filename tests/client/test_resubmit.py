@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from signalfire.v1 import c2_pb2, report_pb2
 
 from gateway.cli import main
 from tests.client.steered import Context, Home, Steered
-from tests.client.test_outbox import going, nothing_goes, outbox
+from tests.client.test_outbox import going, nothing_goes, outbox, pass_time
 from tests.client.test_submit import PATIENCE_S
 from tests.reports.examples import cancellation, launch_detection, report_id, track
 
@@ -41,11 +42,11 @@ def answer(service: Steered, position: int, request: c2_pb2.SubmitRequest) -> c2
 async def test_a_recall_that_was_refused_for_now_goes_after_the_report_that_is_put_in_for_it() -> None:
     made = outbox(RECALL)
     assert await going(made, 1) == [0]
-    assert made.refused_for_now(0, 10, exhausted=False), "it may wait for what comes later"
+    assert made.refused_for_now(0, 60_000, exhausted=False), "it may wait for what comes later"
     made.add(c2_pb2.SubmitRequest(report=track(0, precedence=report_pb2.PRECEDENCE_ROUTINE)))
     made.add(c2_pb2.SubmitRequest(report=track(1)))
     assert await going(made, 2) == [1, 2], "what it recalls goes as it would"
-    await asyncio.sleep(0.03)
+    pass_time(91.0)
     await nothing_goes(made)
     made.answered(1)
     assert await going(made, 1) == [0]
@@ -56,7 +57,7 @@ async def test_a_recall_that_was_refused_for_now_goes_after_the_report_that_is_p
 async def test_a_recall_that_is_under_way_when_its_report_is_put_in_is_answered_once() -> None:
     made = outbox(RECALL)
     assert await going(made, 1) == [0]
-    made.refused_for_now(0, 1, exhausted=False)
+    made.refused_for_now(0, 0, exhausted=False)
     assert await going(made, 1) == [0]
     made.add(c2_pb2.SubmitRequest(report=launch_detection(0)))
     assert await going(made, 1) == [1]
@@ -90,6 +91,39 @@ async def test_recalls_that_wait_for_lost_reports_leave_room_for_them(home: Home
         ]
     assert {result.report_id: result.accepted for result in results} == {report_id(0): True, report_id(9): True}
     assert service.seen[-1] == RECALL.report_id, "after what it recalls"
+
+
+async def test_more_recalls_than_have_a_place_hold_up_what_comes_after_them_until_the_asking_ends(home: Home) -> None:
+    """As docs/c2.md says: twice `in_flight` of them, and no longer than that."""
+    first, second = (cancellation(seed, cancellation__report_ids=[report_id(0)]) for seed in (1, 2))
+    refused: Counter[str] = Counter()
+    seen_while_asked: set[str] = set()
+
+    async def asking(service: Steered, requests: Requests, context: Context) -> Responses:
+        yield wish(1)
+        position = 0
+        async for request in requests:
+            report = request.report
+            asks = min(refused[first.report_id], refused[second.report_id]) < 2
+            if asks:
+                seen_while_asked.add(report.report_id)
+            if report.report_id == report_id(0):
+                yield service.take(position, report.report_id)
+            else:
+                refused[report.report_id] += 1
+                code = c2_pb2.REFUSAL_CODE_UNAVAILABLE if asks else c2_pb2.REFUSAL_CODE_NOT_ORIGINATOR
+                answered = c2_pb2.Refused(code=code, retry_after_ms=10)
+                yield c2_pb2.SubmitResponse(position=position, report_id=report.report_id, refused=answered)
+            position += 1
+
+    service = Steered([asking])
+    async with home.serving(service) as address, asyncio.timeout(PATIENCE_S):
+        client = home.dial(address)
+        results = [result async for result in client.submit([first, second, launch_detection(0)], in_flight=1)]
+    assert {result.report_id: result.accepted for result in results} == {
+        first.report_id: False, second.report_id: False, report_id(0): True,
+    }  # fmt: skip
+    assert seen_while_asked == {first.report_id, second.report_id}
 
 
 def reports_file(directory: Path, *reports: report_pb2.Report) -> Path:

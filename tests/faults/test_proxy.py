@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeAlias
 
 import pytest
 
@@ -35,21 +36,37 @@ async def echoing() -> AsyncIterator[str]:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-async def dial(proxy: Proxy) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    host, _, port = proxy.address.rpartition(":")
-    return await asyncio.wait_for(asyncio.open_connection(host, int(port)), SOON_S)
+Connection: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Dial: TypeAlias = Callable[[Proxy], Awaitable[Connection]]
 
 
-async def said_again(
-    connection: tuple[asyncio.StreamReader, asyncio.StreamWriter], data: bytes, within_s: float = SOON_S
-) -> bytes:
+@pytest.fixture
+async def dial() -> AsyncIterator[Dial]:
+    """Connections to a proxy, which end with the test."""
+    writers: list[asyncio.StreamWriter] = []
+
+    async def dialled(proxy: Proxy) -> Connection:
+        host, _, port = proxy.address.rpartition(":")
+        reader, writer = await asyncio.wait_for(asyncio.open_connection(host, int(port)), SOON_S)
+        writers.append(writer)
+        return reader, writer
+
+    yield dialled
+    for writer in writers:
+        writer.transport.abort()
+    for writer in writers:
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+async def said_again(connection: Connection, data: bytes, within_s: float = SOON_S) -> bytes:
     reader, writer = connection
     writer.write(data)
     await writer.drain()
     return await asyncio.wait_for(reader.readexactly(len(data)), within_s)
 
 
-async def test_a_healthy_link_carries_every_byte_both_ways_and_tells_the_end() -> None:
+async def test_a_healthy_link_carries_every_byte_both_ways_and_tells_the_end(dial: Dial) -> None:
     data = bytes(range(256)) * 4000
     async with echoing() as target:
         with Proxy(target) as proxy:
@@ -60,7 +77,7 @@ async def test_a_healthy_link_carries_every_byte_both_ways_and_tells_the_end() -
             assert proxy.carried == {Direction.THERE: len(data), Direction.BACK: len(data)}
 
 
-async def test_a_cut_link_resets_what_is_open_and_refuses_what_is_new_until_it_heals() -> None:
+async def test_a_cut_link_resets_what_is_open_and_refuses_what_is_new_until_it_heals(dial: Dial) -> None:
     async with echoing() as target:
         with Proxy(target) as proxy:
             reader, _ = connection = await dial(proxy)
@@ -74,7 +91,7 @@ async def test_a_cut_link_resets_what_is_open_and_refuses_what_is_new_until_it_h
             assert await said_again(await dial(proxy), b"y") == b"y"
 
 
-async def test_in_a_hole_what_is_sent_waits_and_new_connections_are_not_answered() -> None:
+async def test_in_a_hole_what_is_sent_waits_and_new_connections_are_not_answered(dial: Dial) -> None:
     async with echoing() as target:
         with Proxy(target) as proxy:
             reader, writer = connection = await dial(proxy)
@@ -92,7 +109,7 @@ async def test_in_a_hole_what_is_sent_waits_and_new_connections_are_not_answered
 
 
 @pytest.mark.parametrize("direction", list(Direction))
-async def test_a_half_open_connection_is_dead_for_ever_and_tells_nobody(direction: Direction) -> None:
+async def test_a_half_open_connection_is_dead_for_ever_and_tells_nobody(dial: Dial, direction: Direction) -> None:
     async with echoing() as target:
         with Proxy(target) as proxy:
             connection = await dial(proxy)
@@ -108,7 +125,7 @@ async def test_a_half_open_connection_is_dead_for_ever_and_tells_nobody(directio
             assert await said_again(await dial(proxy), b"z") == b"z"
 
 
-async def test_a_silent_link_takes_connections_and_says_nothing() -> None:
+async def test_a_silent_link_takes_connections_and_says_nothing(dial: Dial) -> None:
     async with echoing() as target:
         with Proxy(target) as proxy:
             proxy.silent()
@@ -118,9 +135,9 @@ async def test_a_silent_link_takes_connections_and_says_nothing() -> None:
             assert await said_again(await dial(proxy), b"x") == b"x"
 
 
-async def test_latency_counts_for_the_handshake_and_for_both_directions_and_a_narrow_link_is_as_narrow_as_it_says() -> (
-    None
-):
+async def test_latency_counts_for_the_handshake_and_for_both_directions_and_a_narrow_link_is_as_narrow_as_it_says(
+    dial: Dial,
+) -> None:
     async with echoing() as target:
         with Proxy(target) as proxy:
             proxy.shape(Shape(latency_s=0.1))
@@ -136,7 +153,7 @@ async def test_latency_counts_for_the_handshake_and_for_both_directions_and_a_na
             proxy.shape(CLEAR)
 
 
-async def test_bits_that_flip_are_those_that_the_seed_drew() -> None:
+async def test_bits_that_flip_are_those_that_the_seed_drew(dial: Dial) -> None:
     seen = []
     async with echoing() as target:
         for _ in range(2):
@@ -148,7 +165,7 @@ async def test_bits_that_flip_are_those_that_the_seed_drew() -> None:
     assert seen[0] == seen[1]
 
 
-async def test_a_link_that_flaps_goes_up_and_down_until_it_is_told_otherwise() -> None:
+async def test_a_link_that_flaps_goes_up_and_down_until_it_is_told_otherwise(dial: Dial) -> None:
     async with echoing() as target:
         with Proxy(target) as proxy:
             proxy.flap(up_s=(0.01, 0.05), down_s=(0.01, 0.05))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -208,6 +209,22 @@ def test_an_all_clear_recalls_what_is_known_by_its_release_alone(jpn: Site, kor:
     assert_sound(lost)
 
 
+def test_an_all_clear_recalls_several_of_which_some_are_known_by_their_release_alone(
+    jpn: Site, kor: Site, make_site: MakeSite
+) -> None:
+    reports = [launch_detection(seed) for seed in range(1, 5)]
+    for report in reports:
+        jpn.take(report, BOTH)
+    send(jpn, kor)
+    lost = lose(make_site)
+    give_back(kor, lost, Lane.FLASH)
+    lost.take(reports[0])
+    lost.do_all(*(TakeReport.of(report, RADAR, anything) for report in (reports[1], made(all_clear(5), 200))))
+    assert sorted(told(lost, "KOR")) == sorted(report.report_id for report in reports)
+    assert [standing(lost, report) for report in reports] == [[]] * 4
+    assert_sound(lost)
+
+
 def test_an_all_clear_recalls_what_comes_back_after_it(jpn: Site, kor: Site, make_site: MakeSite) -> None:
     report = launch_detection(1)
     jpn.take(report, BOTH)
@@ -236,6 +253,84 @@ def test_an_all_clear_recalls_what_is_submitted_again_after_it_and_no_later_warn
     lost.take(before)
     lost.take(fresh)
     assert (standing(lost, before), standing(lost, fresh)) == ([], ["KOR", "USA"])
+    assert_sound(lost)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(["back", "all-clear", "finished"])))
+def test_what_is_recalled_by_time_hangs_neither_on_the_order_nor_on_whether_the_asking_goes_on(
+    jpn: Site, kor: Site, make_site: MakeSite, order: Sequence[str]
+) -> None:
+    before, after = launch_detection(1), made(launch_detection(2), 50)
+    for report in (before, after):
+        jpn.take(report, BOTH)
+    send(jpn, kor)
+    lost = lose(make_site)
+    for what in order:
+        match what:
+            case "back":
+                give_back(kor, lost, Lane.FLASH)
+            case "all-clear":
+                lost.take(made(all_clear(5), 40))
+            case _:
+                assert lost.do(EndWish(True))
+    assert_sound(lost)
+    tell(lost, "KOR")
+    assert told(lost, "KOR") == [before.report_id]
+    for report in (before, after):
+        lost.take(report)
+    assert (standing(lost, before), standing(lost, after)) == ([], ["KOR", "USA"])
+    lost.take(made(all_clear(6), 200))
+    assert standing(lost, after) == [], "that was made after the loss, and recalls all there is"
+    assert_sound(lost)
+
+
+def test_after_the_asking_has_ended_a_new_warning_stands_and_a_late_one_does_not(make_site: MakeSite) -> None:
+    late, fresh = launch_detection(1), made(launch_detection(2), 150)
+    lost = lose(make_site)
+    lost.take(made(all_clear(5), 200))
+    lost.do(EndWish(True))
+    lost.take(late)
+    lost.take(fresh)
+    assert (standing(lost, late), standing(lost, fresh)) == ([], ["KOR", "USA"])
+    assert_sound(lost)
+
+
+def test_a_warning_that_came_back_is_kept_in_mind_until_it_is_known_and_a_refused_all_clear_changes_nothing_of_that(
+    jpn: Site, kor: Site, usa: Site, make_site: MakeSite
+) -> None:
+    reports = [launch_detection(seed) for seed in range(1, 4)]
+    one, two, three = map(identifier, reports)
+    for report in reports:
+        jpn.take(report, BOTH)
+    send(jpn, kor, usa)
+    lost = lose(make_site)
+    clear = made(all_clear(5), 200)
+    origin = Origin.release("JPN", "KOR", Lane.FLASH, 1)
+
+    def kept() -> bytes | None:
+        return lost.store.meta(f"back of {clear.event_id}")
+
+    for _ in range(2):
+        lost.heads.without_epochs()
+        assert kept() is None, "the first plan is thrown away"
+        plan = lost.plan()
+        TakeBack(origin, "KOR", [as_sent(origin, kor.run(origin))], KEYS, lost.opener).apply(plan)
+        with pytest.raises(RefusedReport):
+            TakeReport.of(clear, RADAR, nothing).apply(plan)
+    lost.keep(plan)
+    assert kept() == one + two + three
+    give_back(usa, lost, Lane.FLASH)
+    assert kept() == one + two + three, "each once, whoever gives it back"
+    lost.take(reports[1])
+    plan = lost.plan()
+    with pytest.raises(RefusedReport):
+        TakeReport.of(clear, RADAR, nothing).apply(plan)
+    lost.keep(plan)
+    assert kept() == one + three, "what is known is found as any other warning"
+    lost.restart()
+    lost.take(clear)
+    assert sorted(told(lost, "KOR")) == sorted(report.report_id for report in reports)
+    assert sorted(told(lost, "USA")) == sorted(report.report_id for report in reports)
     assert_sound(lost)
 
 

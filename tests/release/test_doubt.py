@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from signalfire.v1 import report_pb2
 
-from gateway.ledger.errors import StoreDamaged, StoreError, StoreInDoubt
+from gateway.ledger.errors import StoreConflict, StoreDamaged, StoreError, StoreInDoubt
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import Commit, Store
 from gateway.ledger.stores.readers import Readers
@@ -35,7 +35,10 @@ class Node:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.fails: Exception | None = None
+        self.fails_again: Exception | None = None
+        """What the commit after that one fails with."""
         self.failures: list[StoreError] = []
+        self._some_failure = asyncio.Event()
         self.reopened = asyncio.Event()
         self.readers = Readers(lambda: SqliteReader(path))
         self.opened = 0
@@ -50,7 +53,7 @@ class Node:
             monotonic=lambda: 0.0,
             rulebook=lambda store: rules(KOR=RELEASE_ALL),
             readers=self.readers,
-            on_failure=self.failures.append,
+            on_failure=self._failed,
         )
 
     def _open(self) -> Store:
@@ -58,7 +61,7 @@ class Node:
 
         class Failing(SqliteStore):
             def commit(self, commit: Commit) -> None:
-                failure, node.fails = node.fails, None
+                failure, node.fails, node.fails_again = node.fails, node.fails_again, None
                 if failure is not None:
                     raise failure
                 super().commit(commit)
@@ -69,6 +72,17 @@ class Node:
     def _listen(self, what: Durable) -> None:
         if what.reopened:
             self.reopened.set()
+
+    def _failed(self, error: StoreError) -> None:
+        self.failures.append(error)
+        self._some_failure.set()
+
+    async def failed(self, kind: str) -> None:
+        """Returns once the store has failed in that way."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not any(failure.kind == kind for failure in self.failures):
+                self._some_failure.clear()
+                await self._some_failure.wait()
 
     async def take(self, report: report_pb2.Report) -> AcceptedReport:
         async with asyncio.timeout(PATIENCE_S):
@@ -128,6 +142,28 @@ async def test_a_store_that_lacks_what_was_durable_goes_on_in_new_generations_an
         wish = standing(reader)
         assert wish is not None
         assert "lacks what was durable" in wish.reason
+
+
+async def test_where_the_new_generations_contradict_the_store_it_is_damaged_and_is_not_opened_without_end(
+    tmp_path: Path,
+) -> None:
+    path, older = tmp_path / "jpn.db", tmp_path / "older.db"
+    async with running(path) as node:
+        await node.take(launch_detection(1))
+        copied(path, older)
+        await node.take(launch_detection(2))
+        node.fails = StoreError("the disk is gone")
+        node.fails_again = StoreConflict("UNIQUE constraint failed")
+        moved(path, tmp_path / "gone.db")
+        copied(older, path)
+        with pytest.raises(Unavailable):
+            await node.take(launch_detection(3))
+        await node.failed("damaged")
+        with pytest.raises(Unavailable, match=r"contradicts itself: UNIQUE.*--restored"):
+            await node.take(launch_detection(3))
+        assert node.sequencer.takes is None
+        assert [failure.kind for failure in node.failures] == ["failed", "damaged"]
+        assert node.opened == 2
 
 
 async def test_a_store_that_has_more_than_was_known_lacks_nothing(make_site: MakeSite) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from signalfire.v1 import ledger_pb2, report_pb2
 
-from gateway.release.groups import ONWARD, PATHS, cut, leaf_paths, merged, parts_of, pieces_shown, same, seal
+from gateway.release.groups import ONWARD, PATHS, as_sealed, cut, leaf_paths, merged, parts_of, pieces_shown, same, seal
 from gateway.seal.commitment import MAX_PARTS
 from gateway.seal.entry import MAX_PAYLOAD_SIZE
 from gateway.seal.epoch import content_of
@@ -98,7 +98,7 @@ def test_only_a_report_that_may_go_onward_is_sealed_in_parts(jpn: Site) -> None:
     plan = jpn.plan()
     writer = plan.writer("KOR", "flash")
     reports = [track(1, marking__onward_release=[]), track(2, marking__onward_release=["USA"])]
-    places = [seal(writer, ledger_pb2.EntryContent(report=report)) for report in reports]
+    places = [seal(writer, as_sealed(ledger_pb2.EntryContent(report=report))) for report in reports]
     origin = writer.head.origin
     jpn.keep(plan)
     entries = [jpn.store.entry(jpn.row(origin).id, index) or b"" for index in range(3)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,8 @@ from gateway.ledger import bundle
 from gateway.ledger.checkpoint import LogPublicKey
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.origin import DECISIONS, WITNESS, Lane, Origin
-from gateway.ledger.stores import CosignatureKind
+from gateway.ledger.stores import CosignatureKind, UntoldRow
+from gateway.release.plan import Subject
 from gateway.release.recovery.restored import DeclareSetBack, SetBackWaiting
 from gateway.release.recovery.returned import ConfirmBack, OwnLogKeys, TakeBack, back_in, in_words
 from gateway.release.recovery.waiting_lines import waiting_for
@@ -22,7 +24,7 @@ from gateway.release.recovery.wish import EndWish, standing
 from gateway.release.replica import IncomingBatch, RootsDiffer
 from gateway.release.steps import RecordEvent
 from tests.release.world import RELEASE_ALL, MakeSite, Site, as_sent, identifier, keys_of, partner_of, rules
-from tests.reports.examples import cancellation, launch_detection
+from tests.reports.examples import cancellation, launch_detection, track
 
 FLASH = Origin.release("JPN", "KOR", Lane.FLASH, 1)
 RULES = rules(KOR=RELEASE_ALL)
@@ -202,6 +204,50 @@ def test_an_older_copy_takes_back_the_tail_alone(jpn: Site, kor: Site, make_site
         "what had no receipt goes on in the successor, and what came back is not sealed again"
     )
     assert_sound(copy)
+
+
+def test_who_was_told_of_a_recall_by_what_comes_back_in_the_same_commit_is_told_nothing(
+    jpn: Site, kor: Site, usa: Site, make_site: MakeSite
+) -> None:
+    both = rules(KOR=RELEASE_ALL, USA=RELEASE_ALL)
+    reports = [track(seed) for seed in range(1, 6)]
+    for report in reports:
+        jpn.take(report, both)
+    for number, report in enumerate(reports, 901):
+        jpn.take(cancellation(number, cancellation__report_ids=[report.report_id]), both)
+    site = make_site("JPN", "lost")
+    site.rulebook = both
+    site.do(DeclareSetBack("a test", None, RESTORE))
+    steps = {}
+    for partner in (kor, usa):
+        for lane in (Lane.IMMEDIATE, Lane.FLASH):
+            origin = Origin.release("JPN", partner.node, lane, 1)
+            partner.do(partner.receive(jpn.incoming(origin)))
+            batch = as_sent(origin, partner.run(origin))
+            steps[partner.node, lane] = TakeBack(origin, partner.node, [batch], KEYS, site.opener)
+    site.do_all(*(steps[each] for each in sorted(steps, key=lambda each: each[1] is Lane.FLASH)))
+    assert site.store.untold_counts() == {}, "USA was to be told by what KOR gave back, until it gave back its own"
+    assert_sound(site)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whoever_was_told_has_not_to_be_told_any_more_however_often_that_stood_there(jpn: Site, seed: int) -> None:
+    chance, plan = random.Random(seed), jpn.plan()
+    subjects = [Subject(originator, bytes([number]) * 16) for originator in ("", "KOR") for number in range(4)]
+    owed: set[tuple[Subject, str]] = set()
+    for _ in range(400):
+        subject, partner = chance.choice(subjects), chance.choice(["KOR", "USA"])
+        if chance.random() < 0.7:
+            plan.commit.untold.append(UntoldRow(subject.originator, subject.report_id, partner))
+            owed.add((subject, partner))
+        else:
+            plan.record_told(subject, partner)
+            owed.discard((subject, partner))
+            assert plan.commit.told[-1] == UntoldRow(subject.originator, subject.report_id, partner)
+        asked = chance.choice(subjects)
+        assert set(plan.untold_to(asked)) == {partner for subject, partner in owed if subject == asked}
+    rows = {(Subject(row.originator, row.report_id), row.partner) for row in plan.commit.untold}
+    assert rows == owed
 
 
 def test_the_words_of_what_came_back_are_read_back() -> None:

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import threading
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import apsw
 import pytest
 from signalfire.v1 import c2_pb2, report_pb2
+from signalfire.v1.ledger_pb2 import SUCCESSION_REASON_RESTORE
 
 from gateway.audit.verify import verify_store
 from gateway.ledger.errors import LedgerError, StoreError
@@ -26,6 +27,7 @@ from gateway.release.errors import Exhausted, RefusedReport, StepBroken, Unavail
 from gateway.release.pipeline import AcceptedReport, TakeReport
 from gateway.release.plan import Plan
 from gateway.release.ranks import Rank
+from gateway.release.recovery.restored import DeclareSetBack
 from gateway.release.sequencer import Durable, Sequencer, SequencerLimits
 from gateway.release.watch import Watch
 from tests.release.world import RELEASE_ALL, MakeSite, anything, as_sent, identifier, partner_of, rules, signatory_of
@@ -75,13 +77,21 @@ class FaultyStore(SqliteStore):
 class Running:
     """A sequencer on a real store, and everything that a follower of its ledgers was ever shown."""
 
-    def __init__(self, path: Path, faults: Faults, limits: SequencerLimits | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        faults: Faults,
+        limits: SequencerLimits | None = None,
+        monotonic: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self.path = path
         self.faults = faults
         self.durable: list[Durable] = []
         self.watch = Watch()
         self.shown: dict[tuple[Origin, int], set[str]] = defaultdict(set)
         self.reopened = asyncio.Event()
+        self.generations: list[tuple[str, int]] = []
+        """What was said outside of the store of generations, and after how many commits."""
         ticks = itertools.count()
         self.sequencer = Sequencer(
             lambda: FaultyStore(path, faults),
@@ -90,8 +100,10 @@ class Running:
             now_ns=lambda: NOW + next(ticks),
             limits=limits or SequencerLimits(reopen_s=0.001),
             listener=self._listen,
-            monotonic=lambda: 0.0,
+            monotonic=monotonic,
             rulebook=lambda store: RULES,
+            opening=lambda _: self.generations.append(("opening", faults.commits)),
+            opened=lambda _: self.generations.append(("opened", faults.commits)),
         )
         self.running: asyncio.Task[None] | None = None
         self.stopped = False
@@ -160,10 +172,13 @@ async def outcomes(tasks: list[asyncio.Task[Any]]) -> list[Any]:
 
 @contextlib.asynccontextmanager
 async def opened(
-    path: Path, faults: Faults | None = None, limits: SequencerLimits | None = None
+    path: Path,
+    faults: Faults | None = None,
+    limits: SequencerLimits | None = None,
+    monotonic: Callable[[], float] = lambda: 0.0,
 ) -> AsyncIterator[Running]:
     """A sequencer whose store is open; its commits begin with `run`."""
-    made = Running(path, faults or Faults(), limits)
+    made = Running(path, faults or Faults(), limits, monotonic)
     await made.sequencer.open()
     try:
         yield made
@@ -416,6 +431,39 @@ async def test_a_step_that_contradicts_what_is_durable_is_refused_alone_and_the_
         assert running.sequencer.problem is None
         assert running.faults.openings == openings, "there was nothing in doubt"
     assert_sound(path, launch_detection(1), *reports)
+
+
+async def test_a_conflict_is_looked_for_among_what_the_commit_was_filled_with_and_not_among_all_that_waits(
+    path: Path,
+) -> None:
+    """Of sixty-four steps four fit; so it is found in three tries, and not in seven."""
+    elapsed = itertools.count()
+    async with opened(path, limits=SequencerLimits(fill_ms=3500.0), monotonic=lambda: float(next(elapsed))) as running:
+        running.run()
+        await running.take(launch_detection(1))
+        before = running.faults.commits
+        again = Contradicting(identifier(launch_detection(1)))
+        reports = [launch_detection(seed) for seed in range(2, 66)]
+        tasks = await running.queue(again, *map(taking, reports))
+        broken, *_ = await outcomes(tasks[:1])
+        assert isinstance(broken, StepBroken)
+        assert running.faults.commits - before == 3, "four of them, two of them, and the one alone"
+        assert not any(taken.duplicate for taken in await outcomes(tasks[1:]))
+    assert_sound(path, launch_detection(1), *reports)
+
+
+async def test_what_opens_is_said_outside_before_the_commit_and_that_it_is_open_after_it(path: Path) -> None:
+    step = DeclareSetBack("lost", None, SUCCESSION_REASON_RESTORE)
+    async with opened(path, Faults({2: "before"})) as running:
+        running.run()
+        await running.take(launch_detection(1))
+        assert running.generations == []
+        with pytest.raises(Unavailable):
+            await in_time(running.sequencer.do(step))
+        assert running.generations == [("opening", 1)], "it failed: nothing is open"
+        await in_time(running.reopened.wait())
+        await in_time(running.sequencer.do(step))
+        assert running.generations[1:] == [("opening", 2), ("opened", 3)]
 
 
 async def test_whoever_asks_for_a_step_need_not_know_that_it_can_fail_unexpectedly() -> None:

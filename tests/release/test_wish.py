@@ -13,7 +13,7 @@ from gateway.ledger.origin import Lane, Origin
 from gateway.ledger.stores import CosignatureKind
 from gateway.release.recovery.records import Recovery
 from gateway.release.recovery.restored import DeclareSetBack
-from gateway.release.recovery.wish import ASKED_NS, EndWish, standing
+from gateway.release.recovery.wish import ASKED_NS, EndWish, lost_until_ns, standing
 from gateway.release.steps import KeepCosignature
 from gateway.release.succeeding import Succeed
 from gateway.seal.keys import SealingPrivateKey
@@ -72,6 +72,20 @@ def test_without_a_recovery_key_the_asking_ends_a_day_later_at_the_soonest(make_
     site.now_ns += ASKED_NS
     assert site.do(EndWish(proved=False))
     assert not site.do(EndWish(proved=False)), "there is nothing to end"
+
+
+def test_up_to_when_reports_may_have_been_lost_is_known_when_nothing_is_asked_for_any_more(make_site: MakeSite) -> None:
+    site = make_site("JPN", "lost")
+    assert lost_until_ns(site.store) == 0, "nothing was ever lost"
+    for _ in range(2):
+        site.now_ns += HOUR
+        lost_ns = site.now_ns
+        site.do(DeclareSetBack("a test", None, RESTORE))
+        assert lost_until_ns(site.store) == lost_ns
+        site.now_ns += HOUR
+        site.do(EndWish(proved=True))
+        site.restart()
+        assert lost_until_ns(site.store) == lost_ns
 
 
 def test_with_the_wish_stands_a_record_that_the_recovery_key_alone_opens(make_site: MakeSite) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from signalfire.v1.ledger_pb2 import Part, PartGroup, SealedPayload
 
-from gateway.seal.commitment import MAX_PARTS, check, commit, disclose, disclose_parts, whole
+from gateway.seal.commitment import MAX_PARTS, check, commit, disclose, disclose_parts
 from gateway.seal.epoch import content_of
 from gateway.seal.errors import CommitmentError
 from tests.seal import reference_entry as reference
@@ -34,7 +34,7 @@ def reference_commitment(payload: SealedPayload) -> bytes:
 
 @given(st.binary(max_size=2000), salts)
 def test_the_commitment_of_a_whole_content_is_its_leaf_hash(content: bytes, salt: bytes) -> None:
-    assert commit(whole(content, salt)) == reference.leaf_of(0, salt, content)
+    assert commit([Part(salt=salt, content=content)]) == reference.leaf_of(0, salt, content)
 
 
 @given(payloads)

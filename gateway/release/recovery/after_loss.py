@@ -9,9 +9,11 @@ stands must not stand on for that. Rules, in order:
    judged by that copy.
 2. What is recalled and not known is kept in mind (`end_unknown`), and on record as an event. Whenever it becomes known
    it does not stand, and whoever is found to have it is told.
-3. While C2 systems are asked to submit again, an all-clear recalls those warnings of its event that were made no later
-   than itself: also warnings that become known after it (`all_clear_over`). Of lost content the time of acceptance
-   counts. Whether an all-clear itself is submitted again shows by its time: it is no later than the loss.
+3. Of what was made before the loss, an all-clear recalls those warnings of its event that were made no later than
+   itself: also warnings that become known after it (`all_clear_over`). Of lost content the time of acceptance counts.
+   Whether an all-clear itself may be one that is submitted again shows by its time: it is no later than the loss.
+4. While C2 systems are asked to submit again, a correction or cancellation of what is not known waits. Nothing else
+   ends with the asking: what partners hold comes back whenever they are heard.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from gateway.ledger.stores import DecisionPlace, DecisionRange, LedgerId, Report
 from gateway.release.opening import Opener
 from gateway.release.plan import Plan, Subject
 from gateway.release.recovery.told_before import keep_told, recalled_since
-from gateway.release.recovery.wish import standing
+from gateway.release.recovery.wish import lost_until_ns, standing
 from gateway.reports.kinds import Kind, kind_of
 from gateway.seal.errors import SealError
 
@@ -52,8 +54,8 @@ WARNINGS: Final = frozenset(
 """Kinds that an all-clear of their event recalls."""
 
 _BACK: Final = "back of "
-"""Begins the key of the store's own value with the warnings of an event, which follows, whose release came back while
-they were not known: 16 bytes each."""
+"""Begins the key of the store's own value with the warnings of an event, which follows, whose release came back and
+which are not known: 16 bytes each. One that becomes known stays there until somebody asks for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,28 +140,28 @@ def _content(plan: Plan, ledger: LedgerId, index: int) -> ledger_pb2.EntryConten
 
 def note_back(plan: Plan, event_id: str, report_id: bytes) -> None:
     """Takes note that the release of a warning came back, and the warning is not known."""
-    before = _back_of(plan, event_id)
-    if report_id not in before:
-        plan.commit.meta[_BACK + event_id] = b"".join([*before, report_id])
+    plan.identifiers(_BACK + event_id)[report_id] = None
 
 
 def back_of_event(plan: Plan, event_id: str) -> list[bytes]:
     """The warnings of an event of which nothing but a release is known."""
     if not plan.was_set_back:
         return []
-    return [report_id for report_id in _back_of(plan, event_id) if plan.known(report_id) is None]
-
-
-def _back_of(plan: Plan, event_id: str) -> list[bytes]:
-    raw = plan.commit.meta.get(_BACK + event_id)
-    raw = (plan.store.meta(_BACK + event_id) or b"") if raw is None else raw
-    return [raw[at : at + 16] for at in range(0, len(raw), 16)]
+    back = plan.identifiers(_BACK + event_id)
+    for report_id in [each for each in back if plan.known(each) is not None]:
+        # It is found by its event from now on. That holds of this plan whatever becomes of the step that asks.
+        del back[report_id]
+    return list(back)
 
 
 def recalls_by_time(plan: Plan, all_clear: report_pb2.Report) -> bool:
-    """Whether an all-clear may be one that is submitted again: then warnings that are later than it stand."""
-    wish = asking(plan)
-    return wish is not None and _made_ns(all_clear) <= wish.until.ToNanoseconds()
+    """Whether an all-clear may be one that is submitted again: then warnings that are later than it stand.
+
+    So it is after the asking has ended, too: a C2 system that was not done does not stop for that, and its old
+    all-clear must not end a warning that came after it. And a warning that comes back after the all-clear is judged by
+    time (`all_clear_over`): judged so by both, the same stands in either order.
+    """
+    return _may_be_lost(plan, all_clear)
 
 
 def is_later(warning: report_pb2.Report, all_clear: report_pb2.Report) -> bool:
@@ -168,12 +170,13 @@ def is_later(warning: report_pb2.Report, all_clear: report_pb2.Report) -> bool:
 
 
 def all_clear_over(plan: Plan, warning: report_pb2.Report) -> str | None:
-    """The all-clear that recalls a warning which becomes known after it; None where none does."""
-    kind, wish = kind_of(warning), asking(plan)
-    if kind is None or int(kind.report_kind) not in WARNINGS or wish is None:
-        return None
-    if _made_ns(warning) > wish.until.ToNanoseconds():
-        # It was not there before the loss.
+    """The all-clear that recalls a warning which becomes known after it; None where none does.
+
+    The asking need not go on for that: a partner that was away gives a release back at any time, and a C2 system may
+    submit late what was lost. A new warning is made after the loss; the door refuses what is old.
+    """
+    kind = kind_of(warning)
+    if kind is None or int(kind.report_kind) not in WARNINGS or not _may_be_lost(plan, warning):
         return None
     for report_id in plan.event_reports(warning.event_id, {int(Kind.ALL_CLEAR.report_kind)}):
         try:
@@ -184,6 +187,12 @@ def all_clear_over(plan: Plan, warning: report_pb2.Report) -> str | None:
         if all_clear.traffic_class == warning.traffic_class and not is_later(warning, all_clear):
             return all_clear.report_id
     return None
+
+
+def _may_be_lost(plan: Plan, report: report_pb2.Report) -> bool:
+    """Whether a report was made at a time of which reports may have been lost."""
+    until_ns = lost_until_ns(plan.store) if plan.was_set_back else 0
+    return until_ns > 0 and _made_ns(report) <= until_ns
 
 
 def _made_ns(report: report_pb2.Report) -> int:

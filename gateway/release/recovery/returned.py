@@ -264,12 +264,7 @@ def _note_told(plan: Plan, partner: str, subject: Subject, time_ns: int) -> None
     """Puts on record that a partner was told then that a report no longer stands."""
     if partner in plan.released_to(subject):
         plan.record_withdrawal(subject, partner, time_ns)
-        plan.commit.told.append(UntoldRow(subject.originator, subject.report_id, partner))
-        plan.commit.untold = [
-            row
-            for row in plan.commit.untold
-            if (row.originator, row.report_id, row.partner) != (subject.originator, subject.report_id, partner)
-        ]
+        plan.record_told(subject, partner)
     elif not plan.was_released(subject, partner):
         # The release may come back later: in a ledger of another lane, which stands for itself.
         keep_told(plan, subject, partner, time_ns)
@@ -350,7 +345,7 @@ class SealAgain:
                     if plan.was_released(subject, self.partner):
                         continue
                     writer = plan.writer(self.partner, lane)
-                    at = groups.seal(writer, content)
+                    at = groups.seal(writer, groups.as_sealed(content))
                     note_release(plan, self.partner, writer.head.id, at, report)
                     sealed.setdefault(str(writer.head.origin), []).append(at)
                     found += 1

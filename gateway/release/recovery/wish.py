@@ -5,7 +5,8 @@ whether all that was lost has come back. A stolen certificate must not end it. S
 with it, which no ledger holds: whoever brings a key that opens that one, or one that came back, has the recovery
 key of the nation. A node without one asks for a day at the least.
 
-It has a time from which on reports may be lost, a time up to which, and a reason; later losses widen it.
+It has a time from which on reports may be lost, a time up to which, and a reason; later losses widen it. The time up to
+which outlasts the wish (`lost_until_ns`): what partners hold of that time comes back whenever they are heard.
 
 What a partner has confirmed is not lost by being older: the time from which on is that of its newest receipt for the
 ledger that it shows to be short here. For other ledgers there may be receipts since, for what the node wrote on the
@@ -32,6 +33,10 @@ META: Final = "resubmit"
 """Key of the store's own value that holds the wish: a serialised `Resubmit` without identifiers. Empty: there is none.
 """
 
+ENDED: Final = "resubmit ended"
+"""Key of the store's own value that holds up to when reports may have been lost, as the last wish that ended said:
+nanoseconds since 1970, 8 bytes."""
+
 MAX_REASON: Final = 512
 """Characters of the reason: of many losses the first are named."""
 
@@ -49,6 +54,14 @@ class StillAsked(LedgerError):
 def standing(store: StoreReader) -> c2_pb2.Resubmit | None:
     """The wish that stands; None where there is none. Raises StoreError."""
     return _read(store.meta(META))
+
+
+def lost_until_ns(store: StoreReader) -> int:
+    """Up to when reports may have been lost, nanoseconds since 1970: as the wish says that stands or, where none does,
+    as the last one said that ended. 0: there was none. Raises StoreError.
+    """
+    wish = standing(store)
+    return int.from_bytes(store.meta(ENDED) or b"") if wish is None else wish.until.ToNanoseconds()
 
 
 def wish_for(plan: Plan, since_ns: int, reason: str) -> None:
@@ -101,6 +114,7 @@ class EndWish:
                 f" {ASKED_NS // 3_600_000_000_000} hours"
             )
         plan.commit.meta[META] = b""
+        plan.commit.meta[ENDED] = wish.until.ToNanoseconds().to_bytes(8)
         plan.record_event("resubmission-finished", "C2 systems are asked for nothing that was lost any more")
         return True
 
