@@ -190,7 +190,10 @@ class Plan:
         self._set_back: bool | None = None
         self._released: dict[Subject, dict[str, ReleasedRow]] = {}
         self._durable_releases: dict[Subject, Sequence[ReleasedRow]] = {}
-        self._withdrawn: set[tuple[Subject, str]] = set()
+        self._withdrawn: dict[Subject, set[str]] = {}
+        self._recalled: set[bytes] = set()
+        """Index of the commit's `recalled`, as far as it was read."""
+        self._recalled_read = 0
         self._held: dict[Subject, dict[str, HeldRow | None]] = {}
         self._durable_holds: dict[Subject, list[HeldRow]] = {}
         self._durable_untold: dict[Subject, list[str]] = {}
@@ -444,10 +447,13 @@ class Plan:
 
     def was_recalled(self, report_id: bytes) -> bool:
         """Whether an own report no longer stands, durably or in this plan."""
+        rows = self.commit.recalled
+        self._recalled.update(recalled for recalled, _ in rows[self._recalled_read :])
+        self._recalled_read = len(rows)
+        if report_id in self._recalled:
+            return True
         row = self.store.report(report_id)
-        return (row is not None and row.withdrawn_ns is not None) or any(
-            recalled == report_id for recalled, _ in self.commit.recalled
-        )
+        return row is not None and row.withdrawn_ns is not None
 
     def own(self, report_id: bytes) -> Accepted:
         """An own report that is known, durable or in this plan. Raises SealError where its payload does not open."""
@@ -556,7 +562,7 @@ class Plan:
         """The releases of a report that still stand, by partner."""
         rows = {row.partner: row for row in self._on_record(subject) if row.withdrawn_ns is None}
         rows.update(self._released.get(subject, {}))
-        return {partner: row for partner, row in rows.items() if (subject, partner) not in self._withdrawn}
+        return {partner: row for partner, row in rows.items() if partner not in self._withdrawn.get(subject, ())}
 
     def was_released(self, subject: Subject, partner: str) -> bool:
         """Whether a partner was ever released a report, withdrawn since or not."""
@@ -586,9 +592,7 @@ class Plan:
 
     def was_withdrawn(self, subject: Subject) -> bool:
         """Whether any partner was told that a report no longer stands, durably or in this plan."""
-        return any(row.withdrawn_ns is not None for row in self._on_record(subject)) or any(
-            each == subject for each, _ in self._withdrawn
-        )
+        return subject in self._withdrawn or any(row.withdrawn_ns is not None for row in self._on_record(subject))
 
     def _on_record(self, subject: Subject) -> Sequence[ReleasedRow]:
         """The durable releases of a report. They do not change under a plan, and each partner asks for them."""
@@ -606,7 +610,7 @@ class Plan:
         """Puts on record that a release no longer stands, since `time_ns` or from this plan on."""
         since_ns = self.now_ns if time_ns is None else time_ns
         self.commit.withdrawn.append((subject.originator, subject.report_id, partner, since_ns))
-        self._withdrawn.add((subject, partner))
+        self._withdrawn.setdefault(subject, set()).add(partner)
 
     def record_not_told(self, subject: Subject, partner: str) -> None:
         """Puts on record that a durable withdrawal was kept back: the partner has still to be told."""

@@ -32,6 +32,8 @@ from gateway.reports.kinds import Kind, kind_of
 from gateway.seal.keys import SealingPrivateKey
 from gateway.seal.recovery import RecordKey, unwrap_record_key
 from tests.faults.vfs import Disk, Fault, What, registered
+from tests.release.aging import YEAR_NS, prune
+from tests.release.aging import send as send_and_confirm
 from tests.release.onward import PASS_ON, USA_RULES, american, bring, passing
 from tests.release.world import (
     RELEASE_ALL,
@@ -238,6 +240,27 @@ def test_an_all_clear_recalls_what_comes_back_after_it(jpn: Site, kor: Site, mak
     assert_sound(lost)
     lost.take(report)
     assert standing(lost, report) == []
+    assert_sound(lost)
+
+
+def test_an_all_clear_of_which_the_envelope_alone_is_kept_recalls_what_comes_back_after_it(
+    jpn: Site, kor: Site, make_site: MakeSite
+) -> None:
+    report = launch_detection(1)
+    jpn.take(report, BOTH)
+    send(jpn, kor)
+    lost = lose(make_site)
+    over = made(all_clear(5), 200)
+    lost.take(over, rules(KOR=RELEASE_ALL, USA=RELEASE_NOTHING))
+    send_and_confirm(lost, kor)
+    lost.now_ns += YEAR_NS
+    prune(lost)
+    row = lost.store.report(identifier(over))
+    assert row is not None
+    assert row.pruned_ns is not None
+    give_back(kor, lost, Lane.FLASH)
+    tell(lost, "KOR")
+    assert told(lost, "KOR") == [report.report_id]
     assert_sound(lost)
 
 
