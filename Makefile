@@ -8,7 +8,7 @@ BUF := npx --yes @bufbuild/buf@1.75.0
 PROTOS := $(wildcard proto/signalfire/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: fuzz help demo test test-tampering check fmt proto proto-check lock clean foreign-tools soak mesh bench-backlog
+.PHONY: fuzz help demo test test-tampering check fmt proto proto-check lock clean foreign-tools bench-tools soak mesh bench-backlog
 
 help:
 	@echo "make demo    three nations share a real launch, on this machine, in about a minute"
@@ -23,6 +23,7 @@ help:
 	@echo "make proto   generate code from proto/"
 	@echo "make lock    renew requirements.lock from pyproject.toml"
 	@echo "make foreign-tools   install the tools of others that check us, where Debian's packages can be had"
+	@echo "make bench-tools     install the brokers that the benchmark sets beside us, and their clients"
 
 demo: $(STAMP)
 	$(BIN)/signalfire demo
@@ -113,6 +114,13 @@ foreign-tools:
 	{ timeout 60 $$as apt-get update -qq; timeout 240 $$as env DEBIAN_FRONTEND=noninteractive \
 		apt-get install -y -qq --no-install-recommends $(FOREIGN) >/dev/null; } \
 	|| echo "$(FOREIGN) could not be installed: the tests that need them are skipped"
+
+# NATS and RabbitMQ, which bench/compare.py sets beside us, and their Python clients, which are not in the lock. None of
+# them stays running: the benchmark starts its own.
+bench-tools: $(STAMP)
+	sh bench/brokers/tools.sh $(VENV)/bench
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -223,11 +223,18 @@ class Books(Arrivals):
         shown = self._current(node).picture.get(origin, report_id)
         return shown is not None and shown.report is not None
 
+    def _in_words(self, origin: str, report_id: str) -> str:
+        report = self.pushed[origin, report_id]
+        names = f", which names {', '.join(sorted(gone))}" if (gone := recalled(report)) else ""
+        key = (origin, report_id)
+        handed, accepted = self._seen_at.get(key, 0.0), self.accepted.get(key, 0.0)
+        return f"report {report_id} of {origin} ({report.WhichOneof('content')}{names}; last handed in at {handed:.1f} s, accepted at {accepted:.1f} s)"
+
     def outstanding(self) -> Iterator[str]:
         """Everything that has still to happen, in words."""
         for partner, origin, report_id in self.due():
             if not self._shows(partner, origin, report_id) and not self._may_lack(origin, report_id):
-                yield f"{partner} has not received report {report_id} of {origin}"
+                yield f"{partner} has not received {self._in_words(origin, report_id)}"
         told = {
             (node, item.originator_node, item.report_id)
             for node in self.nodes
