@@ -225,10 +225,11 @@ class Books(Arrivals):
 
     def _in_words(self, origin: str, report_id: str) -> str:
         report = self.pushed[origin, report_id]
-        names = f", which names {', '.join(sorted(gone))}" if (gone := recalled(report)) else ""
-        key = (origin, report_id)
+        kind, key = report.WhichOneof("content"), (origin, report_id)
+        if gone := recalled(report):
+            kind = f"{kind} of {', '.join(sorted(gone))}"
         handed, accepted = self._seen_at.get(key, 0.0), self.accepted.get(key, 0.0)
-        return f"report {report_id} of {origin} ({report.WhichOneof('content')}{names}; last handed in at {handed:.1f} s, accepted at {accepted:.1f} s)"
+        return f"report {report_id} of {origin} ({kind}, handed in at {handed:.1f} s, accepted at {accepted:.1f} s)"
 
     def outstanding(self) -> Iterator[str]:
         """Everything that has still to happen, in words."""
