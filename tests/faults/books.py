@@ -225,7 +225,7 @@ class Books(Arrivals):
 
     def _in_words(self, origin: str, report_id: str) -> str:
         report = self.pushed[origin, report_id]
-        kind, key = report.WhichOneof("content"), (origin, report_id)
+        kind, key = str(report.WhichOneof("content")), (origin, report_id)
         if gone := recalled(report):
             kind = f"{kind} of {', '.join(sorted(gone))}"
         handed, accepted = self._seen_at.get(key, 0.0), self.accepted.get(key, 0.0)
