@@ -1,9 +1,9 @@
-"""NATS JetStream: a server at each nation, joined by leaf nodes, and streams that source from one another.
+"""NATS JetStream: a server at each nation, joined by leaf nodes, and streams that mirror one another.
 
-The recipients' servers dial the origin's as leaf nodes. Each has a JetStream domain of its own, and keeps the origin's
-streams in a stream of its own, in files. The origin has two, for alerts and for everything else, so that no alert waits
-behind tracks. Producers publish with acknowledgement; a subscriber reads the recipient's stream by a consumer of its
-own, and acknowledges. All connections are mutual TLS 1.3.
+The recipients' servers dial the origin's as leaf nodes. Each has a JetStream domain of its own, and mirrors the
+origin's streams, in files. There are two, for alerts and for everything else, so that no alert waits behind tracks.
+Producers publish with acknowledgement; a subscriber reads the recipient's streams by consumers of its own, and
+acknowledges. All connections are mutual TLS, and 1.3, for both ends can.
 
 It comes twice, for JetStream by default acknowledges what it has written but not synced; every two minutes it syncs.
 What was acknowledged since may be gone after a loss of power, so that ``nats`` does not keep the first two promises of
@@ -50,11 +50,8 @@ NODES: Final = ("origin", "recipient", "recipient-2")
 CLIENT: Final = "client"
 FLASH: Final = "reports.flash"
 OTHER: Final = "reports.other"
-EVERY: Final = "reports.>"
-STREAMS: Final = {"FLASH": FLASH, "OTHER": OTHER}
-"""The origin's, and the subject of each."""
-STREAM: Final = "REPORTS"
-"""A recipient's."""
+STREAMS: Final = {FLASH: "FLASH", OTHER: "OTHER"}
+"""By their subjects: the origin's, and a recipient's mirrors of the same name."""
 UNACKNOWLEDGED: Final = 8192
 """Messages that a subscriber may have without having acknowledged one; it acknowledges when it has caught up, or has
 half of that.
@@ -89,17 +86,18 @@ class NatsClients:
         lost.add_done_callback(lambda _: come.put_nowait(None))
         async with self.connection(node, lost) as connection:
             # Not the client's ordered consumer: it looks four times a second whether the server waits for it.
-            await connection.jetstream().subscribe(
-                FLASH if alerts else EVERY,
-                stream=STREAM,
-                cb=comes,
-                manual_ack=True,
-                config=jetstream.ConsumerConfig(
-                    deliver_policy=jetstream.DeliverPolicy.NEW,
-                    ack_policy=jetstream.AckPolicy.ALL,
-                    max_ack_pending=UNACKNOWLEDGED,
-                ),
-            )
+            for subject in (FLASH,) if alerts else STREAMS:
+                await connection.jetstream().subscribe(
+                    subject,
+                    stream=STREAMS[subject],
+                    cb=comes,
+                    manual_ack=True,
+                    config=jetstream.ConsumerConfig(
+                        deliver_policy=jetstream.DeliverPolicy.NEW,
+                        ack_policy=jetstream.AckPolicy.ALL,
+                        max_ack_pending=UNACKNOWLEDGED,
+                    ),
+                )
             yield _reports(come, lost)
 
     @contextlib.asynccontextmanager
@@ -152,14 +150,19 @@ class NatsProducer:
 
 
 async def _reports(come: asyncio.Queue[Msg | None], lost: asyncio.Future[str]) -> AsyncIterator[report_pb2.Report]:
+    # By subject, and so by consumer: the acknowledgement of one message is that of all before it.
+    last: dict[str, Msg] = {}
     owed = 0
     while True:
         message = await come.get()
         if message is None:
             raise SystemFailed(f"the subscription is lost: {lost.result()}")
+        last[message.subject] = message
         owed += 1
         if come.empty() or owed >= UNACKNOWLEDGED // 2:
-            await message.ack()
+            for each in last.values():
+                await each.ack()
+            last.clear()
             owed = 0
         yield report_pb2.Report.FromString(message.data)
 
@@ -214,7 +217,7 @@ jetstream {{ domain: {node}, store_dir: "{directory / node}"{sync} }}
     async def _make_streams(self, clients: NatsClients) -> None:
         loop = asyncio.get_running_loop()
         async with clients.connection("origin", loop.create_future()) as connection:
-            for name, subject in STREAMS.items():
+            for subject, name in STREAMS.items():
                 await connection.jetstream().add_stream(
                     jetstream.StreamConfig(name=name, subjects=[subject], storage=jetstream.StorageType.FILE)
                 )
@@ -222,10 +225,11 @@ jetstream {{ domain: {node}, store_dir: "{directory / node}"{sync} }}
             async with clients.connection(node, loop.create_future()) as connection:
                 await _joined(connection.jetstream(domain="origin"))
                 origin = jetstream.ExternalStream(api="$JS.origin.API", deliver=f"deliver.{node}")
-                sources = [jetstream.StreamSource(name=name, external=origin) for name in STREAMS]
-                await connection.jetstream().add_stream(
-                    jetstream.StreamConfig(name=STREAM, sources=sources, storage=jetstream.StorageType.FILE)
-                )
+                for name in STREAMS.values():
+                    mirror = jetstream.StreamSource(name=name, external=origin)
+                    await connection.jetstream().add_stream(
+                        jetstream.StreamConfig(name=name, mirror=mirror, storage=jetstream.StorageType.FILE)
+                    )
 
     def clients(self) -> NatsClients:
         """See `bench.system.System`."""
@@ -255,7 +259,7 @@ async def _joined(origin: JetStreamContext) -> None:
     """Returns once the origin's domain can be reached over the leaf node's connection."""
     while True:
         try:
-            for name in STREAMS:
+            for name in STREAMS.values():
                 await origin.stream_info(name)
             return
         except Error:
