@@ -1,4 +1,4 @@
-"""Whether a report would get through: one is submitted and waited for."""
+"""Whether reports would get through: an alert and a track are submitted and waited for."""
 
 from __future__ import annotations
 
@@ -13,26 +13,32 @@ from signalfire.v1 import report_pb2
 from bench.system import Producer, SystemFailed
 
 ARRIVE_S: Final = 60.0
-"""Seconds that a first report may take: brokers that find each other try again after some."""
+"""Seconds that first reports may take: brokers that find each other try again after some."""
 
 
 async def arrives(
     producing: AbstractAsyncContextManager[Producer],
     subscribing: AbstractAsyncContextManager[AsyncIterator[report_pb2.Report]],
 ) -> None:
-    """Returns once a report that was submitted has come. Raises SystemFailed when it does not within ARRIVE_S."""
-    probe = report_pb2.Report(report_id=str(uuid.uuid4()), precedence=report_pb2.PRECEDENCE_FLASH)
+    """Returns once reports that were submitted have come. Raises SystemFailed when they do not within ARRIVE_S."""
+    probes = [
+        report_pb2.Report(report_id=str(uuid.uuid4()), precedence=precedence)
+        for precedence in (report_pb2.PRECEDENCE_FLASH, report_pb2.PRECEDENCE_ROUTINE)
+    ]
+    missing = {probe.report_id for probe in probes}
 
-    async def one() -> AsyncIterator[report_pb2.Report]:
-        yield probe
+    async def each() -> AsyncIterator[report_pb2.Report]:
+        for probe in probes:
+            yield probe
 
     try:
         async with asyncio.timeout(ARRIVE_S), subscribing as reports, producing as producer:
-            async for _ in producer.submit(one(), 1):
+            async for _ in producer.submit(each(), len(probes)):
                 pass
             async for report in reports:
-                if report.report_id == probe.report_id:
+                missing.discard(report.report_id)
+                if not missing:
                     return
     except TimeoutError:
-        raise SystemFailed(f"a first report did not arrive within {ARRIVE_S:.0f} s") from None
-    raise SystemFailed("the subscription ended before the first report arrived")
+        raise SystemFailed(f"first reports did not arrive within {ARRIVE_S:.0f} s") from None
+    raise SystemFailed("the subscription ended before the first reports arrived")
