@@ -151,23 +151,23 @@ class Books(Arrivals):
         known = self.accepted.keys() - self.forgotten_unnoticed()
         return {gone for key, each in self._recalls.items() if key[0] == origin and key in known for gone in each}
 
-    def _may_lack(self, origin: str, report_id: str) -> bool:
-        """Whether a report may have been withheld although policy releases it: as agreements had lapsed by a wrong
-        clock; since it was recalled while it was held, or, where a store was lost, before it was submitted again; or
-        as all that it recalls was withheld so.
+    def _may_lack(self, partner: str, origin: str, report_id: str) -> bool:
+        """Whether a report may have been withheld from a partner although policy releases it: as agreements had lapsed
+        by a wrong clock; since it was recalled while it was held, or, where a store was lost, before it was submitted
+        again; or as all that it recalls of what the partner should have was withheld so.
         """
         if self._by_a_wrong_clock(origin, report_id):
             return True
         report = self.pushed[origin, report_id]
         if report.HasField("impact_prediction") or self._submitted_again(origin, report_id):
             return any(report_id in gone for (node, _), gone in self._recalls.items() if node == origin) or (
-                self._recalls_only_what_may_lack(origin, report_id)
+                self._recalls_only_what_may_lack(partner, origin, report_id)
             )
-        return self._recalls_only_what_may_lack(origin, report_id)
+        return self._recalls_only_what_may_lack(partner, origin, report_id)
 
-    def _recalls_only_what_may_lack(self, origin: str, report_id: str) -> bool:
-        gone = recalled(self.pushed[origin, report_id])
-        return bool(gone) and all(self._may_lack(origin, each) for each in gone)
+    def _recalls_only_what_may_lack(self, partner: str, origin: str, report_id: str) -> bool:
+        gone = [each for each in recalled(self.pushed[origin, report_id]) if self._is_to_have(origin, each, partner)]
+        return bool(gone) and all(self._may_lack(partner, origin, each) for each in gone)
 
     def _submitted_again(self, origin: str, report_id: str) -> bool:
         """Whether C2 systems submitted a report again after its node's store was lost or set back: each system by
@@ -211,7 +211,7 @@ class Books(Arrivals):
                 for partner in self.nodes:
                     if partner == origin or not expected(self.pushed[origin, gone], partner):
                         continue
-                    if self._shows(partner, origin, gone) or not self._may_lack(origin, gone):
+                    if self._shows(partner, origin, gone) or not self._may_lack(partner, origin, gone):
                         yield partner, origin, gone
 
     def _current(self, node: str) -> Stream:
@@ -234,7 +234,7 @@ class Books(Arrivals):
     def outstanding(self) -> Iterator[str]:
         """Everything that has still to happen, in words."""
         for partner, origin, report_id in self.due():
-            if not self._shows(partner, origin, report_id) and not self._may_lack(origin, report_id):
+            if not self._shows(partner, origin, report_id) and not self._may_lack(partner, origin, report_id):
                 yield f"{partner} has not received {self._in_words(origin, report_id)}"
         told = {
             (node, item.originator_node, item.report_id)
@@ -334,7 +334,11 @@ class Books(Arrivals):
                 return False
             before = self.accepted.get((owner, named), float("inf")) <= self._seen_at[origin, report_id]
             held = self.pushed[owner, named].HasField("impact_prediction")
-            return True if before and not held and origin not in forgot and not self._may_lack(owner, named) else None
+            return (
+                True
+                if before and not held and origin not in forgot and not self._may_lack(partner, owner, named)
+                else None
+            )
 
         return had
 
@@ -347,7 +351,7 @@ class Books(Arrivals):
             count = Counter((item.report.originator_node, item.report.report_id) for item in stream.received)
             due = {(origin, report_id) for partner, origin, report_id in self.due() if partner == node}
             own = {key for key in self.accepted.keys() - self.forgotten_unnoticed() if key[0] == node}
-            must = {key for key in due if not self._may_lack(*key)} | own
+            must = {key for key in due if not self._may_lack(node, *key)} | own
             wrong += [f"lost: {report_id} of {origin}" for origin, report_id in sorted(must - count.keys())]
             allowed = due | {key for key in self.pushed if key[0] == node}
             wrong += [f"leaked: {report_id} of {origin}" for origin, report_id in sorted(count.keys() - allowed)]

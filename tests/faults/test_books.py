@@ -359,6 +359,21 @@ def test_what_was_decided_by_a_wrong_clock_may_be_withheld_and_what_was_recalled
     assert sum("has not received" in what for what in books.lost) == 2
 
 
+def test_a_recall_may_be_withheld_where_a_wrong_clock_withheld_all_that_the_partner_should_have_of_it() -> None:
+    books = Books(NODES)
+    books.struck.append(Struck(Fault(1, 2, Kind.CLOCK_JUMP, "JPN"), 1.0, 3.0))
+    one, other = report(), report(threat__launch_area="NOT-FOR-KOR")
+    for made, at in ((one, 2.0), (other, 60.0)):
+        books.push("JPN", made, at)
+        books.answered("JPN", Result(made.report_id, True, accepted_time=NOW), at)
+    books.deliver("USA", 0, received(copy_of(other), "USA"), 60.1)
+    assert books.lost == []
+    recall = report(ReportKind.CANCELLATION, cancellation__report_ids=[one.report_id, other.report_id])
+    books.push("JPN", recall, 61.0)
+    books.answered("JPN", Result(recall.report_id, True, accepted_time=NOW), 61.0)
+    assert [what.split()[1] for what in books.lost] == ["USA", "USA"], "the recall, and its notice"
+
+
 def test_what_only_a_gateway_knew_that_was_set_back_and_not_told_is_excused_and_nothing_else() -> None:
     books = Books(NODES)
     books.struck.append(Struck(Fault(1, 2, Kind.OLD_BACKUP, "JPN", chance=1), 1.0, 3.0))
