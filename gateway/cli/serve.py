@@ -9,8 +9,9 @@ import os
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import click
 
@@ -21,6 +22,17 @@ from gateway.node import Node, StartError
 from gateway.seal.errors import SealError
 from gateway.watchdog import ServiceManager, keep_telling
 from policy.errors import PolicyError
+
+_FAULTS: Final = (
+    configuration.ConfigError,
+    PolicyError,
+    IdentityError,
+    StartError,
+    LedgerError,
+    SealError,
+    OSError,
+)
+"""What is told in a sentence."""
 
 
 @click.command()
@@ -88,29 +100,33 @@ def serve(path: Path, check: bool, clock_is_right: bool, restored: bool, log_lev
                 raise click.ClickException("nothing would go to these partners, and nothing come from them")
             click.echo(f"{path}: configuration, keys, policy and trust bundles are in order")
             return
-        asyncio.run(_run(node))
-        _end()
-    except (
-        configuration.ConfigError,
-        PolicyError,
-        IdentityError,
-        StartError,
-        LedgerError,
-        SealError,
-        OSError,
-    ) as error:
+    except _FAULTS as error:
         raise click.ClickException(str(error)) from error
+    _end(_served(node))
 
 
-def _end() -> NoReturn:
+def _served(node: Node) -> int:
+    """Runs a gateway until it is told to stop, or fails. Returns the exit code."""
+    try:
+        asyncio.run(_run(node))
+    except _FAULTS as error:
+        click.ClickException(str(error)).show()
+        return 1
+    except Exception:  # whatever it was: it is told in full, and the process ends
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _end(code: int) -> NoReturn:
     """Ends the process. All is closed and durable; what would follow is taking the interpreter down, in which threads
     of gRPC have been seen to wait for ever, and a gateway that does not end is not started again.
     """
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             stream.flush()
-    os._exit(0)
+    os._exit(code)
 
 
 async def _run(node: Node) -> None:

@@ -5,5 +5,6 @@
 
 - bundles and keys: `in_band`, `own_bundle`, `bundle_record`, `rotation`, `signed_anew`;
 - what goes over the streams: `heartbeat`, `beating`, `keeping_back`, `allowance`; what does not come: `owed`;
-- comparing ledgers: `inspecting`, `reconciling`.
+- comparing ledgers: `inspecting`, `reconciling`; giving lost ones back: `giving_back`, `fetching`;
+- ways through a third nation: the room `tunnels`.
 """

@@ -9,6 +9,7 @@ take this way: there is no second one.
 - the commit: `plan`, `sequencer`, `steps`, `heads`, `verdicts`, `watch`;
 - what officers put in force: `governance`, `orders`, `rulebook`;
 - keys: `signatory`, `key_switch`, `belief`, `postquantum`;
-- what makes the record evidence: `witness`, `witnessing`, `evidence`, `setback`, `successions`, `holdings`;
+- what makes the record evidence: `witness`, `witnessing`, `evidence`, `successions`, `holdings`;
+- what follows where the store was lost or set back: the room `recovery`;
 - what is let go of once it is old: `retention`, `letting_go`.
 """

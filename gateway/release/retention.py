@@ -122,7 +122,7 @@ def envelope(report: report_pb2.Report) -> report_pb2.Report:
         kept.correction.report_ids.extend(report.correction.report_ids)
     if report.HasField("cancellation"):
         kept.cancellation.report_ids.extend(report.cancellation.report_ids)
-    if report.HasField("all_clear"):
+    if report.HasField("all_clear") and report.HasField("report_time"):
         # By which it is told from warnings that come back after it (`gateway.release.recovery.after_loss`).
         kept.report_time.CopyFrom(report.report_time)
     return kept

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -149,3 +151,18 @@ def test_python_dash_m_gateway_is_signalfire() -> None:
         [sys.executable, "-m", "gateway", "--version"], capture_output=True, text=True, timeout=20, check=False
     )
     assert (result.returncode, result.stdout.split(",")[0]) == (0, "signalfire")
+
+
+def test_a_gateway_that_cannot_start_says_why_and_ends_with_one(stopped: World) -> None:
+    place = stopped.places["JPN"]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        config = place.config.read_text("utf-8")
+        listen = f"national: {{listen: 127.0.0.1:{taken.getsockname()[1]}}}"
+        changed = re.sub(r"national: \{listen: [^}]*\}", listen, config)
+        assert changed != config
+        place.config.write_text(changed, "utf-8")
+        command = [sys.executable, "-m", "gateway", "serve", "--config", str(place.config)]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert "Error: " in ended.stderr
+    assert "Traceback" not in ended.stderr
