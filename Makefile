@@ -17,6 +17,7 @@ help:
 	@echo "make soak    gateways through faults for MINUTES (10), from SEED (1) on; a table at the end"
 	@echo "make mesh    eight nations in a full mesh; two crash and one link flaps for MESH_S (60) seconds"
 	@echo "make bench-backlog   an alert's latency beside a million tracks that wait for a partner; a quarter of an hour"
+	@echo "make bench   throughput, latency and processor beside a plain relay, NATS and RabbitMQ (make bench-tools installs them)"
 	@echo "make fuzz    search every parser for half a minute each; FUZZ_S= and TARGETS= say otherwise"
 	@echo "make check   linters, types, and whether generated code is current"
 	@echo "make fmt     format the code"
@@ -46,6 +47,12 @@ soak: $(STAMP)
 bench-backlog: $(STAMP)
 	mkdir -p bench/results
 	PYTHONPATH=.:proto $(BIN)/python bench/backlog.py --json bench/results/backlog.json
+
+# Everything side by side, in turns; a broker that is not installed is left out.
+ROUNDS ?= 3
+bench: $(STAMP)
+	mkdir -p bench/results
+	PYTHONPATH=.:proto $(BIN)/python bench/compare.py --rounds $(ROUNDS) --json bench/results/compare.json
 
 mesh: $(STAMP)
 	PYTHONPATH=.:proto $(BIN)/python -m tests.faults.mesh --seconds $(MESH_S) --seed $(SEED)

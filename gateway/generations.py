@@ -6,9 +6,10 @@ generation. Rules, in order:
 
 1. The file names of each line of ledgers the highest generation that was ever to be opened, as an origin line. It never
    goes back, whatever the store says. A number that was written and then not used is passed over one day, harmlessly.
-2. Such a line ends with BEGUN until the commit is durable that opens the generation. So a store that does not know a
+2. Such a line ends with BEGUN until the commit that opens the generation is known to be durable: as soon as it is, or,
+   where that was in doubt, once the store is open again and holds the generation. So a store that does not know a
    generation without that word was set back. One that does not know a generation with it may have been, if the node
-   stopped right after that commit; or the opening was interrupted and nothing is lost. The two look the same from here.
+   stopped in between; or the opening was interrupted and nothing is lost. The two look the same from here.
 3. It is a help and no condition: where it cannot be written the generation opens all the same, for alerts come first,
    and the log says so.
 4. It holds no secret, and nothing in it is believed of ledgers of others.

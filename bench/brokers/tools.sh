@@ -39,7 +39,10 @@ if test -n "$server" && "$server" --version | grep -Eq 'v2\.[0-9]\.'; then
   scratch=$(mktemp -d)
   trap 'rm -rf "$scratch"' EXIT
   mkdir -p "$scratch/lists/partial" "$scratch/cache/archives/partial" "$into"
-  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main" >"$scratch/sources.list"
+  # From wherever this system has its packages.
+  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Identifier: Packages' | grep '/debian/\{0,1\}$' | head -n 1)
+  keys=/usr/share/keyrings/debian-archive-keyring.gpg
+  echo "deb [signed-by=$keys] $mirror trixie main" >"$scratch/sources.list"
   # The system's own lists of packages stay as they are.
   elsewhere="-o Dir::Etc::sourcelist=$scratch/sources.list -o Dir::Etc::sourceparts=/dev/null
     -o Dir::State::lists=$scratch/lists -o Dir::Cache=$scratch/cache -o APT::Sandbox::User=$(id -un)"

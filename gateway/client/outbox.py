@@ -15,14 +15,20 @@ Rules, in order:
    recall it, alerts go on.
 5. An all-clear waits for no warning that rule 4 holds back: it goes without, and the warning stays. Once the all-clear
    is accepted the warning is superseded, and leaves the outbox without having been sent: accepted after the all-clear,
-   it would stand. If the all-clear is refused for good, the warning goes after all. A correction or cancellation waits,
-   for the node refuses one that names what it does not know.
+   it would stand. If the all-clear is refused for good, the warning goes after all. A warning that is later than the
+   all-clear, by report_time, is not superseded: it goes after it, and stands. A correction or cancellation waits, for
+   the node refuses one that names what it does not know.
 6. A correction or cancellation that names nothing but what was superseded is superseded with it: the node never had
-   any of that, so nothing is to be recalled, and it would refuse the recall. One that names anything else goes: only
-   who made it can name the others in one of their own, and the node's answer tells him to. So does one under way.
+   any of that, or has lost it (rule 8), so nothing is to be recalled, and it would refuse the recall. One that names
+   anything else goes: only who made it can name the others in one of their own, and the node's answer tells him to. So
+   does one under way.
 7. What the node has lost may be put in after what names it, and that may name each other. No report waits for one that
    waits for it: of such a ring the one that was refused for now goes again in its time, until the node has it or
    refuses it for good, and the others after it.
+8. While the node asks for what it has lost, partners may have what is superseded. It is recalled there all the same:
+   the node holds what they give back against the all-clears that it has accepted, and lets none stand that is no later
+   than one of them, by report_time. A later one it does let stand, so what recalls that has to reach the node, and that
+   warning before it: this is why rule 5 goes by report_time.
 """
 
 from __future__ import annotations
@@ -230,8 +236,9 @@ class Outbox:
         now = asyncio.get_running_loop().time()
         for each in list(self._blocked[recall]):
             if each in self._aside or (each not in self._flying and self._held_until.get(self._own[each], 0.0) > now):
-                self._aside.setdefault(each, set()).add(recall)
-                self._to_send.discard(each)
+                if not _is_later(self.unanswered[each].report, request.report):
+                    self._aside.setdefault(each, set()).add(recall)
+                    self._to_send.discard(each)
                 self._blocked[recall].discard(each)
                 self._recalled_by[each].remove(recall)
         if not self._blocked[recall]:
@@ -272,6 +279,12 @@ def _recalls(report: report_pb2.Report, other: report_pb2.Report) -> bool:
             )
         case _:
             return other.report_id in _named(report)
+
+
+def _is_later(warning: report_pb2.Report, all_clear: report_pb2.Report) -> bool:
+    """Whether a warning was made after an all-clear, as the node has it. Times that are none it refuses in their turn."""
+    made, cleared = warning.report_time, all_clear.report_time
+    return (made.seconds, made.nanos) > (cleared.seconds, cleared.nanos)
 
 
 def _named(report: report_pb2.Report) -> Collection[str]:

@@ -146,7 +146,7 @@ class Sequencer:
         opened: Callable[[Collection[Origin]], None] = lambda _: None,
     ) -> None:
         """`opening` is told in the sequencer's thread which generations of own ledgers a commit opens, before it;
-        `opened` likewise, once it is durable.
+        `opened` likewise, once it is durable; after a failure of the store, of all that stand in it.
         """
         self._opening = opening
         self._opened = opened
@@ -522,6 +522,9 @@ class Sequencer:
             store.abandon()
             raise
         self._store, self._heads, self._verdicts, self._rulebook = store, heads, numbers, rulebook
+        if again:
+            # The commit in doubt may have opened generations, of which it is only said outside that they were begun.
+            self._opened([head.origin for head in heads if not head.replica])
         self._room.look()
 
     def _require_known(self, store: Store, heads: Heads, numbers: Verdicts, rulebook: Rulebook) -> Rulebook:
