@@ -8,7 +8,7 @@ BUF := npx --yes @bufbuild/buf@1.75.0
 PROTOS := $(wildcard proto/signalfire/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: fuzz help demo test test-tampering check fmt proto proto-check lock clean foreign-tools bench-tools soak mesh bench-backlog
+.PHONY: fuzz help demo test test-tampering check fmt proto proto-check lock clean foreign-tools bench-tools soak mesh bench bench-backlog
 
 help:
 	@echo "make demo    three nations share a real launch, on this machine, in about a minute"

@@ -26,9 +26,9 @@ Rules, in order:
    waits for it: of such a ring the one that was refused for now goes again in its time, until the node has it or
    refuses it for good, and the others after it.
 8. While the node asks for what it has lost, partners may have what is superseded. It is recalled there all the same:
-   the node holds what they give back against the all-clears that it has accepted, and lets none stand that is no later
-   than one of them, by report_time. A later one it does let stand, so what recalls that has to reach the node, and that
-   warning before it: this is why rule 5 goes by report_time.
+   what they give back from before the loss the node holds against the all-clears that it has accepted, and lets none
+   stand that is no later than one of them, by report_time. A later one it does let stand, so that one has to reach the
+   node, and then what recalls it: this is why rule 5 goes by report_time.
 """
 
 from __future__ import annotations

@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from signalfire.v1 import report_pb2
+from signalfire.v1 import ledger_pb2, report_pb2
 
+from gateway.generations import Generations
 from gateway.ledger.errors import StoreConflict, StoreDamaged, StoreError, StoreInDoubt
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import Commit, Store
@@ -20,6 +21,7 @@ from gateway.ledger.stores.sqlite import SqliteReader, SqliteStore
 from gateway.release.doubt import lacking
 from gateway.release.errors import Unavailable
 from gateway.release.pipeline import AcceptedReport, TakeReport
+from gateway.release.recovery.restored import DeclareSetBack
 from gateway.release.recovery.wish import standing
 from gateway.release.sequencer import Durable, Sequencer, SequencerLimits
 from tests.release.world import RELEASE_ALL, MakeSite, anything, partner_of, rules, signatory_of
@@ -37,6 +39,9 @@ class Node:
         self.fails: Exception | None = None
         self.fails_again: Exception | None = None
         """What the commit after that one fails with."""
+        self.written = False
+        """Whether what a commit that fails was to write is durable all the same."""
+        self.generations = Generations(path, "JPN")
         self.failures: list[StoreError] = []
         self._some_failure = asyncio.Event()
         self.reopened = asyncio.Event()
@@ -54,6 +59,8 @@ class Node:
             rulebook=lambda store: rules(KOR=RELEASE_ALL),
             readers=self.readers,
             on_failure=self._failed,
+            opening=self.generations.begin,
+            opened=self.generations.keep,
         )
 
     def _open(self) -> Store:
@@ -63,6 +70,8 @@ class Node:
             def commit(self, commit: Commit) -> None:
                 failure, node.fails, node.fails_again = node.fails, node.fails_again, None
                 if failure is not None:
+                    if node.written:
+                        super().commit(commit)
                     raise failure
                 super().commit(commit)
 
@@ -164,6 +173,23 @@ async def test_where_the_new_generations_contradict_the_store_it_is_damaged_and_
         assert node.sequencer.takes is None
         assert [failure.kind for failure in node.failures] == ["failed", "damaged"]
         assert node.opened == 2
+
+
+@pytest.mark.parametrize("written", [True, False])
+async def test_an_opening_in_doubt_counts_as_open_as_soon_as_the_store_that_is_opened_again_holds_it(
+    tmp_path: Path, written: bool
+) -> None:
+    async with running(tmp_path / "jpn.db") as node:
+        await node.take(launch_detection(1))
+        node.fails, node.written = StoreError("the disk failed"), written
+        step = DeclareSetBack("a copy was put in place", None, ledger_pb2.SUCCESSION_REASON_RESTORE)
+        with pytest.raises(Unavailable):
+            await node.sequencer.do(step)
+        await node.back()
+        file, following = node.generations, TO_KOR.successor()
+        assert node.sequencer.current("JPN", "KOR", "flash") == (following if written else TO_KOR)
+        assert following in (file.opened() if written else file.begun())
+        assert (file.begun() if written else file.opened()) == ()
 
 
 async def test_a_store_that_has_more_than_was_known_lacks_nothing(make_site: MakeSite) -> None:
