@@ -51,7 +51,7 @@ EVENT_KINDS: Final = (
     "pruned", "clock-declared-right", "pruning-resumed", "pruning-waits", "bundle-taken-up", "root-replaced",
     "keys-switched", "ledger-succeeded", "decisions-set-back", "reconciled", "fork-evidence",
     "store-set-back", "given-back", "records-rebuilt", "report-filled-in", "resubmission-finished",
-    "recalled-while-lost", "recalled-by-time",
+    "recalled-while-lost", "recalled-by-time", "event-not-known",
 )  # fmt: skip
 """Every kind of event that a gateway records, as docs/officer.md lists them."""
 

@@ -282,7 +282,7 @@ def _recalls(report: report_pb2.Report, other: report_pb2.Report) -> bool:
 
 
 def _is_later(warning: report_pb2.Report, all_clear: report_pb2.Report) -> bool:
-    """Whether a warning was made after an all-clear, as the node has it. Times that are none it refuses in their turn."""
+    """Whether a warning was made after an all-clear, as the node has it; what is no time it refuses in its turn."""
     made, cleared = warning.report_time, all_clear.report_time
     return (made.seconds, made.nanos) > (cleared.seconds, cleared.nanos)
 

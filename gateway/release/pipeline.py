@@ -195,7 +195,7 @@ class TakeReport:
                 c2_pb2.REFUSAL_CODE_UNAVAILABLE,
                 [Violation("report_id", "is being put on record again", "send it again")],
             )
-        row = plan.store.report(subject.report_id)
+        row = plan.row(subject.report_id)
         if row is not None and not row.payload and not plan.refilled(row.seq):
             return self._fill_in(plan, subject, row)
         return AcceptedReport(accepted_ns, duplicate=True)
@@ -235,7 +235,7 @@ class TakeReport:
         if not plan.was_set_back:
             return None
         ended_by(plan, self.report)
-        row = plan.store.report(subject.report_id)
+        row = plan.row(subject.report_id)
         return recalled_since(plan, subject) or (None if row is None else row.withdrawn_ns)
 
     def _note_recalled(self, plan: Plan, recalled: Sequence[Subject]) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -54,6 +54,7 @@ from gateway.reports.kinds import Kind, kind_of
 from gateway.seal.epoch import Epoch
 from gateway.seal.keys import SealingPublicKey
 from gateway.seal.recovery import RecordKey
+from policy.transform import refers_to
 
 LATEST_TIME: Final = "latest time"
 """Key of the store's own value that holds the newest time at which the clock was trusted, nanoseconds since 1970, 8
@@ -74,6 +75,10 @@ class Subject:
 
     originator: str
     report_id: bytes
+
+
+ASKED_AT_ONCE: Final = 512
+"""Identifiers in one query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +194,7 @@ class Plan:
         self._rebuilt: dict[bytes, ReportRow] = {}
         self._set_back: bool | None = None
         self._released: dict[Subject, dict[str, ReleasedRow]] = {}
+        self._durable_reports: dict[bytes, ReportRow | None] = {}
         self._durable_releases: dict[Subject, Sequence[ReleasedRow]] = {}
         self._withdrawn: dict[Subject, set[str]] = {}
         self._recalled: set[bytes] = set()
@@ -428,6 +434,10 @@ class Plan:
         """Whether an own report was made known again in this very plan."""
         return report_id in self._rebuilt
 
+    def rebuilds_event(self, event_id: str) -> bool:
+        """Whether an own report about an event was made known again in this very plan."""
+        return any(row.event_id == event_id for row in self._rebuilt.values())
+
     def refill(self, seq: int, payload: bytes) -> None:
         """Puts the content of an own report in its place again."""
         self.commit.refilled.append((seq, payload))
@@ -436,13 +446,43 @@ class Plan:
         """Whether that was done in this very plan."""
         return any(number == seq for number, _ in self.commit.refilled)
 
+    def expect(self, reports: Iterable[report_pb2.Report]) -> None:
+        """Reads at once what is on record of reports that are to be taken, and of those that they refer to; each would
+        be asked for alone.
+        """
+        own: dict[bytes, None] = {}
+        named: dict[str, dict[bytes, None]] = {}
+        for report in reports:
+            own[uuid.UUID(report.report_id).bytes] = None
+            for originator, report_id in refers_to(report):
+                if originator and report_id:
+                    by = "" if originator == self.signatory.node else originator
+                    named.setdefault(by, {})[uuid.UUID(report_id).bytes] = None
+        for report_ids in _runs(list(own)):
+            self._durable_reports.update(dict.fromkeys(report_ids))
+            self._durable_reports.update((row.report_id, row) for row in self.store.reports(report_ids))
+        for originator, of_it in named.items():
+            for report_ids in _runs(
+                [each for each in of_it if Subject(originator, each) not in self._durable_releases]
+            ):
+                found: dict[bytes, list[ReleasedRow]] = {report_id: [] for report_id in report_ids}
+                for release in self.store.released_of(report_ids, originator):
+                    found[release.report_id].append(release)
+                self._durable_releases.update((Subject(originator, each), rows) for each, rows in found.items())
+
+    def row(self, report_id: bytes) -> ReportRow | None:
+        """An own report as it is on record durably. It does not change under a plan."""
+        if report_id in self._durable_reports:
+            return self._durable_reports[report_id]
+        return self.store.report(report_id)
+
     def known(self, report_id: bytes) -> tuple[bytes, int] | None:
         """(digest, time of acceptance) of an own report that was accepted, durable or in this plan."""
         if report_id in self._rebuilt:
             return self._rebuilt[report_id].digest, self._rebuilt[report_id].accepted_ns
         if report_id in self._accepted:
             return self._accepted[report_id].digest, self.now_ns
-        row = self.store.report(report_id)
+        row = self.row(report_id)
         return None if row is None else (row.digest, row.accepted_ns)
 
     def was_recalled(self, report_id: bytes) -> bool:
@@ -452,21 +492,21 @@ class Plan:
         self._recalled_read = len(rows)
         if report_id in self._recalled:
             return True
-        row = self.store.report(report_id)
+        row = self.row(report_id)
         return row is not None and row.withdrawn_ns is not None
 
     def own(self, report_id: bytes) -> Accepted:
         """An own report that is known, durable or in this plan. Raises SealError where its payload does not open."""
         if report_id in self._accepted:
             return self._accepted[report_id]
-        row = self.store.report(report_id)
+        row = self.row(report_id)
         assert row is not None  # known
         payload = self.signatory.storage.open(row.payload, report_id)
         return Accepted(report_pb2.Report.FromString(payload), row.digest, row.submitted_by, row.accepted_ns)
 
     def own_in_clear(self, report_id: bytes) -> Accepted:
         """The same of a durable report that does not open any more: of the report itself only what stands in clear."""
-        row = self.store.report(report_id)
+        row = self.row(report_id)
         assert row is not None  # known
         report = report_pb2.Report(
             report_id=str(uuid.UUID(bytes=report_id)), originator_node=self.signatory.node, event_id=row.event_id
@@ -526,7 +566,9 @@ class Plan:
             self._durable_untold[subject] = untold.get(subject.report_id, [])
 
     def event_reports(self, event_id: str, kinds: Collection[int]) -> list[bytes]:
-        """Identifiers of the accepted own reports of some kinds about an event."""
+        """Identifiers of the accepted own reports of some kinds about an event, but for those that this very plan makes
+        known again (`rebuilds_event`).
+        """
         here = [
             report_id
             for report_id, accepted in self._accepted.items()
@@ -712,6 +754,12 @@ class Plan:
 def _kind(report: report_pb2.Report) -> int:
     kind = kind_of(report)
     return 0 if kind is None else int(kind.report_kind)
+
+
+def _runs(values: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """As many at a time as one query takes."""
+    for start in range(0, len(values), ASKED_AT_ONCE):
+        yield values[start : start + ASKED_AT_ONCE]
 
 
 def _segments(entries: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

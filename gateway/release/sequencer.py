@@ -32,6 +32,7 @@ from gateway.release.errors import Exhausted, StepBroken, StepRefused, Unavailab
 from gateway.release.heads import Head, Heads
 from gateway.release.key_switch import keys_on_record
 from gateway.release.own_keys import require_own_keys
+from gateway.release.pipeline import TakeReport
 from gateway.release.plan import LATEST_TIME, FeedEntry, Plan
 from gateway.release.ranks import Rank
 from gateway.release.recovery.records import Recovery
@@ -105,6 +106,10 @@ class Durable:
     """The store was opened again: every ledger and the feed may hold more than was ever announced."""
 
 
+EXPECTED: Final = 64
+"""Reports of which is read at once what is on record: a query for each costs more, and gives up the interpreter."""
+
+
 @dataclass(frozen=True, slots=True)
 class SequencerLimits:
     """Bounds of one commit and of what may wait for it."""
@@ -146,7 +151,7 @@ class Sequencer:
         opened: Callable[[Collection[Origin]], None] = lambda _: None,
     ) -> None:
         """`opening` is told in the sequencer's thread which generations of own ledgers a commit opens, before it;
-        `opened` likewise, once it is durable; after a failure of the store, of all that stand in it.
+        `opened` likewise, once it is durable; after a failure of the store, which of them stand in it.
         """
         self._opening = opening
         self._opened = opened
@@ -462,6 +467,9 @@ class Sequencer:
             recovery=self._recovery,
         )
         for place, queued in enumerate(batch):
+            if place % EXPECTED == 0:
+                steps = (ahead.step for ahead in batch[place : place + EXPECTED])
+                plan.expect(step.report for step in steps if isinstance(step, TakeReport))
             if isinstance(outcomes.get(place), StepBroken):
                 continue
             try:
@@ -522,9 +530,10 @@ class Sequencer:
             store.abandon()
             raise
         self._store, self._heads, self._verdicts, self._rulebook = store, heads, numbers, rulebook
-        if again:
-            # The commit in doubt may have opened generations, of which it is only said outside that they were begun.
-            self._opened([head.origin for head in heads if not head.replica])
+        following = [head.origin for head in heads if not head.replica and head.origin.generation > 1]
+        if again and following:
+            # The commit in doubt may have opened them, and all that was said of that outside is that it was begun.
+            self._opened(following)
         self._room.look()
 
     def _require_known(self, store: Store, heads: Heads, numbers: Verdicts, rulebook: Rulebook) -> Rulebook:

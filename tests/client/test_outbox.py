@@ -234,6 +234,49 @@ async def test_an_all_clear_supersedes_nothing_that_it_does_not_recall() -> None
     assert await going(made, 2) == [1, 2]
 
 
+@pytest.mark.parametrize("comes_later", [False, True])
+@pytest.mark.parametrize(("later_ns", "superseded"), [(-1, [0, 1]), (0, [0, 1]), (1, []), (2_000_000_000, [])])
+async def test_a_warning_that_is_later_than_the_all_clear_goes_after_it_and_what_recalls_it_after_that(
+    later_ns: int, superseded: list[int], comes_later: bool
+) -> None:
+    clear = all_clear(2)
+    warning = track(0, precedence=ROUTINE)
+    warning.report_time.FromNanoseconds(clear.report_time.ToNanoseconds() + later_ns)
+    recall = cancellation(1, cancellation__report_ids=[warning.report_id])
+    made = outbox(warning, recall) if comes_later else outbox(warning, recall, clear)
+    assert await going(made, 1) == [0]
+    made.refused_for_now(0, 60_000, exhausted=True)
+    if comes_later:
+        made.add(c2_pb2.SubmitRequest(report=clear))
+    assert await going(made, 1) == [2], "it waits for no warning that finds no room"
+    assert made.answered(2) == superseded
+    for each in superseded:
+        made.answered(each, accepted=False)
+    await nothing_goes(made)
+    pass_time(91.0)
+    if not superseded:
+        assert await going(made, 1) == [0]
+        made.answered(0)
+        assert await going(made, 1) == [1]
+        made.answered(1)
+    assert not made.unanswered
+
+
+async def test_of_two_all_clears_the_one_that_is_no_earlier_than_a_warning_supersedes_it() -> None:
+    later = all_clear(2)
+    later.report_time.seconds += 2
+    warning = track(0, precedence=ROUTINE)
+    warning.report_time.seconds += 1
+    made = outbox(warning, all_clear(1), later)
+    assert await going(made, 1) == [0]
+    made.refused_for_now(0, 60_000, exhausted=True)
+    assert await going(made, 2) == [1, 2]
+    assert made.answered(1) == []
+    pass_time(91.0)
+    await nothing_goes(made)
+    assert made.answered(2) == [0]
+
+
 # --- recalls that name what was superseded, or each other
 
 

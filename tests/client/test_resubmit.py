@@ -16,7 +16,7 @@ from gateway.cli import main
 from tests.client.steered import Context, Home, Steered
 from tests.client.test_outbox import going, nothing_goes, outbox, pass_time
 from tests.client.test_submit import PATIENCE_S
-from tests.reports.examples import cancellation, launch_detection, report_id, track
+from tests.reports.examples import all_clear, cancellation, launch_detection, report_id, track
 
 Requests = AsyncIterator[c2_pb2.SubmitRequest]
 Responses = AsyncIterator[c2_pb2.SubmitResponse]
@@ -65,6 +65,37 @@ async def test_a_recall_that_is_under_way_when_its_report_is_put_in_is_answered_
     made.answered(1)
     assert not made.unanswered
     await nothing_goes(made)
+
+
+async def test_a_lost_warning_that_is_later_than_its_all_clear_reaches_the_gateway_and_its_recall_after_it(
+    home: Home,
+) -> None:
+    """Partners may have it, and the gateway lets it stand beside that all-clear: none but the recall ends it."""
+    clear = all_clear(2)
+    early, late = (track(seed, precedence=report_pb2.PRECEDENCE_ROUTINE) for seed in (0, 1))
+    late.report_time.seconds += 1
+    recall = cancellation(9, cancellation__report_ids=[late.report_id])
+
+    async def full_at_first(service: Steered, requests: Requests, context: Context) -> Responses:
+        yield wish(1)
+        position = 0
+        async for request in requests:
+            report = request.report
+            if report.WhichOneof("content") == "track" and clear.report_id not in service.accepted:
+                full = c2_pb2.Refused(code=c2_pb2.REFUSAL_CODE_RESOURCE_EXHAUSTED, retry_after_ms=20)
+                yield c2_pb2.SubmitResponse(position=position, report_id=report.report_id, refused=full)
+            else:
+                yield answer(service, position, request)
+            position += 1
+
+    service = Steered([full_at_first])
+    async with home.serving(service) as address, asyncio.timeout(PATIENCE_S):
+        client = home.dial(address)
+        results = [result async for result in client.submit([early, late, recall, clear])]
+    assert {result.report_id: result.superseded_by for result in results} == {
+        early.report_id: clear.report_id, late.report_id: "", recall.report_id: "", clear.report_id: "",
+    }  # fmt: skip
+    assert list(service.accepted) == [clear.report_id, late.report_id, recall.report_id]
 
 
 @pytest.mark.parametrize("in_flight", [1, 2])

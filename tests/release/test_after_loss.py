@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ from gateway.ledger.statement import EntryStatement, EntryStatementKind
 from gateway.ledger.stores.sqlite import SqliteStore
 from gateway.release.errors import RefusedReport
 from gateway.release.pipeline import DecideHeld, MayPush, TakeReport, TellWithdrawals
+from gateway.release.recovery.after_loss import NO_EVENT
 from gateway.release.recovery.rebuilding import RebuildRecords
 from gateway.release.recovery.records import Recovery
 from gateway.release.recovery.restored import DeclareSetBack
@@ -38,6 +39,7 @@ from tests.release.onward import PASS_ON, USA_RULES, american, bring, passing
 from tests.release.world import (
     RELEASE_ALL,
     RELEASE_NOTHING,
+    TREATY,
     MakeSite,
     Site,
     anything,
@@ -307,6 +309,128 @@ def test_what_is_recalled_by_time_hangs_neither_on_the_order_nor_on_whether_the_
     assert_sound(lost)
 
 
+COARSER: Final = RELEASE_ALL + "    coarsen: {time_s: 600}\n"
+UNNAMED: Final = RELEASE_ALL.replace("[warning]", "[unnamed]")
+WITH_UNNAMED: Final = TREATY + "  unnamed: [launch@1, recall@1]\n"
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(["back", "all-clear", "finished"])))
+def test_a_warning_whose_copy_tells_its_time_coarser_stands_until_it_is_known_when_it_was_made(
+    jpn: Site, kor: Site, make_site: MakeSite, order: Sequence[str]
+) -> None:
+    policy = rules(KOR=COARSER, USA=COARSER)
+    before, after = made(launch_detection(1), 30), made(launch_detection(2), 50)
+    for report in (before, after):
+        jpn.take(report, policy)
+    send(jpn, kor)
+    lost = lose(make_site)
+    lost.rulebook = policy
+    for what in order:
+        match what:
+            case "back":
+                give_back(kor, lost, Lane.FLASH)
+            case "all-clear":
+                lost.take(made(all_clear(5), 40))
+            case _:
+                assert lost.do(EndWish(True))
+    tell(lost, "KOR")
+    assert told(lost, "KOR") == [], "the copies alone do not tell which of the two is later than the all-clear"
+    for report in (before, after):
+        lost.take(report)
+    tell(lost, "KOR")
+    assert told(lost, "KOR") == [before.report_id]
+    assert (standing(lost, before), standing(lost, after)) == ([], ["KOR", "USA"])
+    assert_sound(lost)
+
+
+@pytest.mark.parametrize("back_first", [True, False])
+def test_an_all_clear_from_after_the_loss_recalls_what_came_back_with_its_time_coarser(
+    jpn: Site, kor: Site, make_site: MakeSite, back_first: bool
+) -> None:
+    report = made(launch_detection(1), 50)
+    jpn.take(report, rules(KOR=COARSER))
+    send(jpn, kor)
+    lost = lose(make_site)
+    if back_first:
+        give_back(kor, lost, Lane.FLASH)
+    lost.take(made(all_clear(5), 200))
+    if not back_first:
+        give_back(kor, lost, Lane.FLASH)
+    tell(lost, "KOR")
+    assert told(lost, "KOR") == [report.report_id]
+    assert_sound(lost)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(["KOR", "USA", "all-clear"])))
+def test_of_copies_that_tell_unlike_much_the_one_that_tells_time_and_event_counts_for_all(
+    jpn: Site, kor: Site, usa: Site, make_site: MakeSite, order: Sequence[str]
+) -> None:
+    policies = {
+        "coarser": rules(KOR=COARSER, USA=RELEASE_ALL),
+        "unnamed": rules(_policy=WITH_UNNAMED, KOR=UNNAMED, USA=RELEASE_ALL),
+    }
+    before = {name: launch_detection(seed) for seed, name in enumerate(policies, 1)}
+    after = {name: made(launch_detection(seed), 50) for seed, name in enumerate(policies, 11)}
+    for name, policy in policies.items():
+        jpn.take(before[name], policy)
+        jpn.take(after[name], policy)
+    send(jpn, kor, usa)
+    lost = lose(make_site)
+    for what in order:
+        match what:
+            case "all-clear":
+                lost.take(made(all_clear(5), 40))
+            case partner:
+                give_back({"KOR": kor, "USA": usa}[partner], lost, Lane.FLASH)
+    tell(lost, "KOR", "USA")
+    for partner in ("KOR", "USA"):
+        assert sorted(told(lost, partner)) == sorted(report.report_id for report in before.values())
+    for report in after.values():
+        assert standing(lost, report) == ["KOR", "USA"]
+    assert_sound(lost)
+
+
+def without_event(lost: Site) -> list[str]:
+    """The reports of which officers are told that they came back without their event."""
+    contents = lost.contents(Origin.decisions("JPN", 2)).values()
+    return [each.node_event.detail.split(" ")[0] for each in contents if each.node_event.kind == NO_EVENT]
+
+
+def test_a_warning_that_comes_back_without_its_event_is_named_to_officers_once_and_can_be_cancelled(
+    jpn: Site, kor: Site, usa: Site, make_site: MakeSite
+) -> None:
+    report, over = launch_detection(1), launch_detection(2)
+    for each in (over, cancelling(over), report):
+        jpn.take(each, rules(_policy=WITH_UNNAMED, KOR=UNNAMED, USA=UNNAMED))
+    send(jpn, kor, usa)
+    lost = lose(make_site)
+    for partner in (kor, usa):
+        give_back(partner, lost, Lane.FLASH)
+    assert without_event(lost) == [over.report_id, report.report_id]
+    lost.take(made(all_clear(5), 200))
+    lost.do(EndWish(True))
+    assert standing(lost, report) == ["KOR", "USA"], "nothing says that it is of this event"
+    lost.take(cancelling(report, seed=901))
+    assert standing(lost, report) == []
+    assert [told(lost, partner) for partner in ("KOR", "USA")] == [[report.report_id]] * 2
+    assert_sound(lost)
+
+
+def test_a_warning_without_its_event_that_was_recalled_before_it_comes_back_is_nothing_for_officers(
+    jpn: Site, kor: Site, make_site: MakeSite
+) -> None:
+    report = track(1)
+    unnamed = WITH_UNNAMED.replace("launch@1, recall@1]\n", "track@1, recall@1]\n")
+    for each in (report, cancelling(report)):
+        jpn.take(each, rules(_policy=unnamed, KOR=UNNAMED))
+    send(jpn, kor)
+    lost = lose(make_site)
+    give_back(kor, lost, Lane.FLASH, Lane.IMMEDIATE)
+    assert standing(lost, report) == []
+    assert without_event(lost) == []
+    assert_sound(lost)
+
+
 def test_after_the_asking_has_ended_a_new_warning_stands_and_a_late_one_does_not(make_site: MakeSite) -> None:
     late, fresh = launch_detection(1), made(launch_detection(2), 150)
     lost = lose(make_site)
@@ -419,6 +543,12 @@ def test_a_hold_whose_release_came_back_releases_nothing_a_second_time(
 
 def rebuild(lost: Site) -> None:
     """What `signalfire ledger recover` puts on record again."""
+    for step in rebuilding(lost):
+        lost.do(step)
+
+
+def rebuilding(lost: Site) -> Iterator[RebuildRecords]:
+    """The steps of that."""
     keys: dict[int, RecordKey] = {}
     for row in lost.store.each_recovery():
         sealed = ledger_pb2.SealedRecovery.FromString(row.sealed)
@@ -426,7 +556,7 @@ def rebuild(lost: Site) -> None:
             raw = unwrap_record_key(str(row.ledger), sealed, row.index, "JPN", RECOVERY_KEY)
             keys[row.index] = RecordKey.read_with(str(row.ledger), row.index, raw)
         record = keys[sealed.key_index].open(row.index, sealed.ciphertext)
-        lost.do(RebuildRecords(row.ledger, [(row, record)], lost.opener, lambda *_: True))
+        yield RebuildRecords(row.ledger, [(row, record)], lost.opener, lambda *_: True)
 
 
 @pytest.fixture
@@ -547,6 +677,33 @@ def test_an_all_clear_recalls_what_is_rebuilt_after_it(jpn: Site, kor: Site, mak
     assert_sound(lost)
     lost.take(launch_detection(1))
     assert (standing(lost, launch_detection(1)), standing(lost, other)) == ([], ["KOR"])
+    assert_sound(lost)
+
+
+def test_an_all_clear_in_the_commit_in_which_warnings_of_its_event_are_rebuilt_waits_for_that(
+    jpn: Site, kor: Site, make_site: MakeSite
+) -> None:
+    reports, other = [launch_detection(1), launch_detection(2)], all_clear(6, event_id="JPN-2026-0043")
+    jpn.recovery = Recovery(RECOVERY_KEY.public)
+    jpn.take(reports[0], BOTH)
+    jpn.take(reports[1], rules(KOR=RELEASE_NOTHING, USA=RELEASE_NOTHING))
+    jpn.take(launch_detection(3, event_id="JPN-2026-0044"), BOTH)
+    send(jpn, kor)
+    lost = lose(make_site)
+    give_back(kor, lost, Lane.FLASH)
+    clear = made(all_clear(5), 200)
+    plan = lost.plan()
+    for step in rebuilding(lost):
+        step.apply(plan)
+    with pytest.raises(RefusedReport) as refused:
+        TakeReport.of(clear, RADAR, anything).apply(plan)
+    assert refused.value.code == c2_pb2.REFUSAL_CODE_UNAVAILABLE
+    TakeReport.of(other, RADAR, anything).apply(plan)
+    lost.keep(plan)
+    lost.take(clear)
+    rows = [lost.store.report(identifier(report)) for report in reports]
+    assert all(row is not None and row.withdrawn_ns is not None for row in rows)
+    assert told(lost, "KOR") == [reports[0].report_id]
     assert_sound(lost)
 
 

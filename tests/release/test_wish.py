@@ -13,7 +13,7 @@ from gateway.ledger.origin import Lane, Origin
 from gateway.ledger.stores import CosignatureKind
 from gateway.release.recovery.records import Recovery
 from gateway.release.recovery.restored import DeclareSetBack
-from gateway.release.recovery.wish import ASKED_NS, EndWish, lost_until_ns, standing
+from gateway.release.recovery.wish import ASKED_NS, EndWish, StillAsked, lost_until_ns, standing, wish_for
 from gateway.release.steps import KeepCosignature
 from gateway.release.succeeding import Succeed
 from gateway.seal.keys import SealingPrivateKey
@@ -86,6 +86,57 @@ def test_up_to_when_reports_may_have_been_lost_is_known_when_nothing_is_asked_fo
         site.do(EndWish(proved=True))
         site.restart()
         assert lost_until_ns(site.store) == lost_ns
+
+
+@pytest.mark.parametrize("asked_before", [True, False])
+def test_what_is_found_lost_in_the_commit_in_which_the_asking_is_to_end_is_asked_for(
+    make_site: MakeSite, asked_before: bool
+) -> None:
+    site = make_site("JPN", "lost")
+    if asked_before:
+        site.do(DeclareSetBack("a test", None, RESTORE))
+    site.now_ns += HOUR
+    plan = site.plan()
+    wish_for(plan, 1, "a partner holds more")
+    with pytest.raises(StillAsked, match="more is lost"):
+        EndWish(proved=True).apply(plan)
+    site.keep(plan)
+    wish = standing(site.store)
+    assert wish is not None
+    assert wish.until.ToNanoseconds() == lost_until_ns(site.store) == site.now_ns
+    assert "a partner holds more" in wish.reason
+    assert site.do(EndWish(proved=True)), "who asks again knows of it"
+
+
+def test_what_is_found_lost_behind_the_end_of_the_asking_in_the_same_commit_is_asked_for(make_site: MakeSite) -> None:
+    site = make_site("JPN", "lost")
+    site.do(DeclareSetBack("a test", None, RESTORE))
+    first_ns = site.now_ns
+    site.now_ns -= HOUR
+    plan = site.plan()
+    assert EndWish(proved=True).apply(plan)
+    assert not EndWish(proved=True).apply(plan)
+    wish_for(plan, 1, "a partner holds more")
+    site.keep(plan)
+    wish = standing(site.store)
+    assert wish is not None
+    assert (wish.reason, wish.until.ToNanoseconds()) == ("a partner holds more", first_ns)
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_up_to_when_reports_may_have_been_lost_does_not_go_back_with_the_clock(
+    make_site: MakeSite, ended: bool
+) -> None:
+    site = make_site("JPN", "lost")
+    site.do(DeclareSetBack("a test", None, RESTORE))
+    first_ns = site.now_ns
+    if ended:
+        assert site.do(EndWish(proved=True))
+    site.now_ns -= HOUR
+    site.do(DeclareSetBack("again", None, RESTORE))
+    assert lost_until_ns(site.store) == first_ns
+    assert site.do(EndWish(proved=True))
+    assert lost_until_ns(site.store) == first_ns
 
 
 def test_with_the_wish_stands_a_record_that_the_recovery_key_alone_opens(make_site: MakeSite) -> None:

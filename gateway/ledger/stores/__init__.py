@@ -528,6 +528,9 @@ class StoreReader(Protocol):
     def report(self, report_id: bytes) -> ReportRow | None:
         """An accepted report by its identifier."""
 
+    def reports(self, report_ids: Sequence[bytes]) -> Sequence[ReportRow]:
+        """Those of some accepted reports that there are, in no order."""
+
     def report_at(self, seq: int) -> ReportRow | None:
         """An accepted report by its number."""
 
@@ -539,6 +542,9 @@ class StoreReader(Protocol):
 
     def released(self, report_id: bytes, originator: str = "") -> Sequence[ReleasedRow]:
         """To whom a report was released."""
+
+    def released_of(self, report_ids: Sequence[bytes], originator: str = "") -> Sequence[ReleasedRow]:
+        """The same of several reports of one originator; of each in the order of partners."""
 
     def released_between(self, ledger: LedgerId, first: int, end: int) -> Sequence[ReleasedRow]:
         """The releases that stand in a ledger from entry `first` up to, not including, `end`."""

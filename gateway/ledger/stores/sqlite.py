@@ -373,6 +373,13 @@ class SqliteReader:
         row = self._row(f"SELECT {REPORT}, withdrawn_ns, pruned_ns FROM report WHERE report_id = ?", report_id)
         return None if row is None else ReportRow(*row)
 
+    def reports(self, report_ids: Sequence[bytes]) -> Sequence[ReportRow]:
+        rows = self._rows(
+            f"SELECT {REPORT}, withdrawn_ns, pruned_ns FROM report WHERE report_id IN ({_places(report_ids)})",
+            *report_ids,
+        )
+        return [ReportRow(*row) for row in rows]
+
     def report_at(self, seq: int) -> ReportRow | None:
         row = self._row(f"SELECT {REPORT}, withdrawn_ns, pruned_ns FROM report WHERE seq = ?", seq)
         return None if row is None else ReportRow(*row)
@@ -391,6 +398,14 @@ class SqliteReader:
         rows = self._rows(
             f"SELECT {_RELEASED} FROM released WHERE originator = ? AND report_id = ? ORDER BY partner",
             originator, report_id,
+        )  # fmt: skip
+        return [ReleasedRow(*row) for row in rows]
+
+    def released_of(self, report_ids: Sequence[bytes], originator: str = "") -> Sequence[ReleasedRow]:
+        rows = self._rows(
+            f"SELECT {_RELEASED} FROM released WHERE originator = ? AND report_id IN ({_places(report_ids)})"
+            " ORDER BY report_id, partner",
+            originator, *report_ids,
         )  # fmt: skip
         return [ReleasedRow(*row) for row in rows]
 
@@ -859,6 +874,12 @@ _WAY = {True: "ASC", False: "DESC"}
 _ORDERED = {oldest: f"ORDER BY time_ns {way}, ledger {way}, idx {way} LIMIT ?" for oldest, way in _WAY.items()}
 _LEDGER = "id, origin, replica, size, root, successor, agreed"
 _RECOVERY = "ledger, idx, key_idx, sealed, rebuilt"
+
+
+def _places(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))
+
+
 _RELEASED = "report_id, partner, ledger, idx, traffic_class, precedence, withdrawn_ns, originator, agreement"
 
 

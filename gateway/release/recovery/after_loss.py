@@ -10,7 +10,8 @@ stands must not stand on for that. Rules, in order:
 2. What is recalled and not known is kept in mind (`end_unknown`), and on record as an event. Whenever it becomes known
    it does not stand, and whoever is found to have it is told.
 3. Of what was made before the loss, an all-clear recalls those warnings of its event that were made no later than
-   itself: also warnings that become known after it (`all_clear_over`). Of lost content the time of acceptance counts.
+   itself: also warnings that become known after it (`all_clear_over`). Of lost content the time of acceptance counts;
+   of a copy with a coarser time the latest that it allows (`at_latest`), so that none is withdrawn that may stand.
    Whether an all-clear itself may be one that is submitted again shows by its time: it is no later than the loss.
 4. While C2 systems are asked to submit again, a correction or cancellation of what is not known waits. Nothing else
    ends with the asking: what partners hold comes back whenever they are heard.
@@ -26,18 +27,24 @@ from typing import Final
 from signalfire.v1 import c2_pb2, ledger_pb2, report_pb2
 
 from gateway.ledger.stores import DecisionPlace, DecisionRange, LedgerId, ReportRow
+from gateway.release.errors import RefusedReport
 from gateway.release.opening import Opener
 from gateway.release.plan import Plan, Subject
 from gateway.release.recovery.told_before import keep_told, recalled_since
 from gateway.release.recovery.wish import lost_until_ns, standing
 from gateway.reports.kinds import Kind, kind_of
+from gateway.reports.violations import Violation
 from gateway.seal.errors import SealError
+from policy.obligations import MOST_TIME_STEP_S
 
 EVENT: Final = "recalled-while-lost"
 """Kind of the event that names a report which was recalled while it was not known."""
 
 BY_TIME: Final = "recalled-by-time"
 """Kind of the event that names an all-clear which recalls by the time at which warnings were made."""
+
+NO_EVENT: Final = "event-not-known"
+"""Kind of the event that names a warning whose release came back without the event that it is about."""
 
 ALWAYS: Final = DecisionRange(DecisionPlace(0, LedgerId(0), 0), DecisionPlace(2**63 - 1, LedgerId(2**62), 2**63 - 1))
 """Every place in the decisions ledgers."""
@@ -52,6 +59,9 @@ WARNINGS: Final = frozenset(
     int(kind.report_kind) for kind in (Kind.LAUNCH_DETECTION, Kind.TRACK, Kind.IMPACT_PREDICTION)
 )
 """Kinds that an all-clear of their event recalls."""
+
+_COARSEST_NS: Final = MOST_TIME_STEP_S * 1_000_000_000
+"""Nanoseconds by which a time in a copy may be before the report's own."""
 
 _BACK: Final = "back of "
 """Begins the key of the store's own value with the warnings of an event, which follows, whose release came back and
@@ -103,22 +113,26 @@ def _of_record(plan: Plan, row: ReportRow) -> InPart | None:
 
 
 def _of_copy(plan: Plan, report_id: bytes) -> InPart | None:
-    """Of a report of which nothing but releases is known."""
+    """Of a report of which nothing but releases is known: by the copy that says best when it was made."""
+    best: report_pb2.Report | None = None
     for row in plan.releases(Subject("", report_id)):
         content = _content(plan, row.ledger, row.index)
-        kind = None if content is None else kind_of(content.report)
-        if content is not None and kind is not None:
-            report = report_pb2.Report(
-                report_id=str(uuid.UUID(bytes=report_id)), originator_node=plan.signatory.node,
-                event_id=content.report.event_id,
-                traffic_class=row.traffic_class,  # type: ignore[arg-type]  # kept as the number
-                precedence=row.precedence,  # type: ignore[arg-type]
-            )  # fmt: skip
-            if content.report.HasField("report_time"):
-                report.report_time.CopyFrom(content.report.report_time)
-            getattr(report, kind.field).SetInParent()
-            return InPart(report, "")
-    return None
+        if content is None or kind_of(content.report) is None:
+            continue
+        copy = at_latest(plan, content.report)
+        best = copy if best is None else min(best, copy, key=_made_ns)
+        if not _is_coarser(content.report):
+            break
+    kind = None if best is None else kind_of(best)
+    if best is None or kind is None:
+        return None
+    report = report_pb2.Report(
+        report_id=str(uuid.UUID(bytes=report_id)), originator_node=plan.signatory.node, event_id=best.event_id,
+        traffic_class=best.traffic_class, precedence=best.precedence,
+    )  # fmt: skip
+    report.report_time.CopyFrom(best.report_time)
+    getattr(report, kind.field).SetInParent()
+    return InPart(report, "")
 
 
 def _content(plan: Plan, ledger: LedgerId, index: int) -> ledger_pb2.EntryContent | None:
@@ -139,19 +153,49 @@ def _content(plan: Plan, ledger: LedgerId, index: int) -> ledger_pb2.EntryConten
 
 
 def note_back(plan: Plan, event_id: str, report_id: bytes) -> None:
-    """Takes note that the release of a warning came back, and the warning is not known."""
-    plan.identifiers(_BACK + event_id)[report_id] = None
+    """Takes note that the release of a warning came back, and the warning is not known. Of one without its event an
+    officer is told, once. Another partner's copy that has it is found by that, whichever comes back first.
+    """
+    subject = Subject("", report_id)
+    if event_id:
+        plan.identifiers(_BACK + event_id)[report_id] = None
+    elif len(plan.releases(subject)) == 1 and recalled_since(plan, subject) is None:
+        named = uuid.UUID(bytes=report_id)
+        plan.record_event(NO_EVENT, f"{named} came back without its event: until that is known no all-clear recalls it")
 
 
 def back_of_event(plan: Plan, event_id: str) -> list[bytes]:
-    """The warnings of an event of which nothing but a release is known."""
+    """The warnings of an event of which nothing but a release is known. Raises RefusedReport where this very plan puts
+    reports of it on record again: they are found once that is durable.
+    """
     if not plan.was_set_back:
         return []
+    if plan.rebuilds_event(event_id):
+        problem = "names an event of which reports are being put on record again"
+        raise RefusedReport(c2_pb2.REFUSAL_CODE_UNAVAILABLE, [Violation("event_id", problem, "send it again")])
     back = plan.identifiers(_BACK + event_id)
     for report_id in [each for each in back if plan.known(each) is not None]:
         # It is found by its event from now on. That holds of this plan whatever becomes of the step that asks.
         del back[report_id]
     return list(back)
+
+
+def at_latest(plan: Plan, copy: report_pb2.Report) -> report_pb2.Report:
+    """A copy as made at the latest time that it allows: a coarser one is before the report's own. But what came back
+    was made before the loss.
+    """
+    if not _is_coarser(copy):
+        return copy
+    made_ns = _made_ns(copy)
+    latest = report_pb2.Report()
+    latest.CopyFrom(copy)
+    latest.report_time.FromNanoseconds(max(made_ns, min(made_ns + _COARSEST_NS, lost_until_ns(plan.store))))
+    return latest
+
+
+def _is_coarser(copy: report_pb2.Report) -> bool:
+    """Whether a copy gives the time at which its report was made coarser than that has it."""
+    return any("report_time" in derivation.fields for derivation in copy.derivations)
 
 
 def recalls_by_time(plan: Plan, all_clear: report_pb2.Report) -> bool:

@@ -49,7 +49,7 @@ from gateway.release.keeping import RANGES, numbers_in, ranges
 from gateway.release.opening import Opener
 from gateway.release.plan import Plan, Subject
 from gateway.release.ranks import Rank
-from gateway.release.recovery.after_loss import WARNINGS, ended_by, note_back
+from gateway.release.recovery.after_loss import WARNINGS, at_latest, ended_by, note_back
 from gateway.release.recovery.told_before import keep_told, told_before
 from gateway.release.replica import MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, IncomingBatch, RootsDiffer
 from gateway.release.sharing import can_be_told
@@ -230,7 +230,7 @@ def note_release(plan: Plan, partner: str, ledger: LedgerId, index: int, report:
         )
     )  # fmt: skip
     if not subject.originator and plan.known(subject.report_id) is None:
-        _note_unknown(plan, report)
+        _note_unknown(plan, partner, report)
     told_ns = told_before(plan, subject).get(partner)
     if told_ns is not None:
         _note_told(plan, partner, subject, told_ns)
@@ -238,11 +238,18 @@ def note_release(plan: Plan, partner: str, ledger: LedgerId, index: int, report:
         plan.commit.untold.append(UntoldRow(subject.originator, subject.report_id, partner))
 
 
-def _note_unknown(plan: Plan, report: report_pb2.Report) -> None:
+def _note_unknown(plan: Plan, partner: str, report: report_pb2.Report) -> None:
     """Of a warning that is not known again its event is kept in mind: an all-clear recalls it, also one before now."""
     kind = kind_of(report)
-    if kind is not None and int(kind.report_kind) in WARNINGS and not ended_by(plan, report):
-        note_back(plan, report.event_id, uuid.UUID(report.report_id).bytes)
+    if kind is None or int(kind.report_kind) not in WARNINGS:
+        return
+    subject = Subject("", uuid.UUID(report.report_id).bytes)
+    if not ended_by(plan, at_latest(plan, report)):
+        note_back(plan, report.event_id, subject.report_id)
+        return
+    # Copies that say less of its event or time may have come back before this one: by them it stood.
+    owed = plan.released_to(subject).keys() - plan.untold_to(subject) - {partner}
+    plan.commit.untold.extend(UntoldRow("", subject.report_id, other) for other in sorted(owed))
 
 
 def no_longer_stands(plan: Plan, subject: Subject) -> bool:

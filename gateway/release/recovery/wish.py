@@ -6,7 +6,8 @@ with it, which no ledger holds: whoever brings a key that opens that one, or one
 key of the nation. A node without one asks for a day at the least.
 
 It has a time from which on reports may be lost, a time up to which, and a reason; later losses widen it. The time up to
-which outlasts the wish (`lost_until_ns`): what partners hold of that time comes back whenever they are heard.
+which outlasts the wish (`lost_until_ns`): what partners hold of that time comes back whenever they are heard. It never
+goes back, though the clock may.
 
 What a partner has confirmed is not lost by being older: the time from which on is that of its newest receipt for the
 ledger that it shows to be short here. For other ledgers there may be receipts since, for what the node wrote on the
@@ -66,10 +67,11 @@ def lost_until_ns(store: StoreReader) -> int:
 
 def wish_for(plan: Plan, since_ns: int, reason: str) -> None:
     """Asks for everything that was accepted from `since_ns` (0: ever) until now, besides what is asked for already."""
-    raw = plan.commit.meta.get(META)
-    before = _read(plan.store.meta(META) if raw is None else raw)
+    before = _read(_kept(plan, META))
     wish = c2_pb2.Resubmit(reason=reason[:MAX_REASON])
+    until_ns = max(plan.now_ns, _ended_ns(plan))
     if before is not None:
+        until_ns = max(until_ns, before.until.ToNanoseconds())
         since_ns = min(since_ns, before.since.ToNanoseconds())
         if reason not in before.reason:
             wish.reason = f"{before.reason}; {reason}"[:MAX_REASON]
@@ -79,7 +81,7 @@ def wish_for(plan: Plan, since_ns: int, reason: str) -> None:
         _set_proof_aside(plan)
     if since_ns > 0:
         wish.since.FromNanoseconds(since_ns)
-    wish.until.FromNanoseconds(plan.now_ns)
+    wish.until.FromNanoseconds(until_ns)
     plan.commit.meta[META] = wish.SerializeToString()
 
 
@@ -105,18 +107,31 @@ class EndWish:
 
     def apply(self, plan: Plan) -> bool:
         """Ends the wish. Returns whether there was one. Raises StillAsked where it may not end yet."""
-        wish = standing(plan.store)
+        wish = _read(_kept(plan, META))
         if wish is None:
             return False
+        if plan.commit.meta.get(META):
+            # Of that loss nobody has been asked for anything yet, and whoever wants the end does not know of it.
+            raise StillAsked("C2 systems are asked on: it was found just now that more is lost; see what they send")
         if not self.proved and plan.now_ns < wish.until.ToNanoseconds() + ASKED_NS:
             raise StillAsked(
                 "C2 systems are asked on: nobody has shown the nation's recovery key, and they were asked for less than"
                 f" {ASKED_NS // 3_600_000_000_000} hours"
             )
         plan.commit.meta[META] = b""
-        plan.commit.meta[ENDED] = wish.until.ToNanoseconds().to_bytes(8)
+        plan.commit.meta[ENDED] = max(wish.until.ToNanoseconds(), _ended_ns(plan)).to_bytes(8)
         plan.record_event("resubmission-finished", "C2 systems are asked for nothing that was lost any more")
         return True
+
+
+def _kept(plan: Plan, key: str) -> bytes | None:
+    """A value of the store's own, durable or in this plan."""
+    raw = plan.commit.meta.get(key)
+    return plan.store.meta(key) if raw is None else raw
+
+
+def _ended_ns(plan: Plan) -> int:
+    return int.from_bytes(_kept(plan, ENDED) or b"")
 
 
 def confirmed_until(plan: Plan, origin: Origin, partner: str) -> int:
