@@ -31,6 +31,7 @@ from signalfire.v1 import c2_pb2, c2_pb2_grpc, report_pb2
 from bench import policy50
 from bench.system import Clients, SystemFailed
 from gateway.client import CaughtUp, ClientError, Received
+from gateway.client.sending import REQUEST_REPORTS
 from gateway.demo.deployment import GATEWAY_NAME, PUSHER, READER, Deployed, Gateway, deploy
 from gateway.demo.errors import DemoError
 from gateway.identity.spiffe import Role, SpiffeId, dns_name
@@ -82,7 +83,7 @@ class StubClients:
             call = c2_pb2_grpc.C2ServiceStub(channel).Subscribe(request)
             responses = aiter(call)
             # What was there before is passed over; then the subscription is in force.
-            while not (await anext(responses)).HasField("caught_up"):
+            while not (await anext(responses)).items[-1].HasField("caught_up"):
                 pass
             yield _delivered(responses)
             call.cancel()
@@ -98,33 +99,49 @@ class StubProducer:
         """See `bench.system.Producer`."""
         call = self._stub.Submit()
         room = asyncio.Semaphore(in_flight)
+        given: asyncio.Queue[report_pb2.Report | None] = asyncio.Queue()
 
-        async def write() -> None:
+        async def take() -> None:
             async for report in reports:
                 await room.acquire()
-                await call.write(c2_pb2.SubmitRequest(report=report))
+                given.put_nowait(report)
+            given.put_nowait(None)
+
+        async def write() -> None:
+            last = False
+            while not last:
+                # What came while the request before was written goes in one.
+                some = [await given.get()]
+                while len(some) < REQUEST_REPORTS and not given.empty():
+                    some.append(given.get_nowait())
+                last = some[-1] is None
+                if together := [report for report in some if report is not None]:
+                    await call.write(c2_pb2.SubmitRequest(reports=together))
             await call.done_writing()
 
-        writing = asyncio.create_task(write())
+        working = [asyncio.create_task(work()) for work in (take, write)]
         try:
             async for response in call:
-                if not response.HasField("accepted"):
-                    raise SystemFailed(f"JPN refused a report: {response}")
-                room.release()
-                yield response.report_id
-            await writing
+                for answer in response.answers:
+                    if not answer.HasField("accepted"):
+                        raise SystemFailed(f"JPN refused a report: {answer}")
+                    room.release()
+                    yield answer.report_id
+            await asyncio.gather(*working)
         except grpc.aio.AioRpcError as error:
             raise SystemFailed(f"JPN ended a submission: {error.code().name}: {error.details()}") from error
         finally:
-            writing.cancel()
+            for task in working:
+                task.cancel()
             call.cancel()
 
 
 async def _delivered(responses: AsyncIterator[c2_pb2.SubscribeResponse]) -> AsyncIterator[report_pb2.Report]:
     try:
         async for response in responses:
-            if response.HasField("delivery"):
-                yield response.delivery.report
+            for item in response.items:
+                if item.HasField("delivery"):
+                    yield item.delivery.report
     except grpc.aio.AioRpcError as error:
         raise SystemFailed(f"KOR ended a subscription: {error.code().name}: {error.details()}") from error
 

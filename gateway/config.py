@@ -18,8 +18,8 @@ from signalfire.v1 import report_pb2
 
 from gateway.alarms import AlarmLimits
 from gateway.c2.grants import Grant, PushGrant, ReadGrant
+from gateway.c2.limits import C2Limits
 from gateway.c2.quotas import QuotaLimits
-from gateway.c2.server import C2Limits
 from gateway.config_limits import LimitsSection, Section
 from gateway.exchange.limits import ExchangeLimits
 from gateway.identity.key_names import root_key_name

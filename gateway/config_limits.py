@@ -10,8 +10,8 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gateway.alarms import AlarmLimits
+from gateway.c2.limits import C2Limits
 from gateway.c2.quotas import QuotaLimits
-from gateway.c2.server import C2Limits
 from gateway.exchange.limits import ExchangeLimits
 from gateway.exchange.rotation import SILENT_S
 from gateway.exchange.tunnels.pacing import CarryLimits
@@ -115,6 +115,8 @@ class C2Section(Section):
     """Limits of the national side (`C2Limits`)."""
 
     in_flight: Annotated[int, Field(ge=1, le=65_536)] = _DEFAULT_C2.in_flight
+    request_reports: Annotated[int, Field(ge=256, le=65_536)] = _DEFAULT_C2.request_reports
+    request_bytes: Annotated[int, Field(ge=1 << 20, le=4 << 20)] = _DEFAULT_C2.request_bytes
     retry_after_ms: Annotated[int, Field(ge=1, le=60_000)] = _DEFAULT_C2.retry_after_ms
     subscriptions: Annotated[int, Field(ge=1, le=65_536)] = _DEFAULT_C2.subscriptions
     connections: Annotated[int, Field(ge=16, le=65_536)] = _DEFAULT_C2.connections

@@ -8,7 +8,8 @@ Rules, in order:
 3. A report that is not covered is refused, nothing is charged, and the client is told when to send it again: those that
    are refused one after another are given times one after another, as fast as the quota fills, and at most LATEST_S
    ahead.
-4. A refusal costs as well: each client may have so many a second, and is read no faster beyond.
+4. A refusal costs as well: each client may have so many a second, and is read no faster beyond. So do
+   the bytes of a request that is refused as a whole.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ SOONEST_S: Final = 0.01
 
 REFUSALS_S: Final = 2000.0
 """Refusals a second of one client before it is read more slowly: some fifth of a processor."""
+
+READ_IN_VAIN: Final = 8192
+"""Bytes of a request that is refused as a whole which cost as much as a refusal: no other quota pays for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,10 @@ class Quota:
     def refused(self, now: float) -> None:
         """Takes note of a refusal."""
         self._read_on = max(self._read_on, now) + 1 / REFUSALS_S
+
+    def read_in_vain(self, size: int, now: float) -> None:
+        """Takes note of a whole request of `size` bytes that is refused unread."""
+        self._read_on = max(self._read_on, now) + size / (READ_IN_VAIN * REFUSALS_S)
 
     def pause_s(self, now: float) -> float:
         """Seconds to wait before more is read of this client; 0 as long as what it had refused is within what it may

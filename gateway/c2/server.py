@@ -4,9 +4,9 @@ Rules, in order, for every call:
 
 1. TLS 1.3, and a certificate that this nation's own C2 (or, for status, officer) authority issued.
 2. The certificate's SPIFFE ID has a grant in the configuration.
-3. A report is read from its bytes here, so that one that is malformed is refused with a reason and does not end the
-   stream; fields that the contract does not define are dropped; then it is held against the client's quota
-   (`gateway.c2.quotas`), then it is validated, then held against the grant.
+3. A report is read from its bytes here (`gateway.c2.submitting`), so that one that is malformed is refused with a
+   reason and does not end the stream; fields that the contract does not define are dropped; then it is held against
+   the client's quota (`gateway.c2.quotas`), then it is validated, then held against the grant.
 4. It is acknowledged only when it, its decisions and its releases are durable. The same report of the same client is
    acknowledged again, however old it is by then and whatever the grant has become.
 5. A stream lasts no longer than its caller is believed (`gateway.identity.standing`).
@@ -18,24 +18,20 @@ Rules, in order, for every call:
 
 from __future__ import annotations
 
-import asyncio
-import functools
 import logging
-import math
-import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NoReturn
 
 import grpc
 from signalfire.v1 import c2_pb2, report_pb2
 
-from gateway.c2.broken import Broken
 from gateway.c2.feed import CursorError, Feed, PrunedError
-from gateway.c2.grants import Grants, PushGrant
+from gateway.c2.grants import Grants
+from gateway.c2.limits import C2Limits
 from gateway.c2.quotas import Quota, QuotaLimits
+from gateway.c2.submitting import Submitting
 from gateway.c2.wishes import Wishes
 from gateway.identity.errors import IdentityError
 from gateway.identity.peer import Authorities
@@ -44,18 +40,9 @@ from gateway.identity.standing import Standing, while_believed
 from gateway.identity.tls import peer_from_context
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.stores import FeedFilter
-from gateway.release.errors import Exhausted, RefusedReport, StepBroken, Unavailable
-from gateway.release.pipeline import AcceptedReport, TakeReport
-from gateway.release.ranks import rank_of_report
 from gateway.release.sequencer import Sequencer
-from gateway.release.taking import take
-from gateway.reports.errors import MalformedReport
-from gateway.reports.fields import quoted
-from gateway.reports.kinds import Kind, kind_of
+from gateway.reports.kinds import Kind
 from gateway.reports.limits import ReportLimits
-from gateway.reports.parse import parse_submit
-from gateway.reports.validate import clock_warning, validate_submitted
-from gateway.reports.violations import Violation, refusal
 from gateway.seal.errors import SealError
 from gateway.telemetry import Telemetry
 from policy.countries import NODE_CODES
@@ -71,24 +58,6 @@ STREAMS_AGAIN_MS: Final = 1000
 
 _RECALLS: Final = frozenset(int(kind.report_kind) for kind in Kind if kind.withdraws)
 """Kinds that say of earlier reports that they no longer stand."""
-
-TOLD_AGAIN_S: Final = 10.0
-"""Seconds between lines of the log about one client of whom too much comes."""
-
-
-@dataclass(frozen=True, slots=True)
-class C2Limits:
-    """Bounds of the national side."""
-
-    in_flight: int = 1024
-    """Reports of one stream that may wait for their acknowledgement; beyond it the stream is read no further."""
-    retry_after_ms: int = 500
-    """What a client is told to wait when the node cannot take reports, milliseconds."""
-    subscriptions: int = 64
-    """Subscriptions that one client may have open at once."""
-    connections: int = 512
-    """Connections of all clients and officers together. Each is a file to the process, and the store needs some as
-    well."""
 
 
 class C2Servicer:
@@ -113,10 +82,8 @@ class C2Servicer:
         clock_trusted: Callable[[], bool],
         wishes: Wishes | None = None,
     ) -> None:
-        self._node = node
         self._authorities = authorities
         self._grants = grants
-        self._sequencer = sequencer
         self._feed = feed
         self._status = status
         self._telemetry = telemetry
@@ -124,13 +91,19 @@ class C2Servicer:
         self._quota_limits = quotas
         self._quotas: dict[SpiffeId, Quota] = {}
         self._monotonic = monotonic
-        self._told: dict[SpiffeId, float] = {}
-        self._report_limits = report_limits
         self._now = now
-        self._now_ns = now_ns
-        self._clock_trusted = clock_trusted
-        self._wishes = wishes or Wishes(feed.reader, monotonic, lambda: sequencer.rulebook.policy is not None)
-        self._broken = Broken()
+        self._submitting = Submitting(
+            node=node,
+            sequencer=sequencer,
+            reader=feed.reader,
+            telemetry=telemetry,
+            limits=limits,
+            report_limits=report_limits,
+            now_ns=now_ns,
+            monotonic=monotonic,
+            clock_trusted=clock_trusted,
+            wishes=wishes or Wishes(feed.reader, monotonic, lambda: sequencer.rulebook.policy is not None),
+        )
         self._subscriptions: dict[SpiffeId, int] = {}
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -190,7 +163,7 @@ class C2Servicer:
             await self._exhausted(
                 context, f"{client} pushes on {quota.streams} streams already, the most that a client may"
             )
-        answers = self._answers(client, grant.push, quota, requests)
+        answers = self._submitting.answers(client, grant.push, quota, requests)
         quota.streams += 1
         try:
             async with aclosing(while_believed(answers, self._standing(context).judge)) as believed:
@@ -211,168 +184,6 @@ class C2Servicer:
         """Refuses a call of which a client has too many."""
         context.set_trailing_metadata(((PUSHBACK, str(STREAMS_AGAIN_MS)),))
         await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, detail)
-
-    async def _answers(
-        self, client: SpiffeId, push: PushGrant, quota: Quota, requests: AsyncIterator[bytes]
-    ) -> AsyncGenerator[c2_pb2.SubmitResponse, None]:
-        """The answers to the requests of one stream; ends when all are answered."""
-        responses: asyncio.Queue[c2_pb2.SubmitResponse | None] = asyncio.Queue()
-        room = asyncio.Semaphore(self._limits.in_flight)
-
-        async def take(position: int, data: bytes) -> None:
-            responses.put_nowait(await self._take(client, push, quota, position, data))
-
-        async def read() -> None:
-            position = 0
-            try:
-                async with asyncio.TaskGroup() as group:
-                    async for data in requests:
-                        await room.acquire()
-                        if pause_s := quota.pause_s(self._monotonic()):
-                            await asyncio.sleep(pause_s)
-                        group.create_task(take(position, data))
-                        position += 1
-            finally:
-                responses.put_nowait(None)
-
-        async def wish(told: c2_pb2.Resubmit | None) -> None:
-            while True:
-                told = await self._wishes.next(told)
-                wanted = self._wishes.of(str(client))
-                if wanted is not None:
-                    responses.put_nowait(c2_pb2.SubmitResponse(resubmit=wanted))
-
-        # First, before any answer.
-        asked, told = self._wishes.asked(), self._wishes.of(str(client))
-        if told is not None:
-            yield c2_pb2.SubmitResponse(resubmit=told)
-        wishing = asyncio.create_task(wish(asked))
-        reading = asyncio.create_task(read())
-        try:
-            while (response := await responses.get()) is not None:
-                yield response
-                # Not before: a client that reads no answers must not pile them up here.
-                if not response.HasField("resubmit"):
-                    room.release()
-            await reading
-        finally:
-            for task in (reading, wishing):
-                task.cancel()
-            await asyncio.gather(reading, wishing, return_exceptions=True)
-
-    async def _take(
-        self, client: SpiffeId, push: PushGrant, quota: Quota, position: int, data: bytes
-    ) -> c2_pb2.SubmitResponse:
-        """One report, from its bytes to its answer."""
-        response = c2_pb2.SubmitResponse(position=position)
-        try:
-            report = parse_submit(data, self._report_limits)
-            response.report_id = report.report_id
-            kind = kind_of(report)
-            rank = rank_of_report(report.precedence, kind)
-            charge = quota.take(rank, len(data), self._monotonic())
-            if charge.wait_s:
-                raise Exhausted(f"{client} has pushed more than its quota", math.ceil(charge.wait_s * 1000))
-            step = TakeReport.of(report, str(client), push.covers, push.covers_lost)
-            try:
-                self._check(client, push, report)
-            except RefusedReport:
-                # What this client handed in before is not judged again: it has grown older, and grants change.
-                before = self._taken_before(step)
-                if before is None:
-                    raise
-                accepted = before
-            else:
-                after = step.recalls if kind is not None and kind.withdraws else None
-                try:
-                    do = functools.partial(self._sequencer.do, source=str(client), bounded=True, after=after)
-                    accepted = await take(step, do)
-                except Exhausted:
-                    quota.give_back(charge)
-                    raise
-        except MalformedReport as error:
-            response.refused.CopyFrom(refusal(c2_pb2.REFUSAL_CODE_MALFORMED, [error.violation]))
-        except RefusedReport as error:
-            response.refused.CopyFrom(refusal(error.code, error.violations))
-            if error.code == c2_pb2.REFUSAL_CODE_UNAVAILABLE:
-                response.refused.retry_after_ms = self._limits.retry_after_ms
-        except Exhausted as error:
-            found = [Violation("", f"cannot be taken now: {error}", "send it again after retry_after_ms")]
-            response.refused.CopyFrom(refusal(c2_pb2.REFUSAL_CODE_RESOURCE_EXHAUSTED, found))
-            response.refused.retry_after_ms = error.retry_after_ms
-        except StepBroken as error:
-            response.refused.CopyFrom(self._gateway_failed(str(client), step, error))
-        except (Unavailable, LedgerError) as error:
-            # A LedgerError here is not about this report: it is the node's own, and may pass.
-            found = [Violation("", f"the node cannot take reports now: {error}", "send it again")]
-            response.refused.CopyFrom(refusal(c2_pb2.REFUSAL_CODE_UNAVAILABLE, found))
-            response.refused.retry_after_ms = self._limits.retry_after_ms
-        else:
-            response.accepted.accepted_time.FromNanoseconds(accepted.accepted_ns)
-            response.accepted.duplicate = accepted.duplicate
-            self._telemetry.reports.labels(result="duplicate" if accepted.duplicate else "accepted").inc()
-            for decided in accepted.decisions:
-                self._telemetry.decided(decided.partner, decided.outcome, decided.failed)
-            return response
-        quota.refused(self._monotonic())
-        name = c2_pb2.RefusalCode.Name(response.refused.code).removeprefix("REFUSAL_CODE_").lower()
-        self._telemetry.reports.labels(result=name).inc()
-        if response.refused.code == c2_pb2.REFUSAL_CODE_RESOURCE_EXHAUSTED:
-            self._tell_of_too_much(client, response.refused.violations[0].problem)
-            return response
-        fields = ", ".join(v.field for v in response.refused.violations[:8] if v.field)
-        log.warning(
-            "report %s of %s refused (%s): %s", quoted(response.report_id), client, name, fields or "as a whole"
-        )
-        return response
-
-    def _gateway_failed(self, client: str, step: TakeReport, error: StepBroken) -> c2_pb2.Refused:
-        """What is answered for a report on which this gateway itself failed."""
-        self._telemetry.broken_steps.inc()
-        factor = self._broken.failed(client, step.digest)
-        if factor is None:
-            text, mend = f"this gateway fails on it each time: {error}", "do not send it again; tell its operators"
-            return refusal(c2_pb2.REFUSAL_CODE_INVALID, [Violation("", text, mend)])
-        text, mend = f"this gateway failed on it: {error}", "send it again after retry_after_ms"
-        refused = refusal(c2_pb2.REFUSAL_CODE_UNAVAILABLE, [Violation("", text, mend)])
-        refused.retry_after_ms = self._limits.retry_after_ms * factor
-        return refused
-
-    def _tell_of_too_much(self, client: SpiffeId, problem: str) -> None:
-        """One line now and then: what comes without end must not fill the log either."""
-        now = self._monotonic()
-        if now >= self._told.get(client, now):
-            self._told[client] = now + TOLD_AGAIN_S
-            log.warning("reports of %s are refused for their number: %s", client, problem)
-
-    def _taken_before(self, step: TakeReport) -> AcceptedReport | None:
-        """The acceptance of this very report, from this very client, where there is one."""
-        try:
-            report_id = uuid.UUID(step.report.report_id).bytes
-        except ValueError:
-            return None
-        known = self._feed.reader().report(report_id)
-        if known is None or (known.digest, known.submitted_by) != (step.digest, step.submitted_by):
-            return None
-        if not known.payload:
-            # Its content is lost: it is taken as one that is handed in for the first time.
-            return None
-        return AcceptedReport(known.accepted_ns, duplicate=True)
-
-    def _check(self, client: SpiffeId, push: PushGrant, report: report_pb2.Report) -> None:
-        now_ns = self._wishes.judged_at(report, self._now_ns())
-        violations = validate_submitted(
-            report, node=self._node, now=now_ns, limits=self._report_limits, clock_trusted=self._clock_trusted()
-        )
-        if violations:
-            raise RefusedReport(c2_pb2.REFUSAL_CODE_INVALID, violations)
-        violations = push.violations(report)
-        if violations:
-            raise RefusedReport(c2_pb2.REFUSAL_CODE_NOT_GRANTED, violations)
-        warning = clock_warning(report, now_ns, self._report_limits, submitted=True)
-        if warning is not None:
-            self._telemetry.clock_flags.labels(client=str(client)).inc()
-            log.warning("report %s of %s: %s", report.report_id, client, warning)
 
     # --- Subscribe
 

@@ -39,7 +39,7 @@ import random
 from collections.abc import Collection
 from typing import Final
 
-from signalfire.v1 import c2_pb2, report_pb2
+from signalfire.v1 import report_pb2
 
 _RECALLS: Final = frozenset({"correction", "cancellation", "all_clear"})
 
@@ -49,6 +49,9 @@ _BY_NAME: Final = frozenset({"correction", "cancellation"})
 _WARNINGS: Final = frozenset({"launch_detection", "track", "impact_prediction"})
 """Kinds that an all-clear recalls."""
 
+FRAME_BYTES: Final = 8
+"""Bytes that a report adds to its request at most beside its own."""
+
 JITTER: Final = 0.5
 """Up to which part of the time that the node says is added to it."""
 
@@ -57,7 +60,7 @@ class Outbox:
     """Numbers of reports, from 0, in the order in which they were put in. Belongs to the event loop's thread."""
 
     def __init__(self) -> None:
-        self.unanswered: dict[int, c2_pb2.SubmitRequest] = {}
+        self.unanswered: dict[int, report_pb2.Report] = {}
         self._added = 0
         self._own: dict[int, int] = {}
         """By which the node takes it."""
@@ -81,12 +84,14 @@ class Outbox:
         """Of corrections and cancellations, the reports that they name and that were superseded."""
         self._changed = asyncio.Event()
 
-    def add(self, request: c2_pb2.SubmitRequest) -> None:
+    def add(self, report: report_pb2.Report) -> None:
         """Puts one in."""
-        number, rank = self._added, _rank(request.report)
+        number, rank = self._added, _rank(report)
         self._added += 1
-        first = {each for each, other in self.unanswered.items() if _recalls(request.report, other.report)}
-        self.unanswered[number] = request
+        first = set[int]()
+        if report.WhichOneof("content") in _RECALLS:
+            first = {each for each, other in self.unanswered.items() if _recalls(report, other)}
+        self.unanswered[number] = report
         self._own[number] = self._ranks[number] = rank
         for each in first:
             self._recalled_by.setdefault(each, []).append(number)
@@ -100,7 +105,7 @@ class Outbox:
         else:
             self._queue(number)
         for recall in self._put_off:
-            if _recalls(self.unanswered[recall].report, request.report) and not self._waits_for(number, recall):
+            if _recalls(self.unanswered[recall], report) and not self._waits_for(number, recall):
                 self._recalled_by.setdefault(number, []).append(recall)
                 self._blocked.setdefault(recall, set()).add(number)
                 self._to_send.discard(recall)
@@ -119,32 +124,57 @@ class Outbox:
 
     async def next(self) -> int:
         """The next one to be sent, once it may be."""
-        loop = asyncio.get_running_loop()
         while True:
             self._changed.clear()
-            pause_s: float | None = None
-            best: tuple[int, int] | None = None
-            for own, waiting in self._waiting.items():
-                while waiting and not self._counts(*waiting[0]):
-                    heapq.heappop(waiting)
-                if not waiting:
-                    continue
-                held_s = self._held_until.get(own, 0.0) - loop.time()
-                if held_s > 0:
-                    pause_s = held_s if pause_s is None else min(pause_s, held_s)
-                elif best is None or waiting[0] < best:
-                    best = waiting[0]
-            if best is not None:
-                _, number = best
-                heapq.heappop(self._waiting[self._own[number]])
-                self._to_send.discard(number)
-                self._flying.add(number)
+            number, pause_s = self._best()
+            if number is not None:
+                self._goes(number)
                 return number
             try:
                 async with asyncio.timeout(pause_s):
                     await self._changed.wait()
             except TimeoutError:
                 continue
+
+    async def together(self, most: int, most_bytes: int) -> list[int]:
+        """The next ones to be sent, once one may be: in their order, up to `most` of them and, where it is more than
+        one, `most_bytes` bytes. Nothing is waited for beside the first.
+        """
+        numbers = [await self.next()]
+        size = self.unanswered[numbers[0]].ByteSize() + FRAME_BYTES
+        while len(numbers) < most:
+            number, _ = self._best()
+            if number is None:
+                break
+            size += self.unanswered[number].ByteSize() + FRAME_BYTES
+            if size > most_bytes:
+                break
+            self._goes(number)
+            numbers.append(number)
+        return numbers
+
+    def _best(self) -> tuple[int | None, float | None]:
+        """The next one that may be sent now; where there is none, in how many seconds there may be one by itself."""
+        now = asyncio.get_running_loop().time()
+        pause_s: float | None = None
+        best: tuple[int, int] | None = None
+        for own, waiting in self._waiting.items():
+            while waiting and not self._counts(*waiting[0]):
+                heapq.heappop(waiting)
+            if not waiting:
+                continue
+            held_s = self._held_until.get(own, 0.0) - now
+            if held_s > 0:
+                pause_s = held_s if pause_s is None else min(pause_s, held_s)
+            elif best is None or waiting[0] < best:
+                best = waiting[0]
+        return (None, pause_s) if best is None else (best[1], None)
+
+    def _goes(self, number: int) -> None:
+        """It is being sent. It is the first of those of its own precedence."""
+        heapq.heappop(self._waiting[self._own[number]])
+        self._to_send.discard(number)
+        self._flying.add(number)
 
     def answered(self, number: int, *, accepted: bool = True) -> list[int]:
         """It has its answer, for good. Returns the numbers that it supersedes (rules 5 and 6): they wait for no other
@@ -161,7 +191,7 @@ class Outbox:
         if accepted:
             # It was put in once more, after the all-clear: it stands.
             for never_had in self._never_had.values():
-                never_had.discard(self.unanswered[number].report.report_id)
+                never_had.discard(self.unanswered[number].report_id)
         self._leave(number)
         return self._with_their_recalls(superseded)
 
@@ -169,9 +199,9 @@ class Outbox:
         """What is superseded, and the corrections and cancellations that name nothing else (rule 6)."""
         order, gone = list(superseded), set(superseded)
         for each in order:  # it grows: what names a report may be named itself
-            report_id = self.unanswered[each].report.report_id
+            report_id = self.unanswered[each].report_id
             for recall in self._recalled_by.get(each, ()):
-                named = _named(self.unanswered[recall].report) if recall in self.unanswered else ()
+                named = _named(self.unanswered[recall]) if recall in self.unanswered else ()
                 if report_id not in named:
                     continue
                 never_had = self._never_had.setdefault(recall, set())
@@ -222,7 +252,7 @@ class Outbox:
                 self._held_until[own] = max(self._held_until.get(own, 0.0), loop.time() + pause_s)
             for recall in list(self._blocked):
                 self._go_without(recall)
-        content = self.unanswered[number].report.WhichOneof("content")
+        content = self.unanswered[number].WhichOneof("content")
         if exhausted or content not in _BY_NAME or number in self._put_off:
             return False
         self._put_off.add(number)
@@ -230,13 +260,13 @@ class Outbox:
 
     def _go_without(self, recall: int) -> None:
         """Has an all-clear wait no more for warnings that are held back (rule 5)."""
-        request = self.unanswered.get(recall)
-        if request is None or request.report.WhichOneof("content") != "all_clear":
+        report = self.unanswered.get(recall)
+        if report is None or report.WhichOneof("content") != "all_clear":
             return
         now = asyncio.get_running_loop().time()
         for each in list(self._blocked[recall]):
             if each in self._aside or (each not in self._flying and self._held_until.get(self._own[each], 0.0) > now):
-                if not _is_later(self.unanswered[each].report, request.report):
+                if not _is_later(self.unanswered[each], report):
                     self._aside.setdefault(each, set()).add(recall)
                     self._to_send.discard(each)
                 self._blocked[recall].discard(each)

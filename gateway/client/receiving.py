@@ -57,23 +57,24 @@ async def subscribe(connector: Connector, request: c2_pb2.SubscribeRequest, foll
         async with connector.attempt() as channel:
             async for response in c2_pb2_grpc.C2ServiceStub(channel).Subscribe(request):
                 pause.reset()
-                # From here on a new connection goes on after this item.
-                request.cursor = response.cursor
-                item = _item(response)
-                if item is not None:
-                    yield item
-                if isinstance(item, CaughtUp) and not follow:
-                    return
+                for given in response.items:
+                    # From here on a new connection goes on after this item.
+                    request.cursor = given.cursor
+                    item = _item(given)
+                    if item is not None:
+                        yield item
+                    if isinstance(item, CaughtUp) and not follow:
+                        return
         await pause.wait()
 
 
-def _item(response: c2_pb2.SubscribeResponse) -> Item | None:
-    """The item of a response; None for a kind of item that this version of the library does not know."""
-    match response.WhichOneof("item"):
+def _item(given: c2_pb2.Item) -> Item | None:
+    """An item as it is given; None for a kind of item that this version of the library does not know."""
+    match given.WhichOneof("item"):
         case "delivery":
-            delivery = response.delivery
+            delivery = given.delivery
             return Received(
-                response.cursor,
+                given.cursor,
                 delivery.report,
                 delivery.received_from,
                 delivery.ledger,
@@ -83,9 +84,9 @@ def _item(response: c2_pb2.SubscribeResponse) -> Item | None:
                 delivery.withdrawn,
             )
         case "withdrawal":
-            notice = response.withdrawal
+            notice = given.withdrawal
             return Withdrawn(
-                response.cursor,
+                given.cursor,
                 notice.report_id,
                 notice.originator_node,
                 notice.time.ToDatetime(UTC),
@@ -94,6 +95,6 @@ def _item(response: c2_pb2.SubscribeResponse) -> Item | None:
                 notice.received_time.ToDatetime(UTC),
             )
         case "caught_up":
-            return CaughtUp(response.cursor)
+            return CaughtUp(given.cursor)
         case _:
             return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
@@ -18,6 +17,15 @@ from gateway.client.outbox import Outbox
 from gateway.client.pause import Pause
 
 log = logging.getLogger(__name__)
+
+REQUEST_REPORTS: Final = 256
+"""Reports that go in one request: so many every gateway takes."""
+
+REQUEST_BYTES: Final = 1 << 20
+"""Bytes of one request of several reports. As above."""
+
+GIVEN_AT_ONCE: Final = 64
+"""Reports that are taken of a plain iterable before others have their turn."""
 
 TOLD_AGAIN_S: Final = 10.0
 """Seconds between lines of the log that say that the gateway holds reports back for their number."""
@@ -68,7 +76,7 @@ class _Pushing:
         try:
             await self._room.acquire()
             async for report in _each(reports):
-                self.outbox.add(_request(report))
+                self.outbox.add(_copy(report))
                 await self._room.acquire()
         except Exception as error:  # the caller's own, which is given back to him when all before it is answered
             self._failure = error
@@ -80,7 +88,7 @@ class _Pushing:
         superseded = self.outbox.answered(number, accepted=result.accepted)
         self._give(number, result)
         for each in superseded:
-            report_id = self.outbox.unanswered[each].report.report_id
+            report_id = self.outbox.unanswered[each].report_id
             self.outbox.answered(each, accepted=False)
             exhausted = c2_pb2.REFUSAL_CODE_RESOURCE_EXHAUSTED
             self._give(each, Result(report_id, False, code=exhausted, superseded_by=result.report_id))
@@ -114,11 +122,13 @@ class _Pushing:
             self.results.put_nowait(self._failure)
 
 
-def _request(report: report_pb2.Report) -> c2_pb2.SubmitRequest:
-    """The request for a report, which is a copy: what is sent again is what was sent. Raises TypeError."""
+def _copy(report: report_pb2.Report) -> report_pb2.Report:
+    """A copy: what is sent again is what was sent. Raises TypeError."""
     if not isinstance(report, report_pb2.Report):
         raise TypeError(f"a {type(report).__name__} was given to be pushed; give signalfire.v1.Report messages")
-    return c2_pb2.SubmitRequest(report=report)
+    copy = report_pb2.Report()
+    copy.CopyFrom(report)
+    return copy
 
 
 async def _each(
@@ -128,10 +138,11 @@ async def _each(
         async for report in reports:
             yield report
     else:
-        for report in reports:
+        for given, report in enumerate(reports, 1):
             yield report
             # A plain iterable never waits, and would otherwise be read to its end before anything is sent.
-            await asyncio.sleep(0)
+            if given % GIVEN_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
 
 async def submit(
@@ -183,38 +194,44 @@ async def _keep_sending(connector: Connector, pushing: _Pushing) -> None:
 
 
 async def _write(call: Any, outbox: Outbox, sent: dict[int, int]) -> None:
-    """Writes what waits, and keeps in `sent` what stands at which position. An error of the call ends it; the reading
-    side then says which one it was.
+    """Writes what waits, as much of it as goes into one request, and keeps in `sent` what stands at which position. An
+    error of the call ends it; the reading side then says which one it was.
     """
-    for position in itertools.count():
-        number = await outbox.next()
-        # The answer says the position, so it is there before the request is.
-        sent[position] = number
-        await call.write(outbox.unanswered[number])
+    position = 0
+    while True:
+        numbers = await outbox.together(REQUEST_REPORTS, REQUEST_BYTES)
+        # The answers say the positions, so these are there before the request is.
+        sent.update(enumerate(numbers, position))
+        position += len(numbers)
+        await call.write(c2_pb2.SubmitRequest(reports=[outbox.unanswered[number] for number in numbers]))
 
 
 def _take(response: c2_pb2.SubmitResponse, pushing: _Pushing, sent: dict[int, int]) -> None:
+    """Takes what one message says."""
+    if response.HasField("resubmit") and pushing.on_resubmit is not None:
+        pushing.on_resubmit(response.resubmit)
+    for answer in response.answers:
+        _take_answer(answer, pushing, sent)
+
+
+def _take_answer(answer: c2_pb2.Answer, pushing: _Pushing, sent: dict[int, int]) -> None:
     """Takes one answer. What is `sent` is let go with it: a stream may last for months."""
-    if response.WhichOneof("result") == "resubmit":
-        if pushing.on_resubmit is not None:
-            pushing.on_resubmit(response.resubmit)
-        return
-    number = sent.pop(response.position, -1)
-    request = pushing.outbox.unanswered.get(number)
-    if request is None:
+    number = sent.pop(answer.position, -1)
+    report = pushing.outbox.unanswered.get(number)
+    if report is None:
         raise ClientError(
-            f"the gateway answered request {response.position}, which waits for no answer; "
+            f"the gateway answered report {answer.position} of the stream, which waits for no answer; "
             "what is at that address does not speak this contract"
         )
-    report_id = request.report.report_id
-    if response.WhichOneof("result") == "accepted":
-        accepted = response.accepted
+    report_id = report.report_id
+    if answer.WhichOneof("result") == "accepted":
+        accepted = answer.accepted
         pushing.answered(
             number,
             Result(report_id, True, accepted.duplicate, accepted.accepted_time.ToDatetime(UTC)),
         )
         return
-    refused = response.refused
+    refused = answer.refused
     if refused.code in (c2_pb2.REFUSAL_CODE_UNAVAILABLE, c2_pb2.REFUSAL_CODE_RESOURCE_EXHAUSTED):
         # Nothing is wrong with the report: it goes again when the gateway says.
         exhausted = refused.code == c2_pb2.REFUSAL_CODE_RESOURCE_EXHAUSTED

@@ -17,7 +17,7 @@ import functools
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from signalfire.v1 import ledger_pb2
 
@@ -86,10 +86,14 @@ class Step(Protocol[T_co]):
         """Fills `plan`. A LedgerError or StepRefused raised before anything was added refuses this step alone."""
 
 
+Done: TypeAlias = Callable[[T | Exception], None]
+"""Told once, in the event loop's thread, what a step gave, or the error that it ended with. It must not raise."""
+
+
 @dataclass(slots=True)
 class _Queued(Generic[T]):
     step: Step[T]
-    done: asyncio.Future[T]
+    done: Done[T]
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,30 +251,46 @@ class Sequencer:
         bounded: bool = False,
         after: Callable[[Step[Any]], bool] | None = None,
     ) -> T:
-        """Makes one step durable and returns what it gave.
+        """Makes one step durable and returns what it gave; otherwise as `put`.
+
+        Raises what the step raised; Exhausted where a bounded one finds no room, and then nothing was done; Unavailable
+        when the commit failed, and then nobody knows yet whether it is durable.
+        """
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self.put(step, functools.partial(_settle, done), source=source, bounded=bounded, after=after)
+        return await done
+
+    def put(
+        self,
+        step: Step[T],
+        done: Done[T],
+        *,
+        source: str = "",
+        bounded: bool = False,
+        after: Callable[[Step[Any]], bool] | None = None,
+    ) -> None:
+        """Has one step wait for its commit; `done` is told what came of it, in one go with the others of that commit.
 
         Within a rank sources take turns; `source` names one of them, and is empty for this node itself. A `bounded`
         step counts against the room that there is. What waits of the same source and is named by `after` goes before
         this one.
 
-        Raises what the step raised; Exhausted where a bounded one finds no room, and then nothing was done; Unavailable
-        when the commit failed, and then nobody knows yet whether it is durable.
+        Raises Exhausted where a bounded one finds no room, and Unavailable where nothing can be made durable now: then
+        nothing was done, and `done` is told nothing.
         """
         if self._stopping.is_set():
             raise Unavailable("the gateway is stopping")
         if self._problem is not None:
             raise Unavailable(self._problem)
-        takes = self._room.takes
-        if source and step.weight and (takes is None or max(step.rank, Rank.ROUTINE) < takes):
+        rank, weight, takes = step.rank, step.weight, self._room.takes
+        if source and weight and (takes is None or max(rank, Rank.ROUTINE) < takes):
             raise Exhausted(self._room.reason, RETRY_MS)
-        if bounded and not self._waiting.has_room(step.rank, source, step.weight):
+        if bounded and not self._waiting.has_room(rank, source, weight):
             raise Exhausted("too much waits to be put on record", self._retry_after_ms())
-        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         if after is not None:
-            self._waiting.raise_to(step.rank, source, lambda queued: after(queued.step))
-        self._waiting.add(_Queued(step, done), step.rank, source, step.weight, bounded=bounded)
+            self._waiting.raise_to(rank, source, lambda queued: after(queued.step))
+        self._waiting.add(_Queued(step, done), rank, source, weight, bounded=bounded)
         self._some_wait.set()
-        return await done
 
     def _retry_after_ms(self) -> int:
         """About when what waits will be on record."""
@@ -309,7 +329,7 @@ class Sequencer:
 
     def _fail_waiting(self, why: str) -> None:
         for queued in self._waiting.drain():
-            _fail(queued.done, Unavailable(why))
+            queued.done(Unavailable(why))
 
     async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
@@ -324,13 +344,13 @@ class Sequencer:
             # The thread cannot be stopped half-way: let the commit end before the store is closed.
             await asyncio.wait([work])
             for queued in batch:
-                _fail(queued.done, Unavailable("the gateway is stopping"))
+                queued.done(Unavailable("the gateway is stopping"))
             raise
         except Exception as error:  # whatever it was, the commit is in doubt and every step must hear of it
             log.critical("a commit failed: %s; the store is being opened again", error, exc_info=error)
             self._problem = f"the last commit failed: {error}"
             for queued in batch:
-                _fail(queued.done, Unavailable(self._problem))
+                queued.done(Unavailable(self._problem))
             await self._recover(error)
             return
         # What did not fit goes first in the next commit.
@@ -359,10 +379,7 @@ class Sequencer:
             )
         )
         for queued, outcome in zip(batch, outcomes, strict=False):
-            if isinstance(outcome, (LedgerError, StepRefused, StepBroken)):
-                _fail(queued.done, outcome)
-            elif not queued.done.done():
-                queued.done.set_result(outcome)
+            queued.done(outcome)
         await self._fold()
 
     async def _fold(self) -> None:
@@ -623,8 +640,12 @@ class Sequencer:
             log.critical("%s", what)
 
 
-def _fail(done: asyncio.Future[Any], error: Exception) -> None:
-    if not done.done():
-        done.set_exception(error)
+def _settle(done: asyncio.Future[T], outcome: T | Exception) -> None:
+    if done.done():
+        return
+    if isinstance(outcome, Exception):
+        done.set_exception(outcome)
         # Whoever waited may be gone; the failure was logged where it happened.
         done.exception()
+    else:
+        done.set_result(outcome)

@@ -40,16 +40,20 @@ class LookAtWarnings:
         return self.all_clear.look(plan, self.report_ids)
 
 
-async def take(step: TakeReport, do: Callable[[Any], Awaitable[Any]]) -> AcceptedReport:
-    """Takes a report; `do` makes one step durable. Raises what `do` raises, RefusedReport among it."""
+async def take(step: TakeReport, do: Callable[[Any], Awaitable[Any]], found: LookFirst | None = None) -> AcceptedReport:
+    """Takes a report; `do` makes one step durable. `found`: what that ended with, where it was tried before. Raises
+    what `do` raises, RefusedReport among it.
+    """
     while True:
-        try:
-            accepted: AcceptedReport = await do(step)
-        except LookFirst as found:
+        if found is not None:
             looked_at = dict(step.looked_at)
             for start in range(0, len(found.report_ids), LOOKED_AT_A_STEP):
                 some = tuple(found.report_ids[start : start + LOOKED_AT_A_STEP])
                 looked_at |= await do(LookAtWarnings(step, some))
             step = replace(step, looked_at=looked_at)
+        try:
+            accepted: AcceptedReport = await do(step)
+        except LookFirst as further:
+            found = further
         else:
             return accepted

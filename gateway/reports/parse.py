@@ -2,7 +2,8 @@
 
 Rules, in order (Protocol Buffers encoding; "Conventions" in the contract):
 
-1. Size comes first: bytes beyond the limit are refused unread, whatever they are.
+1. Size comes first: bytes beyond the limit are refused unread, whatever they are. A request is taken apart into the
+   bytes of its reports, and each of them is read by itself, so that one which is wrong stands in no other's way.
 2. The bytes must be one well-formed message: nothing truncated, every wire type defined, text in UTF-8, and at most
    the 100 levels of nesting that protobuf itself reads.
 3. Where a field that holds one value comes more than once, the last one counts (of the kinds of a report: the last
@@ -15,17 +16,32 @@ Rules, in order (Protocol Buffers encoding; "Conventions" in the contract):
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
-from google.protobuf.message import DecodeError
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError, Message
 from signalfire.v1 import c2_pb2, report_pb2
 
 from gateway.reports.errors import MalformedReport
 from gateway.reports.limits import ReportLimits
 
-SUBMIT_OVERHEAD_BYTES: Final = 8
-"""Bytes that a `SubmitRequest` may add to its report: a tag, and a length that needs three at most but may be
-written longer."""
+
+def _reports_unread() -> type[Message]:
+    """The message `SubmitRequest` as it is on the wire, with reports that are bytes."""
+    file = descriptor_pb2.FileDescriptorProto(name="gateway/reports/parse.proto", syntax="proto3")
+    file.message_type.add(name="SubmitRequest").field.add(
+        name="reports",
+        number=c2_pb2.SubmitRequest.REPORTS_FIELD_NUMBER,
+        label=descriptor_pb2.FieldDescriptorProto.LABEL_REPEATED,
+        type=descriptor_pb2.FieldDescriptorProto.TYPE_BYTES,
+    )
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("SubmitRequest"))
+
+
+_Unread: Final[Any] = _reports_unread()
 
 
 def parse_report(data: bytes, limits: ReportLimits) -> report_pb2.Report:
@@ -42,24 +58,32 @@ def parse_report(data: bytes, limits: ReportLimits) -> report_pb2.Report:
     return report
 
 
-def parse_submit(data: bytes, limits: ReportLimits) -> report_pb2.Report:
-    """The report of the serialised `SubmitRequest` `data`, as `parse_report` has it.
+def split_request(data: bytes, max_reports: int, max_bytes: int) -> Sequence[bytes]:
+    """The bytes of each report of the serialised `SubmitRequest` `data`, in their order; at least one. They are not
+    read yet, and may be anything.
 
-    Raises `MalformedReport`, also where the request holds no report.
+    Raises `MalformedReport` where the request has more than `max_bytes` bytes or `max_reports` reports, or none, or
+    cannot be read.
     """
-    _check_size(len(data), limits.max_report_bytes + SUBMIT_OVERHEAD_BYTES)
+    if len(data) > max_bytes:
+        raise MalformedReport(
+            f"comes in a request of {len(data)} bytes, more than the {max_bytes} that are taken",
+            "send fewer reports in one request, or have the gateway's limits.c2.request_bytes raised",
+        )
     try:
-        request = c2_pb2.SubmitRequest.FromString(data)
+        reports: Sequence[bytes] = _Unread.FromString(data).reports
     except DecodeError as unreadable:
         raise _unreadable(data, "SubmitRequest") from unreadable
-    if not request.HasField("report"):
+    if not reports:
         raise MalformedReport(
-            f"is not in the request, which has {len(data)} bytes", "put it into the field `report` of SubmitRequest"
+            f"is not in the request, which has {len(data)} bytes", "put it into the field `reports` of SubmitRequest"
         )
-    request.DiscardUnknownFields()
-    report = request.report
-    _check_size(report.ByteSize(), limits.max_report_bytes)
-    return report
+    if len(reports) > max_reports:
+        raise MalformedReport(
+            f"is one of {len(reports)} in a request, more than the {max_reports} that are taken",
+            "send fewer reports in one request, or have the gateway's limits.c2.request_reports raised",
+        )
+    return reports
 
 
 def canonical(report: report_pb2.Report) -> bytes:

@@ -13,8 +13,9 @@ from signalfire.v1 import c2_pb2, report_pb2
 
 from gateway.c2.feed import Feed, Runs
 from gateway.c2.grants import PushGrant
+from gateway.c2.limits import C2Limits
 from gateway.c2.quotas import REFUSALS_S, Quota, QuotaLimits
-from gateway.c2.server import C2Limits, C2Servicer
+from gateway.c2.server import C2Servicer
 from gateway.identity.spiffe import Role, SpiffeId
 from gateway.release.sequencer import Sequencer, SequencerLimits
 from gateway.release.watch import Watch
@@ -63,29 +64,63 @@ def servicer(tmp_path: Path) -> Iterator[C2Servicer]:
     site.close()
 
 
-async def test_of_one_who_reads_no_answers_no_more_is_read_than_may_wait_for_them(servicer: C2Servicer) -> None:
+def bad(count: int) -> bytes:
+    """A request of so many reports, none of which can be read."""
+    return b"\x0a\x01\xff" * count
+
+
+async def test_what_is_known_together_is_answered_together_at_positions_that_count_reports(
+    servicer: C2Servicer,
+) -> None:
+    async def requests() -> AsyncIterator[bytes]:
+        yield bad(3)
+        yield b"garbage"
+        yield bad(1)
+
+    async with asyncio.timeout(PATIENCE_S):
+        answers = servicer._submitting.answers(SYSTEM, NOTHING, Quota(QuotaLimits(), 0.0), requests())
+        responses = [response async for response in answers]
+    said = [answer for response in responses for answer in response.answers]
+    assert [answer.position for answer in said] == [0, 1, 2, 3, 4]
+    assert {answer.refused.code for answer in said} == {c2_pb2.REFUSAL_CODE_MALFORMED}
+    assert len(responses[0].answers) >= 3
+
+
+@pytest.mark.parametrize("reports", [1, 2, 4])
+async def test_of_one_who_reads_no_answers_no_more_is_read_than_may_wait_for_them(
+    servicer: C2Servicer, reports: int
+) -> None:
     read = 0
 
     async def garbage() -> AsyncIterator[bytes]:
         nonlocal read
         while True:
-            read += 1
-            yield b"garbage"
+            read += reports
+            yield bad(reports)
 
     async def turns() -> None:
         for _ in range(50):
             await asyncio.sleep(0)
 
-    answers = servicer._answers(SYSTEM, NOTHING, Quota(QuotaLimits(), 0.0), garbage())
+    answers = servicer._submitting.answers(SYSTEM, NOTHING, Quota(QuotaLimits(), 0.0), garbage())
     async with asyncio.timeout(PATIENCE_S), contextlib.aclosing(answers):
-        assert (await anext(answers)).position == 0
-        await turns()
-        # Those whose answers nobody has taken, and the next one, which waits for room.
-        assert read == IN_FLIGHT + 1
-        for taken in range(1, 4):
-            await anext(answers)
+        taken = 0
+        for _ in range(4):
+            given = len((await anext(answers)).answers)
             await turns()
-            assert read == IN_FLIGHT + 1 + taken
+            # Those whose answers nobody has taken, and the next request, which waits for room.
+            assert read == taken + IN_FLIGHT + reports
+            taken += given
+
+
+async def test_a_request_of_more_reports_than_may_wait_is_taken_alone(servicer: C2Servicer) -> None:
+    async def requests() -> AsyncIterator[bytes]:
+        for _ in range(2):
+            yield bad(IN_FLIGHT + 2)
+
+    async with asyncio.timeout(PATIENCE_S):
+        answers = servicer._submitting.answers(SYSTEM, NOTHING, Quota(QuotaLimits(), 0.0), requests())
+        assert [len(response.answers) async for response in answers] == [IN_FLIGHT + 2, IN_FLIGHT + 2]
 
 
 async def test_one_who_was_refused_without_end_is_read_no_faster_than_the_quota_of_refusals(
@@ -101,6 +136,6 @@ async def test_one_who_was_refused_without_end_is_read_no_faster_than_the_quota_
     loop = asyncio.get_running_loop()
     began = loop.time()
     async with asyncio.timeout(PATIENCE_S):
-        answers = [answer async for answer in servicer._answers(SYSTEM, NOTHING, quota, garbage())]
-    assert [answer.refused.code for answer in answers] == [c2_pb2.REFUSAL_CODE_MALFORMED]
+        responses = [each async for each in servicer._submitting.answers(SYSTEM, NOTHING, quota, garbage())]
+    assert [[answer.refused.code for answer in each.answers] for each in responses] == [[c2_pb2.REFUSAL_CODE_MALFORMED]]
     assert loop.time() - began >= 0.249

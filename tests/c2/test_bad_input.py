@@ -277,8 +277,8 @@ async def test_fields_that_the_contract_does_not_define_are_dropped_and_reach_no
     secret = b"smuggled-" + str(time.time_ns()).encode()
     pushed = report(node="JPN")
     request = with_unknown_fields(pushed, secret)
-    assert secret in c2_pb2.SubmitRequest.FromString(request).report.launch_detection.SerializeToString()
-    assert secret in c2_pb2.SubmitRequest.FromString(request).report.threat.SerializeToString()
+    assert secret in c2_pb2.SubmitRequest.FromString(request).reports[0].launch_detection.SerializeToString()
+    assert secret in c2_pb2.SubmitRequest.FromString(request).reports[0].threat.SerializeToString()
 
     (answer,) = await submit_bytes(world.places["JPN"], request)
     assert answer.WhichOneof("result") == "accepted"

@@ -20,15 +20,15 @@ SECRET = ReadGrant(LIVE, report_pb2.CLASSIFICATION_SECRET, frozenset({"EYES-ONLY
 CONFIDENTIAL = ReadGrant(LIVE, report_pb2.CLASSIFICATION_CONFIDENTIAL, frozenset({"EYES-ONLY"}))
 
 
-async def given(site: Site, grant: ReadGrant) -> list[c2_pb2.SubscribeResponse]:
+async def given(site: Site, grant: ReadGrant) -> list[c2_pb2.Item]:
     """What a new subscriber gets until he has caught up."""
     feed = Feed(site.node, Runs((("0" * 16, 1),)), lambda: site.store, Watch(), site.opener, site.signatory.storage)
-    got: list[c2_pb2.SubscribeResponse] = []
-    async with contextlib.aclosing(feed.follow(0, FeedFilter(LIVE), grant)) as items:
-        async for response in items:
-            if response.HasField("caught_up"):
+    got: list[c2_pb2.Item] = []
+    async with contextlib.aclosing(feed.follow(0, FeedFilter(LIVE), grant)) as responses:
+        async for response in responses:
+            if response.items[-1].HasField("caught_up"):
                 break
-            got.append(response)
+            got += response.items
     return got
 
 

@@ -53,11 +53,13 @@ async def given(
 ) -> list[str]:
     """What one who subscribes gets until he has caught up."""
     got: list[str] = []
-    async with contextlib.aclosing(feed(site).follow(position, wanted, grant, anew=anew)) as items:
-        async for response in items:
-            if response.HasField("caught_up"):
+    async with contextlib.aclosing(feed(site).follow(position, wanted, grant, anew=anew)) as responses:
+        async for response in responses:
+            if response.items[-1].HasField("caught_up"):
                 break
-            got.append(response.delivery.report.report_id or f"withdrawn {response.withdrawal.report_id}")
+            got += [
+                item.delivery.report.report_id or f"withdrawn {item.withdrawal.report_id}" for item in response.items
+            ]
     return got
 
 
@@ -118,9 +120,9 @@ async def test_what_is_pruned_under_one_who_catches_up_is_told_and_not_passed_ov
 
 async def test_one_who_has_caught_up_is_not_disturbed(sites: tuple[Site, Site]) -> None:
     _, kor = sites
-    async with contextlib.aclosing(feed(kor).follow(0, OTHERS, ALL_OF_IT)) as items:
-        async for response in items:
-            if response.HasField("caught_up"):
+    async with contextlib.aclosing(feed(kor).follow(0, OTHERS, ALL_OF_IT)) as responses:
+        async for response in responses:
+            if response.items[-1].HasField("caught_up"):
                 break
         prune(kor)
         jpn = sites[0]

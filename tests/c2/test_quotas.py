@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from signalfire.v1 import c2_pb2, c2_pb2_grpc, report_pb2
 
-from gateway.c2.quotas import LATEST_S, REFUSALS_S, Bucket, Quota, QuotaLimits
+from gateway.c2.quotas import LATEST_S, READ_IN_VAIN, REFUSALS_S, Bucket, Quota, QuotaLimits
 from gateway.c2.server import PUSHBACK
 from gateway.client import Client, Result
 from gateway.demo.deployment import PUSHER, READER
@@ -111,6 +111,15 @@ def test_who_is_refused_without_end_is_read_more_slowly() -> None:
     assert quota.pause_s(1.05) == 0
 
 
+def test_who_sends_large_requests_that_are_none_is_read_more_slowly() -> None:
+    quota = Quota(QuotaLimits(), 0.0)
+    quota.read_in_vain(READ_IN_VAIN, 0.0)
+    assert quota.pause_s(0.0) == 0
+    for _ in range(4):
+        quota.read_in_vain(1 << 20, 0.0)
+    assert quota.pause_s(0.0) == pytest.approx(4 * (1 << 20) / READ_IN_VAIN / REFUSALS_S, rel=0.01)
+
+
 # --- a gateway
 
 
@@ -125,16 +134,16 @@ def point() -> report_pb2.Report:
     return report(Kind.TRACK, precedence=report_pb2.PRECEDENCE_ROUTINE)
 
 
-async def pushed(world: World, reports: Iterable[report_pb2.Report]) -> list[c2_pb2.SubmitResponse]:
+async def pushed(world: World, reports: Iterable[report_pb2.Report]) -> list[c2_pb2.Answer]:
     """The bare answers on one stream, in the order of the reports: nothing is sent again."""
     given = list(reports)
     async with as_system(world.places["JPN"], PUSHER) as channel:
         call = c2_pb2_grpc.C2ServiceStub(channel).Submit()
         for each in given:
-            await call.write(c2_pb2.SubmitRequest(report=each))
+            await call.write(c2_pb2.SubmitRequest(reports=[each]))
         await call.done_writing()
         async with asyncio.timeout(PATIENCE_S):
-            answers = [answer async for answer in call]
+            answers = [answer async for response in call for answer in response.answers]
     return sorted(answers, key=lambda answer: answer.position)
 
 
@@ -143,7 +152,7 @@ async def first_of(client: Client, pushed: report_pb2.Report) -> Result:
     return result
 
 
-def exhausted(answer: c2_pb2.SubmitResponse) -> bool:
+def exhausted(answer: c2_pb2.Answer) -> bool:
     return answer.refused.code == c2_pb2.REFUSAL_CODE_RESOURCE_EXHAUSTED
 
 
@@ -191,10 +200,10 @@ async def test_a_stream_too_many_is_refused_with_a_time_and_the_library_waits_fo
         stub = c2_pb2_grpc.C2ServiceStub(channel)
         calls = [stub.Submit() for _ in range(2)]
         for call in calls:
-            await call.write(c2_pb2.SubmitRequest(report=report()))
-            answer = await call.read()
-            assert isinstance(answer, c2_pb2.SubmitResponse)
-            assert answer.HasField("accepted")
+            await call.write(c2_pb2.SubmitRequest(reports=[report()]))
+            response = await call.read()
+            assert isinstance(response, c2_pb2.SubmitResponse)
+            assert [answer.WhichOneof("result") for answer in response.answers] == ["accepted"]
         third = stub.Submit()
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await third.read()
@@ -219,9 +228,9 @@ async def test_a_subscription_too_many_is_refused_with_a_time(tmp_path: Path) ->
             stub = c2_pb2_grpc.C2ServiceStub(channel)
             request = c2_pb2.SubscribeRequest(traffic_classes=[report_pb2.TRAFFIC_CLASS_LIVE])
             second = stub.Subscribe(request)
-            answer = await second.read()
-            assert isinstance(answer, c2_pb2.SubscribeResponse)
-            assert answer.HasField("caught_up")
+            response = await second.read()
+            assert isinstance(response, c2_pb2.SubscribeResponse)
+            assert response.items[-1].HasField("caught_up")
             third = stub.Subscribe(request)
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await third.read()

@@ -76,12 +76,12 @@ async def test_open_streams_of_systems_whose_authority_is_gone_end_as_unauthenti
     place = world.places["JPN"]
     async with as_system(place, PUSHER) as pushing, as_system(place, READER) as reading:
         submit = c2_pb2_grpc.C2ServiceStub(pushing).Submit()
-        await submit.write(c2_pb2.SubmitRequest(report=report()))
-        assert (await first(submit)).HasField("accepted")
+        await submit.write(c2_pb2.SubmitRequest(reports=[report()]))
+        assert (await first(submit)).answers[0].HasField("accepted")
         subscription = c2_pb2_grpc.C2ServiceStub(reading).Subscribe(
             c2_pb2.SubscribeRequest(traffic_classes=EVERY_CLASS)
         )
-        assert (await first(subscription)).HasField("caught_up")
+        assert (await first(subscription)).items[-1].HasField("caught_up")
         renewal.replace("c2")
         for call in (submit, subscription):
             error = await ended(call)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import grpc
-from signalfire.v1 import c2_pb2, c2_pb2_grpc
+from signalfire.v1 import c2_pb2, c2_pb2_grpc, report_pb2
 
 from gateway.client import Client, Credentials
 from gateway.identity import nation
@@ -18,10 +18,12 @@ from gateway.identity.spiffe import Role, SpiffeId, dns_name
 from gateway.identity.tls import KeyPairFiles, roots_from_files, server_credentials
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
-Submitting: TypeAlias = Callable[
-    ["Steered", AsyncIterator[c2_pb2.SubmitRequest], Context], AsyncIterator[c2_pb2.SubmitResponse]
-]
-Subscribing: TypeAlias = Callable[[c2_pb2.SubscribeRequest, Context], AsyncIterator[c2_pb2.SubscribeResponse]]
+Reports: TypeAlias = AsyncIterator[report_pb2.Report]
+"""The reports of a stream, one after another, in whichever requests they came."""
+Answers: TypeAlias = AsyncIterator[c2_pb2.Answer | c2_pb2.Resubmit]
+"""What is answered, each in a message of its own."""
+Submitting: TypeAlias = Callable[["Steered", Reports, Context], Answers]
+Subscribing: TypeAlias = Callable[[c2_pb2.SubscribeRequest, Context], AsyncIterator[Sequence[c2_pb2.Item]]]
 
 
 @dataclass(slots=True)
@@ -32,6 +34,8 @@ class Steered(c2_pb2_grpc.C2ServiceServicer):
     subscribing: Sequence[Subscribing] = ()
     seen: list[str] = field(default_factory=list)
     """Identifiers of the reports, in the order in which they came, over all calls."""
+    requests: list[int] = field(default_factory=list)
+    """How many reports came with each request."""
     accepted: dict[str, int] = field(default_factory=dict)
     """Identifier to how often it was made durable, which must be once."""
     subscriptions: list[c2_pb2.SubscribeRequest] = field(default_factory=list)
@@ -42,35 +46,40 @@ class Steered(c2_pb2_grpc.C2ServiceServicer):
     ) -> AsyncIterator[c2_pb2.SubmitResponse]:
         behave = self.submitting[min(self._submits, len(self.submitting) - 1)]
         self._submits += 1
-        async for response in behave(self, self._noted(requests), context):
-            yield response
+        async for said in behave(self, self._noted(requests), context):
+            if isinstance(said, c2_pb2.Answer):
+                yield c2_pb2.SubmitResponse(answers=[said])
+            else:
+                yield c2_pb2.SubmitResponse(resubmit=said)
 
     async def Subscribe(  # noqa: N802  # the name is the contract's
         self, request: c2_pb2.SubscribeRequest, context: Context
     ) -> AsyncIterator[c2_pb2.SubscribeResponse]:
         behave = self.subscribing[min(len(self.subscriptions), len(self.subscribing) - 1)]
         self.subscriptions.append(request)
-        async for response in behave(request, context):
-            yield response
+        async for items in behave(request, context):
+            yield c2_pb2.SubscribeResponse(items=items)
 
     async def GetStatus(  # noqa: N802  # the name is the contract's
         self, request: c2_pb2.GetStatusRequest, context: Context
     ) -> c2_pb2.GetStatusResponse:
         return c2_pb2.GetStatusResponse(node="JPN", accepting=True)
 
-    def take(self, position: int, report_id: str) -> c2_pb2.SubmitResponse:
+    def take(self, position: int, report_id: str) -> c2_pb2.Answer:
         """Makes a report durable, as a gateway does: the second time it is a duplicate, and nothing is repeated."""
-        response = c2_pb2.SubmitResponse(position=position, report_id=report_id)
-        response.accepted.duplicate = report_id in self.accepted
-        response.accepted.accepted_time.FromDatetime(datetime(2026, 5, 1, tzinfo=UTC))
-        if not response.accepted.duplicate:
+        answer = c2_pb2.Answer(position=position, report_id=report_id)
+        answer.accepted.duplicate = report_id in self.accepted
+        answer.accepted.accepted_time.FromDatetime(datetime(2026, 5, 1, tzinfo=UTC))
+        if not answer.accepted.duplicate:
             self.accepted[report_id] = 1
-        return response
+        return answer
 
-    async def _noted(self, requests: AsyncIterator[c2_pb2.SubmitRequest]) -> AsyncIterator[c2_pb2.SubmitRequest]:
+    async def _noted(self, requests: AsyncIterator[c2_pb2.SubmitRequest]) -> Reports:
         async for request in requests:
-            self.seen.append(request.report.report_id)
-            yield request
+            self.requests.append(len(request.reports))
+            for report in request.reports:
+                self.seen.append(report.report_id)
+                yield report
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 from signalfire.v1 import c2_pb2, report_pb2
 
 from gateway.client.errors import ClientError
-from gateway.client.outbox import Outbox
+from gateway.client.outbox import FRAME_BYTES, Outbox
 from gateway.client.sending import _Pushing, _take, _write
-from tests.client.steered import Context, Home, Steered
+from tests.client.steered import Answers, Context, Home, Reports, Steered
 from tests.client.test_submit import PATIENCE_S, submitted
 from tests.reports.examples import all_clear, cancellation, correction, launch_detection, report_id, track
 
 ROUTINE = report_pb2.PRECEDENCE_ROUTINE
-Requests = AsyncIterator[c2_pb2.SubmitRequest]
-Responses = AsyncIterator[c2_pb2.SubmitResponse]
 
 
 def outbox(*reports: report_pb2.Report) -> Outbox:
     made = Outbox()
     for report in reports:
-        made.add(c2_pb2.SubmitRequest(report=report))
+        made.add(report)
     return made
 
 
@@ -54,6 +51,36 @@ async def test_the_higher_precedence_goes_first_and_within_one_the_order_stays()
     )  # fmt: skip
     assert await going(made, 5) == [3, 1, 4, 0, 2]
     await nothing_goes(made)
+
+
+async def test_what_goes_together_keeps_that_order_and_waits_for_nothing() -> None:
+    made = outbox(*(track(number, precedence=ROUTINE) for number in range(4)), launch_detection(4))
+    most = 3
+    assert await made.together(most, 1 << 20) == [4, 0, 1]
+    assert await made.together(most, 1 << 20) == [2, 3]
+    await nothing_goes(made)
+    made.add(launch_detection(5))
+    assert await made.together(most, 1 << 20) == [5]
+
+
+async def test_what_goes_together_is_bounded_in_bytes_and_one_goes_however_large() -> None:
+    made = outbox(*(track(number) for number in range(5)))
+    two = 2 * (track(0).ByteSize() + FRAME_BYTES)
+    assert await made.together(256, two) == [0, 1]
+    assert await made.together(256, two - 1) == [2]
+    assert await made.together(256, 1) == [3]
+    assert await made.together(256, 1) == [4]
+
+
+async def test_what_is_held_back_or_waits_for_another_s_answer_goes_not_together_with_it() -> None:
+    made = outbox(track(0, precedence=ROUTINE), cancellation(1, cancellation__report_ids=[report_id(0)]), track(2))
+    assert await made.together(256, 1 << 20) == [0, 2]
+    made.refused_for_now(2, 60_000, exhausted=True)
+    made.add(track(3))
+    made.add(launch_detection(4))
+    assert await made.together(256, 1 << 20) == [4]
+    made.answered(0)
+    assert await made.together(256, 1 << 20) == [1]
 
 
 async def test_what_recalls_goes_once_what_it_recalls_is_answered_which_goes_first() -> None:
@@ -93,7 +120,7 @@ async def test_after_exhaustion_nothing_of_that_precedence_or_lower_goes_before_
     assert await going(made, 1) == [0]
     made.refused_for_now(0, 120_000, exhausted=True)
     await nothing_goes(made)
-    made.add(c2_pb2.SubmitRequest(report=launch_detection(3)))
+    made.add(launch_detection(3))
     assert await going(made, 1) == [3]
     # What the node said is not over yet; then it is, and up to half as long again.
     pass_time(90.0)
@@ -133,18 +160,18 @@ async def test_a_client_heeds_a_node_that_has_no_room_and_every_report_is_taken_
     taken: list[float] = []
     refused = 0
 
-    async def little_room(service: Steered, requests: Requests, context: Context) -> Responses:
+    async def little_room(service: Steered, reports: Reports, context: Context) -> Answers:
         nonlocal refused
         position = 0
-        async for request in requests:
+        async for report in reports:
             now = loop.time()
             if sum(now - each < 0.05 for each in taken) >= most:
                 refused += 1
                 answer = c2_pb2.Refused(code=c2_pb2.REFUSAL_CODE_RESOURCE_EXHAUSTED, retry_after_ms=50)
-                yield c2_pb2.SubmitResponse(position=position, refused=answer)
+                yield c2_pb2.Answer(position=position, refused=answer)
             else:
                 taken.append(now)
-                yield service.take(position, request.report.report_id)
+                yield service.take(position, report.report_id)
             position += 1
 
     service = Steered([little_room])
@@ -168,7 +195,7 @@ async def test_a_recalled_report_that_finds_no_room_holds_back_its_own_precedenc
     )
     assert await going(made, 1) == [0]
     made.refused_for_now(0, 60_000, exhausted=True)
-    made.add(c2_pb2.SubmitRequest(report=launch_detection(4)))
+    made.add(launch_detection(4))
     # The other that is recalled is of the precedence that has no room, though it goes as its recall.
     assert await going(made, 1) == [4]
     await nothing_goes(made)
@@ -198,8 +225,8 @@ async def test_an_all_clear_that_comes_while_there_is_no_room_goes_at_once() -> 
     made = outbox(track(0, precedence=ROUTINE))
     assert await going(made, 1) == [0]
     made.refused_for_now(0, 60_000, exhausted=True)
-    made.add(c2_pb2.SubmitRequest(report=all_clear(1)))
-    made.add(c2_pb2.SubmitRequest(report=all_clear(2)))
+    made.add(all_clear(1))
+    made.add(all_clear(2))
     assert await going(made, 2) == [1, 2]
     assert made.answered(1, accepted=False) == []
     assert made.answered(2) == [0]
@@ -247,7 +274,7 @@ async def test_a_warning_that_is_later_than_the_all_clear_goes_after_it_and_what
     assert await going(made, 1) == [0]
     made.refused_for_now(0, 60_000, exhausted=True)
     if comes_later:
-        made.add(c2_pb2.SubmitRequest(report=clear))
+        made.add(clear)
     assert await going(made, 1) == [2], "it waits for no warning that finds no room"
     assert made.answered(2) == superseded
     for each in superseded:
@@ -348,7 +375,7 @@ async def test_a_recall_goes_where_what_was_superseded_is_put_in_again_and_accep
     assert await going(made, 2) == [3, 4]
     assert made.answered(3) == [0]
     made.answered(0, accepted=False)
-    made.add(c2_pb2.SubmitRequest(report=track(0, precedence=ROUTINE)))
+    made.add(track(0, precedence=ROUTINE))
     pass_time(91.0)
     assert await going(made, 1) == [5]
     made.answered(5)
@@ -362,8 +389,8 @@ async def test_a_recall_that_is_under_way_is_answered_by_the_node_whatever_it_na
     assert await going(made, 1) == [0]
     made.refused_for_now(0, 0, exhausted=False)
     assert await going(made, 1) == [0]
-    made.add(c2_pb2.SubmitRequest(report=track(1, precedence=ROUTINE)))
-    made.add(c2_pb2.SubmitRequest(report=all_clear(2)))
+    made.add(track(1, precedence=ROUTINE))
+    made.add(all_clear(2))
     assert await going(made, 1) == [1]
     made.refused_for_now(1, 60_000, exhausted=True)
     assert await going(made, 1) == [2]
@@ -377,14 +404,14 @@ async def test_a_client_gives_back_a_recall_with_what_was_superseded_and_does_no
     recall = cancellation(1, cancellation__report_ids=[warning.report_id])
     clear = all_clear(2)
 
-    async def flash_alone(service: Steered, requests: Requests, context: Context) -> Responses:
+    async def flash_alone(service: Steered, reports: Reports, context: Context) -> Answers:
         position = 0
-        async for request in requests:
-            if request.report.report_id == warning.report_id:
+        async for report in reports:
+            if report.report_id == warning.report_id:
                 full = c2_pb2.Refused(code=c2_pb2.REFUSAL_CODE_RESOURCE_EXHAUSTED, retry_after_ms=60_000)
-                yield c2_pb2.SubmitResponse(position=position, refused=full)
+                yield c2_pb2.Answer(position=position, refused=full)
             else:
-                yield service.take(position, request.report.report_id)
+                yield service.take(position, report.report_id)
             position += 1
 
     service = Steered([flash_alone])
@@ -406,7 +433,7 @@ async def test_recalls_that_name_each_other_in_a_ring_do_not_wait_for_ever(ring:
     assert made.refused_for_now(0, 60_000, exhausted=False)
     for number in range(1, ring):
         named = [report_id(number - 1)]
-        made.add(c2_pb2.SubmitRequest(report=correction(number, correction__report_ids=named)))
+        made.add(correction(number, correction__report_ids=named))
     await nothing_goes(made)
     for _ in range(2):
         pass_time(91.0)
@@ -426,26 +453,27 @@ async def test_what_was_answered_is_not_kept_however_long_a_stream_lasts() -> No
     pushing = _Pushing(100, None)
     pushing.outbox = made
 
-    written: asyncio.Queue[c2_pb2.SubmitRequest] = asyncio.Queue()
+    written: asyncio.Queue[report_pb2.Report] = asyncio.Queue()
 
     class Call:
         async def write(self, request: c2_pb2.SubmitRequest) -> None:
             """Takes it."""
-            written.put_nowait(request)
+            for report in request.reports:
+                written.put_nowait(report)
 
     writing = asyncio.create_task(_write(Call(), made, sent))
     for position in range(50):
         async with asyncio.timeout(PATIENCE_S):
             await written.get()
-        answer = c2_pb2.SubmitResponse(position=position)
+        answer = c2_pb2.Answer(position=position)
         if position % 2:
             answer.refused.code = c2_pb2.REFUSAL_CODE_UNAVAILABLE
             answer.refused.retry_after_ms = 60_000
         else:
             answer.accepted.duplicate = False
-        _take(answer, pushing, sent)
+        _take(c2_pb2.SubmitResponse(answers=[answer]), pushing, sent)
     assert not sent
-    with pytest.raises(ClientError, match="answered request 7"):
-        _take(c2_pb2.SubmitResponse(position=7), pushing, sent)
+    with pytest.raises(ClientError, match="answered report 7"):
+        _take(c2_pb2.SubmitResponse(answers=[c2_pb2.Answer(position=7)]), pushing, sent)
     writing.cancel()
     await asyncio.gather(writing, return_exceptions=True)

@@ -13,29 +13,25 @@ from google.protobuf import json_format
 from signalfire.v1 import c2_pb2, report_pb2
 
 from gateway.cli import main
-from tests.client.steered import Context, Home, Steered
+from tests.client.steered import Answers, Context, Home, Reports, Steered
 from tests.client.test_outbox import going, nothing_goes, outbox, pass_time
 from tests.client.test_submit import PATIENCE_S
 from tests.reports.examples import all_clear, cancellation, launch_detection, report_id, track
 
-Requests = AsyncIterator[c2_pb2.SubmitRequest]
-Responses = AsyncIterator[c2_pb2.SubmitResponse]
 RECALL = cancellation(9, cancellation__report_ids=[report_id(0)])
 
 
-def wish(until: int) -> c2_pb2.SubmitResponse:
-    response = c2_pb2.SubmitResponse()
-    response.resubmit.reason = "the store was lost"
-    response.resubmit.until.seconds = until
-    return response
+def wish(until: int) -> c2_pb2.Resubmit:
+    told = c2_pb2.Resubmit(reason="the store was lost")
+    told.until.seconds = until
+    return told
 
 
-def answer(service: Steered, position: int, request: c2_pb2.SubmitRequest) -> c2_pb2.SubmitResponse:
+def answer(service: Steered, position: int, report: report_pb2.Report) -> c2_pb2.Answer:
     """As a gateway that asks for what it has lost: a recall of what it does not know goes again."""
-    report = request.report
     if any(each not in service.accepted for each in report.cancellation.report_ids):
         later = c2_pb2.Refused(code=c2_pb2.REFUSAL_CODE_UNAVAILABLE, retry_after_ms=20)
-        return c2_pb2.SubmitResponse(position=position, report_id=report.report_id, refused=later)
+        return c2_pb2.Answer(position=position, report_id=report.report_id, refused=later)
     return service.take(position, report.report_id)
 
 
@@ -43,8 +39,8 @@ async def test_a_recall_that_was_refused_for_now_goes_after_the_report_that_is_p
     made = outbox(RECALL)
     assert await going(made, 1) == [0]
     assert made.refused_for_now(0, 60_000, exhausted=False), "it may wait for what comes later"
-    made.add(c2_pb2.SubmitRequest(report=track(0, precedence=report_pb2.PRECEDENCE_ROUTINE)))
-    made.add(c2_pb2.SubmitRequest(report=track(1)))
+    made.add(track(0, precedence=report_pb2.PRECEDENCE_ROUTINE))
+    made.add(track(1))
     assert await going(made, 2) == [1, 2], "what it recalls goes as it would"
     pass_time(91.0)
     await nothing_goes(made)
@@ -59,7 +55,7 @@ async def test_a_recall_that_is_under_way_when_its_report_is_put_in_is_answered_
     assert await going(made, 1) == [0]
     made.refused_for_now(0, 0, exhausted=False)
     assert await going(made, 1) == [0]
-    made.add(c2_pb2.SubmitRequest(report=launch_detection(0)))
+    made.add(launch_detection(0))
     assert await going(made, 1) == [1]
     made.answered(0)
     made.answered(1)
@@ -76,16 +72,15 @@ async def test_a_lost_warning_that_is_later_than_its_all_clear_reaches_the_gatew
     late.report_time.seconds += 1
     recall = cancellation(9, cancellation__report_ids=[late.report_id])
 
-    async def full_at_first(service: Steered, requests: Requests, context: Context) -> Responses:
+    async def full_at_first(service: Steered, reports: Reports, context: Context) -> Answers:
         yield wish(1)
         position = 0
-        async for request in requests:
-            report = request.report
+        async for report in reports:
             if report.WhichOneof("content") == "track" and clear.report_id not in service.accepted:
                 full = c2_pb2.Refused(code=c2_pb2.REFUSAL_CODE_RESOURCE_EXHAUSTED, retry_after_ms=20)
-                yield c2_pb2.SubmitResponse(position=position, report_id=report.report_id, refused=full)
+                yield c2_pb2.Answer(position=position, report_id=report.report_id, refused=full)
             else:
-                yield answer(service, position, request)
+                yield answer(service, position, report)
             position += 1
 
     service = Steered([full_at_first])
@@ -102,11 +97,11 @@ async def test_a_lost_warning_that_is_later_than_its_all_clear_reaches_the_gatew
 async def test_recalls_that_wait_for_lost_reports_leave_room_for_them(home: Home, in_flight: int) -> None:
     asked = asyncio.Event()
 
-    async def losing(service: Steered, requests: Requests, context: Context) -> Responses:
+    async def losing(service: Steered, reports: Reports, context: Context) -> Answers:
         yield wish(1)
         position = 0
-        async for request in requests:
-            yield answer(service, position, request)
+        async for report in reports:
+            yield answer(service, position, report)
             position += 1
 
     async def given() -> AsyncIterator[report_pb2.Report]:
@@ -130,11 +125,10 @@ async def test_more_recalls_than_have_a_place_hold_up_what_comes_after_them_unti
     refused: Counter[str] = Counter()
     seen_while_asked: set[str] = set()
 
-    async def asking(service: Steered, requests: Requests, context: Context) -> Responses:
+    async def asking(service: Steered, reports: Reports, context: Context) -> Answers:
         yield wish(1)
         position = 0
-        async for request in requests:
-            report = request.report
+        async for report in reports:
             asks = min(refused[first.report_id], refused[second.report_id]) < 2
             if asks:
                 seen_while_asked.add(report.report_id)
@@ -144,7 +138,7 @@ async def test_more_recalls_than_have_a_place_hold_up_what_comes_after_them_unti
                 refused[report.report_id] += 1
                 code = c2_pb2.REFUSAL_CODE_UNAVAILABLE if asks else c2_pb2.REFUSAL_CODE_NOT_ORIGINATOR
                 answered = c2_pb2.Refused(code=code, retry_after_ms=10)
-                yield c2_pb2.SubmitResponse(position=position, report_id=report.report_id, refused=answered)
+                yield c2_pb2.Answer(position=position, report_id=report.report_id, refused=answered)
             position += 1
 
     service = Steered([asking])
@@ -179,13 +173,13 @@ async def test_submit_pushes_its_file_again_in_the_same_run_as_often_as_the_gate
     """The gateway loses everything when the recall comes, which it then cannot take until it has the rest again."""
     left = list(range(1, wishes + 1))
 
-    async def losing(service: Steered, requests: Requests, context: Context) -> Responses:
+    async def losing(service: Steered, reports: Reports, context: Context) -> Answers:
         position = 0
-        async for request in requests:
-            if left and request.report.report_id == RECALL.report_id and report_id(0) in service.accepted:
+        async for report in reports:
+            if left and report.report_id == RECALL.report_id and report_id(0) in service.accepted:
                 service.accepted.clear()
                 yield wish(left.pop(0))
-            yield answer(service, position, request)
+            yield answer(service, position, report)
             position += 1
 
     service = Steered([losing])
@@ -199,11 +193,11 @@ async def test_submit_pushes_its_file_again_in_the_same_run_as_often_as_the_gate
 
 
 async def test_a_wish_that_stands_when_submit_begins_costs_no_second_pass(home: Home, tmp_path: Path) -> None:
-    async def asking(service: Steered, requests: Requests, context: Context) -> Responses:
+    async def asking(service: Steered, reports: Reports, context: Context) -> Answers:
         yield wish(1)
         position = 0
-        async for request in requests:
-            yield answer(service, position, request)
+        async for report in reports:
+            yield answer(service, position, report)
             position += 1
 
     service = Steered([asking])

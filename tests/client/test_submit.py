@@ -15,15 +15,13 @@ import pytest
 from signalfire.v1 import c2_pb2, report_pb2
 
 from gateway.client import Client, ClientError, Result
+from gateway.client.sending import REQUEST_REPORTS
 from gateway.identity import nation
-from tests.client.steered import Context, Home, Steered, Submitting
+from tests.client.steered import Answers, Context, Home, Reports, Steered, Submitting
 from tests.reports.examples import report_id
 
 PATIENCE_S = 20
 """Seconds after which a test that hangs fails."""
-
-Requests = AsyncIterator[c2_pb2.SubmitRequest]
-Responses = AsyncIterator[c2_pb2.SubmitResponse]
 
 
 def reports(count: int) -> list[report_pb2.Report]:
@@ -43,29 +41,43 @@ async def pushed(client: Client, given: list[report_pb2.Report]) -> list[Result]
     return [result async for result in client.submit(given)]
 
 
-async def answer_all(service: Steered, requests: Requests, context: Context) -> Responses:
+async def answer_all(service: Steered, reports: Reports, context: Context) -> Answers:
     position = 0
-    async for request in requests:
-        yield service.take(position, request.report.report_id)
+    async for report in reports:
+        yield service.take(position, report.report_id)
         position += 1
 
 
 def lost_after(answers: int, unacknowledged: int, code: grpc.StatusCode | None, details: str = "gone") -> Submitting:
     """Answers some, makes some more durable without an answer, and is gone; with no code it ends without an error."""
 
-    async def behave(service: Steered, requests: Requests, context: Context) -> Responses:
+    async def behave(service: Steered, reports: Reports, context: Context) -> Answers:
         position = 0
-        async for request in requests:
+        async for report in reports:
             if position >= answers + unacknowledged:
                 if code is not None:
                     await context.abort(code, details)
                 return
-            response = service.take(position, request.report.report_id)
+            response = service.take(position, report.report_id)
             if position < answers:
                 yield response
             position += 1
 
     return behave
+
+
+async def test_what_there_is_goes_together_within_the_bounds_of_a_request_and_one_alone_goes_alone(home: Home) -> None:
+    async def given() -> AsyncIterator[report_pb2.Report]:
+        for report in reports(2 * REQUEST_REPORTS + 10):
+            yield report
+
+    service = Steered([answer_all])
+    async with home.serving(service) as address:
+        results = await submitted(home, address, given())
+        assert Counter(result.report_id for result in results) == Counter(ids(2 * REQUEST_REPORTS + 10))
+        assert service.requests == [REQUEST_REPORTS, REQUEST_REPORTS, 10]
+        await submitted(home, address, reports(1))
+    assert service.requests[3:] == [1]
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, None])
@@ -86,11 +98,11 @@ async def test_after_a_lost_connection_what_was_not_answered_is_sent_again_and_n
 async def test_what_was_answered_is_not_sent_again(home: Home) -> None:
     answered = asyncio.Event()
 
-    async def lost_when_answers_were_read(service: Steered, requests: Requests, context: Context) -> Responses:
+    async def lost_when_answers_were_read(service: Steered, reports: Reports, context: Context) -> Answers:
         for position in range(5):
-            request = await anext(requests)
+            report = await anext(reports)
             if position < 3:
-                yield service.take(position, request.report.report_id)
+                yield service.take(position, report.report_id)
         await answered.wait()
         await context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
 
@@ -131,10 +143,10 @@ async def test_a_gateway_that_is_not_there_yet_is_waited_for(home: Home) -> None
 
 
 async def test_answers_out_of_order_are_given_to_the_reports_that_they_are_about(home: Home) -> None:
-    async def backwards(service: Steered, requests: Requests, context: Context) -> Responses:
-        held: list[c2_pb2.SubmitResponse] = []
-        async for request in requests:
-            held.append(service.take(len(held), request.report.report_id))
+    async def backwards(service: Steered, reports: Reports, context: Context) -> Answers:
+        held: list[c2_pb2.Answer] = []
+        async for report in reports:
+            held.append(service.take(len(held), report.report_id))
             if len(held) == 5:
                 held[1].refused.code = c2_pb2.REFUSAL_CODE_INVALID
                 for response in reversed(held):
@@ -147,11 +159,11 @@ async def test_answers_out_of_order_are_given_to_the_reports_that_they_are_about
 
 
 async def test_a_refused_report_comes_with_every_reason_and_is_not_sent_again(home: Home) -> None:
-    async def refuse(service: Steered, requests: Requests, context: Context) -> Responses:
-        async for _ in requests:
+    async def refuse(service: Steered, reports: Reports, context: Context) -> Answers:
+        async for _ in reports:
             found = [c2_pb2.Violation(field=field, problem="is wrong", remedy="mend it") for field in ("a", "b")]
             refused = c2_pb2.Refused(code=c2_pb2.REFUSAL_CODE_CONFLICT, violations=found)
-            yield c2_pb2.SubmitResponse(refused=refused)
+            yield c2_pb2.Answer(refused=refused)
 
     service = Steered([refuse])
     async with home.serving(service) as address:
@@ -164,16 +176,16 @@ async def test_a_refused_report_comes_with_every_reason_and_is_not_sent_again(ho
 async def test_a_report_that_the_node_cannot_take_now_is_sent_again_no_sooner_than_it_says(home: Home) -> None:
     came: dict[str, list[float]] = {}
 
-    async def not_now(service: Steered, requests: Requests, context: Context) -> Responses:
+    async def not_now(service: Steered, reports: Reports, context: Context) -> Answers:
         position = 0
-        async for request in requests:
-            times = came.setdefault(request.report.report_id, [])
+        async for report in reports:
+            times = came.setdefault(report.report_id, [])
             times.append(asyncio.get_running_loop().time())
             if len(times) < 3:
                 refused = c2_pb2.Refused(code=c2_pb2.REFUSAL_CODE_UNAVAILABLE, retry_after_ms=40)
-                yield c2_pb2.SubmitResponse(position=position, refused=refused)
+                yield c2_pb2.Answer(position=position, refused=refused)
             else:
-                yield service.take(position, request.report.report_id)
+                yield service.take(position, report.report_id)
             position += 1
 
     async with home.serving(Steered([not_now])) as address:
@@ -197,12 +209,12 @@ async def test_no_more_reports_are_taken_than_may_wait_for_their_answer(home: Ho
             most = max(most, waiting)
             yield report
 
-    async def in_batches(service: Steered, requests: Requests, context: Context) -> Responses:
+    async def in_batches(service: Steered, reports: Reports, context: Context) -> Answers:
         nonlocal waiting
         position = 0
         held = []
-        async for request in requests:
-            held.append(service.take(position, request.report.report_id))
+        async for report in reports:
+            held.append(service.take(position, report.report_id))
             position += 1
             if len(held) == in_flight or position == total:
                 # Counted before the answer goes, so that the count here is never above the client's own.
@@ -291,9 +303,9 @@ async def test_a_call_that_outlived_its_certificate_goes_on_with_the_one_that_is
     renewing = Home(home.node, home.keys, tmp_path / "c2")
     shutil.copytree(home.client, renewing.client)
 
-    async def expire(service: Steered, requests: Requests, context: Context) -> Responses:
-        request = await anext(requests)
-        yield service.take(0, request.report.report_id)
+    async def expire(service: Steered, reports: Reports, context: Context) -> Answers:
+        report = await anext(reports)
+        yield service.take(0, report.report_id)
         nation.issue_c2(home.keys.parent / "pki", "sensors", tmp_path / "new", now=datetime.now(UTC))
         for name in ("c2.key.pem", "c2.crt.pem"):
             (tmp_path / "new" / name).replace(renewing.client / name)
@@ -317,12 +329,12 @@ async def test_a_refused_caller_is_told_why_and_does_not_try_for_ever(home: Home
 
 
 async def test_an_answer_to_what_was_never_asked_is_an_error_and_not_a_guess(home: Home) -> None:
-    async def confused(service: Steered, requests: Requests, context: Context) -> Responses:
-        async for request in requests:
-            yield service.take(7, request.report.report_id)
+    async def confused(service: Steered, reports: Reports, context: Context) -> Answers:
+        async for report in reports:
+            yield service.take(7, report.report_id)
 
     async with home.serving(Steered([confused])) as address:
-        with pytest.raises(ClientError, match="answered request 7"):
+        with pytest.raises(ClientError, match="answered report 7"):
             await submitted(home, address, reports(2))
 
 

@@ -19,33 +19,31 @@ PATIENCE_S = 20
 """Seconds after which a test that hangs fails."""
 
 EXERCISE = [report_pb2.TRAFFIC_CLASS_EXERCISE]
-Responses = AsyncIterator[c2_pb2.SubscribeResponse]
+Items = AsyncIterator[Sequence[c2_pb2.Item]]
 
 
-def delivery(number: int) -> c2_pb2.SubscribeResponse:
+def delivery(number: int) -> c2_pb2.Item:
     report = report_pb2.Report(report_id=f"report-{number}")
-    return c2_pb2.SubscribeResponse(
+    return c2_pb2.Item(
         cursor=f"c{number}", delivery=c2_pb2.Delivery(report=report, received_from="KOR", ledger="line", index=number)
     )
 
 
-def caught_up(number: int) -> c2_pb2.SubscribeResponse:
-    return c2_pb2.SubscribeResponse(cursor=f"c{number}", caught_up=c2_pb2.CaughtUp())
+def caught_up(number: int) -> c2_pb2.Item:
+    return c2_pb2.Item(cursor=f"c{number}", caught_up=c2_pb2.CaughtUp())
 
 
-def unknown(number: int) -> c2_pb2.SubscribeResponse:
-    """A kind of item of a later version: field 15 of the message, which this version does not define."""
-    return c2_pb2.SubscribeResponse.FromString(
-        c2_pb2.SubscribeResponse(cursor=f"c{number}").SerializeToString() + b"\x7a\x02\x08\x01"
-    )
+def unknown(number: int) -> c2_pb2.Item:
+    """A kind of item of a later version: field 15 of the item, which this version does not define."""
+    return c2_pb2.Item.FromString(c2_pb2.Item(cursor=f"c{number}").SerializeToString() + b"\x7a\x02\x08\x01")
 
 
-def giving(responses: Sequence[c2_pb2.SubscribeResponse], code: grpc.StatusCode | None = None) -> Subscribing:
-    """Gives these, and then ends with `code`, or stays quiet."""
+def giving(items: Sequence[c2_pb2.Item], code: grpc.StatusCode | None = None, *, at_once: int = 1) -> Subscribing:
+    """Gives these, so many in a message, and then ends with `code`, or stays quiet."""
 
-    async def behave(request: c2_pb2.SubscribeRequest, context: Context) -> Responses:
-        for response in responses:
-            yield response
+    async def behave(request: c2_pb2.SubscribeRequest, context: Context) -> Items:
+        for begin in range(0, len(items), at_once):
+            yield items[begin : begin + at_once]
         if code is not None:
             await context.abort(code, "gone")
         await asyncio.Event().wait()
@@ -58,13 +56,14 @@ async def until_caught_up(home: Home, service: Steered, **wanted: str) -> list[I
         return [item async for item in home.dial(address).subscribe(EXERCISE, follow=False, **wanted)]  # type: ignore[arg-type]  # only texts are given here
 
 
-async def test_a_subscription_goes_on_after_the_last_item_that_it_gave(home: Home) -> None:
+@pytest.mark.parametrize("at_once", [1, 2])
+async def test_a_subscription_goes_on_after_the_last_item_that_it_gave(home: Home, at_once: int) -> None:
     service = Steered(
         subscribing=[
-            giving([delivery(1), delivery(2)], grpc.StatusCode.UNAVAILABLE),
+            giving([delivery(1), delivery(2)], grpc.StatusCode.UNAVAILABLE, at_once=at_once),
             giving([], grpc.StatusCode.UNAVAILABLE),
             giving([delivery(3)], grpc.StatusCode.CANCELLED),
-            giving([delivery(4), caught_up(4)]),
+            giving([delivery(4), caught_up(4)], at_once=at_once),
         ]
     )
     items = await until_caught_up(home, service, cursor="c0")
@@ -72,8 +71,9 @@ async def test_a_subscription_goes_on_after_the_last_item_that_it_gave(home: Hom
     assert [request.cursor for request in service.subscriptions] == ["c0", "c2", "c2", "c3"]
 
 
-async def test_without_follow_it_ends_when_it_has_caught_up_and_with_it_goes_on(home: Home) -> None:
-    service = Steered(subscribing=[giving([delivery(1), caught_up(1), delivery(2)])])
+@pytest.mark.parametrize("at_once", [1, 3])
+async def test_without_follow_it_ends_when_it_has_caught_up_and_with_it_goes_on(home: Home, at_once: int) -> None:
+    service = Steered(subscribing=[giving([delivery(1), caught_up(1), delivery(2)], at_once=at_once)])
     assert [type(item) for item in await until_caught_up(home, service)] == [Received, CaughtUp]
     async with asyncio.timeout(PATIENCE_S), home.serving(service) as address:
         following = home.dial(address).subscribe(EXERCISE)
@@ -108,7 +108,7 @@ async def test_items_hold_what_the_contract_says(home: Home) -> None:
     )
     notice.time.FromDatetime(when)
     notice.received_time.FromDatetime(when)
-    withdrawal = c2_pb2.SubscribeResponse(cursor="c2", withdrawal=notice)
+    withdrawal = c2_pb2.Item(cursor="c2", withdrawal=notice)
     items = await until_caught_up(home, Steered(subscribing=[giving([delivered, withdrawal, caught_up(2)])]))
     assert items == [
         Received("c1", delivered.delivery.report, "KOR", "line", 1, when, True, True),

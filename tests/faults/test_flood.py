@@ -92,7 +92,7 @@ async def flood(place: Deployed, answers: Counter[str]) -> None:
         call = c2_pb2_grpc.C2ServiceStub(channel).Submit()
 
         async def count() -> None:
-            async for answer in call:
+            async for answer in (answer async for response in call for answer in response.answers):
                 answers[answer.WhichOneof("result") or ""] += 1
                 if answer.HasField("refused"):
                     assert answer.refused.code == c2_pb2.REFUSAL_CODE_RESOURCE_EXHAUSTED, answer
@@ -103,7 +103,7 @@ async def flood(place: Deployed, answers: Counter[str]) -> None:
         try:
             while True:
                 track.report_id = str(uuid.uuid4())
-                await call.write(c2_pb2.SubmitRequest(report=track))
+                await call.write(c2_pb2.SubmitRequest(reports=[track]))
         finally:
             counting.cancel()
             await asyncio.gather(counting, return_exceptions=True)

@@ -53,11 +53,22 @@ function finished(call) {
 
 async function submit(client) {
   const call = client.Submit();
-  call.on("data", print);
+  call.on("data", ({ answers, resubmit }) => {
+    if (resubmit) print({ resubmit });
+    answers.forEach(print);
+  });
   const over = finished(call);
+  // What there is goes together: so many reports every gateway takes in one request.
+  let reports = [];
+  const flush = () => {
+    if (reports.length) call.write({ reports });
+    reports = [];
+  };
   for await (const line of createInterface({ input: process.stdin })) {
-    if (line.trim()) call.write({ report: JSON.parse(line) });
+    if (line.trim()) reports.push(JSON.parse(line));
+    if (reports.length === 256) flush();
   }
+  flush();
   call.end();
   return over;
 }
@@ -65,9 +76,9 @@ async function submit(client) {
 async function subscribe(client, trafficClass, cursor = "") {
   const call = client.Subscribe({ cursor, traffic_classes: [`TRAFFIC_CLASS_${trafficClass}`] });
   let caughtUp = false;
-  call.on("data", (response) => {
-    print(response);
-    if (response.item === "caught_up") {
+  call.on("data", ({ items }) => {
+    items.forEach(print);
+    if (items.some(({ item }) => item === "caught_up")) {
       caughtUp = true;
       call.cancel();
     }

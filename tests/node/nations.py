@@ -454,8 +454,8 @@ def as_officer(place: Deployed) -> contextlib.AbstractAsyncContextManager[grpc.a
     return channel(place.national, pair, gateway_authority(place), server_name(place))
 
 
-async def submit_bytes(place: Deployed, *requests: bytes, system: str = PUSHER) -> list[c2_pb2.SubmitResponse]:
-    """Sends requests as the bytes they are, in one stream; the answers in the order of the requests."""
+async def submit_bytes(place: Deployed, *requests: bytes, system: str = PUSHER) -> list[c2_pb2.Answer]:
+    """Sends requests as the bytes they are, in one stream; the answers in the order of the reports."""
     async with as_system(place, system) as opened, asyncio.timeout(PATIENCE_S):
         submit: grpc.aio.StreamStreamMultiCallable[bytes, c2_pb2.SubmitResponse] = opened.stream_stream(
             "/signalfire.v1.C2Service/Submit",
@@ -466,14 +466,15 @@ async def submit_bytes(place: Deployed, *requests: bytes, system: str = PUSHER) 
         for request in requests:
             await call.write(request)
         await call.done_writing()
-        answers = [answer async for answer in call]
-    assert sorted(answer.position for answer in answers) == list(range(len(requests)))
+        answers = [answer async for response in call for answer in response.answers]
+    assert sorted(answer.position for answer in answers) == list(range(len(answers)))
+    assert len(answers) >= len(requests)
     return sorted(answers, key=lambda answer: answer.position)
 
 
-def request_of(pushed: report_pb2.Report) -> bytes:
-    """The serialised `SubmitRequest` of a report."""
-    return c2_pb2.SubmitRequest(report=pushed).SerializeToString()
+def request_of(*pushed: report_pb2.Report) -> bytes:
+    """The serialised `SubmitRequest` of some reports."""
+    return c2_pb2.SubmitRequest(reports=pushed).SerializeToString()
 
 
 async def first_decision(opened: grpc.aio.Channel) -> officer_pb2.RecordedEntry:

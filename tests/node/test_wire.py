@@ -236,7 +236,7 @@ async def received(world: World, name: str) -> bytes:
         request = c2_pb2.SubscribeRequest(traffic_classes=EVERY_CLASS, include_own=True).SerializeToString()
         async for raw in subscribe(request):
             data += raw
-            if c2_pb2.SubscribeResponse.FromString(raw).WhichOneof("item") == "caught_up":
+            if c2_pb2.SubscribeResponse.FromString(raw).items[-1].HasField("caught_up"):
                 break
     return data
 

@@ -272,6 +272,42 @@ async def test_every_step_of_a_failed_commit_is_told_that_it_is_in_doubt(path: P
     assert_sound(path)
 
 
+async def test_what_is_put_is_told_of_with_the_others_of_its_commit_before_anybody_has_a_turn(path: Path) -> None:
+    async with opened(path) as running:
+        told: list[AcceptedReport | Exception] = []
+        turn: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: AcceptedReport | Exception) -> None:
+            if not told:
+                asyncio.get_running_loop().call_soon(lambda: turn.set_result(len(told)))
+            told.append(outcome)
+
+        conflict = launch_detection(0, source_sequence=99)
+        for report in (launch_detection(0), launch_detection(1), conflict):
+            running.sequencer.put(taking(report), done)
+        assert not told
+        running.run()
+        assert await in_time(turn) == 3
+        assert [type(outcome) for outcome in told] == [AcceptedReport, AcceptedReport, RefusedReport]
+
+
+async def test_what_is_put_and_finds_no_room_is_refused_at_once_and_told_of_no_further(path: Path) -> None:
+    async with opened(path, limits=SequencerLimits(queue=8)) as running:
+        told: list[AcceptedReport | Exception] = []
+
+        def put(seed: int) -> None:
+            running.sequencer.put(taking(launch_detection(seed)), told.append, source="one", bounded=True)
+
+        with pytest.raises(Exhausted):
+            list(map(put, range(9)))
+        waiting = running.sequencer.waiting
+        await running.stop()
+        assert [type(outcome) for outcome in told] == [Unavailable] * waiting
+        with pytest.raises(Unavailable):
+            running.sequencer.put(taking(launch_detection(20)), told.append)
+        assert len(told) == waiting
+
+
 async def test_after_a_failure_the_heads_are_those_of_the_store_and_seal_under_new_epochs(path: Path) -> None:
     async with opened(path, Faults({2: "after"})) as running:
         running.run()

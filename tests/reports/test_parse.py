@@ -8,11 +8,17 @@ from signalfire.v1 import c2_pb2, report_pb2
 from gateway.reports.errors import MalformedReport
 from gateway.reports.kinds import Kind, kind_of
 from gateway.reports.limits import ReportLimits
-from gateway.reports.parse import canonical, parse_report, parse_submit
+from gateway.reports.parse import canonical, parse_report, split_request
 from gateway.reports.validate import validate_released, validate_submitted
 from tests.reports.examples import EXAMPLES, NODE, NOW, cancellation, correction, launch_detection, track
 
 LIMITS = ReportLimits()
+MOST, MOST_BYTES = 256, 1 << 20
+
+
+def parse_requested(data: bytes) -> list[report_pb2.Report]:
+    """The reports of a request."""
+    return [parse_report(each, LIMITS) for each in split_request(data, MOST, MOST_BYTES)]
 
 
 def unknown_field(payload: bytes, number: int = 900) -> bytes:
@@ -44,14 +50,30 @@ def judge(data: bytes) -> None:
 def test_what_was_serialised_is_read_back(kind: Kind) -> None:
     report = EXAMPLES[kind]()
     assert parse_report(canonical(report), LIMITS) == report
-    assert parse_submit(c2_pb2.SubmitRequest(report=report).SerializeToString(), LIMITS) == report
+    assert parse_requested(c2_pb2.SubmitRequest(reports=[report, report]).SerializeToString()) == [report, report]
 
 
 def test_bytes_beyond_the_limit_are_refused_for_their_number_and_not_for_what_they_hold() -> None:
-    garbage = b"\xff" * 1_048_576
-    for door in (parse_report, parse_submit):
-        with pytest.raises(MalformedReport, match=r"has 1048576 bytes, more than the 163\d\d that are taken"):
-            door(garbage, LIMITS)
+    garbage = b"\xff" * (MOST_BYTES + 1)
+    with pytest.raises(MalformedReport, match="has 1048577 bytes, more than the 16384 that are taken"):
+        parse_report(garbage, LIMITS)
+    with pytest.raises(MalformedReport, match="a request of 1048577 bytes, more than the 1048576 that are taken"):
+        split_request(garbage, MOST, MOST_BYTES)
+
+
+def test_a_request_of_as_many_reports_as_are_taken_is_read_and_one_more_is_not() -> None:
+    assert len(split_request(b"\x0a\x00" * MOST, MOST, MOST_BYTES)) == MOST
+    with pytest.raises(MalformedReport, match="is one of 257 in a request, more than the 256 that are taken"):
+        split_request(b"\x0a\x00" * (MOST + 1), MOST, MOST_BYTES)
+
+
+def test_a_report_that_cannot_be_read_stands_in_no_other_s_way() -> None:
+    good = canonical(track())
+    whole = unknown_field(good, 1) + unknown_field(b"\xff\xff", 1) + unknown_field(b"else") + unknown_field(b"", 1)
+    assert list(split_request(whole, MOST, MOST_BYTES)) == [good, b"\xff\xff", b""]
+    for cut in range(1, 5):
+        with pytest.raises(MalformedReport, match=r"not one whole signalfire\.v1\.SubmitRequest"):
+            split_request(unknown_field(good, 1)[:-cut], MOST, MOST_BYTES)
 
 
 def test_a_report_of_exactly_the_limit_is_read_and_one_byte_more_is_not() -> None:
@@ -62,18 +84,18 @@ def test_a_report_of_exactly_the_limit_is_read_and_one_byte_more_is_not() -> Non
     while report.ByteSize() < LIMITS.max_report_bytes:
         report.cancellation.explanation += "x"
     assert parse_report(canonical(report), LIMITS) == report
-    assert parse_submit(c2_pb2.SubmitRequest(report=report).SerializeToString(), LIMITS) == report
+    assert parse_requested(c2_pb2.SubmitRequest(reports=[report]).SerializeToString()) == [report]
     report.cancellation.explanation += "x"
     with pytest.raises(MalformedReport, match="16385 bytes"):
         parse_report(canonical(report), LIMITS)
     with pytest.raises(MalformedReport, match="16385 bytes"):
-        parse_submit(c2_pb2.SubmitRequest(report=report).SerializeToString(), LIMITS)
+        parse_requested(c2_pb2.SubmitRequest(reports=[report]).SerializeToString())
 
 
 def test_a_request_without_a_report_is_refused() -> None:
     for data in (b"", unknown_field(b"something else")):
         with pytest.raises(MalformedReport, match="not in the request"):
-            parse_submit(data, LIMITS)
+            split_request(data, MOST, MOST_BYTES)
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -148,8 +170,8 @@ def test_unknown_fields_are_dropped_at_every_level() -> None:
     assert b"leak" not in canonical(report)
     launch.references.add(originator_node="KOR")
     assert report == launch
-    assert parse_submit(varint(1 << 3 | 2) + varint(len(data)) + data + extra, LIMITS) == launch
-    assert b"leak" not in canonical(parse_submit(varint(1 << 3 | 2) + varint(len(data)) + data + extra, LIMITS))
+    assert parse_requested(unknown_field(data, 1) + extra) == [launch]
+    assert b"leak" not in canonical(parse_requested(unknown_field(data, 1) + extra)[0])
 
 
 def test_of_two_kinds_in_one_report_the_last_one_counts() -> None:

@@ -26,49 +26,53 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from signalfire.v1 import report_pb2 as signalfire_dot_v1_dot_report__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16signalfire/v1/c2.proto\x12\rsignalfire.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1asignalfire/v1/report.proto\"6\n\rSubmitRequest\x12%\n\x06report\x18\x01 \x01(\x0b\x32\x15.signalfire.v1.Report\"\xc4\x01\n\x0eSubmitResponse\x12\x10\n\x08position\x18\x01 \x01(\x04\x12\x11\n\treport_id\x18\x02 \x01(\t\x12+\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\x0b\x32\x17.signalfire.v1.AcceptedH\x00\x12)\n\x07refused\x18\x04 \x01(\x0b\x32\x16.signalfire.v1.RefusedH\x00\x12+\n\x08resubmit\x18\x05 \x01(\x0b\x32\x17.signalfire.v1.ResubmitH\x00\x42\x08\n\x06result\"\x84\x01\n\x08Resubmit\x12)\n\x05since\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nreport_ids\x18\x03 \x03(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"P\n\x08\x41\x63\x63\x65pted\x12\x31\n\raccepted_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tduplicate\x18\x02 \x01(\x08\"y\n\x07Refused\x12(\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x1a.signalfire.v1.RefusalCode\x12,\n\nviolations\x18\x02 \x03(\x0b\x32\x18.signalfire.v1.Violation\x12\x16\n\x0eretry_after_ms\x18\x03 \x01(\r\";\n\tViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0f\n\x07problem\x18\x02 \x01(\t\x12\x0e\n\x06remedy\x18\x03 \x01(\t\"\xe8\x01\n\x10SubscribeRequest\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x34\n\x0ftraffic_classes\x18\x02 \x03(\x0e\x32\x1b.signalfire.v1.TrafficClass\x12(\n\x05kinds\x18\x03 \x03(\x0e\x32\x19.signalfire.v1.ReportKind\x12\x18\n\x10originator_nodes\x18\x04 \x03(\t\x12\x35\n\x12minimum_precedence\x18\x05 \x01(\x0e\x32\x19.signalfire.v1.Precedence\x12\x13\n\x0binclude_own\x18\x06 \x01(\x08\"\xbd\x01\n\x11SubscribeResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12+\n\x08\x64\x65livery\x18\x02 \x01(\x0b\x32\x17.signalfire.v1.DeliveryH\x00\x12\x35\n\nwithdrawal\x18\x03 \x01(\x0b\x32\x1f.signalfire.v1.WithdrawalNoticeH\x00\x12,\n\tcaught_up\x18\x04 \x01(\x0b\x32\x17.signalfire.v1.CaughtUpH\x00\x42\x06\n\x04item\"\xc1\x01\n\x08\x44\x65livery\x12%\n\x06report\x18\x01 \x01(\x0b\x32\x15.signalfire.v1.Report\x12\x15\n\rreceived_from\x18\x02 \x01(\t\x12\x0e\n\x06ledger\x18\x03 \x01(\t\x12\r\n\x05index\x18\x04 \x01(\x04\x12\x31\n\rreceived_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\npq_pending\x18\x06 \x01(\x08\x12\x11\n\twithdrawn\x18\x07 \x01(\x08\"\xfe\x01\n\x10WithdrawalNotice\x12\x11\n\treport_id\x18\x01 \x01(\t\x12\x17\n\x0foriginator_node\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\rtraffic_class\x18\x04 \x01(\x0e\x32\x1b.signalfire.v1.TrafficClass\x12-\n\nprecedence\x18\x05 \x01(\x0e\x32\x19.signalfire.v1.Precedence\x12\x31\n\rreceived_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\n\n\x08\x43\x61ughtUp\"\x12\n\x10GetStatusRequest\"\xa0\x04\n\x11GetStatusResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\taccepting\x18\x05 \x01(\x08\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x15\n\rpolicy_digest\x18\x07 \x01(\t\x12\x0f\n\x07posture\x18\x08 \x01(\t\x12\x18\n\x10reports_accepted\x18\t \x01(\x04\x12.\n\x08partners\x18\n \x03(\x0b\x32\x1c.signalfire.v1.PartnerStatus\x12,\n\x07ledgers\x18\x0b \x03(\x0b\x32\x1b.signalfire.v1.LedgerStatus\x12\x0e\n\x06\x61larms\x18\x0c \x03(\t\x12)\n\x08resubmit\x18\r \x01(\x0b\x32\x17.signalfire.v1.Resubmit\x12\x18\n\x10store_free_bytes\x18\x0e \x01(\x04\x12\x34\n\x11lowest_precedence\x18\x0f \x01(\x0e\x32\x19.signalfire.v1.Precedence\x12\x15\n\rclock_problem\x18\x10 \x01(\t\x12-\n\x07\x63\x61rried\x18\x11 \x03(\x0b\x32\x1c.signalfire.v1.CarriedStatus\"<\n\rCarriedStatus\x12\x0b\n\x03one\x18\x01 \x01(\t\x12\r\n\x05other\x18\x02 \x01(\t\x12\x0f\n\x07tunnels\x18\x03 \x01(\r\"\xc8\x02\n\rPartnerStatus\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\tfollowing\x18\x02 \x01(\x08\x12\x10\n\x08\x66ollowed\x18\x03 \x01(\x08\x12\x37\n\x13last_heartbeat_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x0f\x63lock_offset_ms\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07problem\x18\x06 \x01(\t\x12\x30\n\x0csilent_since\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\runheard_since\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04ways\x18\t \x03(\t\x12\x15\n\rnot_accepting\x18\n \x01(\tB\x12\n\x10_clock_offset_ms\"r\n\x0cLedgerStatus\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0c\n\x04root\x18\x03 \x01(\x0c\x12\x14\n\x0creceipt_size\x18\x04 \x01(\x04\x12\x0f\n\x07pq_size\x18\x05 \x01(\x04\x12\x0f\n\x07replica\x18\x06 \x01(\x08*\xfe\x01\n\x0bRefusalCode\x12\x1c\n\x18REFUSAL_CODE_UNSPECIFIED\x10\x00\x12\x1a\n\x16REFUSAL_CODE_MALFORMED\x10\x01\x12\x18\n\x14REFUSAL_CODE_INVALID\x10\x02\x12\x1c\n\x18REFUSAL_CODE_NOT_GRANTED\x10\x03\x12\x19\n\x15REFUSAL_CODE_CONFLICT\x10\x04\x12\x1f\n\x1bREFUSAL_CODE_NOT_ORIGINATOR\x10\x05\x12\x1c\n\x18REFUSAL_CODE_UNAVAILABLE\x10\x06\x12#\n\x1fREFUSAL_CODE_RESOURCE_EXHAUSTED\x10\x07*\xda\x01\n\nReportKind\x12\x1b\n\x17REPORT_KIND_UNSPECIFIED\x10\x00\x12 \n\x1cREPORT_KIND_LAUNCH_DETECTION\x10\x01\x12\x15\n\x11REPORT_KIND_TRACK\x10\x02\x12!\n\x1dREPORT_KIND_IMPACT_PREDICTION\x10\x03\x12\x1a\n\x16REPORT_KIND_CORRECTION\x10\x04\x12\x1c\n\x18REPORT_KIND_CANCELLATION\x10\x05\x12\x19\n\x15REPORT_KIND_ALL_CLEAR\x10\x06\x32\xf8\x01\n\tC2Service\x12I\n\x06Submit\x12\x1c.signalfire.v1.SubmitRequest\x1a\x1d.signalfire.v1.SubmitResponse(\x01\x30\x01\x12P\n\tSubscribe\x12\x1f.signalfire.v1.SubscribeRequest\x1a .signalfire.v1.SubscribeResponse0\x01\x12N\n\tGetStatus\x12\x1f.signalfire.v1.GetStatusRequest\x1a .signalfire.v1.GetStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16signalfire/v1/c2.proto\x12\rsignalfire.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1asignalfire/v1/report.proto\"7\n\rSubmitRequest\x12&\n\x07reports\x18\x01 \x03(\x0b\x32\x15.signalfire.v1.Report\"c\n\x0eSubmitResponse\x12&\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x15.signalfire.v1.Answer\x12)\n\x08resubmit\x18\x02 \x01(\x0b\x32\x17.signalfire.v1.Resubmit\"\x8f\x01\n\x06\x41nswer\x12\x10\n\x08position\x18\x01 \x01(\x04\x12\x11\n\treport_id\x18\x02 \x01(\t\x12+\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\x0b\x32\x17.signalfire.v1.AcceptedH\x00\x12)\n\x07refused\x18\x04 \x01(\x0b\x32\x16.signalfire.v1.RefusedH\x00\x42\x08\n\x06result\"\x84\x01\n\x08Resubmit\x12)\n\x05since\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nreport_ids\x18\x03 \x03(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"P\n\x08\x41\x63\x63\x65pted\x12\x31\n\raccepted_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tduplicate\x18\x02 \x01(\x08\"y\n\x07Refused\x12(\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x1a.signalfire.v1.RefusalCode\x12,\n\nviolations\x18\x02 \x03(\x0b\x32\x18.signalfire.v1.Violation\x12\x16\n\x0eretry_after_ms\x18\x03 \x01(\r\";\n\tViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0f\n\x07problem\x18\x02 \x01(\t\x12\x0e\n\x06remedy\x18\x03 \x01(\t\"\xe8\x01\n\x10SubscribeRequest\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x34\n\x0ftraffic_classes\x18\x02 \x03(\x0e\x32\x1b.signalfire.v1.TrafficClass\x12(\n\x05kinds\x18\x03 \x03(\x0e\x32\x19.signalfire.v1.ReportKind\x12\x18\n\x10originator_nodes\x18\x04 \x03(\t\x12\x35\n\x12minimum_precedence\x18\x05 \x01(\x0e\x32\x19.signalfire.v1.Precedence\x12\x13\n\x0binclude_own\x18\x06 \x01(\x08\"7\n\x11SubscribeResponse\x12\"\n\x05items\x18\x01 \x03(\x0b\x32\x13.signalfire.v1.Item\"\xb0\x01\n\x04Item\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12+\n\x08\x64\x65livery\x18\x02 \x01(\x0b\x32\x17.signalfire.v1.DeliveryH\x00\x12\x35\n\nwithdrawal\x18\x03 \x01(\x0b\x32\x1f.signalfire.v1.WithdrawalNoticeH\x00\x12,\n\tcaught_up\x18\x04 \x01(\x0b\x32\x17.signalfire.v1.CaughtUpH\x00\x42\x06\n\x04item\"\xc1\x01\n\x08\x44\x65livery\x12%\n\x06report\x18\x01 \x01(\x0b\x32\x15.signalfire.v1.Report\x12\x15\n\rreceived_from\x18\x02 \x01(\t\x12\x0e\n\x06ledger\x18\x03 \x01(\t\x12\r\n\x05index\x18\x04 \x01(\x04\x12\x31\n\rreceived_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\npq_pending\x18\x06 \x01(\x08\x12\x11\n\twithdrawn\x18\x07 \x01(\x08\"\xfe\x01\n\x10WithdrawalNotice\x12\x11\n\treport_id\x18\x01 \x01(\t\x12\x17\n\x0foriginator_node\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\rtraffic_class\x18\x04 \x01(\x0e\x32\x1b.signalfire.v1.TrafficClass\x12-\n\nprecedence\x18\x05 \x01(\x0e\x32\x19.signalfire.v1.Precedence\x12\x31\n\rreceived_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\n\n\x08\x43\x61ughtUp\"\x12\n\x10GetStatusRequest\"\xa0\x04\n\x11GetStatusResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\taccepting\x18\x05 \x01(\x08\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x15\n\rpolicy_digest\x18\x07 \x01(\t\x12\x0f\n\x07posture\x18\x08 \x01(\t\x12\x18\n\x10reports_accepted\x18\t \x01(\x04\x12.\n\x08partners\x18\n \x03(\x0b\x32\x1c.signalfire.v1.PartnerStatus\x12,\n\x07ledgers\x18\x0b \x03(\x0b\x32\x1b.signalfire.v1.LedgerStatus\x12\x0e\n\x06\x61larms\x18\x0c \x03(\t\x12)\n\x08resubmit\x18\r \x01(\x0b\x32\x17.signalfire.v1.Resubmit\x12\x18\n\x10store_free_bytes\x18\x0e \x01(\x04\x12\x34\n\x11lowest_precedence\x18\x0f \x01(\x0e\x32\x19.signalfire.v1.Precedence\x12\x15\n\rclock_problem\x18\x10 \x01(\t\x12-\n\x07\x63\x61rried\x18\x11 \x03(\x0b\x32\x1c.signalfire.v1.CarriedStatus\"<\n\rCarriedStatus\x12\x0b\n\x03one\x18\x01 \x01(\t\x12\r\n\x05other\x18\x02 \x01(\t\x12\x0f\n\x07tunnels\x18\x03 \x01(\r\"\xc8\x02\n\rPartnerStatus\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\tfollowing\x18\x02 \x01(\x08\x12\x10\n\x08\x66ollowed\x18\x03 \x01(\x08\x12\x37\n\x13last_heartbeat_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x0f\x63lock_offset_ms\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07problem\x18\x06 \x01(\t\x12\x30\n\x0csilent_since\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\runheard_since\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04ways\x18\t \x03(\t\x12\x15\n\rnot_accepting\x18\n \x01(\tB\x12\n\x10_clock_offset_ms\"r\n\x0cLedgerStatus\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0c\n\x04root\x18\x03 \x01(\x0c\x12\x14\n\x0creceipt_size\x18\x04 \x01(\x04\x12\x0f\n\x07pq_size\x18\x05 \x01(\x04\x12\x0f\n\x07replica\x18\x06 \x01(\x08*\xfe\x01\n\x0bRefusalCode\x12\x1c\n\x18REFUSAL_CODE_UNSPECIFIED\x10\x00\x12\x1a\n\x16REFUSAL_CODE_MALFORMED\x10\x01\x12\x18\n\x14REFUSAL_CODE_INVALID\x10\x02\x12\x1c\n\x18REFUSAL_CODE_NOT_GRANTED\x10\x03\x12\x19\n\x15REFUSAL_CODE_CONFLICT\x10\x04\x12\x1f\n\x1bREFUSAL_CODE_NOT_ORIGINATOR\x10\x05\x12\x1c\n\x18REFUSAL_CODE_UNAVAILABLE\x10\x06\x12#\n\x1fREFUSAL_CODE_RESOURCE_EXHAUSTED\x10\x07*\xda\x01\n\nReportKind\x12\x1b\n\x17REPORT_KIND_UNSPECIFIED\x10\x00\x12 \n\x1cREPORT_KIND_LAUNCH_DETECTION\x10\x01\x12\x15\n\x11REPORT_KIND_TRACK\x10\x02\x12!\n\x1dREPORT_KIND_IMPACT_PREDICTION\x10\x03\x12\x1a\n\x16REPORT_KIND_CORRECTION\x10\x04\x12\x1c\n\x18REPORT_KIND_CANCELLATION\x10\x05\x12\x19\n\x15REPORT_KIND_ALL_CLEAR\x10\x06\x32\xf8\x01\n\tC2Service\x12I\n\x06Submit\x12\x1c.signalfire.v1.SubmitRequest\x1a\x1d.signalfire.v1.SubmitResponse(\x01\x30\x01\x12P\n\tSubscribe\x12\x1f.signalfire.v1.SubscribeRequest\x1a .signalfire.v1.SubscribeResponse0\x01\x12N\n\tGetStatus\x12\x1f.signalfire.v1.GetStatusRequest\x1a .signalfire.v1.GetStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'signalfire.v1.c2_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REFUSALCODE']._serialized_start=2727
-  _globals['_REFUSALCODE']._serialized_end=2981
-  _globals['_REPORTKIND']._serialized_start=2984
-  _globals['_REPORTKIND']._serialized_end=3202
+  _globals['_REFUSALCODE']._serialized_start=2820
+  _globals['_REFUSALCODE']._serialized_end=3074
+  _globals['_REPORTKIND']._serialized_start=3077
+  _globals['_REPORTKIND']._serialized_end=3295
   _globals['_SUBMITREQUEST']._serialized_start=102
-  _globals['_SUBMITREQUEST']._serialized_end=156
+  _globals['_SUBMITREQUEST']._serialized_end=157
   _globals['_SUBMITRESPONSE']._serialized_start=159
-  _globals['_SUBMITRESPONSE']._serialized_end=355
-  _globals['_RESUBMIT']._serialized_start=358
-  _globals['_RESUBMIT']._serialized_end=490
-  _globals['_ACCEPTED']._serialized_start=492
-  _globals['_ACCEPTED']._serialized_end=572
-  _globals['_REFUSED']._serialized_start=574
-  _globals['_REFUSED']._serialized_end=695
-  _globals['_VIOLATION']._serialized_start=697
-  _globals['_VIOLATION']._serialized_end=756
-  _globals['_SUBSCRIBEREQUEST']._serialized_start=759
-  _globals['_SUBSCRIBEREQUEST']._serialized_end=991
-  _globals['_SUBSCRIBERESPONSE']._serialized_start=994
-  _globals['_SUBSCRIBERESPONSE']._serialized_end=1183
-  _globals['_DELIVERY']._serialized_start=1186
-  _globals['_DELIVERY']._serialized_end=1379
-  _globals['_WITHDRAWALNOTICE']._serialized_start=1382
-  _globals['_WITHDRAWALNOTICE']._serialized_end=1636
-  _globals['_CAUGHTUP']._serialized_start=1638
-  _globals['_CAUGHTUP']._serialized_end=1648
-  _globals['_GETSTATUSREQUEST']._serialized_start=1650
-  _globals['_GETSTATUSREQUEST']._serialized_end=1668
-  _globals['_GETSTATUSRESPONSE']._serialized_start=1671
-  _globals['_GETSTATUSRESPONSE']._serialized_end=2215
-  _globals['_CARRIEDSTATUS']._serialized_start=2217
-  _globals['_CARRIEDSTATUS']._serialized_end=2277
-  _globals['_PARTNERSTATUS']._serialized_start=2280
-  _globals['_PARTNERSTATUS']._serialized_end=2608
-  _globals['_LEDGERSTATUS']._serialized_start=2610
-  _globals['_LEDGERSTATUS']._serialized_end=2724
-  _globals['_C2SERVICE']._serialized_start=3205
-  _globals['_C2SERVICE']._serialized_end=3453
+  _globals['_SUBMITRESPONSE']._serialized_end=258
+  _globals['_ANSWER']._serialized_start=261
+  _globals['_ANSWER']._serialized_end=404
+  _globals['_RESUBMIT']._serialized_start=407
+  _globals['_RESUBMIT']._serialized_end=539
+  _globals['_ACCEPTED']._serialized_start=541
+  _globals['_ACCEPTED']._serialized_end=621
+  _globals['_REFUSED']._serialized_start=623
+  _globals['_REFUSED']._serialized_end=744
+  _globals['_VIOLATION']._serialized_start=746
+  _globals['_VIOLATION']._serialized_end=805
+  _globals['_SUBSCRIBEREQUEST']._serialized_start=808
+  _globals['_SUBSCRIBEREQUEST']._serialized_end=1040
+  _globals['_SUBSCRIBERESPONSE']._serialized_start=1042
+  _globals['_SUBSCRIBERESPONSE']._serialized_end=1097
+  _globals['_ITEM']._serialized_start=1100
+  _globals['_ITEM']._serialized_end=1276
+  _globals['_DELIVERY']._serialized_start=1279
+  _globals['_DELIVERY']._serialized_end=1472
+  _globals['_WITHDRAWALNOTICE']._serialized_start=1475
+  _globals['_WITHDRAWALNOTICE']._serialized_end=1729
+  _globals['_CAUGHTUP']._serialized_start=1731
+  _globals['_CAUGHTUP']._serialized_end=1741
+  _globals['_GETSTATUSREQUEST']._serialized_start=1743
+  _globals['_GETSTATUSREQUEST']._serialized_end=1761
+  _globals['_GETSTATUSRESPONSE']._serialized_start=1764
+  _globals['_GETSTATUSRESPONSE']._serialized_end=2308
+  _globals['_CARRIEDSTATUS']._serialized_start=2310
+  _globals['_CARRIEDSTATUS']._serialized_end=2370
+  _globals['_PARTNERSTATUS']._serialized_start=2373
+  _globals['_PARTNERSTATUS']._serialized_end=2701
+  _globals['_LEDGERSTATUS']._serialized_start=2703
+  _globals['_LEDGERSTATUS']._serialized_end=2817
+  _globals['_C2SERVICE']._serialized_start=3298
+  _globals['_C2SERVICE']._serialized_end=3546
 # @@protoc_insertion_point(module_scope)

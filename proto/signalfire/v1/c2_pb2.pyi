@@ -33,7 +33,7 @@ class _RefusalCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RefusalCo
     REFUSAL_CODE_UNSPECIFIED: _RefusalCode.ValueType  # 0
     """Not set: never sent."""
     REFUSAL_CODE_MALFORMED: _RefusalCode.ValueType  # 1
-    """The bytes are not a report, or too many."""
+    """The bytes are not a report, or too many. Or the request is not one, is beyond its bounds, or holds no report."""
     REFUSAL_CODE_INVALID: _RefusalCode.ValueType  # 2
     """A field is unset, unknown, out of range or contradicts another."""
     REFUSAL_CODE_NOT_GRANTED: _RefusalCode.ValueType  # 3
@@ -55,7 +55,7 @@ class RefusalCode(_RefusalCode, metaclass=_RefusalCodeEnumTypeWrapper):
 REFUSAL_CODE_UNSPECIFIED: RefusalCode.ValueType  # 0
 """Not set: never sent."""
 REFUSAL_CODE_MALFORMED: RefusalCode.ValueType  # 1
-"""The bytes are not a report, or too many."""
+"""The bytes are not a report, or too many. Or the request is not one, is beyond its bounds, or holds no report."""
 REFUSAL_CODE_INVALID: RefusalCode.ValueType  # 2
 """A field is unset, unknown, out of range or contradicts another."""
 REFUSAL_CODE_NOT_GRANTED: RefusalCode.ValueType  # 3
@@ -114,23 +114,27 @@ Global___ReportKind: _TypeAlias = ReportKind  # noqa: Y015
 
 @_typing.final
 class SubmitRequest(_message.Message):
-    """One report to be pushed."""
+    """Reports to be pushed: what there is goes in one message, and one alone goes at once."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    REPORT_FIELD_NUMBER: _builtins.int
+    REPORTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def report(self) -> _report_pb2.Report:
-        """The report. At most 16,384 bytes unless the gateway's configuration says otherwise."""
+    def reports(self) -> _containers.RepeatedCompositeFieldContainer[_report_pb2.Report]:
+        """The reports, in the order in which they count. At most 256 of them and 1,048,576 bytes in all, and each at most
+        16,384 bytes, unless the gateway's configuration says otherwise. One that cannot be read, is too large or is wrong
+        is refused alone. A request that cannot be read, is beyond its bounds or holds no report counts as one report, and
+        is refused as MALFORMED.
+        """
 
     def __init__(
         self,
         *,
-        report: _report_pb2.Report | None = ...,
+        reports: _abc.Iterable[_report_pb2.Report] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reports", b"reports"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -138,7 +142,37 @@ Global___SubmitRequest: _TypeAlias = SubmitRequest  # noqa: Y015
 
 @_typing.final
 class SubmitResponse(_message.Message):
-    """The answer to one request, or a wish of the node."""
+    """Answers to reports of whichever requests of the stream, as they become known, or a wish of the node."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    RESUBMIT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Answer]:
+        """The answers; those that became known together come together."""
+
+    @_builtins.property
+    def resubmit(self) -> Global___Resubmit:
+        """The node has lost reports that it had accepted. Comes first on a stream, or whenever that is found."""
+
+    def __init__(
+        self,
+        *,
+        answers: _abc.Iterable[Global___Answer] | None = ...,
+        resubmit: Global___Resubmit | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resubmit", b"resubmit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "resubmit", b"resubmit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitResponse: _TypeAlias = SubmitResponse  # noqa: Y015
+
+@_typing.final
+class Answer(_message.Message):
+    """The answer to one report."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -146,9 +180,8 @@ class SubmitResponse(_message.Message):
     REPORT_ID_FIELD_NUMBER: _builtins.int
     ACCEPTED_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
-    RESUBMIT_FIELD_NUMBER: _builtins.int
     position: _builtins.int
-    """Which request of the stream this answers: the first is 0. With `resubmit` it answers none."""
+    """Which report of the stream this answers, counted over all its requests: the first is 0."""
     report_id: _builtins.str
     """The report's identifier, as far as it could be read."""
     @_builtins.property
@@ -159,10 +192,6 @@ class SubmitResponse(_message.Message):
     def refused(self) -> Global___Refused:
         """Nothing of it was kept; after UNAVAILABLE that is not certain, and sending it again settles it."""
 
-    @_builtins.property
-    def resubmit(self) -> Global___Resubmit:
-        """The node has lost reports that it had accepted. Comes first on a stream, or whenever that is found."""
-
     def __init__(
         self,
         *,
@@ -170,17 +199,16 @@ class SubmitResponse(_message.Message):
         report_id: _builtins.str = ...,
         accepted: Global___Accepted | None = ...,
         refused: Global___Refused | None = ...,
-        resubmit: Global___Resubmit | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "refused", b"refused", "resubmit", b"resubmit", "result", b"result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "refused", b"refused", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "position", b"position", "refused", b"refused", "report_id", b"report_id", "resubmit", b"resubmit", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "position", b"position", "refused", b"refused", "report_id", b"report_id", "result", b"result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["accepted", "refused", "resubmit"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["accepted", "refused"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 
-Global___SubmitResponse: _TypeAlias = SubmitResponse  # noqa: Y015
+Global___Answer: _TypeAlias = Answer  # noqa: Y015
 
 @_typing.final
 class Resubmit(_message.Message):
@@ -327,7 +355,7 @@ class SubscribeRequest(_message.Message):
     MINIMUM_PRECEDENCE_FIELD_NUMBER: _builtins.int
     INCLUDE_OWN_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
-    """Where to go on: the cursor of the last response that was dealt with. Empty: from the beginning."""
+    """Where to go on: the cursor of the last item that was dealt with. Empty: from the beginning."""
     minimum_precedence: _report_pb2.Precedence.ValueType
     """Lowest precedence wanted. UNSPECIFIED: all. What recalls own reports comes whatever its precedence."""
     include_own: _builtins.bool
@@ -366,6 +394,30 @@ Global___SubscribeRequest: _TypeAlias = SubscribeRequest  # noqa: Y015
 
 @_typing.final
 class SubscribeResponse(_message.Message):
+    """What is received: one item or several."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Item]:
+        """The items, in their order, which goes on in the next response."""
+
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___Item] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubscribeResponse: _TypeAlias = SubscribeResponse  # noqa: Y015
+
+@_typing.final
+class Item(_message.Message):
     """One thing received."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -375,7 +427,7 @@ class SubscribeResponse(_message.Message):
     WITHDRAWAL_FIELD_NUMBER: _builtins.int
     CAUGHT_UP_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
-    """Names this place in the stream. Keep it once the response is dealt with, and resume from it."""
+    """Names this place in the stream. Keep it once the item is dealt with, and resume from it."""
     @_builtins.property
     def delivery(self) -> Global___Delivery:
         """A report."""
@@ -404,7 +456,7 @@ class SubscribeResponse(_message.Message):
     _WhichOneofArgType_item: _TypeAlias = _typing.Literal["item", b"item"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_item) -> _WhichOneofReturnType_item | None: ...
 
-Global___SubscribeResponse: _TypeAlias = SubscribeResponse  # noqa: Y015
+Global___Item: _TypeAlias = Item  # noqa: Y015
 
 @_typing.final
 class Delivery(_message.Message):

@@ -57,8 +57,8 @@ class C2ServiceServicer:
     """
 
     def Submit(self, request_iterator, context):
-        """Pushes reports. Each is answered once, in any order: accepted only when it, its decisions and its releases are
-        durable; refused with every reason at once. A refused report does not end the stream.
+        """Pushes reports, one or several in a message. Each is answered once, in any order: accepted only when it, its
+        decisions and its releases are durable; refused with every reason at once. A refused report does not end the stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,8 +37,8 @@ class C2ServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> C2ServiceAsyncStub: ...
     Submit: _grpc.StreamStreamMultiCallable[_c2_pb2.SubmitRequest, _c2_pb2.SubmitResponse]
-    """Pushes reports. Each is answered once, in any order: accepted only when it, its decisions and its releases are
-    durable; refused with every reason at once. A refused report does not end the stream.
+    """Pushes reports, one or several in a message. Each is answered once, in any order: accepted only when it, its
+    decisions and its releases are durable; refused with every reason at once. A refused report does not end the stream.
     """
     Subscribe: _grpc.UnaryStreamMultiCallable[_c2_pb2.SubscribeRequest, _c2_pb2.SubscribeResponse]
     """Receives what partners released to this node and, on request, this node's own reports: first everything after
@@ -53,8 +53,8 @@ class C2ServiceAsyncStub(C2ServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Submit: _aio.StreamStreamMultiCallable[_c2_pb2.SubmitRequest, _c2_pb2.SubmitResponse]  # type: ignore[assignment]
-    """Pushes reports. Each is answered once, in any order: accepted only when it, its decisions and its releases are
-    durable; refused with every reason at once. A refused report does not end the stream.
+    """Pushes reports, one or several in a message. Each is answered once, in any order: accepted only when it, its
+    decisions and its releases are durable; refused with every reason at once. A refused report does not end the stream.
     """
     Subscribe: _aio.UnaryStreamMultiCallable[_c2_pb2.SubscribeRequest, _c2_pb2.SubscribeResponse]  # type: ignore[assignment]
     """Receives what partners released to this node and, on request, this node's own reports: first everything after
@@ -72,8 +72,8 @@ class C2ServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_c2_pb2.SubmitRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_c2_pb2.SubmitResponse], _abc.AsyncIterator[_c2_pb2.SubmitResponse]]:
-        """Pushes reports. Each is answered once, in any order: accepted only when it, its decisions and its releases are
-        durable; refused with every reason at once. A refused report does not end the stream.
+        """Pushes reports, one or several in a message. Each is answered once, in any order: accepted only when it, its
+        decisions and its releases are durable; refused with every reason at once. A refused report does not end the stream.
         """
 
     @_abc_1.abstractmethod

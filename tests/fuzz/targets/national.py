@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import tempfile
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from signalfire.v1 import c2_pb2, officer_pb2
 from gateway.audit.decision_filter import DecisionFilter, FilterError
 from gateway.audit.search import _read_token, _token
 from gateway.c2.feed import CursorError, Feed, PrunedError, Runs
+from gateway.c2.limits import C2Limits
 from gateway.config import ConfigError
 from gateway.config import load as load_config
 from gateway.ledger.stores import DecisionPlace, LedgerId
@@ -23,7 +25,7 @@ from gateway.release.opening import Opener
 from gateway.release.watch import Watch
 from gateway.reports.errors import MalformedReport
 from gateway.reports.limits import ReportLimits
-from gateway.reports.parse import canonical, parse_report, parse_submit
+from gateway.reports.parse import canonical, parse_report, split_request
 from gateway.reports.validate import validate_submitted
 from policy import compile_bundle
 from policy.approve.armour import read_orders, write_orders
@@ -38,6 +40,7 @@ from tests.release.world import RELEASE_ALL, TREATY
 from tests.reports.examples import EXAMPLES, NOW
 
 LIMITS: Final = ReportLimits()
+_C2_LIMITS: Final = C2Limits()
 _TIME: Final = datetime(2026, 11, 21, tzinfo=UTC)
 
 
@@ -49,7 +52,9 @@ def _report(data: bytes) -> None:
 
 
 def _submitted(data: bytes) -> None:
-    canonical(parse_submit(data, LIMITS))
+    for report in split_request(data, _C2_LIMITS.request_reports, _C2_LIMITS.request_bytes):
+        with contextlib.suppress(MalformedReport):
+            canonical(parse_report(report, LIMITS))
 
 
 def _reports() -> Sequence[bytes]:
@@ -57,8 +62,10 @@ def _reports() -> Sequence[bytes]:
 
 
 def _submits() -> Sequence[bytes]:
-    example = next(iter(EXAMPLES.values()))
-    return [c2_pb2.SubmitRequest(report=example()).SerializeToString(deterministic=True)]
+    examples = [example() for example in EXAMPLES.values()]
+    return [
+        c2_pb2.SubmitRequest(reports=some).SerializeToString(deterministic=True) for some in (examples[:1], examples)
+    ]
 
 
 def _an_order() -> Order:

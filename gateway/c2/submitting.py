@@ -1,0 +1,368 @@
+"""One stream of reports, from the bytes of a request to the answers.
+
+Rules, in order:
+
+1. A request is read as a whole, its reports are not yet: one that is malformed is refused alone. A request that is none
+   counts as one report.
+2. It is taken when there is room for all of its reports among those of the stream that wait for their answer, or when
+   none waits.
+3. Its reports are judged one by one, in their order (`gateway.c2.server`, rule 3), and wait for their commit each by
+   its own precedence (`gateway.release.waiting`). After JUDGED_AT_ONCE of them others have their turn.
+4. What is known together is answered in one message, whichever requests it came with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import math
+import uuid
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from signalfire.v1 import c2_pb2, report_pb2
+
+from gateway.c2.broken import Broken
+from gateway.c2.grants import PushGrant
+from gateway.c2.limits import C2Limits
+from gateway.c2.quotas import Charge, Quota
+from gateway.c2.wishes import Wishes
+from gateway.identity.spiffe import SpiffeId
+from gateway.ledger.errors import LedgerError
+from gateway.ledger.stores import StoreReader
+from gateway.release.errors import Exhausted, LookFirst, RefusedReport, ReleaseError, StepBroken
+from gateway.release.pipeline import AcceptedReport, TakeReport
+from gateway.release.ranks import rank_of_report
+from gateway.release.sequencer import Sequencer
+from gateway.release.taking import take
+from gateway.reports.errors import MalformedReport
+from gateway.reports.fields import quoted
+from gateway.reports.kinds import kind_of
+from gateway.reports.limits import ReportLimits
+from gateway.reports.parse import parse_report, split_request
+from gateway.reports.validate import clock_warning, validate_submitted
+from gateway.reports.violations import Violation, refusal
+from gateway.telemetry import Telemetry
+
+log = logging.getLogger(__name__)
+
+JUDGED_AT_ONCE: Final = 16
+"""Reports that are judged before others have their turn: some thousandths of a second."""
+
+ANSWER_BYTES: Final = 1 << 20
+"""Bytes of answers after which no further one goes into a message: a client need not take more than 4 MiB."""
+
+TOLD_AGAIN_S: Final = 10.0
+"""Seconds between lines of the log about one client of whom too much comes."""
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A report that waits for its answer."""
+
+    position: int
+    report_id: str = ""
+    step: TakeReport | None = None
+    charge: Charge | None = None
+    """What it was charged, where it waits for its commit."""
+
+
+class Submitting:
+    """Judges what C2 systems push, and has it taken. Belongs to the event loop's thread."""
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        sequencer: Sequencer,
+        reader: Callable[[], StoreReader],
+        telemetry: Telemetry,
+        limits: C2Limits,
+        report_limits: ReportLimits,
+        now_ns: Callable[[], int],
+        monotonic: Callable[[], float],
+        clock_trusted: Callable[[], bool],
+        wishes: Wishes,
+    ) -> None:
+        self._node = node
+        self.sequencer = sequencer
+        self._reader = reader
+        self._telemetry = telemetry
+        self.limits = limits
+        self.report_limits = report_limits
+        self._now_ns = now_ns
+        self.monotonic = monotonic
+        self._clock_trusted = clock_trusted
+        self.wishes = wishes
+        self._broken = Broken()
+        self._told: dict[SpiffeId, float] = {}
+
+    def answers(
+        self, client: SpiffeId, push: PushGrant, quota: Quota, requests: AsyncIterator[bytes]
+    ) -> AsyncGenerator[c2_pb2.SubmitResponse, None]:
+        """The answers to the reports of one stream; ends when all are answered."""
+        return _Stream(self, client, push, quota).answers(requests)
+
+    def check(self, client: SpiffeId, push: PushGrant, report: report_pb2.Report) -> None:
+        """Holds a report against the contract and the client's grant. Raises RefusedReport."""
+        now_ns = self.wishes.judged_at(report, self._now_ns())
+        violations = validate_submitted(
+            report, node=self._node, now=now_ns, limits=self.report_limits, clock_trusted=self._clock_trusted()
+        )
+        if violations:
+            raise RefusedReport(c2_pb2.REFUSAL_CODE_INVALID, violations)
+        violations = push.violations(report)
+        if violations:
+            raise RefusedReport(c2_pb2.REFUSAL_CODE_NOT_GRANTED, violations)
+        warning = clock_warning(report, now_ns, self.report_limits, submitted=True)
+        if warning is not None:
+            self._telemetry.clock_flags.labels(client=str(client)).inc()
+            log.warning("report %s of %s: %s", report.report_id, client, warning)
+
+    def taken_before(self, step: TakeReport) -> AcceptedReport | None:
+        """The acceptance of this very report, from this very client, where there is one."""
+        try:
+            report_id = uuid.UUID(step.report.report_id).bytes
+        except ValueError:
+            return None
+        known = self._reader().report(report_id)
+        if known is None or (known.digest, known.submitted_by) != (step.digest, step.submitted_by):
+            return None
+        if not known.payload:
+            # Its content is lost: it is taken as one that is handed in for the first time.
+            return None
+        return AcceptedReport(known.accepted_ns, duplicate=True)
+
+    def accepted(self, accepted: AcceptedReport) -> c2_pb2.Accepted:
+        """What is answered for a report that was taken."""
+        self._telemetry.reports.labels(result="duplicate" if accepted.duplicate else "accepted").inc()
+        for decided in accepted.decisions:
+            self._telemetry.decided(decided.partner, decided.outcome, decided.failed)
+        answer = c2_pb2.Accepted(duplicate=accepted.duplicate)
+        answer.accepted_time.FromNanoseconds(accepted.accepted_ns)
+        return answer
+
+    def refused(self, client: SpiffeId, report_id: str, step: TakeReport | None, error: Exception) -> c2_pb2.Refused:
+        """What is answered for a report that was not taken."""
+        answer = self._refusal(str(client), step, error)
+        name = c2_pb2.RefusalCode.Name(answer.code).removeprefix("REFUSAL_CODE_").lower()
+        self._telemetry.reports.labels(result=name).inc()
+        if answer.code == c2_pb2.REFUSAL_CODE_RESOURCE_EXHAUSTED:
+            self._tell_of_too_much(client, answer.violations[0].problem)
+            return answer
+        fields = ", ".join(v.field for v in answer.violations[:8] if v.field)
+        log.warning("report %s of %s refused (%s): %s", quoted(report_id), client, name, fields or "as a whole")
+        return answer
+
+    def _refusal(self, client: str, step: TakeReport | None, error: Exception) -> c2_pb2.Refused:
+        match error:
+            case MalformedReport():
+                return refusal(c2_pb2.REFUSAL_CODE_MALFORMED, [error.violation])
+            case RefusedReport():
+                refused = refusal(error.code, error.violations)
+                if error.code == c2_pb2.REFUSAL_CODE_UNAVAILABLE:
+                    refused.retry_after_ms = self.limits.retry_after_ms
+                return refused
+            case Exhausted():
+                found = [Violation("", f"cannot be taken now: {error}", "send it again after retry_after_ms")]
+                refused = refusal(c2_pb2.REFUSAL_CODE_RESOURCE_EXHAUSTED, found)
+                refused.retry_after_ms = error.retry_after_ms
+                return refused
+            case StepBroken() if step is not None:
+                return self._gateway_failed(client, step, error)
+            case _:
+                # A LedgerError here is not about this report: it is the node's own, and may pass.
+                found = [Violation("", f"the node cannot take reports now: {error}", "send it again")]
+                refused = refusal(c2_pb2.REFUSAL_CODE_UNAVAILABLE, found)
+                refused.retry_after_ms = self.limits.retry_after_ms
+                return refused
+
+    def _gateway_failed(self, client: str, step: TakeReport, error: StepBroken) -> c2_pb2.Refused:
+        """What is answered for a report on which this gateway itself failed."""
+        self._telemetry.broken_steps.inc()
+        factor = self._broken.failed(client, step.digest)
+        if factor is None:
+            text, mend = f"this gateway fails on it each time: {error}", "do not send it again; tell its operators"
+            return refusal(c2_pb2.REFUSAL_CODE_INVALID, [Violation("", text, mend)])
+        text, mend = f"this gateway failed on it: {error}", "send it again after retry_after_ms"
+        refused = refusal(c2_pb2.REFUSAL_CODE_UNAVAILABLE, [Violation("", text, mend)])
+        refused.retry_after_ms = self.limits.retry_after_ms * factor
+        return refused
+
+    def _tell_of_too_much(self, client: SpiffeId, problem: str) -> None:
+        """One line now and then: what comes without end must not fill the log either."""
+        now = self.monotonic()
+        if now >= self._told.get(client, now):
+            self._told[client] = now + TOLD_AGAIN_S
+            log.warning("reports of %s are refused for their number: %s", client, problem)
+
+
+class _Stream:
+    """One stream of one client."""
+
+    def __init__(self, gateway: Submitting, client: SpiffeId, push: PushGrant, quota: Quota) -> None:
+        self._gateway = gateway
+        self._client = client
+        self._push = push
+        self._quota = quota
+        self._position = 0
+        self._in_flight = 0
+        """Reports that were read and whose answer was not taken yet."""
+        self._fewer = asyncio.Event()
+        """Rings when these become fewer."""
+        self._outcomes: list[tuple[_Asked, AcceptedReport | Exception]] = []
+        """What came of commits, and is yet to be put into words."""
+        self._ready: deque[c2_pb2.Answer] = deque()
+        self._wish: c2_pb2.Resubmit | None = None
+        self._some = asyncio.Event()
+        """Rings when there is something to say, or nothing more will come."""
+        self._looking: set[asyncio.Task[None]] = set()
+
+    async def answers(self, requests: AsyncIterator[bytes]) -> AsyncGenerator[c2_pb2.SubmitResponse, None]:
+        """See `Submitting.answers`."""
+        wishes = self._gateway.wishes
+        # First, before any answer.
+        asked, told = wishes.asked(), wishes.of(str(self._client))
+        if told is not None:
+            yield c2_pb2.SubmitResponse(resubmit=told)
+        wishing = asyncio.create_task(self._wishing(asked))
+        reading = asyncio.create_task(self._read(requests))
+        reading.add_done_callback(lambda _: self._some.set())
+        try:
+            while not reading.done():
+                await self._some.wait()
+                self._some.clear()
+                while (response := self._next()) is not None:
+                    yield response
+                    # Not before: a client that reads no answers must not pile them up here.
+                    self._in_flight -= len(response.answers)
+                    self._fewer.set()
+            await reading
+        finally:
+            tasks = (reading, wishing, *self._looking)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _wishing(self, told: c2_pb2.Resubmit | None) -> None:
+        while True:
+            told = await self._gateway.wishes.next(told)
+            self._wish = self._gateway.wishes.of(str(self._client))
+            self._some.set()
+
+    async def _read(self, requests: AsyncIterator[bytes]) -> None:
+        """Reads to the end, and returns when all is answered."""
+        limits = self._gateway.limits
+        async for data in requests:
+            reports: Sequence[bytes | MalformedReport]
+            try:
+                reports = split_request(data, limits.request_reports, limits.request_bytes)
+            except MalformedReport as none:
+                self._quota.read_in_vain(len(data), self._gateway.monotonic())
+                reports = [none]
+            while self._in_flight and self._in_flight + len(reports) > limits.in_flight:
+                await self._answered()
+            if pause_s := self._quota.pause_s(self._gateway.monotonic()):
+                await asyncio.sleep(pause_s)
+            self._in_flight += len(reports)
+            for judged, report in enumerate(reports, 1):
+                self._judge(report)
+                if judged % JUDGED_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+        while self._in_flight:
+            await self._answered()
+
+    async def _answered(self) -> None:
+        self._fewer.clear()
+        await self._fewer.wait()
+
+    def _judge(self, data: bytes | MalformedReport) -> None:
+        """Has one report wait for its commit, or refuses it."""
+        asked = _Asked(self._position)
+        self._position += 1
+        try:
+            if isinstance(data, MalformedReport):
+                raise data
+            report = parse_report(data, self._gateway.report_limits)
+            asked.report_id = report.report_id
+            before = self._put(asked, report, len(data))
+        except (MalformedReport, ReleaseError, LedgerError) as error:
+            self._ready.append(self._answer(asked, error))
+        else:
+            if before is None:
+                return
+            self._ready.append(self._answer(asked, before))
+        self._some.set()
+
+    def _put(self, asked: _Asked, report: report_pb2.Report, size: int) -> AcceptedReport | None:
+        """Has a report wait for its commit, and returns None; or returns that it was taken before. Raises
+        RefusedReport, Exhausted, Unavailable and LedgerError.
+        """
+        kind = kind_of(report)
+        charge = self._quota.take(rank_of_report(report.precedence, kind), size, self._gateway.monotonic())
+        if charge.wait_s:
+            raise Exhausted(f"{self._client} has pushed more than its quota", math.ceil(charge.wait_s * 1000))
+        asked.step = step = TakeReport.of(report, str(self._client), self._push.covers, self._push.covers_lost)
+        try:
+            self._gateway.check(self._client, self._push, report)
+        except RefusedReport:
+            # What this client handed in before is not judged again: it has grown older, and grants change.
+            before = self._gateway.taken_before(step)
+            if before is None:
+                raise
+            return before
+        asked.charge = charge
+        after = step.recalls if kind is not None and kind.withdraws else None
+        done = functools.partial(self._done, asked)
+        self._gateway.sequencer.put(step, done, source=str(self._client), bounded=True, after=after)
+        return None
+
+    def _done(self, asked: _Asked, outcome: AcceptedReport | Exception) -> None:
+        self._outcomes.append((asked, outcome))
+        self._some.set()
+
+    def _next(self) -> c2_pb2.SubmitResponse | None:
+        """What is known and was not said yet, as much of it as goes into one message."""
+        outcomes, self._outcomes = self._outcomes, []
+        for asked, outcome in outcomes:
+            if isinstance(outcome, LookFirst):
+                looking = asyncio.create_task(self._look(asked, outcome))
+                self._looking.add(looking)
+                looking.add_done_callback(self._looking.discard)
+            else:
+                self._ready.append(self._answer(asked, outcome))
+        wish, self._wish = self._wish, None
+        if not self._ready:
+            return None if wish is None else c2_pb2.SubmitResponse(resubmit=wish)
+        answers: list[c2_pb2.Answer] = []
+        size = 0
+        while self._ready and size < ANSWER_BYTES:
+            answers.append(self._ready.popleft())
+            size += answers[-1].ByteSize()
+        return c2_pb2.SubmitResponse(answers=answers, resubmit=wish)
+
+    async def _look(self, asked: _Asked, found: LookFirst) -> None:
+        """Goes on with an all-clear that recalls more than one commit can look at."""
+        step = asked.step
+        assert step is not None  # it was put
+        do: Callable[[Any], Any] = functools.partial(
+            self._gateway.sequencer.do, source=str(self._client), bounded=True, after=step.recalls
+        )
+        try:
+            self._done(asked, await take(step, do, found))
+        except (ReleaseError, LedgerError) as error:
+            self._done(asked, error)
+
+    def _answer(self, asked: _Asked, outcome: AcceptedReport | Exception) -> c2_pb2.Answer:
+        answer = c2_pb2.Answer(position=asked.position, report_id=asked.report_id)
+        if isinstance(outcome, AcceptedReport):
+            answer.accepted.CopyFrom(self._gateway.accepted(outcome))
+            return answer
+        if isinstance(outcome, Exhausted) and asked.charge is not None:
+            self._quota.give_back(asked.charge)
+        answer.refused.CopyFrom(self._gateway.refused(self._client, asked.report_id, asked.step, outcome))
+        self._quota.refused(self._gateway.monotonic())
+        return answer
