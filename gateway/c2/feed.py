@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import re
 import struct
+import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -41,8 +42,12 @@ READ_ROWS = 256
 """Rows of the feed read at once while a subscriber catches up."""
 
 ITEMS_AT_ONCE: Final = 32
-"""Items that are looked at before others have their turn, and that go in one message: some thousandths of a second, and
-half of the 4 MiB that a client need not take more of."""
+"""Items that are looked at at once, and that go in one message: half of the 4 MiB that a client need not take more of.
+"""
+
+TURN_S: Final = 0.002
+"""Seconds for which items are looked at for one subscriber before others have their turn; the one at hand is finished.
+"""
 
 _EVERYTHING: Final = FeedFilter(frozenset(report_pb2.TrafficClass.values()), include_own=True)
 
@@ -113,6 +118,7 @@ class Feed:
     watch: Watch
     opener: Opener
     storage: StorageKeys
+    monotonic: Callable[[], float] = time.monotonic
     _origins: dict[LedgerId, Origin] = field(default_factory=dict)
 
     def position(self, cursor: str, *, include_own: bool = True) -> int:
@@ -149,8 +155,8 @@ class Feed:
         Of what was there at the call, one who begins `anew` (without a cursor) is given what is kept. For everyone else
         raises PrunedError where something wanted is not there any more.
 
-        What is passed over gives nothing to wait for: after ITEMS_AT_ONCE of such and each read, others have their
-        turn.
+        What is passed over gives nothing to wait for: after TURN_S or ITEMS_AT_ONCE of such, and after each read,
+        others have their turn.
         """
         caught_up_at = self.reader().last_feed()
         announced = False
@@ -169,9 +175,11 @@ class Feed:
                 more = False
                 if recent:
                     last = recent[-1].row.seq
-            for begin in range(0, len(found), ITEMS_AT_ONCE):
-                some = found[begin : begin + ITEMS_AT_ONCE]
-                items, end = self._items(some, grant, may_lack=caught_up_at if anew else -1)
+            done = 0
+            while done < len(found):
+                some = found[done : done + ITEMS_AT_ONCE]
+                items, looked_at, end = self._items(some, grant, may_lack=caught_up_at if anew else -1)
+                done += looked_at
                 if items:
                     yield c2_pb2.SubscribeResponse(items=items)
                 else:
@@ -188,24 +196,27 @@ class Feed:
 
     def _items(
         self, found: Sequence[FeedRow | FeedEntry], grant: ReadGrant, *, may_lack: int
-    ) -> tuple[Sequence[c2_pb2.Item], Exception | None]:
-        """What the grant covers, and the error with which it ends, if it does: what comes before that is given. What
-        was let go is passed over up to the number `may_lack`.
+    ) -> tuple[Sequence[c2_pb2.Item], int, Exception | None]:
+        """What the grant covers of as many as a turn has time for, how many these are, and the error with which it
+        ends, if it does: what comes before that is given. What was let go is passed over up to the number `may_lack`.
         """
         items: list[c2_pb2.Item] = []
-        for each in found:
+        looked_at, turn_ends = 0, self.monotonic() + TURN_S
+        for looked_at, each in enumerate(found, 1):
             row = each if isinstance(each, FeedRow) else each.row
             try:
                 item = self._item(self._load(each) if isinstance(each, FeedRow) else each, grant)
             except _ContentGone:
                 if row.seq > may_lack:
-                    return items, self._pruned(row.seq)
+                    return items, looked_at, self._pruned(row.seq)
             except (LedgerError, SealError) as error:
-                return items, error
+                return items, looked_at, error
             else:
                 if item is not None:
                     items.append(item)
-        return items, None
+            if self.monotonic() >= turn_ends:
+                break
+        return items, looked_at, None
 
     def _cursor(self, position: int) -> str:
         return f"{self.runs.tag}:{position}"

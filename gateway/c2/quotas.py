@@ -8,8 +8,8 @@ Rules, in order:
 3. A report that is not covered is refused, nothing is charged, and the client is told when to send it again: those that
    are refused one after another are given times one after another, as fast as the quota fills, and at most LATEST_S
    ahead.
-4. A refusal costs as well: each client may have so many a second, and is read no faster beyond. So do
-   the bytes of a request that is refused as a whole.
+4. A refusal costs as well: each client may have so many a second, and is read no faster beyond. So do the bytes that
+   belong to no report which can be read: those of a request that is refused as a whole, and those beside its reports.
 """
 
 from __future__ import annotations
@@ -28,8 +28,12 @@ SOONEST_S: Final = 0.01
 REFUSALS_S: Final = 2000.0
 """Refusals a second of one client before it is read more slowly: some fifth of a processor."""
 
+EXHAUSTED: Final = 0.25
+"""What a refusal costs of another where a report was more than the quota: it was read, and not judged. Who has pushed
+too many tracks is thus not kept from his alerts by being told so."""
+
 READ_IN_VAIN: Final = 8192
-"""Bytes of a request that is refused as a whole which cost as much as a refusal: no other quota pays for them."""
+"""Bytes that belong to no report and cost as much as a refusal: no other quota pays for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +129,12 @@ class Quota:
             self._reports.give_back(1)
             self._bytes.give_back(charge.size)
 
-    def refused(self, now: float) -> None:
-        """Takes note of a refusal."""
-        self._read_on = max(self._read_on, now) + 1 / REFUSALS_S
+    def refused(self, now: float, *, exhausted: bool = False) -> None:
+        """Takes note of a refusal; `exhausted`: for what `take` said."""
+        self._read_on = max(self._read_on, now) + (EXHAUSTED if exhausted else 1) / REFUSALS_S
 
     def read_in_vain(self, size: int, now: float) -> None:
-        """Takes note of a whole request of `size` bytes that is refused unread."""
+        """Takes note of `size` bytes that belong to no report which can be read."""
         self._read_on = max(self._read_on, now) + size / (READ_IN_VAIN * REFUSALS_S)
 
     def pause_s(self, now: float) -> float:

@@ -9,7 +9,8 @@ Rules, in order, for every call:
    the client's quota (`gateway.c2.quotas`), then it is validated, then held against the grant.
 4. It is acknowledged only when it, its decisions and its releases are durable. The same report of the same client is
    acknowledged again, however old it is by then and whatever the grant has become.
-5. A stream lasts no longer than its caller is believed (`gateway.identity.standing`).
+5. A stream lasts no longer than its caller is believed (`gateway.identity.standing`), and no report is taken of one who
+   is not, also where the stream cannot end yet because he reads no answers.
 6. Of a report that is refused the log holds its identifier, quoted, and which fields were wrong; nothing of its
    content, which may be classified and was not validated.
 7. What is too much is refused with a time after which it may be sent again, and never dropped: by the client's quota,
@@ -163,10 +164,11 @@ class C2Servicer:
             await self._exhausted(
                 context, f"{client} pushes on {quota.streams} streams already, the most that a client may"
             )
-        answers = self._submitting.answers(client, grant.push, quota, requests)
         quota.streams += 1
         try:
-            async with aclosing(while_believed(answers, self._standing(context).judge)) as believed:
+            standing = self._standing(context)
+            answers = self._submitting.answers(client, grant.push, quota, requests, standing.ask)
+            async with aclosing(while_believed(answers, standing.judge)) as believed:
                 async for response in believed:
                     yield response
         except IdentityError as refused:

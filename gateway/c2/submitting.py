@@ -6,9 +6,13 @@ Rules, in order:
    counts as one report.
 2. It is taken when there is room for all of its reports among those of the stream that wait for their answer, or when
    none waits.
-3. Its reports are judged one by one, in their order (`gateway.c2.server`, rule 3), and wait for their commit each by
-   its own precedence (`gateway.release.waiting`). After JUDGED_AT_ONCE of them others have their turn.
-4. What is known together is answered in one message, whichever requests it came with.
+3. Before it is judged, and after each wait, the caller's standing is asked: of one who is believed no more nothing is
+   taken, also where he reads no answers.
+4. Its reports are judged one by one, in their order (`gateway.c2.server`, rule 3), and wait for their commit each by
+   its own precedence (`gateway.release.waiting`). After TURN_S others have their turn, and one of whom too much was
+   refused waits (`gateway.c2.quotas`, rule 4).
+5. A report's answer is made as soon as it is known, and nothing else is kept of the report then. What is known together
+   is answered in one message, whichever requests it came with, up to ANSWERS of them and about ANSWER_BYTES.
 """
 
 from __future__ import annotations
@@ -49,8 +53,15 @@ from gateway.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
-JUDGED_AT_ONCE: Final = 16
-"""Reports that are judged before others have their turn: some thousandths of a second."""
+TURN_S: Final = 0.002
+"""Seconds for which reports of one stream are judged before others have their turn; the one at hand is finished."""
+
+ANSWERS: Final = 128
+"""Answers of one message."""
+
+VIOLATIONS: Final = 64
+"""Violations of one report that are told: unread answers wait in memory, and of many in one list the first say enough.
+"""
 
 ANSWER_BYTES: Final = 1 << 20
 """Bytes of answers after which no further one goes into a message: a client need not take more than 4 MiB."""
@@ -101,10 +112,17 @@ class Submitting:
         self._told: dict[SpiffeId, float] = {}
 
     def answers(
-        self, client: SpiffeId, push: PushGrant, quota: Quota, requests: AsyncIterator[bytes]
+        self,
+        client: SpiffeId,
+        push: PushGrant,
+        quota: Quota,
+        requests: AsyncIterator[bytes],
+        ask: Callable[[], None],
     ) -> AsyncGenerator[c2_pb2.SubmitResponse, None]:
-        """The answers to the reports of one stream; ends when all are answered."""
-        return _Stream(self, client, push, quota).answers(requests)
+        """The answers to the reports of one stream; ends when all are answered, or with what `ask` raises: once the
+        caller is believed no more.
+        """
+        return _Stream(self, client, push, quota, ask).answers(requests)
 
     def check(self, client: SpiffeId, push: PushGrant, report: report_pb2.Report) -> None:
         """Holds a report against the contract and the client's grant. Raises RefusedReport."""
@@ -162,7 +180,10 @@ class Submitting:
             case MalformedReport():
                 return refusal(c2_pb2.REFUSAL_CODE_MALFORMED, [error.violation])
             case RefusedReport():
-                refused = refusal(error.code, error.violations)
+                told = list(error.violations[:VIOLATIONS])
+                if more := len(error.violations) - len(told):
+                    told.append(Violation("", f"has {more} more such problems", "mend those that are told first"))
+                refused = refusal(error.code, told)
                 if error.code == c2_pb2.REFUSAL_CODE_UNAVAILABLE:
                     refused.retry_after_ms = self.limits.retry_after_ms
                 return refused
@@ -203,23 +224,28 @@ class Submitting:
 class _Stream:
     """One stream of one client."""
 
-    def __init__(self, gateway: Submitting, client: SpiffeId, push: PushGrant, quota: Quota) -> None:
+    def __init__(
+        self, gateway: Submitting, client: SpiffeId, push: PushGrant, quota: Quota, ask: Callable[[], None]
+    ) -> None:
         self._gateway = gateway
         self._client = client
         self._push = push
         self._quota = quota
+        self._ask = ask
         self._position = 0
         self._in_flight = 0
         """Reports that were read and whose answer was not taken yet."""
         self._fewer = asyncio.Event()
         """Rings when these become fewer."""
-        self._outcomes: list[tuple[_Asked, AcceptedReport | Exception]] = []
-        """What came of commits, and is yet to be put into words."""
         self._ready: deque[c2_pb2.Answer] = deque()
         self._wish: c2_pb2.Resubmit | None = None
         self._some = asyncio.Event()
         """Rings when there is something to say, or nothing more will come."""
         self._looking: set[asyncio.Task[None]] = set()
+        self._failure: Exception | None = None
+        """Why an answer could not be made: the stream ends with it."""
+        self._over = False
+        """Nobody takes answers any more."""
 
     async def answers(self, requests: AsyncIterator[bytes]) -> AsyncGenerator[c2_pb2.SubmitResponse, None]:
         """See `Submitting.answers`."""
@@ -242,6 +268,7 @@ class _Stream:
                     self._fewer.set()
             await reading
         finally:
+            self._over = True
             tasks = (reading, wishing, *self._looking)
             for task in tasks:
                 task.cancel()
@@ -255,25 +282,44 @@ class _Stream:
 
     async def _read(self, requests: AsyncIterator[bytes]) -> None:
         """Reads to the end, and returns when all is answered."""
-        limits = self._gateway.limits
         async for data in requests:
-            reports: Sequence[bytes | MalformedReport]
-            try:
-                reports = split_request(data, limits.request_reports, limits.request_bytes)
-            except MalformedReport as none:
-                self._quota.read_in_vain(len(data), self._gateway.monotonic())
-                reports = [none]
-            while self._in_flight and self._in_flight + len(reports) > limits.in_flight:
-                await self._answered()
-            if pause_s := self._quota.pause_s(self._gateway.monotonic()):
-                await asyncio.sleep(pause_s)
-            self._in_flight += len(reports)
-            for judged, report in enumerate(reports, 1):
-                self._judge(report)
-                if judged % JUDGED_AT_ONCE == 0:
-                    await asyncio.sleep(0)
+            self._ask()
+            await self._take(data)
+            # An idle stream keeps nothing of its last request.
+            del data
         while self._in_flight:
             await self._answered()
+
+    async def _take(self, data: bytes) -> None:
+        """Judges the reports of one request, once there is room for them."""
+        now, limits = self._gateway.monotonic, self._gateway.limits
+        reports: Sequence[bytes | MalformedReport]
+        try:
+            whole = split_request(data, limits.request_reports, limits.request_bytes)
+        except MalformedReport as none:
+            # Another one, without the traceback: that holds the request.
+            reports = [MalformedReport(none.violation.problem, none.violation.remedy)]
+            self._quota.read_in_vain(len(data), now())
+        else:
+            reports = whole
+            self._quota.read_in_vain(len(data) - sum(map(len, whole)), now())
+        while self._in_flight and self._in_flight + len(reports) > limits.in_flight:
+            await self._answered()
+            self._ask()
+        if pause_s := self._quota.pause_s(now()):
+            await self._pause(pause_s)
+        self._in_flight += len(reports)
+        turn_ends = now() + TURN_S
+        for report in reports:
+            if now() >= turn_ends:
+                await self._pause(self._quota.pause_s(now()))
+                turn_ends = now() + TURN_S
+            self._judge(report)
+
+    async def _pause(self, seconds: float) -> None:
+        """Leaves others their turn, for no time or for longer."""
+        await asyncio.sleep(seconds)
+        self._ask()
 
     async def _answered(self) -> None:
         self._fewer.clear()
@@ -283,13 +329,18 @@ class _Stream:
         """Has one report wait for its commit, or refuses it."""
         asked = _Asked(self._position)
         self._position += 1
+        if isinstance(data, MalformedReport):
+            self._ready.append(self._answer(asked, data))
+            self._some.set()
+            return
         try:
-            if isinstance(data, MalformedReport):
-                raise data
             report = parse_report(data, self._gateway.report_limits)
             asked.report_id = report.report_id
             before = self._put(asked, report, len(data))
         except (MalformedReport, ReleaseError, LedgerError) as error:
+            if isinstance(error, MalformedReport):
+                # It belongs to no report that any other quota was asked for.
+                self._quota.read_in_vain(len(data), self._gateway.monotonic())
             self._ready.append(self._answer(asked, error))
         else:
             if before is None:
@@ -321,25 +372,35 @@ class _Stream:
         return None
 
     def _done(self, asked: _Asked, outcome: AcceptedReport | Exception) -> None:
-        self._outcomes.append((asked, outcome))
+        """Makes the answer at once: what a report ended with may hold its whole commit. As the sequencer wants it, this
+        does not raise.
+        """
+        if isinstance(outcome, LookFirst):
+            if not self._over:
+                # Another one, without the traceback.
+                looking = asyncio.create_task(self._look(asked, LookFirst(outcome.report_ids)))
+                self._looking.add(looking)
+                looking.add_done_callback(self._looking.discard)
+            return
+        try:
+            self._ready.append(self._answer(asked, outcome))
+        except Exception as failure:
+            log.exception("no answer could be made to report %s of %s", quoted(asked.report_id), self._client)
+            self._failure = failure.with_traceback(None)
         self._some.set()
 
     def _next(self) -> c2_pb2.SubmitResponse | None:
-        """What is known and was not said yet, as much of it as goes into one message."""
-        outcomes, self._outcomes = self._outcomes, []
-        for asked, outcome in outcomes:
-            if isinstance(outcome, LookFirst):
-                looking = asyncio.create_task(self._look(asked, outcome))
-                self._looking.add(looking)
-                looking.add_done_callback(self._looking.discard)
-            else:
-                self._ready.append(self._answer(asked, outcome))
+        """What is known and was not said yet, as much of it as goes into one message. Raises what kept an answer from
+        being made.
+        """
+        if self._failure is not None:
+            raise self._failure
         wish, self._wish = self._wish, None
         if not self._ready:
             return None if wish is None else c2_pb2.SubmitResponse(resubmit=wish)
         answers: list[c2_pb2.Answer] = []
         size = 0
-        while self._ready and size < ANSWER_BYTES:
+        while self._ready and len(answers) < ANSWERS and size < ANSWER_BYTES:
             answers.append(self._ready.popleft())
             size += answers[-1].ByteSize()
         return c2_pb2.SubmitResponse(answers=answers, resubmit=wish)
@@ -364,5 +425,6 @@ class _Stream:
         if isinstance(outcome, Exhausted) and asked.charge is not None:
             self._quota.give_back(asked.charge)
         answer.refused.CopyFrom(self._gateway.refused(self._client, asked.report_id, asked.step, outcome))
-        self._quota.refused(self._gateway.monotonic())
+        exhausted = isinstance(outcome, Exhausted) and asked.step is None
+        self._quota.refused(self._gateway.monotonic(), exhausted=exhausted)
         return answer

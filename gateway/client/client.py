@@ -45,7 +45,7 @@ class Client:
         given back with `superseded_by` once that is accepted. An iterable that waits for its next report must be an
         async one, for a plain one would hold up everything else meanwhile. An error that `reports` raises, or a
         TypeError for what is no `Report`, is raised here once everything taken before it is answered. Raises
-        ClientError when the gateway refuses the caller, not the report.
+        ClientError when the gateway refuses the caller, not the report, or answers for another one.
 
         `on_resubmit`, if given, is told what the gateway has lost, whenever a stream opens while that is so, and when
         it arises: push all of that again, as it was; what the gateway has is answered as a duplicate.

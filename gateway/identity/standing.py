@@ -5,13 +5,16 @@ Rules, in order, every `RECHECK_S` seconds of a stream:
 1. The authorities are read anew. Ones that cannot be read never replace those that could: that is logged, and the
    previous ones stay in use, as they do in the listener (`tls`).
 2. The caller's certificate is judged as at the call's beginning (`tls.peer_from_context`), at the time that it is now.
-3. Once it is believed no more, the stream ends, also where it waits for something to send.
+3. Once it is believed no more, the stream ends, also where it waits for something to send. Where it is in the middle
+   of sending, to one who does not read, it ends no sooner than that does: so whatever takes something of the caller
+   meanwhile asks for itself (`Standing.ask`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
 from contextlib import aclosing
 from datetime import datetime
@@ -41,7 +44,11 @@ class Standing:
         *,
         allowed_roles: Collection[Role],
         now: Callable[[], datetime],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._monotonic = monotonic
+        self._judged = monotonic()
+        self._ended: Exception | None = None
         self._auth_context = auth_context
         self._read = authorities
         self._authorities = authorities()
@@ -60,7 +67,21 @@ class Standing:
             self._unreadable = str(unreadable)
         else:
             self._unreadable = ""
-        peer_from_context(self._auth_context, self._authorities, allowed_roles=self._roles, now=self._now())
+        try:
+            peer_from_context(self._auth_context, self._authorities, allowed_roles=self._roles, now=self._now())
+        except Exception as ended:
+            self._ended = ended
+            raise
+        self._judged = self._monotonic()
+
+    def ask(self) -> None:
+        """Raises as `judge` did or does; for those who ask often, for it judges once in RECHECK_S. Who was believed no
+        more once never is again.
+        """
+        if self._ended is not None:
+            raise self._ended
+        if self._monotonic() - self._judged >= RECHECK_S:
+            self.judge()
 
 
 async def while_believed(

@@ -118,19 +118,22 @@ class TakeReport:
         """That of its precedence; of a recall the highest."""
         return rank_of_report(self.report.precedence, kind_of(self.report))
 
-    def recalls(self, other: object) -> bool:
-        """Whether `other` takes a report that this one recalls, if that was accepted before: then it must be."""
-        if not isinstance(other, TakeReport):
-            return False
+    @property
+    def recalls(self) -> Callable[[object], bool]:
+        """Says of a step whether it takes a report that this one recalls, if that was accepted before: then it must be.
+
+        What that depends on is read here, once: it is asked of all that waits, and hundreds may be named.
+        """
+        named: frozenset[str] = frozenset()
         match kind_of(self.report):
             case Kind.ALL_CLEAR:
-                return other.report.event_id == self.report.event_id
+                event_id = self.report.event_id
+                return lambda other: isinstance(other, TakeReport) and other.report.event_id == event_id
             case Kind.CORRECTION:
-                return other.report.report_id in self.report.correction.report_ids
+                named = frozenset(self.report.correction.report_ids)
             case Kind.CANCELLATION:
-                return other.report.report_id in self.report.cancellation.report_ids
-            case _:
-                return False
+                named = frozenset(self.report.cancellation.report_ids)
+        return lambda other: isinstance(other, TakeReport) and other.report.report_id in named
 
     def apply(self, plan: Plan) -> AcceptedReport:
         """Decides, seals, appends and records. Raises RefusedReport before anything was added."""

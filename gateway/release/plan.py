@@ -60,9 +60,13 @@ LATEST_TIME: Final = "latest time"
 """Key of the store's own value that holds the newest time at which the clock was trusted, nanoseconds since 1970, 8
 bytes: what a clock that is set back over a restart is noticed by."""
 
-SEGMENT_BYTES: Final = 1 << 20
-"""Bytes of entries in one segment: a segment travels in one message, and gRPC's are at most some MiB. One all-clear can
-recall thousands of reports, so a plan's own bound does not bound this."""
+SEGMENT_BYTES: Final = 16 * 1024
+"""Bytes of entries in one segment of a ledger for a partner, but for a single entry that is larger. A segment travels
+whole and is taken in as one step, so on a link of 20 kB/s something arrives every second, and an alert at the other end
+waits for no more."""
+
+HOME_SEGMENT_BYTES: Final = 1 << 20
+"""The same of a ledger that stays at home."""
 
 
 _KINDS: Final = frozenset(int(kind.report_kind) for kind in Kind)
@@ -725,7 +729,8 @@ class Plan:
             if self.recording is not None and origin.recipient is not None:
                 writer.append_records(self.recording)
             edge = writer.head.edge
-            for entries in _segments(writer.entries):
+            most = HOME_SEGMENT_BYTES if origin.recipient is None else SEGMENT_BYTES
+            for entries in _segments(writer.entries, most):
                 first = edge.size
                 edge, tiles = edge.grow([leaf_hash(entry) for entry in entries])
                 root = edge.root()
@@ -762,11 +767,11 @@ def _runs(values: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
         yield values[start : start + ASKED_AT_ONCE]
 
 
-def _segments(entries: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    """The entries in runs of at most SEGMENT_BYTES, in order."""
+def _segments(entries: Sequence[bytes], most: int) -> Iterator[Sequence[bytes]]:
+    """The entries in runs of at most so many bytes, in order."""
     start = size = 0
     for place, entry in enumerate(entries):
-        if place > start and size + len(entry) > SEGMENT_BYTES:
+        if place > start and size + len(entry) > most:
             yield entries[start:place]
             start, size = place, 0
         size += len(entry)

@@ -122,8 +122,9 @@ class SequencerLimits:
     """Steps a commit: bounds how long the first of them waits for the last."""
     bytes: int = 1 << 20
     """Bytes a commit: keeps each ledger's segment within one gRPC message."""
-    fill_ms: float = 100.0
-    """Milliseconds after which no further step goes into a commit. An alert that comes meanwhile ends it before."""
+    fill_ms: float = 30.0
+    """Milliseconds after which no further step goes into a commit. An alert that comes meanwhile ends it before, and
+    then waits for all of it to be written."""
     queue: int = 8192
     """Reports of C2 systems that may wait for their commit. ROUTINE ones may fill half of it, and FLASH all."""
     queue_bytes: int = 64 << 20

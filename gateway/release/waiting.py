@@ -10,7 +10,7 @@ Rules, in order:
    it would end if all sources that wait were served at once, and the earliest goes first (self-clocked fair queueing,
    Golestani 1994). Who sends a thousand delays himself.
 4. What one source brings at one rank keeps its order. What recalls a report never overtakes it: a report that waits and
-   is recalled goes with what recalls it, before it.
+   is recalled goes with what recalls it, before it. So does one that was taken for a commit and put back.
 5. Room is bounded in steps and in bytes. Each rank may fill only its share of all there is, ROUTINE half of it and
    FLASH all, so lower ranks are refused first and FLASH last. A source may hold as much at one rank as remains free to
    that rank (dynamic thresholds, Choudhury and Hahne 1998): a flood leaves room for whoever comes next.
@@ -61,7 +61,7 @@ class Place(Generic[T]):
     weight: int
     bounded: bool
     end: int = 0
-    """Virtual time at which it ends, within its rank."""
+    """Virtual time at which it ends, within its rank; 0: it has none there yet."""
 
 
 @dataclass(slots=True)
@@ -94,6 +94,12 @@ class _Queue(Generic[T]):
         line = self.lines.setdefault(place.source, _Line())
         line.places.appendleft(place)
         self._count(line, place, 1)
+
+    def retime(self, source: str) -> None:
+        """Has a source's line begin now: what came to its front is its own turn, not that of the others."""
+        end = self.now
+        for place in self.lines[source].places:
+            end = place.end = end + max(place.weight, LEAST)
 
     def take(self) -> Place[T]:
         """The next one. There must be one."""
@@ -137,6 +143,8 @@ class Waiting(Generic[T]):
         self._turn = 0
         self._counted = False
         """Whether what was taken last took turns."""
+        self._taken: Sequence[Place[T]] = ()
+        """What was taken last, until it is known what of it is put back."""
 
     def __len__(self) -> int:
         """How many wait, at all ranks."""
@@ -173,7 +181,13 @@ class Waiting(Generic[T]):
         self._account(place, 1)
 
     def raise_to(self, rank: Rank, source: str, wanted: Callable[[T], bool]) -> None:
-        """Has what a source brought at lower ranks, and is `wanted`, go at `rank`, in its order (rule 4)."""
+        """Has what a source brought at lower ranks, and is `wanted`, go at `rank`, in its order (rule 4).
+
+        What was taken last goes at it if it is put back.
+        """
+        for place in self._taken:
+            if place.source == source and place.rank < rank and wanted(place.item):
+                place.rank, place.end = rank, 0
         for lower, queue in reversed(self._queues.items()):
             if lower >= rank:
                 return
@@ -191,9 +205,11 @@ class Waiting(Generic[T]):
         others = self._count - self._alerts - self.count(Rank.OWN)
         if self._alerts and not (others and self._alerts_in_a_row >= ALERTS_IN_A_ROW):
             self._alerts_in_a_row = self._alerts_in_a_row + 1 if others else 0
-            return self._take_from(_ALERTS, steps, bytes)
-        self._alerts_in_a_row = 0
-        return self._take_from(_OTHERS, steps, bytes)
+            self._taken = self._take_from(_ALERTS, steps, bytes)
+        else:
+            self._alerts_in_a_row = 0
+            self._taken = self._take_from(_OTHERS, steps, bytes)
+        return self._taken
 
     def _take_from(self, ranks: Sequence[Rank], steps: int, bytes: int) -> Sequence[Place[T]]:
         taken: list[Place[T]] = []
@@ -219,15 +235,20 @@ class Waiting(Generic[T]):
         return depth
 
     def put_back(self, places: Sequence[Place[T]]) -> None:
-        """What was taken last and did not fit: to the front again, in the order in which it was taken."""
+        """What was taken last and did not fit, if anything: to the front again, in the order in which it was taken."""
+        self._taken = ()
+        raised = {(place.rank, place.source) for place in places if not place.end}
         for place in reversed(places):
             self._queues[place.rank].put_back(place)
             self._account(place, 1)
+        for rank, source in raised:
+            self._queues[rank].retime(source)
         if self._counted:
             self._turn -= len(places)
 
     def drain(self) -> Iterator[T]:
-        """Takes everything out."""
+        """Takes everything out. Nothing is put back after it."""
+        self._taken = ()
         for rank, queue in self._queues.items():
             while queue.lines:
                 place = queue.take()

@@ -3,7 +3,8 @@
 Rules, in order (Protocol Buffers encoding; "Conventions" in the contract):
 
 1. Size comes first: bytes beyond the limit are refused unread, whatever they are. A request is taken apart into the
-   bytes of its reports, and each of them is read by itself, so that one which is wrong stands in no other's way.
+   bytes of its reports, and each of them is read by itself, so that one which is wrong stands in no other's way. Where
+   it has more fields than are taken it is read no further.
 2. The bytes must be one well-formed message: nothing truncated, every wire type defined, text in UTF-8, and at most
    the 100 levels of nesting that protobuf itself reads.
 3. Where a field that holds one value comes more than once, the last one counts (of the kinds of a report: the last
@@ -17,31 +18,19 @@ Rules, in order (Protocol Buffers encoding; "Conventions" in the contract):
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 from signalfire.v1 import c2_pb2, report_pb2
 
 from gateway.reports.errors import MalformedReport
 from gateway.reports.limits import ReportLimits
 
+UNKNOWN_FIELDS: Final = 64
+"""Fields of a request, besides its reports, that a later contract may have; of more it is none."""
 
-def _reports_unread() -> type[Message]:
-    """The message `SubmitRequest` as it is on the wire, with reports that are bytes."""
-    file = descriptor_pb2.FileDescriptorProto(name="gateway/reports/parse.proto", syntax="proto3")
-    file.message_type.add(name="SubmitRequest").field.add(
-        name="reports",
-        number=c2_pb2.SubmitRequest.REPORTS_FIELD_NUMBER,
-        label=descriptor_pb2.FieldDescriptorProto.LABEL_REPEATED,
-        type=descriptor_pb2.FieldDescriptorProto.TYPE_BYTES,
-    )
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("SubmitRequest"))
-
-
-_Unread: Final[Any] = _reports_unread()
+_REPORTS: Final = c2_pb2.SubmitRequest.REPORTS_FIELD_NUMBER << 3 | 2
+"""The tag before each report: its field, and the wire type of what has a length."""
 
 
 def parse_report(data: bytes, limits: ReportLimits) -> report_pb2.Report:
@@ -70,20 +59,71 @@ def split_request(data: bytes, max_reports: int, max_bytes: int) -> Sequence[byt
             f"comes in a request of {len(data)} bytes, more than the {max_bytes} that are taken",
             "send fewer reports in one request, or have the gateway's limits.c2.request_bytes raised",
         )
+    reports: list[bytes] = []
+    at = unknown = 0
     try:
-        reports: Sequence[bytes] = _Unread.FromString(data).reports
-    except DecodeError as unreadable:
-        raise _unreadable(data, "SubmitRequest") from unreadable
+        while at < len(data) and len(reports) <= max_reports and unknown <= UNKNOWN_FIELDS:
+            tag, at = _varint(data, at, 32)
+            begin, at = _value(data, at, tag)
+            if tag == _REPORTS:
+                reports.append(data[begin:at])
+            else:
+                unknown += 1
+    except (IndexError, ValueError):
+        raise _unreadable(data, "SubmitRequest") from None
+    if len(reports) > max_reports:
+        raise MalformedReport(
+            f"is one of more than {max_reports} in a request, which is as many as are taken",
+            "send fewer reports in one request, or have the gateway's limits.c2.request_reports raised",
+        )
+    if unknown > UNKNOWN_FIELDS:
+        raise MalformedReport(
+            f"comes in a request with more than {UNKNOWN_FIELDS} fields that the contract does not define",
+            "put reports into the field `reports` of SubmitRequest, and nothing else into the request",
+        )
     if not reports:
         raise MalformedReport(
             f"is not in the request, which has {len(data)} bytes", "put it into the field `reports` of SubmitRequest"
         )
-    if len(reports) > max_reports:
-        raise MalformedReport(
-            f"is one of {len(reports)} in a request, more than the {max_reports} that are taken",
-            "send fewer reports in one request, or have the gateway's limits.c2.request_reports raised",
-        )
     return reports
+
+
+def _varint(data: bytes, at: int, bits: int) -> tuple[int, int]:
+    """The number of at most so many bits that begins at `at`, and where it ends. Raises IndexError and ValueError."""
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            break
+        if shift >= bits:
+            raise ValueError("a number that does not end")
+    if value >> bits:
+        raise ValueError("a number that is too large")
+    return value, at
+
+
+def _value(data: bytes, at: int, tag: int) -> tuple[int, int]:
+    """Where the value behind `tag` begins and ends. Raises IndexError and ValueError."""
+    if tag >> 3 == 0:
+        raise ValueError("field 0")
+    match tag & 7:
+        case 0:  # a number
+            begin, (_, end) = at, _varint(data, at, 64)
+        case 1:  # 64 bits
+            begin, end = at, at + 8
+        case 2:  # bytes, after their number
+            size, begin = _varint(data, at, 32)
+            end = begin + size
+        case 5:  # 32 bits
+            begin, end = at, at + 4
+        case _:  # groups are none of the contract's
+            raise ValueError("a wire type that is not taken")
+    if end > len(data):
+        raise ValueError("cut short")
+    return begin, end
 
 
 def canonical(report: report_pb2.Report) -> bytes:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 from signalfire.v1 import report_pb2
 
-from gateway.c2.feed import ITEMS_AT_ONCE, Feed, Runs
+from gateway.c2.feed import ITEMS_AT_ONCE, TURN_S, Feed, Runs
 from gateway.c2.grants import ReadGrant
 from gateway.ledger.stores import FeedFilter, FeedRow
 from gateway.release.plan import FeedEntry
@@ -41,8 +42,10 @@ def rows(site: Site) -> list[FeedRow]:
     return list(site.store.feed(0, 2 * REPORTS, EVERYTHING)[0])
 
 
-def feed(site: Site, watch: Watch) -> Feed:
-    return Feed("JPN", Runs((("0" * 16, 1),)), lambda: site.store, watch, site.opener, site.signatory.storage)
+def feed(site: Site, watch: Watch, monotonic: Callable[[], float] = lambda: 0.0) -> Feed:
+    """The feed, by default with a clock that stands."""
+    runs = Runs((("0" * 16, 1),))
+    return Feed("JPN", runs, lambda: site.store, watch, site.opener, site.signatory.storage, monotonic)
 
 
 @contextlib.asynccontextmanager
@@ -63,10 +66,10 @@ async def turns() -> AsyncIterator[list[None]]:
         taking.cancel()
 
 
-async def given_up_to_now(site: Site, watch: Watch, wanted: FeedFilter) -> tuple[list[str], int]:
+async def given_up_to_now(feed: Feed, wanted: FeedFilter) -> tuple[list[str], int]:
     """The items that a reader of unclassified reports gets until he has caught up, and the turns that others had."""
     got: list[str] = []
-    async with turns() as had, contextlib.aclosing(feed(site, watch).follow(0, wanted, UNCLASSIFIED)) as responses:
+    async with turns() as had, contextlib.aclosing(feed.follow(0, wanted, UNCLASSIFIED)) as responses:
         async for response in responses:
             got += [item.WhichOneof("item") or "" for item in response.items]
             if got[-1] == "caught_up":
@@ -75,21 +78,28 @@ async def given_up_to_now(site: Site, watch: Watch, wanted: FeedFilter) -> tuple
 
 
 async def test_stored_reports_that_a_grant_does_not_cover_leave_others_their_turn(japan: Site) -> None:
-    got, turns_of_others = await given_up_to_now(japan, Watch(), EVERYTHING)
+    got, turns_of_others = await given_up_to_now(feed(japan, Watch()), EVERYTHING)
     assert got == ["caught_up"]
     assert turns_of_others >= REPORTS // ITEMS_AT_ONCE
+
+
+async def test_where_reports_take_long_to_look_at_others_have_their_turn_sooner(japan: Site) -> None:
+    clock = itertools.count(step=TURN_S)
+    got, turns_of_others = await given_up_to_now(feed(japan, Watch(), lambda: next(clock)), EVERYTHING)
+    assert got == ["caught_up"]
+    assert turns_of_others >= REPORTS
 
 
 async def test_recent_reports_that_a_grant_does_not_cover_leave_others_their_turn(japan: Site) -> None:
     watch = Watch()
     recent = [FeedEntry(row, track(seed)) for seed, row in enumerate(rows(japan))]
     watch.durable(Durable([], frozenset(), {}, recent, REPORTS, 0.0))
-    got, turns_of_others = await given_up_to_now(japan, watch, EVERYTHING)
+    got, turns_of_others = await given_up_to_now(feed(japan, watch), EVERYTHING)
     assert got == ["caught_up"]
     assert turns_of_others >= REPORTS // ITEMS_AT_ONCE
 
 
 async def test_a_search_that_finds_nothing_leaves_others_their_turn_after_each_read(japan: Site) -> None:
-    got, turns_of_others = await given_up_to_now(japan, Watch(), NOTHING)
+    got, turns_of_others = await given_up_to_now(feed(japan, Watch()), NOTHING)
     assert got == ["caught_up"]
     assert turns_of_others >= 1

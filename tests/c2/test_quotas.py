@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from signalfire.v1 import c2_pb2, c2_pb2_grpc, report_pb2
 
-from gateway.c2.quotas import LATEST_S, READ_IN_VAIN, REFUSALS_S, Bucket, Quota, QuotaLimits
+from gateway.c2.quotas import EXHAUSTED, LATEST_S, READ_IN_VAIN, REFUSALS_S, Bucket, Quota, QuotaLimits
 from gateway.c2.server import PUSHBACK
 from gateway.client import Client, Result
 from gateway.demo.deployment import PUSHER, READER
@@ -109,6 +109,13 @@ def test_who_is_refused_without_end_is_read_more_slowly() -> None:
         quota.refused(0.0)
     assert quota.pause_s(0.0) == pytest.approx(1.1, abs=0.001)
     assert quota.pause_s(1.05) == 0
+
+
+def test_who_is_told_that_he_pushes_too_much_is_read_longer() -> None:
+    quota = Quota(QuotaLimits(), 0.0)
+    for _ in range(int(REFUSALS_S)):
+        quota.refused(0.0, exhausted=True)
+    assert quota.pause_s(0.0) == pytest.approx(EXHAUSTED)
 
 
 def test_who_sends_large_requests_that_are_none_is_read_more_slowly() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,11 @@ from signalfire.v1 import c2_pb2, c2_pb2_grpc, officer_pb2, officer_pb2_grpc
 from gateway.client import CaughtUp, ClientError, Received
 from gateway.demo.deployment import PUSHER, READER, Deployed
 from gateway.identity import nation
+from gateway.identity.authority import Authority, Validity
+from gateway.identity.errors import PeerError
+from gateway.identity.revocation import Issuers
+from gateway.identity.spiffe import Role
+from gateway.identity.standing import RECHECK_S, Standing
 from tests.node.nations import EVERY_CLASS, PATIENCE_S, World, as_officer, as_system, report, running, settle
 
 
@@ -51,6 +56,34 @@ class Renewal:
 @pytest.fixture
 def renewal(world: World, tmp_path: Path) -> Renewal:
     return Renewal(world.places["JPN"], tmp_path / "renewed")
+
+
+def test_who_is_asked_about_often_is_judged_now_and_then_and_is_never_believed_again() -> None:
+    now = datetime.now(UTC)
+    authority = Authority.create("JPN", Role.C2, Validity.starting(now, timedelta(days=30)))
+    believed = {("jpn", Role.C2): Issuers.of([authority.certificate])}
+    other = Authority.create("JPN", Role.C2, Validity.starting(now, timedelta(days=30)))
+    believe_other = {("jpn", Role.C2): Issuers.of([other.certificate])}
+    context = {
+        "security_level": [b"TSI_PRIVACY_AND_INTEGRITY"],
+        "ssl_tls_version": [b"TLSv1.3"],
+        "x509_pem_cert": [authority.issue_leaf("a", Validity.starting(now, timedelta(days=1))).certificate_pem],
+    }
+    clock, authorities = 0.0, believed
+    standing = Standing(
+        context, lambda: authorities, allowed_roles=(Role.C2,), now=lambda: now, monotonic=lambda: clock
+    )
+    clock += RECHECK_S
+    standing.ask()
+    authorities = believe_other
+    clock += RECHECK_S / 2
+    standing.ask()
+    clock += RECHECK_S / 2
+    with pytest.raises(PeerError, match="was not issued by a c2 authority"):
+        standing.ask()
+    authorities = believed
+    with pytest.raises(PeerError, match="was not issued by a c2 authority"):
+        standing.ask()
 
 
 async def first(call: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.client.steered import Home, settle
+from tests.foreign.conftest import packages  # noqa: F401  # a fixture
 
 
 @pytest.fixture(scope="session")

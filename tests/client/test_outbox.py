@@ -168,7 +168,7 @@ async def test_a_client_heeds_a_node_that_has_no_room_and_every_report_is_taken_
             if sum(now - each < 0.05 for each in taken) >= most:
                 refused += 1
                 answer = c2_pb2.Refused(code=c2_pb2.REFUSAL_CODE_RESOURCE_EXHAUSTED, retry_after_ms=50)
-                yield c2_pb2.Answer(position=position, refused=answer)
+                yield c2_pb2.Answer(position=position, report_id=report.report_id, refused=answer)
             else:
                 taken.append(now)
                 yield service.take(position, report.report_id)
@@ -409,7 +409,7 @@ async def test_a_client_gives_back_a_recall_with_what_was_superseded_and_does_no
         async for report in reports:
             if report.report_id == warning.report_id:
                 full = c2_pb2.Refused(code=c2_pb2.REFUSAL_CODE_RESOURCE_EXHAUSTED, retry_after_ms=60_000)
-                yield c2_pb2.Answer(position=position, refused=full)
+                yield c2_pb2.Answer(position=position, report_id=report.report_id, refused=full)
             else:
                 yield service.take(position, report.report_id)
             position += 1
@@ -464,8 +464,8 @@ async def test_what_was_answered_is_not_kept_however_long_a_stream_lasts() -> No
     writing = asyncio.create_task(_write(Call(), made, sent))
     for position in range(50):
         async with asyncio.timeout(PATIENCE_S):
-            await written.get()
-        answer = c2_pb2.Answer(position=position)
+            report = await written.get()
+        answer = c2_pb2.Answer(position=position, report_id=report.report_id)
         if position % 2:
             answer.refused.code = c2_pb2.REFUSAL_CODE_UNAVAILABLE
             answer.refused.retry_after_ms = 60_000

@@ -80,6 +80,20 @@ async def test_what_there_is_goes_together_within_the_bounds_of_a_request_and_on
     assert service.requests[3:] == [1]
 
 
+async def test_a_request_is_no_larger_than_an_alert_may_wait_for(home: Home) -> None:
+    async def given() -> AsyncIterator[report_pb2.Report]:
+        for report in reports(100):
+            report.threat.launch_area = "x" * 2000
+            yield report
+
+    service = Steered([answer_all])
+    async with home.serving(service) as address:
+        results = await submitted(home, address, given())
+    assert Counter(result.report_id for result in results) == Counter(ids(100))
+    # Of a little more than 2,000 bytes each.
+    assert service.requests == [31, 31, 31, 7]
+
+
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, None])
 @pytest.mark.parametrize(("answers", "unacknowledged"), [(0, 0), (0, 3), (4, 0), (3, 5)])
 async def test_after_a_lost_connection_what_was_not_answered_is_sent_again_and_nothing_is_doubled(
@@ -160,10 +174,10 @@ async def test_answers_out_of_order_are_given_to_the_reports_that_they_are_about
 
 async def test_a_refused_report_comes_with_every_reason_and_is_not_sent_again(home: Home) -> None:
     async def refuse(service: Steered, reports: Reports, context: Context) -> Answers:
-        async for _ in reports:
+        async for report in reports:
             found = [c2_pb2.Violation(field=field, problem="is wrong", remedy="mend it") for field in ("a", "b")]
             refused = c2_pb2.Refused(code=c2_pb2.REFUSAL_CODE_CONFLICT, violations=found)
-            yield c2_pb2.Answer(refused=refused)
+            yield c2_pb2.Answer(report_id=report.report_id, refused=refused)
 
     service = Steered([refuse])
     async with home.serving(service) as address:
@@ -183,7 +197,7 @@ async def test_a_report_that_the_node_cannot_take_now_is_sent_again_no_sooner_th
             times.append(asyncio.get_running_loop().time())
             if len(times) < 3:
                 refused = c2_pb2.Refused(code=c2_pb2.REFUSAL_CODE_UNAVAILABLE, retry_after_ms=40)
-                yield c2_pb2.Answer(position=position, refused=refused)
+                yield c2_pb2.Answer(position=position, report_id=report.report_id, refused=refused)
             else:
                 yield service.take(position, report.report_id)
             position += 1
@@ -336,6 +350,38 @@ async def test_an_answer_to_what_was_never_asked_is_an_error_and_not_a_guess(hom
     async with home.serving(Steered([confused])) as address:
         with pytest.raises(ClientError, match="answered report 7"):
             await submitted(home, address, reports(2))
+
+
+@pytest.mark.parametrize("name", [report_id(1), "", "x" * 1000])
+@pytest.mark.parametrize("result", ["accepted", "invalid", "unavailable"])
+async def test_an_answer_with_another_identifier_than_that_of_its_report_is_an_error_and_nothing_is_forgotten(
+    home: Home, name: str, result: str
+) -> None:
+    async def one_off(service: Steered, reports: Reports, context: Context) -> Answers:
+        async for _ in reports:
+            answer = c2_pb2.Answer(report_id=name)
+            match result:
+                case "accepted":
+                    answer.accepted.duplicate = False
+                case "invalid":
+                    answer.refused.code = c2_pb2.REFUSAL_CODE_INVALID
+                case _:
+                    answer.refused.code = c2_pb2.REFUSAL_CODE_UNAVAILABLE
+            yield answer
+
+    async with home.serving(Steered([one_off])) as address:
+        with pytest.raises(ClientError, match=f"as '{name[:64]}', but what was sent there is '{report_id(0)}'"):
+            await submitted(home, address, reports(1))
+
+
+async def test_what_a_gateway_cannot_read_is_refused_without_an_identifier(home: Home) -> None:
+    async def unreadable(service: Steered, reports: Reports, context: Context) -> Answers:
+        async for _ in reports:
+            yield c2_pb2.Answer(refused=c2_pb2.Refused(code=c2_pb2.REFUSAL_CODE_MALFORMED))
+
+    async with home.serving(Steered([unreadable])) as address:
+        (result,) = await submitted(home, address, reports(1))
+    assert (result.report_id, result.accepted, result.code) == (report_id(0), False, c2_pb2.REFUSAL_CODE_MALFORMED)
 
 
 async def test_a_caller_who_goes_away_leaves_no_task_behind(home: Home) -> None:

@@ -51,22 +51,36 @@ function finished(call) {
   });
 }
 
+// Every gateway takes so many reports in one request. Of bytes it takes more; but an alert waits for the request that is
+// being written when it comes.
+const REQUEST_REPORTS = 256;
+const REQUEST_BYTES = 65_536;
+
 async function submit(client) {
+  const { Submit } = signalfire.v1.C2Service.service;
   const call = client.Submit();
   call.on("data", ({ answers, resubmit }) => {
     if (resubmit) print({ resubmit });
     answers.forEach(print);
   });
   const over = finished(call);
-  // What there is goes together: so many reports every gateway takes in one request.
   let reports = [];
+  let bytes = 0;
   const flush = () => {
     if (reports.length) call.write({ reports });
     reports = [];
+    bytes = 0;
   };
   for await (const line of createInterface({ input: process.stdin })) {
-    if (line.trim()) reports.push(JSON.parse(line));
-    if (reports.length === 256) flush();
+    if (!line.trim()) continue;
+    const report = JSON.parse(line);
+    // What it adds to a request is the request that holds it alone.
+    const size = Submit.requestSerialize({ reports: [report] }).length;
+    if (reports.length === REQUEST_REPORTS || bytes + size > REQUEST_BYTES) flush();
+    // What there is goes together. This runs once all lines that came with this one are taken.
+    if (!reports.length) setImmediate(flush);
+    reports.push(report);
+    bytes += size;
   }
   flush();
   call.end();

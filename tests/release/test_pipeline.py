@@ -344,23 +344,23 @@ def test_a_corrected_report_is_withdrawn_and_its_replacement_needs_a_release_of_
 
 
 def test_each_ledger_is_signed_once_a_commit_however_many_reports_it_holds(jpn: Site) -> None:
-    jpn.do_all(*(TakeReport.of(launch_detection(seed), C2, anything) for seed in range(20)), rulebook=EVERYONE)
+    jpn.do_all(*(TakeReport.of(launch_detection(seed), C2, anything) for seed in range(5)), rulebook=EVERYONE)
     assert sorted(str(origin) for origin, _ in jpn.signed) == sorted(map(str, (TO_KOR, TO_USA, DECISIONS)))
     for origin, note in jpn.signed:
         row = jpn.row(origin)
         assert jpn.store.checkpoints(row.id) == [(row.size, note.encode())]
-        assert row.size == 21
+        assert row.size == 6
 
 
-def test_a_segment_is_bounded_so_that_it_fits_one_message(jpn: Site) -> None:
-    warnings = [launch_detection(seed) for seed in range(1600)]
+def test_a_segment_is_bounded_so_that_a_narrow_link_brings_one_a_second(jpn: Site) -> None:
+    warnings = [launch_detection(seed) for seed in range(60)]
     only_kor = rules(KOR=RELEASE_ALL)
     jpn.do_all(*(TakeReport.of(step, C2, anything) for step in warnings), rulebook=only_kor)
     position, segments = 0, 0
     while (run := jpn.store.run(jpn.row(TO_KOR).id, position, 1)) is not None:
         assert len(bytes_of(run)) <= SEGMENT_BYTES
         position, segments = position + run.count, segments + 1
-    assert segments == 2
+    assert segments >= len(warnings) * 1024 // SEGMENT_BYTES > 1
     assert position == jpn.row(TO_KOR).size
     before = {head.origin: head.edge for head in jpn.heads}
     jpn.restart()

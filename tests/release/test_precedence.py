@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
+import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,14 +15,14 @@ import pytest
 import pytest_asyncio
 from signalfire.v1 import c2_pb2, report_pb2
 
-from gateway.ledger.stores.sqlite import SqliteStore
+from gateway.ledger.stores.sqlite import SqliteReader, SqliteStore
 from gateway.release.errors import Exhausted, RefusedReport
 from gateway.release.pipeline import AcceptedReport, TakeReport
 from gateway.release.plan import Plan
 from gateway.release.ranks import Rank
 from gateway.release.sequencer import Durable, Sequencer, SequencerLimits
 from tests.release.world import RELEASE_ALL, anything, partner_of, rules, signatory_of
-from tests.reports.examples import NOW, all_clear, cancellation, launch_detection, report_id, track
+from tests.reports.examples import NOW, all_clear, cancellation, correction, launch_detection, report_id, track
 
 PATIENCE_S = 10.0
 ROOM = 64
@@ -123,7 +125,7 @@ async def test_an_alert_that_comes_while_a_commit_is_filled_waits_for_one_step_a
 async def test_a_commit_is_filled_for_so_long_and_what_did_not_fit_goes_first_in_the_next(running: Running) -> None:
     def last() -> None:
         # As long as three steps may take.
-        running.seconds += 0.035
+        running.seconds += 0.011
 
     waiting = await running.queue(*(running.step(f"track {number}", meanwhile=last) for number in range(10)))
     running.run()
@@ -202,6 +204,51 @@ async def test_an_all_clear_goes_after_the_reports_of_its_event_that_came_before
     running.run()
     await all_of([recalling, *waiting])
     assert running.commits == [11, 10]
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+async def test_a_recall_does_not_overtake_what_it_recalls_in_the_commit_that_is_being_filled(
+    running: Running, tmp_path: Path, by_name: bool
+) -> None:
+    began, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        began.set()
+        assert go_on.wait(PATIENCE_S)
+
+    routine = report_pb2.PRECEDENCE_ROUTINE
+    points = [track(number, precedence=routine, event_id="JPN-2026-0001") for number in range(1, 21)]
+    recall = (
+        cancellation(50, precedence=routine, cancellation__report_ids=[point.report_id for point in points])
+        if by_name
+        else all_clear(50, precedence=routine, event_id="JPN-2026-0001")
+    )
+    step = taking(recall)
+    waiting = await running.queue(running.step("first", meanwhile=hold), *map(taking, points), source=RADAR)
+    running.run()
+    await asyncio.to_thread(began.wait, PATIENCE_S)
+    waiting.append(asyncio.create_task(running.sequencer.do(step, source=RADAR, bounded=True, after=step.recalls)))
+    await asyncio.sleep(0)
+    go_on.set()
+    _, *came = await all_of(waiting)
+    assert all(isinstance(each, AcceptedReport) for each in came)
+    # The recall ends the commit of the first step, and goes with all that it recalls.
+    assert running.commits == [1, 21]
+    with contextlib.closing(SqliteReader(tmp_path / "jpn.sqlite")) as reader:
+        rows = [reader.report(uuid.UUID(point.report_id).bytes) for point in points]
+    assert all(row is not None and row.withdrawn_ns is not None for row in rows)
+
+
+@pytest.mark.parametrize("kind", ["cancellation", "correction"])
+def test_the_names_that_a_recall_gives_are_read_once_for_all_that_waits(kind: str) -> None:
+    earlier = [taking(track(number)) for number in range(1, 4)]
+    names = [report_id(1), report_id(3)]
+    recall = cancellation(9) if kind == "cancellation" else correction(9)
+    getattr(recall, kind).report_ids[:] = names
+    recalls = taking(recall).recalls
+    # What names hundreds is asked of thousands: it does not walk through its names for each of them.
+    getattr(recall, kind).ClearField("report_ids")
+    assert [recalls(step) for step in earlier] == [True, False, True]
 
 
 def test_only_what_recalls_by_name_or_event_asks_others_to_go_first() -> None:

@@ -57,7 +57,8 @@ def emptied(queue: Waiting[Item], steps: int = STEPS, bytes: int = BYTES) -> lis
 
 
 RANKS = st.sampled_from(list(Rank))
-ITEMS = st.lists(st.tuples(st.sampled_from("abc"), RANKS, st.integers(0, 5000)), max_size=80).map(
+ITEM = st.tuples(st.sampled_from("abc"), RANKS, st.integers(0, 5000))
+ITEMS = st.lists(ITEM, max_size=80).map(
     lambda found: [Item(source, rank, number, weight) for number, (source, rank, weight) in enumerate(found)]
 )
 
@@ -253,6 +254,76 @@ def test_what_is_recalled_goes_with_what_recalls_it_and_before_it() -> None:
     left = list(itertools.chain.from_iterable(emptied(queue)))
     assert other in left
     assert Counter(left) == Counter([*(track for track in tracks if track.number not in (7, 9)), other])
+
+
+def test_what_is_recalled_while_its_commit_is_filled_is_put_back_before_what_recalls_it() -> None:
+    queue = waiting()
+    tracks = many(queue, 20, Rank.ROUTINE)
+    other = put(queue, Item("b", Rank.ROUTINE, 7))
+    taken = queue.take(STEPS, BYTES)
+    # It makes no difference whether it comes to be put on record before that.
+    queue.raise_to(Rank.FLASH, "a", lambda item: item.number in (0, 7, 9))
+    recall = put(queue, Item("a", Rank.FLASH, 99))
+    queue.put_back(taken[1:])
+    assert (queue.alerts, len(queue)) == (3, len(taken))
+    assert items(queue.take(STEPS, BYTES)) == [tracks[7], tracks[9], recall]
+    left = list(itertools.chain.from_iterable(emptied(queue)))
+    assert [item for item in left if item != other] == [track for track in tracks if track.number not in (0, 7, 9)]
+    assert (len(queue), queue.alerts) == (0, 0)
+
+
+@given(st.lists(st.tuples(ITEM, st.booleans(), st.integers(0, 3)), max_size=80), st.integers(1, 20), st.integers(1, 3))
+def test_a_recall_never_overtakes_what_it_recalls_whatever_has_become_of_that(
+    given: list[tuple[tuple[str, Rank, int], bool, int]], steps: int, each: int
+) -> None:
+    queue = waiting()
+    came: list[Item] = []
+    gone: list[Item] = []
+    recalled: dict[Item, set[Item]] = {}
+    filling: Sequence[Place[Item]] = ()
+    for number, ((source, rank, weight), recalls, done) in enumerate(given):
+        item = Item(source, Rank.FLASH if recalls else rank, number, weight)
+        if recalls:
+            # All or some of what its source brought, which waits, is in the commit being filled, or is on record.
+            recalled[item] = {other for other in came if other.source == source and other.number % each == 0}
+            queue.raise_to(Rank.FLASH, source, recalled[item].__contains__)
+        came.append(put(queue, item, bounded=True))
+        if not done:
+            continue
+        if not filling:
+            filling = queue.take(steps, MANY)
+        else:
+            gone += items(filling[:done])
+            queue.put_back(filling[done:])
+            filling = ()
+    gone += items(filling)
+    queue.put_back(())
+    gone += itertools.chain.from_iterable(emptied(queue, steps))
+    assert Counter(gone) == Counter(came)
+    order = {item: place for place, item in enumerate(gone)}
+    assert all(order[item] < order[recall] for recall, named in recalled.items() for item in named)
+    # What is not recalled keeps its order, as ever.
+    lines = defaultdict(list)
+    for item in gone:
+        if not any(item in named for named in recalled.values()):
+            lines[item.source, item.rank].append(item.number)
+    assert all(line == sorted(line) for line in lines.values())
+    assert (len(queue), queue.alerts, queue.bytes) == (0, 0, 0)
+
+
+def test_who_recalls_what_is_put_back_delays_himself_and_not_another_one_s_alerts() -> None:
+    queue = waiting()
+    many(queue, 50, Rank.ROUTINE)
+    taken = queue.take(STEPS, BYTES)
+    queue.raise_to(Rank.FLASH, "a", lambda item: True)
+    many(queue, 50, Rank.FLASH)
+    many(queue, 100, Rank.FLASH, "b")
+    queue.put_back(taken)
+    served: Counter[str] = Counter()
+    for _ in range(200):
+        (item,) = items(queue.take(1, MANY))
+        served[item.source] += 1
+        assert abs(served["a"] - served["b"]) <= 1
 
 
 # --- room

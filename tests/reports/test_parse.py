@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+from google.protobuf.unknown_fields import UnknownFieldSet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from signalfire.v1 import c2_pb2, report_pb2
@@ -8,12 +13,30 @@ from signalfire.v1 import c2_pb2, report_pb2
 from gateway.reports.errors import MalformedReport
 from gateway.reports.kinds import Kind, kind_of
 from gateway.reports.limits import ReportLimits
-from gateway.reports.parse import canonical, parse_report, split_request
+from gateway.reports.parse import UNKNOWN_FIELDS, canonical, parse_report, split_request
 from gateway.reports.validate import validate_released, validate_submitted
 from tests.reports.examples import EXAMPLES, NODE, NOW, cancellation, correction, launch_detection, track
 
 LIMITS = ReportLimits()
 MOST, MOST_BYTES = 256, 1 << 20
+WIDE = st.one_of(st.integers(0, 20), st.integers(0, 2**30))
+
+
+def reports_unread() -> Any:
+    """The message `SubmitRequest` as it is on the wire, with reports that are bytes."""
+    file = descriptor_pb2.FileDescriptorProto(name="tests/reports/test_parse.proto", syntax="proto3")
+    file.message_type.add(name="SubmitRequest").field.add(
+        name="reports",
+        number=c2_pb2.SubmitRequest.REPORTS_FIELD_NUMBER,
+        label=descriptor_pb2.FieldDescriptorProto.LABEL_REPEATED,
+        type=descriptor_pb2.FieldDescriptorProto.TYPE_BYTES,
+    )
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("SubmitRequest"))
+
+
+UNREAD = reports_unread()
 
 
 def parse_requested(data: bytes) -> list[report_pb2.Report]:
@@ -63,8 +86,45 @@ def test_bytes_beyond_the_limit_are_refused_for_their_number_and_not_for_what_th
 
 def test_a_request_of_as_many_reports_as_are_taken_is_read_and_one_more_is_not() -> None:
     assert len(split_request(b"\x0a\x00" * MOST, MOST, MOST_BYTES)) == MOST
-    with pytest.raises(MalformedReport, match="is one of 257 in a request, more than the 256 that are taken"):
-        split_request(b"\x0a\x00" * (MOST + 1), MOST, MOST_BYTES)
+    with pytest.raises(MalformedReport, match="is one of more than 256 in a request"):
+        # What follows is not looked at.
+        split_request(b"\x0a\x00" * (MOST + 1) + b"\xff" * 100, MOST, MOST_BYTES)
+
+
+def test_a_request_may_have_some_fields_that_the_contract_does_not_define_and_not_many() -> None:
+    others = [b"\x10\x96\x01", b"\x11" + bytes(8), unknown_field(b"else"), b"\x1d" + bytes(4), b"\x08\x01"]
+    some = (others * UNKNOWN_FIELDS)[:UNKNOWN_FIELDS]
+    assert split_request(b"".join(some) + b"\x0a\x01x", MOST, MOST_BYTES) == [b"x"]
+    with pytest.raises(MalformedReport, match="more than 64 fields that the contract does not define"):
+        split_request(b"".join(some) + b"\x0a\x01x" + others[0] + b"\xff" * 100, MOST, MOST_BYTES)
+
+
+def requests() -> st.SearchStrategy[bytes]:
+    """Fields of a request, right and wrong, one after another."""
+    numbers, few = st.integers(0, 2**70).map(varint), st.binary(max_size=8)
+    tags = st.one_of(
+        st.just(b"\x0a"), st.builds(lambda field, wire: varint(field << 3 | wire), WIDE, st.integers(0, 7))
+    )
+    whole = st.builds(lambda tag, value: tag + varint(len(value)) + value, tags, few)
+    return st.lists(st.one_of(whole, st.builds(bytes.__add__, tags, st.one_of(numbers, few))), max_size=6).map(b"".join)
+
+
+@given(requests())
+@settings(max_examples=500)
+def test_a_request_is_taken_apart_as_protobuf_does_it(data: bytes) -> None:
+    try:
+        whole = UNREAD.FromString(data)
+    except DecodeError:
+        with pytest.raises(MalformedReport):
+            split_request(data, MOST, MOST_BYTES)
+        return
+    try:
+        assert split_request(data, MOST, MOST_BYTES) == list(whole.reports)
+    except MalformedReport:
+        # Groups, which are not taken, or no report at all.
+        unknown = UnknownFieldSet(whole)
+        groups = any(isinstance(unknown[at].data, UnknownFieldSet) for at in range(len(unknown)))
+        assert groups or not whole.reports
 
 
 def test_a_report_that_cannot_be_read_stands_in_no_other_s_way() -> None:
