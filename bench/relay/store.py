@@ -171,7 +171,7 @@ class Store:
         try:
             grown = self._write(items)
             self._db.execute("COMMIT")
-        except BaseException:
+        except BaseException:  # however it ends, no transaction is left open; what ended it goes on
             self._db.execute("ROLLBACK")
             raise
         return grown

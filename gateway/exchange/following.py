@@ -119,6 +119,7 @@ class FollowedLane:
             log.error("%s has not opened %s; %s is followed again", self._way.node, origin, before)
 
     async def _take(self, call: Any, origin: Origin, still_believed: Callable[[], None]) -> None:
+        alerts_due = 0
         while True:
             self._waiting_since = self._means.monotonic()
             message = await read(call)
@@ -128,14 +129,16 @@ class FollowedLane:
                 case "opened" if self._key not in self._way.link.following:
                     self._way.link.following.add(self._key)
                     self._way.link.problems.pop(self._key, None)
-                    if self._lane == Lane.FLASH:
-                        self._way.alerts_open.set()
+                    row = self._means.reader().ledger(origin)
+                    alerts_due = message.opened.size
+                    self._alerts_are_here(0 if row is None else row.size, alerts_due)
                     await self._answer_again(call, origin)
                 case "batch":
                     self._watchdog.brought()
                     if self._way.name == DIRECT:
                         self._way.link.owed.brought(self._lane, self._means.monotonic())
                     await self._receive(call, origin, message.batch)
+                    self._alerts_are_here(message.batch.first + message.batch.count, alerts_due)
                 case "cosignature":
                     note = message.cosignature.note
                     await self._way.heed(KeepCosignature(origin, _kind_of(note, origin), note, self._way.partner()))
@@ -147,6 +150,11 @@ class FollowedLane:
                     return
                 case other:
                     raise LinkError(f"{other or 'an empty message'} came where it has no place")
+
+    def _alerts_are_here(self, size: int, due: int) -> None:
+        """Lets the other lanes begin, once all the alerts are on record that there were when theirs was opened."""
+        if self._lane == Lane.FLASH and size >= due:
+            self._way.alerts_open.set()
 
     async def _answer_again(self, call: Any, origin: Origin) -> None:
         """The last answers may have been lost with the stream that bore them: they are given again, once a stream.

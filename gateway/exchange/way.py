@@ -58,7 +58,7 @@ _FORESEEN: Final = (grpc.aio.AioRpcError, IdentityError, LedgerError, LinkError,
 """What ends a stream in words that need no stack trace."""
 
 ALERTS_FIRST_S: Final = 0.25
-"""Seconds that other lanes wait at the most for the FLASH lane to be open: it has the same way to go."""
+"""Seconds that other lanes wait at the most for what the FLASH lane holds: it has the same way to go."""
 
 Dial: TypeAlias = "Callable[[str], AbstractAsyncContextManager[exchange_pb2_grpc.ExchangeServiceAsyncStub]]"
 """A fresh connection to the partner for a lane, by its key. Raises LinkError or IdentityError where there is none."""
