@@ -8,7 +8,7 @@ BUF := npx --yes @bufbuild/buf@1.75.0
 PROTOS := $(wildcard proto/signalfire/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: fuzz help demo test test-tampering check fmt proto proto-check lock clean foreign-tools bench-tools soak mesh bench bench-backlog
+.PHONY: fuzz help demo test test-tampering check fmt proto proto-check lock clean foreign-tools bench-tools soak mesh bench bench-backlog bench-long bench-flame
 
 help:
 	@echo "make demo    three nations share a real launch, on this machine, in about a minute"
@@ -17,14 +17,16 @@ help:
 	@echo "make soak    gateways through faults for MINUTES (10), from SEED (1) on; a table at the end"
 	@echo "make mesh    eight nations in a full mesh; two crash and one link flaps for MESH_S (60) seconds"
 	@echo "make bench-backlog   an alert's latency beside a million tracks that wait for a partner; a quarter of an hour"
-	@echo "make bench   throughput, latency and processor beside a plain relay, NATS and RabbitMQ (make bench-tools installs them)"
+	@echo "make bench   ten minutes: beside a plain relay, NATS and RabbitMQ; what each operation costs; what grows with what"
+	@echo "make bench-long   growth to ten million entries, then memory on such a store under load, for MINUTES=60; 40 GB of disk"
+	@echo "make bench-flame   flame graphs of the origin and of the recipient under a flood"
 	@echo "make fuzz    search every parser for half a minute each; FUZZ_S= and TARGETS= say otherwise"
 	@echo "make check   linters, types, and whether generated code is current"
 	@echo "make fmt     format the code"
 	@echo "make proto   generate code from proto/"
 	@echo "make lock    renew requirements.lock from pyproject.toml"
 	@echo "make foreign-tools   install the tools of others that check us, where Debian's packages can be had"
-	@echo "make bench-tools     install the brokers that the benchmark sets beside us, and their clients"
+	@echo "make bench-tools     install what benchmarks use: brokers to be set beside us, their clients, py-spy, matplotlib"
 
 demo: $(STAMP)
 	$(BIN)/signalfire demo
@@ -48,11 +50,31 @@ bench-backlog: $(STAMP)
 	mkdir -p bench/results
 	PYTHONPATH=.:proto $(BIN)/python bench/backlog.py --json bench/results/backlog.json
 
-# Everything side by side, in turns; a broker that is not installed is left out.
-ROUNDS ?= 3
+# Everything side by side, in turns; a broker that is not installed is left out. Then this system alone, in one process.
+ROUNDS ?= 1
+REPORTS ?= 10000
+BENCH := PYTHONPATH=.:proto $(BIN)/python
+RESULTS := bench/results
+KEEP = --json $(RESULTS)/$(1).json --chart $(RESULTS)/$(1).svg
+
 bench: $(STAMP)
-	mkdir -p bench/results
-	PYTHONPATH=.:proto $(BIN)/python bench/compare.py --rounds $(ROUNDS) --json bench/results/compare.json
+	mkdir -p $(RESULTS)
+	$(BENCH) bench/compare.py --rounds $(ROUNDS) --reports $(REPORTS) --json $(RESULTS)/compare.json
+	$(BENCH) bench/operations.py $(call KEEP,operations)
+	$(BENCH) bench/growth.py $(call KEEP,growth)
+
+# Stores of ten million entries are filled twice, some 20 GB each; BENCH_DIR= says on which disk. ENTRIES= makes it less.
+ENTRIES ?= 10000000
+BENCH_DIR ?=
+bench-long: MINUTES = 60
+bench-long: $(STAMP)
+	mkdir -p $(RESULTS)
+	TMPDIR=$(BENCH_DIR) $(BENCH) bench/growth.py --long $(call KEEP,growth-long)
+	TMPDIR=$(BENCH_DIR) $(BENCH) bench/serving.py --entries $(ENTRIES) --minutes $(MINUTES) $(call KEEP,serving)
+
+bench-flame: $(STAMP)
+	mkdir -p $(RESULTS)
+	$(BENCH) bench/flame.py
 
 mesh: $(STAMP)
 	PYTHONPATH=.:proto $(BIN)/python -m tests.faults.mesh --seconds $(MESH_S) --seed $(SEED)
@@ -122,8 +144,8 @@ foreign-tools:
 		apt-get install -y -qq --no-install-recommends $(FOREIGN) >/dev/null; } \
 	|| echo "$(FOREIGN) could not be installed: the tests that need them are skipped"
 
-# NATS and RabbitMQ, which bench/compare.py sets beside us, and their Python clients, which are not in the lock. None of
-# them stays running: the benchmark starts its own.
+# NATS and RabbitMQ, which bench/compare.py sets beside us, their Python clients, and what draws: none of it is in the
+# lock. None of the brokers stays running: the benchmark starts its own.
 bench-tools: $(STAMP)
 	sh bench/brokers/tools.sh $(VENV)/bench
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'

@@ -113,7 +113,7 @@ class Arrivals:
         async for report in reports:
             now = time.monotonic()
             report_id = report.report_id
-            self.at.setdefault(report_id[:8], {}).setdefault(report_id, now)
+            self.at.setdefault(report_id[-8:], {}).setdefault(report_id, now)
             self._came.set()
 
     async def change(self) -> None:
@@ -387,6 +387,47 @@ async def measure(system: System, sizes: Sizes, told: Callable[[str, int, int], 
         return found
     finally:
         for process in load:
+            process.stop()
+
+
+class Flooding:
+    """A producer and a subscriber beside a system that runs, for floods alone; the launches are there already."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+        self._load: list[Process] = []
+
+    async def __aenter__(self) -> Flooding:
+        try:
+            for name, produces in (("producer", True), ("subscriber", False)):
+                process = Process(name, self._clients, produces=produces, subscribes=not produces, alerts=False)
+                self._load.append(process)
+                await process.ready()
+            await self._load[0].do(Launches())
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stop()
+
+    async def flood(
+        self,
+        count: int,
+        in_flight: int,
+        told: Callable[[int], None] = lambda done: None,
+        going: Callable[[], None] = lambda: None,
+    ) -> float:
+        """Seconds until the subscriber had all of so many tracks. `going` is called when all are made. Raises
+        SystemFailed.
+        """
+        pushing, receiving = self._load
+        _, seconds = await _flood(pushing, receiving, count, in_flight, told, going)
+        return seconds
+
+    def _stop(self) -> None:
+        for process in self._load:
             process.stop()
 
 

@@ -6,13 +6,14 @@ launch.
 
 from __future__ import annotations
 
-import random
 import time
 import uuid
 from collections.abc import Sequence
 from typing import Final
 
 from signalfire.v1 import report_pb2
+
+from gateway.client import ReportIds
 
 LAUNCHES: Final = 50
 TRACKS_A_LAUNCH: Final = 10
@@ -28,14 +29,13 @@ _SECOND_NS: Final = 1_000_000_000
 
 
 class Traffic:
-    """What one run sends. Identifiers of its reports begin with a tag, by which whoever receives them counts them."""
+    """What one run sends. Identifiers of its reports end with a tag, by which whoever receives them counts them."""
 
     def __init__(self) -> None:
         self._events = [f"JPN-{uuid.uuid4().hex[:8]}-{number:02d}" for number in range(LAUNCHES)]
         self._launches = [str(uuid.uuid4()) for _ in range(LAUNCHES)]
         self._tracks = [self._template(number) for number in range(LAUNCHES * TRACKS_A_LAUNCH)]
-        # Not secret: identifiers need only differ, and `uuid4` would cost more than the report.
-        self._random = random.Random(uuid.uuid4().int)
+        self._ids = ReportIds()
 
     def launches(self) -> Sequence[report_pb2.Report]:
         """The first detection of each launch, to which the tracks refer. They come first, each once."""
@@ -54,9 +54,7 @@ class Traffic:
         return _stamped(report, self._identifier(tag))
 
     def _identifier(self, tag: str) -> str:
-        digits = f"{self._random.getrandbits(88):022x}"
-        # The form of a UUID of version 4.
-        return f"{tag}-{digits[:4]}-4{digits[4:7]}-a{digits[7:10]}-{digits[10:]}"
+        return self._ids.new()[: -len(tag)] + tag
 
     def _template(self, number: int) -> report_pb2.Report:
         launch = number % LAUNCHES

@@ -5,6 +5,9 @@
     decision = bundle.decide(report, "KOR", when)                  # a value: released, held or withheld, and why
     decision, copy = bundle.carry_out(report, decision, was_released)   # the copy, as coarse as obliged; or None
 
+    asking = bundle.ask(report, when)                              # for several partners: what they share is done once
+    decisions = [asking.decide(partner) for partner in ("KOR", "USA")]
+
 Nothing is released unless a rule releases it; a withhold rule beats every release rule; an error in any applicable
 rule withholds; of a released report only the named fields go. The language is taught in docs/policy.md.
 
@@ -30,13 +33,14 @@ tools           ``cases`` and ``testing``, ``explain``, ``recorded`` (on recorde
 from __future__ import annotations
 
 from policy.bundle import Bundle, compile_bundle, digest_of, load, read_files
-from policy.decide import BuiltIn, Circumstances, Decision, Finding, Outcome, Trace
+from policy.decide import Asking, BuiltIn, Circumstances, Decision, Finding, Outcome, Trace
 from policy.errors import NotReleasedError, PolicyError, Problem, ReleasePolicyError
 from policy.limits import Limits
 from policy.transform import WasReleased, refers_to
 from policy.vocabulary import Classification, Kind, Posture, TrafficClass
 
 __all__ = [
+    "Asking",
     "BuiltIn",
     "Bundle",
     "Circumstances",

@@ -60,7 +60,12 @@ _ANTIPODAL_DEG: Final = 1.0
 _LEAST_CURVATURE_M: Final = 6_335_439.0
 _MOST_CURVATURE_M: Final = 6_399_594.0
 
+_MARGIN_DEG: Final = 1e-6
+"""Degrees by which the bounds of an area's latitudes are widened, far above what rounding can do: where a position is
+beyond them, nothing else need be asked."""
+
 _Vector = tuple[float, float, float]
+_Latitudes = tuple[float, float]
 
 
 def _vector(latitude_deg: float, longitude_deg: float) -> _Vector:
@@ -80,6 +85,10 @@ class _Disc:
     vector: _Vector
     certain: float
     possible: float
+
+    def latitudes(self) -> _Latitudes:
+        reach = math.degrees(self.radius_m / _LEAST_CURVATURE_M)
+        return self.centre[0] - reach, self.centre[0] + reach
 
     def contains(self, latitude_deg: float, longitude_deg: float) -> bool:
         chord = math.dist(self.vector, _vector(latitude_deg, longitude_deg))
@@ -104,6 +113,10 @@ class _Outline:
 class _Outlines:
     parts: tuple[_Outline, ...]
 
+    def latitudes(self) -> _Latitudes:
+        bounds = [part.ring.GetRectBound() for part in self.parts]
+        return min(bound.lat_lo().degrees() for bound in bounds), max(bound.lat_hi().degrees() for bound in bounds)
+
     def contains(self, latitude_deg: float, longitude_deg: float) -> bool:
         point = _point((latitude_deg, longitude_deg))
         return any(part.contains(point) for part in self.parts)
@@ -116,11 +129,19 @@ class Area:
     name: str
     geometry: str = field(repr=False)
     _shape: _Disc | _Outlines = field(repr=False, compare=False)
+    _latitudes: _Latitudes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        south, north = self._shape.latitudes()
+        object.__setattr__(self, "_latitudes", (south - _MARGIN_DEG, north + _MARGIN_DEG))
 
     def contains(self, latitude_deg: float, longitude_deg: float) -> bool:
         """Whether the position lies in the area. Raises AreaError for what is no position."""
         if not (-90.0 <= latitude_deg <= 90.0 and -180.0 <= longitude_deg <= 180.0):
             raise AreaError(f"Latitude {latitude_deg}, longitude {longitude_deg} is no position.")
+        south, north = self._latitudes
+        if not south <= latitude_deg <= north:
+            return False
         return self._shape.contains(*_one_of_many(latitude_deg, longitude_deg))
 
 

@@ -18,7 +18,17 @@ from signalfire.v1 import report_pb2
 from policy import transform as copies
 from policy.cel import Vocabulary
 from policy.compile import AREAS, CASES, PARTNERS, POLICY_FILE, check_size, compile_files
-from policy.decide import BuiltIn, Circumstances, Decision, Equivalences, Outcome, PartnerPolicy, decide, withheld
+from policy.decide import (
+    RELEASED,
+    Asking,
+    BuiltIn,
+    Circumstances,
+    Decision,
+    Equivalences,
+    PartnerPolicy,
+    Policies,
+    withheld,
+)
 from policy.document import Agreement
 from policy.errors import ObligationError, PolicyError, Problem
 from policy.invariants import Invariant
@@ -29,35 +39,45 @@ from policy.vocabulary import Posture
 _DIGEST_CONTEXT = b"signalfire/policy-bundle/v1"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Bundle:
     """A node's release policy, compiled.
 
     ``digest`` is the SHA-256 over the whole bundle, 32 bytes, and ``files`` what it covers; ``posture`` the one that
-    holds until an officer declares another; ``partners`` the rules by partner; ``invariants`` what must be proved of
-    them.
+    holds until an officer declares another; ``policies`` the rules for all partners; ``invariants`` what must be proved
+    of them.
     """
 
-    node: str
     posture: Posture
     digest: bytes
     files: Mapping[str, bytes]
-    partners: Mapping[str, PartnerPolicy]
+    policies: Policies
     agreements: Mapping[str, Agreement]
-    equivalences: Equivalences
     vocabulary: Vocabulary
     invariants: tuple[Invariant, ...]
 
+    @property
+    def node(self) -> str:
+        """The node whose policy it is."""
+        return self.policies.node
+
+    @property
+    def partners(self) -> Mapping[str, PartnerPolicy]:
+        """The rules by partner."""
+        return self.policies.partners
+
+    @property
+    def equivalences(self) -> Equivalences:
+        """What the levels of others' markings are protected as here."""
+        return self.policies.equivalences
+
+    def ask(self, report: report_pb2.Report, circumstances: Circumstances) -> Asking:
+        """A valid report, to be decided for one partner after another (``policy.decide``)."""
+        return Asking(self.policies, report, circumstances)
+
     def decide(self, report: report_pb2.Report, partner: str, circumstances: Circumstances) -> Decision:
-        """Decides what becomes of a valid report for a partner (``policy.decide``)."""
-        return decide(
-            self.partners.get(partner),
-            node=self.node,
-            report=report,
-            partner=partner,
-            circumstances=circumstances,
-            equivalences=self.equivalences,
-        )
+        """Decides what becomes of a valid report for one partner."""
+        return self.ask(report, circumstances).decide(partner)
 
     def narrow(self, report: report_pb2.Report, decision: Decision, was_released: WasReleased) -> Decision:
         """The decision, given what the partner has (``policy.transform.narrow``)."""
@@ -74,11 +94,11 @@ class Bundle:
 
         A copy that cannot be made as its rule obliges is withheld: "(policy error)".
         """
-        decision = self.narrow(report, decision, was_released)
-        if decision.outcome is not Outcome.RELEASED:
+        decision = copies.narrow(report, decision, was_released)
+        if decision.outcome is not RELEASED:
             return decision, None
         try:
-            return decision, self.transform(report, decision, was_released)
+            return decision, copies.transform(report, decision, was_released, self.policies.node)
         except ObligationError as error:
             failed = f'rule "{decision.rule}": {error}'
             return withheld(decision.partner, BuiltIn.POLICY_ERROR, error=failed, asked=decision.asked), None
@@ -106,13 +126,11 @@ def compile_bundle(files: Mapping[str, bytes], limits: Limits = DEFAULT_LIMITS) 
     problem found."""
     compiled = compile_files(files, limits)
     return Bundle(
-        compiled.node,
         compiled.posture,
         digest_of(files),
         MappingProxyType(dict(files)),
-        MappingProxyType(dict(compiled.partners)),
+        compiled.policies,
         MappingProxyType(dict(compiled.agreements)),
-        MappingProxyType(dict(compiled.equivalences)),
         compiled.vocabulary,
         compiled.invariants,
     )

@@ -67,8 +67,10 @@ _TOO_DEEP: Final = Fault(
 _LIBRARY_ERRORS: Final = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError)
 """What the library raises: pybind11's translations of C++ exceptions and of failed casts."""
 
-Facts = NewType("Facts", Mapping[str, object])
-"""What a condition is evaluated on: the variables of the language, by name."""
+_BOOLS: Final = frozenset({bool})
+
+Facts = NewType("Facts", tuple[cel.Activation | None, Mapping[str, object] | None])
+"""What conditions are evaluated on: the variables of the language, as the library takes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +78,19 @@ class Condition:
     """A compiled condition.
 
     ``tree`` is what the type checker made of it, before it was made strict; ``reads_now`` says whether it asks for the
-    time.
+    time, and ``reads_partner`` whether it asks who the partner is.
     """
 
     text: str
     tree: checked.Expr = field(repr=False)
     reads_now: bool
+    reads_partner: bool
     _expression: cel.Expression = field(repr=False, compare=False)
 
     def holds(self, facts: Facts) -> bool:
         """Whether the condition is true of these facts. Raises EvaluationError where it is neither true nor false."""
         try:
-            result = self._expression.eval(data=facts).value()
+            result = self._expression.eval(*facts).value()
         except _LIBRARY_ERRORS as error:
             raise EvaluationError(_plain_words(str(error))) from error
         if isinstance(result, bool):
@@ -97,24 +100,24 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Fused:
-    """Several conditions as one expression. ``_places`` tells where in its list the value of each stands."""
+    """Several conditions as one expression."""
 
     _expression: cel.Expression
-    _places: tuple[int, ...]
+    _count: int
 
-    def evaluate(self, facts: Facts) -> tuple[bool, ...] | None:
+    def evaluate(self, facts: Facts) -> list[bool] | None:
         """Whether each of the conditions holds, in their order.
 
         None: some condition errs, or all together ask for more than the library allows one expression; what each of
         them says is then for ``Condition.holds``.
         """
         try:
-            values = self._expression.eval(data=facts).plain_value()
+            values = self._expression.eval(*facts).plain_value()
         except _LIBRARY_ERRORS:
             return None
-        if not isinstance(values, list) or not {bool}.issuperset(map(type, values)):
+        if not isinstance(values, list) or len(values) != self._count or not _BOOLS.issuperset(map(type, values)):
             return None
-        return tuple(map(values.__getitem__, self._places))
+        return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,7 @@ class Language:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary: Final = vocabulary
+        self._contains: Final = {name: area.contains for name, area in vocabulary.areas.items()}
         countries = {strict.COUNTRIES + name: cel.Type.List(cel.Type.STRING) for name in vocabulary.countries}
         areas = dict.fromkeys((strict.AREAS + name for name in vocabulary.areas), _AREA)
         self._environment: Final = cel.NewEnv(
@@ -148,12 +152,20 @@ class Language:
             ],
         )
         self._compiled: Final[dict[tuple[str, tuple[Kind, ...], Limits], Condition]] = {}
-        self._fused: Final[dict[tuple[str, ...], cel.Expression]] = {}
+        self._fused: Final[dict[tuple[str, ...], Fused]] = {}
 
-    def facts(self, report: report_pb2.Report, partner: str, now: datetime, posture: str) -> Facts:
-        """Binds the four variables, once for all the conditions of a decision. ``now`` carries its time zone."""
-        bound = {"report": report, "partner": partner, "now": now, "posture": posture}
-        return Facts(bound)
+    def facts(
+        self, report: report_pb2.Report, partner: str | None, now: datetime, posture: str, *, often: bool = False
+    ) -> Facts:
+        """Binds the four variables, once for all the conditions of a decision. ``now`` carries its time zone.
+
+        ``partner`` None: for conditions that do not ask who it is; one that does is an error on these facts. ``often``:
+        they are evaluated on more than once, so that it pays to hand the report over to the library ahead.
+        """
+        bound: dict[str, object] = {"report": report, "now": now, "posture": posture}
+        if partner is not None:
+            bound["partner"] = partner
+        return Facts((self._environment.Activation(bound), None) if often else (None, bound))
 
     def compile(self, text: str, kinds: Iterable[Kind], limits: Limits = DEFAULT_LIMITS) -> Condition:
         """Compiles a condition of a rule for these kinds of report. Raises ConditionError with every fault found."""
@@ -163,25 +175,22 @@ class Language:
         return known
 
     def fuse(self, conditions: Sequence[Condition]) -> Fused:
-        """Conditions of this language as one expression; conditions of one text are evaluated once."""
-        trees = {condition.text: condition.tree for condition in conditions}
-        texts = tuple(trees)
-        if (expression := self._fused.get(texts)) is None:
-            together = strict.together(trees.values(), self.vocabulary.countries)
-            expression = self._fused[texts] = self._environment.deserialize(checked.encode(together))
-        return Fused(expression, tuple(texts.index(condition.text) for condition in conditions))
+        """Conditions of this language as one expression."""
+        texts = tuple(condition.text for condition in conditions)
+        if (fused := self._fused.get(texts)) is None:
+            together = strict.together([condition.tree for condition in conditions], self.vocabulary.countries)
+            fused = self._fused[texts] = Fused(self._environment.deserialize(checked.encode(together)), len(texts))
+        return fused
 
     def part(self, text: str, tree: checked.Expr) -> Condition:
         """A part of a condition of this language as a condition by itself, to say which part failed.
 
         ``tree`` is a node of the condition's tree, of type bool and outside all loops, and ``text`` how it is written.
         """
-        evaluated = self._environment.deserialize(checked.encode(strict.strict(tree, self.vocabulary.countries)))
-        reads_now = any(isinstance(node, checked.Ident) and node.name == "now" for node in checked.walk(tree))
-        return Condition(text, tree, reads_now, evaluated)
+        return self._condition(text, tree, strict.strict(tree, self.vocabulary.countries))
 
     def _inside(self, latitude_deg: float, longitude_deg: float, area: str) -> bool:
-        return self.vocabulary.areas[area].contains(latitude_deg, longitude_deg)
+        return self._contains[area](latitude_deg, longitude_deg)
 
     def _compile(self, text: str, kinds: tuple[Kind, ...], limits: Limits) -> Condition:
         size = len(text.encode())
@@ -208,8 +217,12 @@ class Language:
         rewritten = strict.strict(tree, self.vocabulary.countries)
         if strict.depth(rewritten) > _LEVELS:
             raise ConditionError([_TOO_DEEP])
-        reads_now = any(isinstance(node, checked.Ident) and node.name == "now" for node in checked.walk(tree))
-        return Condition(text, tree, reads_now, self._environment.deserialize(checked.encode(rewritten)))
+        return self._condition(text, tree, rewritten)
+
+    def _condition(self, text: str, tree: checked.Expr, rewritten: checked.Expr) -> Condition:
+        names = {node.name for node in checked.walk(tree) if isinstance(node, checked.Ident)}
+        expression = self._environment.deserialize(checked.encode(rewritten))
+        return Condition(text, tree, "now" in names, "partner" in names, expression)
 
 
 def _function(name: str, takes: list[cel.Type], run: Callable[..., bool] | None) -> cel.FunctionDecl:

@@ -25,11 +25,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Final
 
 from policy import areas, cel, document, transform, yaml_source
 from policy.areas import Area
-from policy.decide import CompiledRule, Equivalences, PartnerPolicy, Term
+from policy.decide import CompiledRule, PartnerPolicy, Policies, Term
 from policy.document import (
     Agreement,
     AreaDocument,
@@ -64,11 +65,9 @@ _CASE_FILE = re.compile(r"cases/[A-Za-z0-9][A-Za-z0-9_-]{0,63}\.yaml")
 class CompiledBundle:
     """What a bundle's files say, ready to be asked."""
 
-    node: str
     posture: Posture
-    partners: Mapping[str, PartnerPolicy]
+    policies: Policies
     agreements: Mapping[str, Agreement]
-    equivalences: Equivalences
     vocabulary: cel.Vocabulary
     invariants: tuple[Invariant, ...]
 
@@ -110,12 +109,11 @@ class _Compiler:
         shared = self.shared
         if self.reader.problems or shared is None or shared.node is None or shared.posture is None:
             raise PolicyError(self.reader.problems)
+        written = (policy for policy in policies if policy is not None)
         return CompiledBundle(
-            shared.node,
             shared.posture,
-            {policy.partner: policy for policy in policies if policy is not None},
+            Policies.of(shared.node, written, MappingProxyType(dict(shared.equivalences)), self.language),
             {name: agreement for name, agreement in shared.agreements.items() if agreement is not None},
-            shared.equivalences,
             vocabulary,
             invariants,
         )
@@ -235,7 +233,7 @@ class _Compiler:
         self.check_reach(file, compiled, written)
         if self.reader.problems:
             return None
-        return PartnerPolicy.of(partner, tuple(rule for rule in compiled if rule is not None), self.language)
+        return PartnerPolicy(partner, tuple(rule for rule in compiled if rule is not None), self.language)
 
     def check_reach(self, file: str, compiled: list[CompiledRule | None], written: PartnerDocument) -> None:
         """Rule 7."""

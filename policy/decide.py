@@ -1,4 +1,4 @@
-"""The decision: what becomes of one report for one partner. Pure: no I/O, no clock, no state.
+"""The decision: what becomes of one report for one partner. Pure: no I/O, no clock.
 
 The report is taken to be valid under the contract (its numbers finite, its enums set). Rules, in order; the first
 that applies decides:
@@ -28,16 +28,22 @@ that applies decides:
 10. Nothing is left but to withhold, and to say why: "(agreement lapsed)" where a matching release rule failed for
     that; else "(no equivalent classification)" where one failed for that; else "(above the ceiling)" where one failed
     for that; else "(no rule releases it)".
+
+A report is mostly decided for several partners, whose rules are much alike. So it is *asked about* (``Asking``), for
+one partner after another: what does not depend on the partner is worked out once, by the first who needs it, and a
+condition that several partners' rules have is evaluated once for all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import compress
+from operator import itemgetter
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from signalfire.v1 import report_pb2
 
@@ -47,7 +53,7 @@ from policy.obligations import NONE, Obligations
 from policy.vocabulary import CONTENT, KIND_OF_ARM, Classification, Effect, Kind, Posture, TrafficClass
 
 _TRAFFIC_CLASSES: Final[frozenset[int]] = frozenset(map(int, TrafficClass))
-_CLASSIFICATIONS: Final[frozenset[int]] = frozenset(map(int, Classification))
+_CLASSIFICATIONS: Final[Mapping[int, Classification]] = {int(level): level for level in Classification}
 _PRECEDENCES: Final[frozenset[int]] = frozenset(report_pb2.Precedence.values()) - {report_pb2.PRECEDENCE_UNSPECIFIED}
 _POSTURES: Final[frozenset[str]] = frozenset(Posture)
 
@@ -93,6 +99,13 @@ class Finding(StrEnum):
     ERROR = "its condition could not be evaluated"
 
 
+# What every decision asks for: in Python 3.11 an enum's member is read several times as slowly as a name of the module.
+RELEASED: Final = Outcome.RELEASED
+_RELEASE: Final = Effect.RELEASE
+_RELEASES: Final = Finding.RELEASES
+_WITHHOLDS: Final = Finding.WITHHOLDS
+
+
 @dataclass(frozen=True, slots=True)
 class Circumstances:
     """What a decision depends on beside the report and the policy.
@@ -109,9 +122,13 @@ class Circumstances:
     suspended: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        for name, time in (("now", self.now), ("accepted", self.accepted)):
-            if time is not None and time.tzinfo is None:
-                raise ValueError(f"{name} has no time zone: pass an aware datetime, e.g. datetime.now(UTC)")
+        if self.now.tzinfo is None:
+            raise ValueError(_NO_ZONE.format("now"))
+        if self.accepted is not None and self.accepted.tzinfo is None:
+            raise ValueError(_NO_ZONE.format("accepted"))
+
+
+_NO_ZONE: Final = "{} has no time zone: pass an aware datetime, e.g. datetime.now(UTC)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +140,7 @@ class Trace:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """The rules that applied, in the order of the file, and what they were asked: from it follows what each said.
 
     ``holds`` says by place whether a rule's condition holds, ``errors`` which could not be evaluated. ``level`` is the
@@ -146,7 +162,8 @@ class Asked:
         return _standing(self.rules[place], self.level, self.circumstances)
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, which would make each several times as slow to create; nobody changes one.
+@dataclass(slots=True)
 class Decision:
     """What becomes of one report for one partner, and why.
 
@@ -217,117 +234,258 @@ class CompiledRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Applicable:
-    """The rules that apply to one kind of report of one traffic class from one originator, in the order of the file.
-
-    ``places`` says at which place of ``rules`` each condition of ``fused`` stands: all conditions are evaluated in one
-    call, and one by one only where one of them errs. ``reads_now`` says whether any of them asks for the time.
-    """
-
-    rules: tuple[CompiledRule, ...]
-    places: tuple[int, ...]
-    fused: cel.Fused | None
-    reads_now: bool
-
-    @classmethod
-    def of(cls, rules: tuple[CompiledRule, ...], language: cel.Language) -> Applicable:
-        """Fuses the conditions of these rules."""
-        conditions = [(place, rule.condition) for place, rule in enumerate(rules) if rule.condition is not None]
-        fused = language.fuse([condition for _, condition in conditions]) if conditions else None
-        reads_now = any(condition.reads_now for _, condition in conditions)
-        return cls(rules, tuple(place for place, _ in conditions), fused, reads_now)
-
-
-_NO_ERRORS: Final[Mapping[int, str]] = MappingProxyType({})
-
-_NOTHING_APPLIES: Final = Applicable((), (), None, False)
-
-
-@dataclass(frozen=True, slots=True)
 class PartnerPolicy:
-    """The rules for one partner, in the order of the file, and by (kind, traffic class, originator), so that what a
-    decision costs does not grow with the rules that do not apply. Under the originator None stand the rules about every
-    node's reports, for nodes that no rule names."""
+    """The rules for one partner, in the order of the file."""
 
     partner: str
     rules: tuple[CompiledRule, ...]
-    indexed: Mapping[tuple[Kind, int, str | None], Applicable]
     language: cel.Language
 
-    @classmethod
-    def of(cls, partner: str, rules: tuple[CompiledRule, ...], language: cel.Language) -> PartnerPolicy:
-        """Indexes the rules."""
-        named = frozenset[str]().union(*(rule.originators for rule in rules if rule.originators is not None))
-        found: dict[tuple[Kind, int, str | None], list[CompiledRule]] = {}
-        for rule in rules:
-            for kind in rule.kinds:
-                for traffic_class in rule.traffic_classes:
-                    for originator in (*named, None) if rule.originators is None else rule.originators:
-                        found.setdefault((kind, int(traffic_class), originator), []).append(rule)
-        # Rules are mostly about the same things: each list of rules is fused once.
-        fused: dict[tuple[str, ...], Applicable] = {}
-        indexed = {}
-        for key, listed in found.items():
-            names = tuple(rule.name for rule in listed)
-            if names not in fused:
-                fused[names] = Applicable.of(tuple(listed), language)
-            indexed[key] = fused[names]
-        return cls(partner, rules, indexed, language)
 
-    def applicable(self, kind: Kind, traffic_class: int, originator: str) -> Applicable:
-        """The rules that apply to such a report."""
-        found = self.indexed.get((kind, traffic_class, originator))
-        return self.indexed.get((kind, traffic_class, None), _NOTHING_APPLIES) if found is None else found
+class Block(NamedTuple):
+    """Conditions that are evaluated in one call, and one by one only where one of them errs.
+
+    What they say stands among the answers from ``start`` on. ``partner`` is whose name they are asked in; None where
+    they do not ask who the partner is. ``reads_now`` says whether any of them asks for the time.
+    """
+
+    start: int
+    conditions: tuple[cel.Condition, ...]
+    fused: cel.Fused
+    partner: str | None
+    reads_now: bool
+
+
+class Applicable(NamedTuple):
+    """The rules of one partner that apply, in the order of the file; where among the answers that to each one's
+    condition stands, what picks these answers out, and the blocks that give them."""
+
+    rules: tuple[CompiledRule, ...]
+    places: tuple[int, ...]
+    pick: Callable[[Sequence[bool]], tuple[bool, ...]]
+    blocks: tuple[Block, ...]
+
+
+_ALWAYS: Final = 0
+"""Place of the answer for rules without a condition: they always hold."""
+
+_NO_ERRORS: Final[Mapping[int, str]] = MappingProxyType({})
+
+_NOTHING_APPLIES: Final = Applicable((), (), lambda answers: (), ())
+
+
+class Question(NamedTuple):
+    """What is asked about reports of one kind, traffic class and originator: the rules that apply, by partner, and how
+    many blocks and answers there are.
+
+    A condition that several partners' rules have is asked once. It stands in the block of the first partner that has
+    it; so a block holds one partner's conditions at most, one that errs spoils no other block, and for a partner no
+    more are evaluated than its own block and those that it has a share in.
+    """
+
+    blocks: int
+    answers: int
+    partners: Mapping[str, Applicable]
+
+    @classmethod
+    def of(cls, applying: Mapping[str, Sequence[CompiledRule]], language: cel.Language) -> Question:
+        """Arranges the conditions of these rules, by partner, in blocks."""
+        blocks, answers = 0, _ALWAYS + 1
+        found: dict[tuple[str, str | None], tuple[int, Block]] = {}
+        partners = {}
+        for partner, rules in applying.items():
+            asked = [_asked_as(rule.condition, partner) for rule in rules]
+            for name in (None, partner):
+                fresh = {
+                    key: rule.condition
+                    for key, rule in zip(asked, rules, strict=True)
+                    if rule.condition is not None and key is not None and key[1] == name and key not in found
+                }
+                if fresh:
+                    conditions = tuple(fresh.values())
+                    reads_now = any(condition.reads_now for condition in conditions)
+                    block = Block(answers, conditions, language.fuse(conditions), name, reads_now)
+                    found |= {key: (place, block) for place, key in enumerate(fresh, answers)}
+                    blocks, answers = blocks + 1, answers + len(fresh)
+            places = tuple(_ALWAYS if key is None else found[key][0] for key in asked)
+            needed = {found[key][1].start: found[key][1] for key in asked if key is not None}
+            partners[partner] = Applicable(tuple(rules), places, _picker(places), tuple(needed.values()))
+        return cls(blocks, answers, partners)
+
+
+def _picker(places: tuple[int, ...]) -> Callable[[Sequence[bool]], tuple[bool, ...]]:
+    """Gives what stands at these places. ``itemgetter`` does, but for a single one gives no tuple."""
+    return itemgetter(*places) if len(places) > 1 else lambda answers: tuple(answers[place] for place in places)
+
+
+_NO_QUESTION: Final = Question(0, _ALWAYS + 1, {})
+
+
+def _asked_as(condition: cel.Condition | None, partner: str) -> tuple[str, str | None] | None:
+    """What tells one answer from another: the condition's text, and the partner where it asks who that is."""
+    return None if condition is None else (condition.text, partner if condition.reads_partner else None)
 
 
 Equivalences = Mapping[str, Mapping[Classification, Classification]]
 """By the marking's policy: what its levels are protected as here."""
 
 
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """The rules for all partners of a node, and what is asked by kind (its field of ``Report``), traffic class and
+    originator, so that what a decision costs does not grow with the rules that do not apply. Under the originator None
+    stand the rules about every node's reports, for nodes that no rule names."""
+
+    node: str
+    partners: Mapping[str, PartnerPolicy]
+    equivalences: Equivalences
+    language: cel.Language
+    questions: Mapping[tuple[str, int, str | None], Question]
+
+    @classmethod
+    def of(
+        cls, node: str, policies: Iterable[PartnerPolicy], equivalences: Equivalences, language: cel.Language
+    ) -> Policies:
+        """Arranges what is asked, ahead of the first report."""
+        partners = MappingProxyType({policy.partner: policy for policy in policies})
+        every = [(policy.partner, rule) for policy in partners.values() for rule in policy.rules]
+        named = frozenset[str]().union(*(rule.originators for _, rule in every if rule.originators is not None))
+        applying: dict[tuple[str, int, str | None], dict[str, list[CompiledRule]]] = {}
+        for partner, rule in every:
+            for kind in rule.kinds:
+                for traffic_class in rule.traffic_classes:
+                    for originator in (*named, None) if rule.originators is None else rule.originators:
+                        key = (kind.arm, int(traffic_class), originator)
+                        applying.setdefault(key, {}).setdefault(partner, []).append(rule)
+        # Rules are mostly about the same things: what is asked by the same rules is arranged once.
+        made: dict[tuple[tuple[str, ...], ...], Question] = {}
+        questions = {}
+        for key, listed in applying.items():
+            names = tuple((partner, *(rule.name for rule in rules)) for partner, rules in listed.items())
+            if names not in made:
+                made[names] = Question.of(listed, language)
+            questions[key] = made[names]
+        return cls(node, partners, equivalences, language, questions)
+
+    def question(self, arm: str, traffic_class: int, originator: str) -> Question:
+        """What is asked about such a report."""
+        found = self.questions.get((arm, traffic_class, originator))
+        return self.questions.get((arm, traffic_class, None), _NO_QUESTION) if found is None else found
+
+
 def own_level(marking: report_pb2.Marking, node: str, equivalences: Equivalences) -> Classification | None:
     """The classification in the node's own levels; None where it has no equivalent."""
-    level = Classification(marking.classification)
+    level = _CLASSIFICATIONS[marking.classification]
     if marking.policy == node:
         return level
     return equivalences.get(marking.policy, {}).get(level)
 
 
-def decide(
-    policy: PartnerPolicy | None,
-    *,
-    node: str,
-    report: report_pb2.Report,
-    partner: str,
-    circumstances: Circumstances,
-    equivalences: Equivalences,
-) -> Decision:
-    """Decides what becomes of ``report`` for ``partner``.
+class Asking:
+    """One report under one policy and in one set of circumstances: ask what becomes of it for each partner.
 
-    ``policy`` is the partner's (None where there is none) in the bundle of ``node``, ``equivalences`` are the bundle's.
+    For one thread at a time, and only as long as the report stays as it is.
     """
-    if partner in circumstances.suspended:
-        return withheld(partner, BuiltIn.SUSPENDED)
-    if policy is None:
-        return withheld(partner, BuiltIn.NO_POLICY)
-    if report.originator_node == node:
-        if partner not in report.marking.releasable_to:
-            return withheld(partner, BuiltIn.NOT_RELEASABLE)
-    elif report.originator_node == partner:
-        return withheld(partner, BuiltIn.ORIGINATED_THERE)
-    elif partner not in report.marking.onward_release:
-        return withheld(partner, BuiltIn.NOT_ONWARD)
-    if unfit := _unfit(report, circumstances.posture):
-        return withheld(partner, BuiltIn.POLICY_ERROR, error=unfit)
-    kind = KIND_OF_ARM[report.WhichOneof(CONTENT) or ""]
-    applicable = policy.applicable(kind, report.traffic_class, report.originator_node)
-    holds, errors = _ask(applicable, policy.language, report, partner, circumstances)
-    level = own_level(report.marking, node, equivalences)
-    return _weigh(partner, kind, Asked(applicable.rules, holds, errors, level, circumstances))
+
+    __slots__ = (
+        "_answers",
+        "_circumstances",
+        "_errors",
+        "_evaluated",
+        "_facts",
+        "_kind",
+        "_level",
+        "_named",
+        "_policies",
+        "_question",
+        "_report",
+        "_unfit",
+    )
+
+    def __init__(self, policies: Policies, report: report_pb2.Report, circumstances: Circumstances) -> None:
+        self._policies = policies
+        self._report = report
+        self._circumstances = circumstances
+        marking = report.marking
+        self._named = marking.releasable_to if report.originator_node == policies.node else marking.onward_release
+        self._unfit: str | None = None
+
+    def decide(self, partner: str) -> Decision:
+        """Decides what becomes of the report for ``partner``."""
+        if partner in self._circumstances.suspended:
+            return withheld(partner, BuiltIn.SUSPENDED)
+        if partner not in self._policies.partners:
+            return withheld(partner, BuiltIn.NO_POLICY)
+        originator = self._report.originator_node
+        if originator == partner:
+            return withheld(partner, BuiltIn.ORIGINATED_THERE)
+        if partner not in self._named:
+            is_own = originator == self._policies.node
+            return withheld(partner, BuiltIn.NOT_RELEASABLE if is_own else BuiltIn.NOT_ONWARD)
+        if self._unfit is None:
+            self._prepare()
+        if self._unfit:
+            return withheld(partner, BuiltIn.POLICY_ERROR, error=self._unfit)
+        return _weigh(partner, self._kind, self._ask(partner))
+
+    def _prepare(self) -> None:
+        """Step 4, and all else that is the same for every partner."""
+        report, policies = self._report, self._policies
+        arm = report.WhichOneof(CONTENT) or ""
+        unfit = _unfit(report, arm, self._circumstances.posture)
+        if not unfit:
+            self._kind = KIND_OF_ARM[arm]
+            self._level = own_level(report.marking, policies.node, policies.equivalences)
+            self._question = policies.question(arm, report.traffic_class, report.originator_node)
+            self._answers = [True] * self._question.answers
+            self._errors: dict[int, str] = {}
+            self._evaluated: set[int] = set()
+            self._facts: cel.Facts | None = None
+        self._unfit = unfit
+
+    def _ask(self, partner: str) -> Asked:
+        """Step 5: whether the condition of each of the partner's rules holds, and the errors, by place."""
+        applicable = self._question.partners.get(partner, _NOTHING_APPLIES)
+        for block in applicable.blocks:
+            if block.start not in self._evaluated:
+                self._evaluate(block)
+        errors = _NO_ERRORS
+        if failed := self._errors:
+            errors = {at: failed[place] for at, place in enumerate(applicable.places) if place in failed}
+        holds = applicable.pick(self._answers)
+        return Asked(applicable.rules, holds, errors, self._level, self._circumstances)
+
+    def _evaluate(self, block: Block) -> None:
+        """Answers the conditions of a block; of one that cannot be evaluated, the error."""
+        facts, clock_trusted = self._facts_for(block.partner), self._circumstances.clock_trusted
+        values = block.fused.evaluate(facts) if clock_trusted or not block.reads_now else None
+        if values is not None:
+            self._answers[block.start : block.start + len(values)] = values
+        else:
+            for place, condition in enumerate(block.conditions, block.start):
+                try:
+                    if condition.reads_now and not clock_trusted:
+                        raise EvaluationError("it asks for now while the clock is not trusted")
+                    self._answers[place] = condition.holds(facts)
+                except EvaluationError as error:
+                    self._errors[place] = str(error)
+        # Only now: what raised anything else is not taken for answered.
+        self._evaluated.add(block.start)
+
+    def _facts_for(self, partner: str | None) -> cel.Facts:
+        if partner is None and self._facts is not None:
+            return self._facts
+        now, posture = self._circumstances.now, self._circumstances.posture
+        often = self._question.blocks > 1
+        facts = self._policies.language.facts(self._report, partner, now, posture, often=often)
+        if partner is None:
+            self._facts = facts
+        return facts
 
 
-def _unfit(report: report_pb2.Report, posture: str) -> str:
+def _unfit(report: report_pb2.Report, arm: str, posture: str) -> str:
     """Why step 4 withholds; empty where it does not."""
-    if report.WhichOneof(CONTENT) not in KIND_OF_ARM:
+    if arm not in KIND_OF_ARM:
         return "the report has no content of a known kind"
     if report.traffic_class not in _TRAFFIC_CLASSES:
         return f"traffic class {report.traffic_class} is not defined"
@@ -340,46 +498,12 @@ def _unfit(report: report_pb2.Report, posture: str) -> str:
     return ""
 
 
-def _ask(
-    applicable: Applicable,
-    language: cel.Language,
-    report: report_pb2.Report,
-    partner: str,
-    circumstances: Circumstances,
-) -> tuple[Sequence[bool], Mapping[int, str]]:
-    """Step 5: whether the condition of each rule holds, by place, and the errors by place."""
-    if applicable.fused is None:
-        return [True] * len(applicable.rules), _NO_ERRORS
-    facts = language.facts(report, partner, circumstances.now, circumstances.posture)
-    timeless = applicable.reads_now and not circumstances.clock_trusted
-    values = None if timeless else applicable.fused.evaluate(facts)
-    if values is not None and len(values) == len(applicable.rules):
-        return values, _NO_ERRORS
-    holds = [True] * len(applicable.rules)
-    if values is not None:
-        for place, value in zip(applicable.places, values, strict=True):
-            holds[place] = value
-        return holds, _NO_ERRORS
-    errors: dict[int, str] = {}
-    for place in applicable.places:
-        condition = applicable.rules[place].condition
-        assert condition is not None  # `places` names rules that have one
-        if condition.reads_now and not circumstances.clock_trusted:
-            errors[place] = "it asks for now while the clock is not trusted"
-            continue
-        try:
-            holds[place] = condition.holds(facts)
-        except EvaluationError as error:
-            errors[place] = str(error)
-    return holds, errors
-
-
 def _standing(rule: CompiledRule, level: Classification | None, circumstances: Circumstances) -> Finding:
     """What a rule says whose condition holds."""
     if circumstances.posture not in rule.posture:
         return Finding.OTHER_POSTURE
-    if rule.effect is not Effect.RELEASE or rule.ceiling is None:
-        return Finding.WITHHOLDS
+    if rule.effect is not _RELEASE or rule.ceiling is None:
+        return _WITHHOLDS
     if rule.term is not None and not (
         circumstances.clock_trusted and rule.term.starts <= circumstances.now < rule.term.ends
     ):
@@ -388,7 +512,7 @@ def _standing(rule: CompiledRule, level: Classification | None, circumstances: C
         return Finding.NO_EQUIVALENT
     if level > rule.ceiling:
         return Finding.ABOVE_CEILING
-    return Finding.RELEASES
+    return _RELEASES
 
 
 def _weigh(partner: str, kind: Kind, asked: Asked) -> Decision:
@@ -397,13 +521,12 @@ def _weigh(partner: str, kind: Kind, asked: Asked) -> Decision:
         error = "; ".join(f'rule "{asked.rules[place].name}": {said}' for place, said in asked.errors.items())
         return withheld(partner, BuiltIn.POLICY_ERROR, error=error, asked=asked)
     first: dict[Finding, CompiledRule] = {}
-    for rule, holds in zip(asked.rules, asked.holds, strict=True):
-        if holds:
-            first.setdefault(_standing(rule, asked.level, asked.circumstances), rule)
-    if withholding := first.get(Finding.WITHHOLDS):
-        agreement = _cited(withholding)
-        return withheld(partner, withholding.name, reason=withholding.reason, agreement=agreement, asked=asked)
-    if releasing := first.get(Finding.RELEASES):
+    for rule in compress(asked.rules, asked.holds):
+        standing = _standing(rule, asked.level, asked.circumstances)
+        if standing is _WITHHOLDS:
+            return withheld(partner, rule.name, reason=rule.reason, agreement=_cited(rule), asked=asked)
+        first.setdefault(standing, rule)
+    if releasing := first.get(_RELEASES):
         return _released(partner, kind, releasing, asked)
     if lapsed := first.get(Finding.AGREEMENT_LAPSED):
         return withheld(partner, BuiltIn.AGREEMENT_LAPSED, agreement=_cited(lapsed), asked=asked)
@@ -422,7 +545,7 @@ def _released(partner: str, kind: Kind, rule: CompiledRule, asked: Asked) -> Dec
         if not circumstances.clock_trusted or circumstances.now < due:
             return Decision(Outcome.HELD, partner, rule.name, rule.reason, agreement, hold_until=due, asked=asked)
     return Decision(
-        Outcome.RELEASED, partner, rule.name, rule.reason, agreement, rule.fields[kind], rule.obligations, asked=asked
+        RELEASED, partner, rule.name, rule.reason, agreement, rule.fields[kind], rule.obligations, asked=asked
     )
 
 

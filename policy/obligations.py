@@ -117,7 +117,7 @@ def apply(copy: report_pb2.Report, obligations: Obligations, node: str) -> None:
 
     Raises ObligationError (rule 4); then the copy is spoilt and must not go.
     """
-    if obligations == NONE:
+    if obligations is NONE or obligations == NONE:
         return
     touched: list[str] = []
     if obligations.position is not None or obligations.velocity_mps is not None:

@@ -31,7 +31,7 @@ from google.protobuf.message import Message
 from signalfire.v1 import report_pb2
 
 from policy import obligations
-from policy.decide import BuiltIn, Decision, Outcome
+from policy.decide import RELEASED, BuiltIn, Decision, Outcome
 from policy.errors import NotReleasedError
 from policy.fields import message_inside
 from policy.vocabulary import CONTENT
@@ -72,7 +72,8 @@ def clearing(message: Descriptor, named: Collection[str], prefix: str = "") -> C
             if path not in named:
                 fields.append(field.name)
         elif is_content:
-            contents[field.name] = clearing(within, named, path + ".")
+            if (inner := clearing(within, named, path + ".")) != _NOTHING:
+                contents[field.name] = inner
         elif not any(name.startswith(path + ".") for name in named):
             fields.append(field.name)
         elif (inner := clearing(within, named, path + ".")) != _NOTHING:
@@ -94,7 +95,7 @@ def _clear(message: Message, plan: Clearing) -> None:
         for element in elements:
             _clear(element, inner)
         _retain(elements, [bool(element.ByteSize()) for element in elements])
-    if plan.contents and (content := message.WhichOneof(CONTENT)) is not None:
+    if plan.contents and (content := message.WhichOneof(CONTENT)) in plan.contents:
         _clear(getattr(message, content), plan.contents[content])
 
 
@@ -103,6 +104,8 @@ class _Deletable(Protocol):
 
 
 def _retain(elements: _Deletable, keep: Sequence[bool]) -> None:
+    if all(keep):
+        return
     for index in reversed(range(len(keep))):
         if not keep[index]:
             del elements[index]
@@ -131,18 +134,20 @@ def keep_only(report: Message, fields: tuple[str, ...]) -> None:
 def refers_to(report: report_pb2.Report) -> tuple[tuple[str, str], ...]:
     """Every earlier report that this one names, as (originator node, report identifier), each once: what ``narrow`` and
     ``transform`` will ask ``was_released`` about, so that a caller can look it all up at once."""
-    named = [(reference.originator_node, reference.report_id) for reference in report.references]
-    node = report.originator_node
-    named += [(node, report_id) for report_id in _recalled(report)]
-    if report.correction.replacement_report_id:
-        named.append((node, report.correction.replacement_report_id))
-    return tuple(dict.fromkeys(named))
+    # Here and below a slice: it is a list, and protobuf's own iteration ends with an exception.
+    named = [(reference.originator_node, reference.report_id) for reference in report.references[:]]
+    if _is_recall(report):
+        node = report.originator_node
+        named += [(node, report_id) for report_id in _recalled(report)]
+        if report.correction.replacement_report_id:
+            named.append((node, report.correction.replacement_report_id))
+    return tuple(dict.fromkeys(named)) if len(named) > 1 else tuple(named)
 
 
 def narrow(report: report_pb2.Report, decision: Decision, was_released: WasReleased) -> Decision:
     """The decision, given what the partner has: a correction or cancellation of reports none of which the partner has
     is withheld, "(refers to nothing the partner has)". Any other decision comes back as it is."""
-    if decision.outcome is not Outcome.RELEASED or not _is_recall(report):
+    if decision.outcome is not RELEASED or not _is_recall(report):
         return decision
     if any(_has(decision.partner, report.originator_node, named, was_released) for named in _recalled(report)):
         return decision
@@ -163,7 +168,7 @@ def transform(report: report_pb2.Report, decision: Decision, was_released: WasRe
     Raises NotReleasedError where the decision releases nothing, or would after ``narrow``; and ObligationError where
     the copy cannot be changed as the decision obliges, and so may not go.
     """
-    if decision.outcome is not Outcome.RELEASED:
+    if decision.outcome is not RELEASED:
         raise NotReleasedError(f"The decision is {decision.outcome}: {decision.rule}. Nothing may go.")
     copy = report_pb2.Report()
     copy.CopyFrom(report)
@@ -174,7 +179,10 @@ def transform(report: report_pb2.Report, decision: Decision, was_released: WasRe
 
 
 def _is_recall(report: report_pb2.Report) -> bool:
-    return report.WhichOneof(CONTENT) in ("correction", "cancellation")
+    return report.WhichOneof(CONTENT) in _RECALLS
+
+
+_RECALLS: Final = frozenset(("correction", "cancellation"))
 
 
 def _recalled(report: report_pb2.Report) -> Sequence[str]:
@@ -186,8 +194,8 @@ def _has(partner: str, originator: str, report_id: str, was_released: WasRelease
 
 
 def _drop_unknown_reports(copy: report_pb2.Report, partner: str, was_released: WasReleased) -> None:
-    if copy.references:
-        had = [_has(partner, item.originator_node, item.report_id, was_released) for item in copy.references]
+    if references := copy.references[:]:
+        had = [_has(partner, item.originator_node, item.report_id, was_released) for item in references]
         _retain(copy.references, had)
     if not _is_recall(copy):
         return

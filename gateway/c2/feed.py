@@ -21,18 +21,19 @@ import re
 import struct
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from signalfire.v1 import c2_pb2, ledger_pb2, report_pb2
 
 from gateway.c2.grants import ReadGrant
+from gateway.ledger import bundle
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import CosignatureKind, FeedFilter, FeedItem, FeedRow, LedgerId, StoreReader
 from gateway.release.opening import Opener
-from gateway.release.plan import FeedEntry
+from gateway.release.plan import FeedEntry, Subject
 from gateway.release.retention import OWN_FLOOR, PARTNERS_FLOOR, floor
 from gateway.release.watch import Watch
 from gateway.seal.errors import SealError
@@ -41,12 +42,17 @@ from gateway.seal.storage import StorageKeys
 READ_ROWS = 256
 """Rows of the feed read at once while a subscriber catches up."""
 
-ITEMS_AT_ONCE: Final = 32
-"""Items that are looked at at once, and that go in one message: half of the 4 MiB that a client need not take more of.
+ITEMS_AT_ONCE: Final = 128
+"""Items that are looked at at once, and that go in one message, at most."""
+
+MESSAGE_BYTES: Final = 2 << 20
+"""Bytes of contents with which a message is full: half of the 4 MiB that a client need not take more of. A content has
+at most 64 KiB.
 """
 
 TURN_S: Final = 0.002
 """Seconds for which items are looked at for one subscriber before others have their turn; the one at hand is finished.
+Those who catch up are one another's others: of them all one has a turn before everyone else has one.
 """
 
 _EVERYTHING: Final = FeedFilter(frozenset(report_pb2.TrafficClass.values()), include_own=True)
@@ -108,6 +114,77 @@ class Runs:
         raise CursorError("the cursor is of no run that this gateway's store remembers; send none to begin anew")
 
 
+class _Source(NamedTuple):
+    """A ledger that brings items, and up to which size its owner's post-quantum signature has come."""
+
+    origin: Origin
+    line: str
+    pq_size: int
+
+
+class _Turn:
+    """What the items of one turn take from the store, each thing once."""
+
+    def __init__(self, reader: StoreReader, rows: Sequence[FeedRow], ended: Collection[Subject] | None) -> None:
+        self.reader = reader
+        own = [row.report_id for row in rows if row.ledger is None]
+        self.own = {row.report_id: row for row in reader.reports(own)} if own else {}
+        """Those of the rows that are own reports."""
+        self.sources: dict[LedgerId, _Source] = {}
+        self.ended = _ended(reader, rows) if ended is None else ended
+        self._segments: dict[LedgerId, tuple[int, Sequence[bytes]]] = {}
+
+    def entry(self, ledger: LedgerId, index: int) -> bytes:
+        """An entry; empty where only its hash is kept."""
+        first, entries = self._segments.get(ledger, (0, ()))
+        if not first <= index < first + len(entries):
+            (segment,) = self.reader.segments(ledger, self.reader.segment_of(ledger, index), 1)
+            first, entries = segment.first, bundle.decode(segment.entries, segment.count, allow_absent=True)
+            self._segments[ledger] = first, entries
+        return entries[index - first]
+
+
+def _ended(reader: StoreReader, rows: Iterable[FeedRow]) -> Collection[Subject]:
+    """Those of partners' reports that no longer stand."""
+    asked: dict[str, list[bytes]] = {}
+    for row in rows:
+        if row.ledger is not None:
+            asked.setdefault(row.originator, []).append(row.report_id)
+    return {
+        Subject(originator, known.report_id)
+        for originator, report_ids in asked.items()
+        for known in reader.received_of(originator, report_ids)
+        if known.withdrawn_ns is not None
+    }
+
+
+class _Endings:
+    """Which of the reports that are given from memory no longer stand: by what the feed says of them later."""
+
+    def __init__(self, watch: Watch, recent: Sequence[FeedEntry], position: int) -> None:
+        self._watch = watch
+        self._ended: set[Subject] = set()
+        self._read_to = position
+        self._read(recent)
+
+    def now(self) -> Collection[Subject] | None:
+        """As it is known now; None where memory does not reach so far any more."""
+        recent = self._watch.recent_after(self._read_to)
+        if recent is None:
+            return None
+        self._read(recent)
+        return self._ended
+
+    def _read(self, recent: Sequence[FeedEntry]) -> None:
+        for row, _, withdrawn in recent:
+            if withdrawn or row.item is FeedItem.WITHDRAWAL:
+                self._ended.add(Subject(row.originator, row.report_id))
+            elif self._ended:
+                self._ended.discard(Subject(row.originator, row.report_id))
+        if recent:
+            self._read_to = recent[-1].row.seq
+
+
 @dataclass(frozen=True, slots=True)
 class Feed:
     """Reads the feed for subscribers, in the event loop's thread."""
@@ -120,6 +197,8 @@ class Feed:
     storage: StorageKeys
     monotonic: Callable[[], float] = time.monotonic
     _origins: dict[LedgerId, Origin] = field(default_factory=dict)
+    _catching_up: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by the one whose turn it is."""
 
     def position(self, cursor: str, *, include_own: bool = True) -> int:
         """The number that a cursor names; for an empty one the first after which there is something to give. Raises
@@ -164,9 +243,11 @@ class Feed:
             seen = self.watch.feed_bell.rings
             recent = self.watch.recent_after(position)
             found: Sequence[FeedRow | FeedEntry]
+            endings = None
             if recent is None:
-                rows, searched = self.reader().feed(position, READ_ROWS, wanted)
-                await asyncio.sleep(0)
+                async with self._catching_up:
+                    rows, searched = self.reader().feed(position, READ_ROWS, wanted)
+                    await asyncio.sleep(0)
                 found, last = rows, rows[-1].seq if rows else position
                 more = searched > last or len(rows) == READ_ROWS
                 last = max(last, searched)
@@ -175,15 +256,22 @@ class Feed:
                 more = False
                 if recent:
                     last = recent[-1].row.seq
+                    endings = _Endings(self.watch, recent, position)
             done = 0
+            may_lack = caught_up_at if anew else -1
             while done < len(found):
                 some = found[done : done + ITEMS_AT_ONCE]
-                items, looked_at, end = self._items(some, grant, may_lack=caught_up_at if anew else -1)
-                done += looked_at
-                if items:
-                    yield c2_pb2.SubscribeResponse(items=items)
+                if endings is None:
+                    async with self._catching_up:
+                        response, looked_at, end = self._response(some, grant, None, may_lack)
+                        await asyncio.sleep(0)
                 else:
-                    await asyncio.sleep(0)
+                    response, looked_at, end = self._response(some, grant, endings.now(), may_lack)
+                    if not response.items:
+                        await asyncio.sleep(0)
+                done += looked_at
+                if response.items:
+                    yield response
                 if end is not None:
                     raise end
             position = last
@@ -194,37 +282,41 @@ class Feed:
             if not more:
                 await self.watch.feed_bell.wait(seen)
 
-    def _items(
-        self, found: Sequence[FeedRow | FeedEntry], grant: ReadGrant, *, may_lack: int
-    ) -> tuple[Sequence[c2_pb2.Item], int, Exception | None]:
-        """What the grant covers of as many as a turn has time for, how many these are, and the error with which it
-        ends, if it does: what comes before that is given. What was let go is passed over up to the number `may_lack`.
+    def _response(
+        self,
+        found: Sequence[FeedRow | FeedEntry],
+        grant: ReadGrant,
+        ended: Collection[Subject] | None,
+        may_lack: int,
+    ) -> tuple[c2_pb2.SubscribeResponse, int, Exception | None]:
+        """What the grant covers of as many as a turn has time for and a message room, how many these are, and the error
+        with which it ends, if it does: what comes before that is given. What was let go is passed over up to the number
+        `may_lack`. Which partners' reports have `ended` is asked of the store where it is None.
         """
-        items: list[c2_pb2.Item] = []
-        looked_at, turn_ends = 0, self.monotonic() + TURN_S
-        for looked_at, each in enumerate(found, 1):
-            row = each if isinstance(each, FeedRow) else each.row
+        response = c2_pb2.SubscribeResponse()
+        looked_at, room, turn_ends = 0, MESSAGE_BYTES, self.monotonic() + TURN_S
+        rows = [each if isinstance(each, FeedRow) else each.row for each in found]
+        turn = _Turn(self.reader(), rows, ended)
+        for looked_at, (each, row) in enumerate(zip(found, rows, strict=True), 1):
             try:
-                item = self._item(self._load(each) if isinstance(each, FeedRow) else each, grant)
+                entry = each if isinstance(each, FeedEntry) else self._load(row, turn)
+                room -= self._give(response, entry, grant, turn)
             except _ContentGone:
                 if row.seq > may_lack:
-                    return items, looked_at, self._pruned(row.seq)
+                    return response, looked_at, self._pruned(row.seq)
             except (LedgerError, SealError) as error:
-                return items, looked_at, error
-            else:
-                if item is not None:
-                    items.append(item)
-            if self.monotonic() >= turn_ends:
+                return response, looked_at, error
+            if room <= 0 or self.monotonic() >= turn_ends:
                 break
-        return items, looked_at, None
+        return response, looked_at, None
 
     def _cursor(self, position: int) -> str:
         return f"{self.runs.tag}:{position}"
 
-    def _load(self, row: FeedRow) -> FeedEntry:
+    def _load(self, row: FeedRow, turn: _Turn) -> FeedEntry:
         """The content of a row, opened from the ledger that holds it."""
         if row.ledger is None:
-            report = self.reader().report_at(row.index)
+            report = turn.own.get(row.report_id)
             assert report is not None, "the feed refers to accepted reports only"
             if report.pruned_ns is not None:
                 raise _ContentGone
@@ -234,9 +326,9 @@ class Feed:
         origin = self._origin(ledger)
 
         def fetch(index: int) -> bytes:
-            return self.reader().entry(ledger, index) or b""
+            return turn.reader.entry(ledger, index) or b""
 
-        entry = fetch(row.index)
+        entry = turn.entry(ledger, row.index)
         if not entry:
             raise _ContentGone
         content = self.opener.content(origin, row.index, entry, fetch)
@@ -246,18 +338,18 @@ class Feed:
         passed_on = content.HasField("onward_report")
         return FeedEntry(row, content.onward_report.report if passed_on else content.report)
 
-    def _may_know(self, row: FeedRow, grant: ReadGrant) -> bool:
+    def _may_know(self, row: FeedRow, grant: ReadGrant, turn: _Turn) -> bool:
         """Whether a withdrawal is of a report that the grant covers. A report that is not here yet may be one, and so
         may one whose content was let go.
         """
         if row.traffic_class not in grant.traffic_classes:
             return False
-        known = self.reader().received(row.originator, row.report_id)
+        known = turn.reader.received(row.originator, row.report_id)
         if known is None or known.feed is None:
             return True
-        (withdrawn, *_), _ = self.reader().feed(known.feed - 1, 1, _EVERYTHING)
+        (withdrawn, *_), _ = turn.reader.feed(known.feed - 1, 1, _EVERYTHING)
         try:
-            content = self._load(withdrawn).content
+            content = self._load(withdrawn, turn).content
         except _ContentGone:
             return True
         return isinstance(content, report_pb2.Report) and grant.allows(content)
@@ -268,37 +360,45 @@ class Feed:
             self._origins.update((row.id, row.origin) for row in self.reader().ledgers())
         return self._origins[ledger]
 
-    def _item(self, entry: FeedEntry, grant: ReadGrant) -> c2_pb2.Item | None:
-        """One item as it is given; None when the grant does not cover it."""
-        row, content = entry.row, entry.content
-        item = c2_pb2.Item(cursor=self._cursor(row.seq))
+    def _source(self, ledger: LedgerId, turn: _Turn) -> _Source:
+        source = turn.sources.get(ledger)
+        if source is None:
+            origin = self._origin(ledger)
+            pq = turn.reader.cosignature(ledger, CosignatureKind.PQ, origin.owner)
+            source = turn.sources[ledger] = _Source(origin, str(origin), 0 if pq is None else pq.size)
+        return source
+
+    def _give(self, response: c2_pb2.SubscribeResponse, entry: FeedEntry, grant: ReadGrant, turn: _Turn) -> int:
+        """Adds one item where the grant covers it. Returns the bytes of its content, 0 where nothing was added."""
+        row, content, withdrawn = entry
         if isinstance(content, ledger_pb2.Withdrawal):
-            if not self._may_know(row, grant):
-                return None
-            notice = item.withdrawal
+            if not self._may_know(row, grant, turn):
+                return 0
+            notice = response.items.add(cursor=self._cursor(row.seq)).withdrawal
             notice.report_id = str(uuid.UUID(bytes=row.report_id))
             notice.originator_node = row.originator
             notice.time.CopyFrom(content.time)
             notice.traffic_class = content.traffic_class
             notice.precedence = content.precedence
             notice.received_time.FromNanoseconds(row.received_ns)
-            return item
+            return content.ByteSize()
         if not grant.allows(content):
-            return None
-        delivery = item.delivery
+            return 0
+        if row.ledger is None:
+            source, own = None, turn.own.get(row.report_id)
+            withdrawn = own is not None and own.withdrawn_ns is not None
+        else:
+            source = self._source(row.ledger, turn)
+            withdrawn = withdrawn or Subject(row.originator, row.report_id) in turn.ended
+        delivery = response.items.add(cursor=self._cursor(row.seq)).delivery
         delivery.report.CopyFrom(content)
         delivery.received_time.FromNanoseconds(row.received_ns)
-        if row.ledger is None:
+        delivery.withdrawn = withdrawn
+        if source is None:
             delivery.received_from = self.node
-            own = self.reader().report(row.report_id)
-            delivery.withdrawn = own is not None and own.withdrawn_ns is not None
-            return item
-        origin = self._origin(row.ledger)
-        delivery.received_from = origin.owner
-        delivery.ledger = str(origin)
-        delivery.index = row.index
-        pq = self.reader().cosignature(row.ledger, CosignatureKind.PQ, origin.owner)
-        delivery.pq_pending = pq is None or pq.size <= row.index
-        known = self.reader().received(row.originator, row.report_id)
-        delivery.withdrawn = entry.withdrawn or (known is not None and known.withdrawn_ns is not None)
-        return item
+        else:
+            delivery.received_from = source.origin.owner
+            delivery.ledger = source.line
+            delivery.index = row.index
+            delivery.pq_pending = source.pq_size <= row.index
+        return content.ByteSize()

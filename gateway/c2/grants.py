@@ -7,7 +7,7 @@ gives nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from signalfire.v1 import report_pb2
 
@@ -25,13 +25,18 @@ class PushGrant:
     traffic_classes: frozenset[int]
     precedences: frozenset[int]
     ceiling: report_pb2.Classification.ValueType
+    _beginnings: tuple[str, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        beginnings = tuple(pattern[:-1] for pattern in self.stations if pattern.endswith("*"))
+        object.__setattr__(self, "_beginnings", beginnings)
 
     def covers(self, report: report_pb2.Report) -> bool:
         """Whether this grant covers where an earlier report came from, its traffic class and its level: only then may
         the client recall it.
         """
         return (
-            any(_covers(pattern, report.originator_station) for pattern in self.stations)
+            self._covers_station(report.originator_station)
             and report.traffic_class in self.traffic_classes
             and within(report.marking.classification, self.ceiling)
         )
@@ -49,29 +54,24 @@ class PushGrant:
     def violations(self, report: report_pb2.Report) -> list[Violation]:
         """Everything that this grant does not cover in a valid report; empty: it may be pushed."""
         found: list[Violation] = []
-
-        def refuse(field: str, value: str, given: Iterable[str]) -> None:
-            listed = ", ".join(sorted(given)) or "none"
-            found.append(Violation(field, f"is {value}, which you have no grant to push", f"you may push: {listed}"))
-
-        if not any(_covers(pattern, report.originator_station) for pattern in self.stations):
-            refuse("originator_station", repr(report.originator_station), self.stations)
+        if not self._covers_station(report.originator_station):
+            found.append(_beyond("originator_station", repr(report.originator_station), self.stations))
         kind = kind_of(report)
         if kind not in self.kinds:
-            refuse("content", str(kind), self.kinds)
+            found.append(_beyond("content", str(kind), self.kinds))
         if report.traffic_class not in self.traffic_classes:
             names = [report_pb2.TrafficClass.Name(value) for value in self.traffic_classes]  # type: ignore[arg-type]
-            refuse("traffic_class", report_pb2.TrafficClass.Name(report.traffic_class), names)
+            found.append(_beyond("traffic_class", report_pb2.TrafficClass.Name(report.traffic_class), names))
         if report.precedence not in self.precedences:
             names = [report_pb2.Precedence.Name(value) for value in self.precedences]  # type: ignore[arg-type]
-            refuse("precedence", report_pb2.Precedence.Name(report.precedence), names)
-        if not within(report.marking.classification, self.ceiling):
-            refuse(
-                "marking.classification",
-                level_name(report.marking.classification),
-                [f"up to {level_name(self.ceiling)}"],
-            )
+            found.append(_beyond("precedence", report_pb2.Precedence.Name(report.precedence), names))
+        level = report.marking.classification
+        if not within(level, self.ceiling):
+            found.append(_beyond("marking.classification", level_name(level), [f"up to {level_name(self.ceiling)}"]))
         return found
+
+    def _covers_station(self, station: str) -> bool:
+        return station in self.stations or station.startswith(self._beginnings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,5 +103,6 @@ Grants = Mapping[str, Grant]
 """By SPIFFE ID."""
 
 
-def _covers(pattern: str, station: str) -> bool:
-    return station.startswith(pattern[:-1]) if pattern.endswith("*") else station == pattern
+def _beyond(field: str, value: str, given: Iterable[str]) -> Violation:
+    listed = ", ".join(sorted(given)) or "none"
+    return Violation(field, f"is {value}, which you have no grant to push", f"you may push: {listed}")

@@ -15,7 +15,7 @@ Rules, in order:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.release.ranks import Rank
 
@@ -70,8 +70,11 @@ class Bucket:
 
     def missing_s(self, cost: float, now: float) -> float:
         """Seconds until `cost` is there; 0 where it is. More than a burst is taken from a full one."""
-        self.left = min(self.burst, self.left + max(0.0, now - self.at) * self.rate)
-        self.at = max(self.at, now)
+        if now > self.at:
+            self.left = min(self.burst, self.left + (now - self.at) * self.rate)
+            self.at = now
+        if cost <= self.left:
+            return 0.0
         return max(0.0, min(cost, self.burst) - self.left) / self.rate
 
     def take(self, cost: float) -> None:
@@ -83,8 +86,7 @@ class Bucket:
         self.left = min(self.burst, self.left + min(cost, self.burst))
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(NamedTuple):
     """What became of a report at the quota, and what paid for it."""
 
     wait_s: float
@@ -112,13 +114,13 @@ class Quota:
         if rank >= Rank.FLASH and self._alerts.missing_s(1, now) == 0:
             self._alerts.take(1)
             return Charge(0.0, size, as_alert=True)
-        missing = max(self._reports.missing_s(1, now), self._bytes.missing_s(size, now))
-        if missing == 0:
+        reports_s, bytes_s = self._reports.missing_s(1, now), self._bytes.missing_s(size, now)
+        if not reports_s and not bytes_s:
             self._reports.take(1)
             self._bytes.take(size)
             return Charge(0.0, size)
         turn = max(1 / self._reports.rate, min(size, self._bytes.burst) / self._bytes.rate)
-        self._told = min(max(self._told + turn, now + missing), now + LATEST_S)
+        self._told = min(max(self._told + turn, now + max(reports_s, bytes_s)), now + LATEST_S)
         return Charge(max(SOONEST_S, self._told - now), size)
 
     def give_back(self, charge: Charge) -> None:

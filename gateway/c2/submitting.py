@@ -10,7 +10,7 @@ Rules, in order:
    taken, also where he reads no answers.
 4. Its reports are judged one by one, in their order (`gateway.c2.server`, rule 3), and wait for their commit each by
    its own precedence (`gateway.release.waiting`). After TURN_S others have their turn, and one of whom too much was
-   refused waits (`gateway.c2.quotas`, rule 4).
+   refused waits (`gateway.c2.quotas`, rule 4). Those of one turn are judged as of its beginning.
 5. A report's answer is made as soon as it is known, and nothing else is kept of the report then. What is known together
    is answered in one message, whichever requests it came with, up to ANSWERS of them and about ANSWER_BYTES.
 """
@@ -25,7 +25,7 @@ import uuid
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from signalfire.v1 import c2_pb2, report_pb2
 
@@ -81,6 +81,13 @@ class _Asked:
     """What it was charged, where it waits for its commit."""
 
 
+class _Moment(NamedTuple):
+    """The time as of which reports are judged."""
+
+    now_ns: int
+    clock_trusted: bool
+
+
 class Submitting:
     """Judges what C2 systems push, and has it taken. Belongs to the event loop's thread."""
 
@@ -124,11 +131,15 @@ class Submitting:
         """
         return _Stream(self, client, push, quota, ask).answers(requests)
 
-    def check(self, client: SpiffeId, push: PushGrant, report: report_pb2.Report) -> None:
+    def moment(self) -> _Moment:
+        """Now."""
+        return _Moment(self._now_ns(), self._clock_trusted())
+
+    def check(self, client: SpiffeId, push: PushGrant, report: report_pb2.Report, moment: _Moment) -> None:
         """Holds a report against the contract and the client's grant. Raises RefusedReport."""
-        now_ns = self.wishes.judged_at(report, self._now_ns())
+        now_ns = self.wishes.judged_at(report, moment.now_ns)
         violations = validate_submitted(
-            report, node=self._node, now=now_ns, limits=self.report_limits, clock_trusted=self._clock_trusted()
+            report, node=self._node, now=now_ns, limits=self.report_limits, clock_trusted=moment.clock_trusted
         )
         if violations:
             raise RefusedReport(c2_pb2.REFUSAL_CODE_INVALID, violations)
@@ -155,19 +166,17 @@ class Submitting:
         return AcceptedReport(known.accepted_ns, duplicate=True)
 
     def accepted(self, accepted: AcceptedReport) -> c2_pb2.Accepted:
-        """What is answered for a report that was taken."""
-        self._telemetry.reports.labels(result="duplicate" if accepted.duplicate else "accepted").inc()
+        """What is answered for a report that was taken; to be copied."""
+        self._telemetry.reports.count("duplicate" if accepted.duplicate else "accepted")
         for decided in accepted.decisions:
             self._telemetry.decided(decided.partner, decided.outcome, decided.failed)
-        answer = c2_pb2.Accepted(duplicate=accepted.duplicate)
-        answer.accepted_time.FromNanoseconds(accepted.accepted_ns)
-        return answer
+        return _accepted(accepted.accepted_ns, accepted.duplicate)
 
     def refused(self, client: SpiffeId, report_id: str, step: TakeReport | None, error: Exception) -> c2_pb2.Refused:
         """What is answered for a report that was not taken."""
         answer = self._refusal(str(client), step, error)
         name = c2_pb2.RefusalCode.Name(answer.code).removeprefix("REFUSAL_CODE_").lower()
-        self._telemetry.reports.labels(result=name).inc()
+        self._telemetry.reports.count(name)
         if answer.code == c2_pb2.REFUSAL_CODE_RESOURCE_EXHAUSTED:
             self._tell_of_too_much(client, answer.violations[0].problem)
             return answer
@@ -221,6 +230,14 @@ class Submitting:
             log.warning("reports of %s are refused for their number: %s", client, problem)
 
 
+@functools.lru_cache(maxsize=8)
+def _accepted(accepted_ns: int, duplicate: bool) -> c2_pb2.Accepted:
+    # Reports of one commit are taken at one time.
+    answer = c2_pb2.Accepted(duplicate=duplicate)
+    answer.accepted_time.FromNanoseconds(accepted_ns)
+    return answer
+
+
 class _Stream:
     """One stream of one client."""
 
@@ -229,6 +246,7 @@ class _Stream:
     ) -> None:
         self._gateway = gateway
         self._client = client
+        self._source = str(client)
         self._push = push
         self._quota = quota
         self._ask = ask
@@ -237,7 +255,10 @@ class _Stream:
         """Reports that were read and whose answer was not taken yet."""
         self._fewer = asyncio.Event()
         """Rings when these become fewer."""
-        self._ready: deque[c2_pb2.Answer] = deque()
+        self._ready: deque[c2_pb2.SubmitResponse] = deque()
+        """What is known and was not said yet. The last may still grow."""
+        self._last_bytes = 0
+        """Of what is refused in that: the only answers that may be large."""
         self._wish: c2_pb2.Resubmit | None = None
         self._some = asyncio.Event()
         """Rings when there is something to say, or nothing more will come."""
@@ -251,7 +272,7 @@ class _Stream:
         """See `Submitting.answers`."""
         wishes = self._gateway.wishes
         # First, before any answer.
-        asked, told = wishes.asked(), wishes.of(str(self._client))
+        asked, told = wishes.asked(), wishes.of(self._source)
         if told is not None:
             yield c2_pb2.SubmitResponse(resubmit=told)
         wishing = asyncio.create_task(self._wishing(asked))
@@ -277,7 +298,7 @@ class _Stream:
     async def _wishing(self, told: c2_pb2.Resubmit | None) -> None:
         while True:
             told = await self._gateway.wishes.next(told)
-            self._wish = self._gateway.wishes.of(str(self._client))
+            self._wish = self._gateway.wishes.of(self._source)
             self._some.set()
 
     async def _read(self, requests: AsyncIterator[bytes]) -> None:
@@ -309,12 +330,14 @@ class _Stream:
         if pause_s := self._quota.pause_s(now()):
             await self._pause(pause_s)
         self._in_flight += len(reports)
-        turn_ends = now() + TURN_S
+        moment, turn_ends = self._gateway.moment(), now() + TURN_S
         for report in reports:
-            if now() >= turn_ends:
-                await self._pause(self._quota.pause_s(now()))
-                turn_ends = now() + TURN_S
-            self._judge(report)
+            at = now()
+            if at >= turn_ends:
+                await self._pause(self._quota.pause_s(at))
+                at = now()
+                moment, turn_ends = self._gateway.moment(), at + TURN_S
+            self._judge(report, moment, at)
 
     async def _pause(self, seconds: float) -> None:
         """Leaves others their turn, for no time or for longer."""
@@ -325,40 +348,39 @@ class _Stream:
         self._fewer.clear()
         await self._fewer.wait()
 
-    def _judge(self, data: bytes | MalformedReport) -> None:
-        """Has one report wait for its commit, or refuses it."""
+    def _judge(self, data: bytes | MalformedReport, moment: _Moment, at: float) -> None:
+        """Has one report wait for its commit, or answers it. `at` is now, seconds of the clock that never goes back."""
         asked = _Asked(self._position)
         self._position += 1
         if isinstance(data, MalformedReport):
-            self._ready.append(self._answer(asked, data))
-            self._some.set()
+            self._answer(asked, data)
             return
         try:
             report = parse_report(data, self._gateway.report_limits)
             asked.report_id = report.report_id
-            before = self._put(asked, report, len(data))
+            before = self._put(asked, report, len(data), moment, at)
         except (MalformedReport, ReleaseError, LedgerError) as error:
             if isinstance(error, MalformedReport):
                 # It belongs to no report that any other quota was asked for.
-                self._quota.read_in_vain(len(data), self._gateway.monotonic())
-            self._ready.append(self._answer(asked, error))
+                self._quota.read_in_vain(len(data), at)
+            self._answer(asked, error)
         else:
-            if before is None:
-                return
-            self._ready.append(self._answer(asked, before))
-        self._some.set()
+            if before is not None:
+                self._answer(asked, before)
 
-    def _put(self, asked: _Asked, report: report_pb2.Report, size: int) -> AcceptedReport | None:
+    def _put(
+        self, asked: _Asked, report: report_pb2.Report, size: int, moment: _Moment, at: float
+    ) -> AcceptedReport | None:
         """Has a report wait for its commit, and returns None; or returns that it was taken before. Raises
         RefusedReport, Exhausted, Unavailable and LedgerError.
         """
         kind = kind_of(report)
-        charge = self._quota.take(rank_of_report(report.precedence, kind), size, self._gateway.monotonic())
+        charge = self._quota.take(rank_of_report(report.precedence, kind), size, at)
         if charge.wait_s:
             raise Exhausted(f"{self._client} has pushed more than its quota", math.ceil(charge.wait_s * 1000))
-        asked.step = step = TakeReport.of(report, str(self._client), self._push.covers, self._push.covers_lost)
+        asked.step = step = TakeReport.of(report, self._source, self._push.covers, self._push.covers_lost)
         try:
-            self._gateway.check(self._client, self._push, report)
+            self._gateway.check(self._client, self._push, report, moment)
         except RefusedReport:
             # What this client handed in before is not judged again: it has grown older, and grants change.
             before = self._gateway.taken_before(step)
@@ -368,7 +390,7 @@ class _Stream:
         asked.charge = charge
         after = step.recalls if kind is not None and kind.withdraws else None
         done = functools.partial(self._done, asked)
-        self._gateway.sequencer.put(step, done, source=str(self._client), bounded=True, after=after)
+        self._gateway.sequencer.put(step, done, source=self._source, bounded=True, after=after)
         return None
 
     def _done(self, asked: _Asked, outcome: AcceptedReport | Exception) -> None:
@@ -383,11 +405,11 @@ class _Stream:
                 looking.add_done_callback(self._looking.discard)
             return
         try:
-            self._ready.append(self._answer(asked, outcome))
+            self._answer(asked, outcome)
         except Exception as failure:
             log.exception("no answer could be made to report %s of %s", quoted(asked.report_id), self._client)
             self._failure = failure.with_traceback(None)
-        self._some.set()
+            self._some.set()
 
     def _next(self) -> c2_pb2.SubmitResponse | None:
         """What is known and was not said yet, as much of it as goes into one message. Raises what kept an answer from
@@ -398,33 +420,42 @@ class _Stream:
         wish, self._wish = self._wish, None
         if not self._ready:
             return None if wish is None else c2_pb2.SubmitResponse(resubmit=wish)
-        answers: list[c2_pb2.Answer] = []
-        size = 0
-        while self._ready and len(answers) < ANSWERS and size < ANSWER_BYTES:
-            answers.append(self._ready.popleft())
-            size += answers[-1].ByteSize()
-        return c2_pb2.SubmitResponse(answers=answers, resubmit=wish)
+        response = self._ready.popleft()
+        if wish is not None:
+            response.resubmit.CopyFrom(wish)
+        return response
 
     async def _look(self, asked: _Asked, found: LookFirst) -> None:
         """Goes on with an all-clear that recalls more than one commit can look at."""
         step = asked.step
         assert step is not None  # it was put
         do: Callable[[Any], Any] = functools.partial(
-            self._gateway.sequencer.do, source=str(self._client), bounded=True, after=step.recalls
+            self._gateway.sequencer.do, source=self._source, bounded=True, after=step.recalls
         )
         try:
             self._done(asked, await take(step, do, found))
         except (ReleaseError, LedgerError) as error:
             self._done(asked, error)
 
-    def _answer(self, asked: _Asked, outcome: AcceptedReport | Exception) -> c2_pb2.Answer:
-        answer = c2_pb2.Answer(position=asked.position, report_id=asked.report_id)
+    def _answer(self, asked: _Asked, outcome: AcceptedReport | Exception) -> None:
+        """Says what came of a report, with the next message that leaves."""
+        accepted: c2_pb2.Accepted | None = None
+        refused: c2_pb2.Refused | None = None
         if isinstance(outcome, AcceptedReport):
-            answer.accepted.CopyFrom(self._gateway.accepted(outcome))
-            return answer
-        if isinstance(outcome, Exhausted) and asked.charge is not None:
-            self._quota.give_back(asked.charge)
-        answer.refused.CopyFrom(self._gateway.refused(self._client, asked.report_id, asked.step, outcome))
-        exhausted = isinstance(outcome, Exhausted) and asked.step is None
-        self._quota.refused(self._gateway.monotonic(), exhausted=exhausted)
-        return answer
+            accepted = self._gateway.accepted(outcome)
+        else:
+            if isinstance(outcome, Exhausted) and asked.charge is not None:
+                self._quota.give_back(asked.charge)
+            refused = self._gateway.refused(self._client, asked.report_id, asked.step, outcome)
+            exhausted = isinstance(outcome, Exhausted) and asked.step is None
+            self._quota.refused(self._gateway.monotonic(), exhausted=exhausted)
+        if not self._ready or len(self._ready[-1].answers) >= ANSWERS or self._last_bytes >= ANSWER_BYTES:
+            self._ready.append(c2_pb2.SubmitResponse())
+            self._last_bytes = 0
+            self._some.set()
+        answer = self._ready[-1].answers.add(
+            position=asked.position, report_id=asked.report_id, accepted=accepted, refused=refused
+        )
+        if refused is not None:
+            # What was accepted is a few bytes.
+            self._last_bytes += answer.ByteSize()

@@ -12,7 +12,7 @@ Receiving what partners released::
         handle(item)
         save_cursor(item.cursor)                     # once it is dealt with
 
-`Picture` keeps what stands of that: every report, withdrawn or not, whichever of the two came first.
+`ReportIds` makes identifiers for reports. `Picture` keeps what stands of that: every report, withdrawn or not, whichever of the two came first.
 
 Both go on through broken connections and restarts of the gateway: `submit` sends again whatever was not answered (the
 gateway knows a report by its identifier, so nothing is doubled), `subscribe` resumes after the last item that it gave.
@@ -21,6 +21,7 @@ gateway knows a report by its identifier, so nothing is doubled), `subscribe` re
 from gateway.client.client import Client
 from gateway.client.connection import Credentials
 from gateway.client.errors import ClientError, CursorTooOld
+from gateway.client.identifiers import ReportIds
 from gateway.client.picture import Picture, Shown
 from gateway.client.receiving import CaughtUp, Received, Withdrawn
 from gateway.client.sending import Result
@@ -33,6 +34,7 @@ __all__ = [
     "CursorTooOld",
     "Picture",
     "Received",
+    "ReportIds",
     "Result",
     "Shown",
     "Withdrawn",

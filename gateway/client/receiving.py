@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TypeAlias
+from datetime import UTC, datetime, timedelta
+from typing import Final, TypeAlias
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from signalfire.v1 import c2_pb2, c2_pb2_grpc, report_pb2
 
 from gateway.client.connection import Connector
@@ -47,6 +48,8 @@ class CaughtUp:
     cursor: str
 
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
 Item: TypeAlias = Received | Withdrawn | CaughtUp
 
 
@@ -79,7 +82,7 @@ def _item(given: c2_pb2.Item) -> Item | None:
                 delivery.received_from,
                 delivery.ledger,
                 delivery.index,
-                delivery.received_time.ToDatetime(UTC),
+                _time(delivery.received_time),
                 delivery.pq_pending,
                 delivery.withdrawn,
             )
@@ -89,12 +92,17 @@ def _item(given: c2_pb2.Item) -> Item | None:
                 given.cursor,
                 notice.report_id,
                 notice.originator_node,
-                notice.time.ToDatetime(UTC),
+                _time(notice.time),
                 notice.traffic_class,
                 notice.precedence,
-                notice.received_time.ToDatetime(UTC),
+                _time(notice.received_time),
             )
         case "caught_up":
             return CaughtUp(given.cursor)
         case _:
             return None
+
+
+def _time(stamp: Timestamp) -> datetime:
+    """The same as `stamp.ToDatetime(UTC)`, in a third of the time: there are several for each report."""
+    return _EPOCH + timedelta(0, stamp.seconds, stamp.nanos // 1_000)

@@ -52,6 +52,10 @@ class FollowedLane:
         self._key = way.key(lane)
         self._watchdog = Watchdog(way.means.limits.silence_s)
         self._waiting_since: float | None = None
+        telemetry = way.means.telemetry
+        self._entries_received = telemetry.entries_received.labels(partner=way.node, lane=lane)
+        self._reports_received = telemetry.reports_received.labels(partner=way.node)
+        self._withdrawals_received = telemetry.withdrawals_received.labels(partner=way.node)
 
     async def follow(self) -> None:
         """Follows the lane until its stream ends. Raises what ended it."""
@@ -78,9 +82,7 @@ class FollowedLane:
             async def watch() -> None:
                 signer, seen = self._means.signatory.receipt, way.silence.rings
                 while True:
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(BELIEF_S if self._doubts() == (None, None) else DOUBT_S):
-                            seen = await way.silence.wait(seen)
+                    seen = await way.silence.wait(seen, BELIEF_S if self._doubts() == (None, None) else DOUBT_S)
                     still_believed()
                     self._not_dead()
                     if signer is not self._means.signatory.receipt and self._key in way.link.following:
@@ -217,9 +219,9 @@ class FollowedLane:
             )  # fmt: skip
         for decided in received.decisions:
             self._means.telemetry.decided(decided.partner, decided.outcome, decided.failed)
-        self._means.telemetry.entries_received.labels(partner=self._way.node, lane=self._lane).inc(batch.count)
-        self._means.telemetry.reports_received.labels(partner=self._way.node).inc(received.reports)
-        self._means.telemetry.withdrawals_received.labels(partner=self._way.node).inc(received.withdrawals)
+        self._entries_received.inc(batch.count)
+        self._reports_received.inc(received.reports)
+        self._withdrawals_received.inc(received.withdrawals)
         await self._read_no_faster(batch)
 
     async def _read_no_faster(self, batch: exchange_pb2.Batch) -> None:

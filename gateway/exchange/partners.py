@@ -403,7 +403,8 @@ class Partners:
 
     def keys(self) -> Mapping[str, Partner]:
         """The keys of all partners whose bundles have not expired."""
-        return {node: partner for node in self if (partner := self.get(node)) is not None}
+        now, bundles = self._now(), self._bundles
+        return {node: self._partners[node] for node in self if node in bundles and now < bundles[node].expires}
 
     def authorities(self) -> Authorities:
         """The authorities that may vouch for partners' gateways, by trust domain."""

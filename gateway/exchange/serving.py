@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import functools
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NoReturn, TypeVar
+from typing import Final, NoReturn
 
 import grpc
 from signalfire.v1 import exchange_pb2
 from signalfire.v1.ledger_pb2 import SUCCESSION_REASON_LOST_TAIL
 
+from gateway.cancellation import first_of
 from gateway.exchange import handshake
 from gateway.exchange.ending import StreamEnded
 from gateway.exchange.giving_back import NotHeld, give_back, is_held_for
@@ -29,10 +30,11 @@ from gateway.ledger.checkpoint import Checkpoint
 from gateway.ledger.errors import LedgerError, OriginError
 from gateway.ledger.note import Note
 from gateway.ledger.origin import WITNESS, Lane, Origin
+from gateway.ledger.statement import EntryStatement
 from gateway.ledger.stores import CosignatureKind, CosignatureRow, LedgerRow, Run, StoreReader
 from gateway.release.claims import Agreement, Claim, judge_claim
 from gateway.release.keeping import KeepBack, judge
-from gateway.release.sequencer import Sequencer, Step
+from gateway.release.sequencer import Sequencer
 from gateway.release.signatory import Partner, Signatory
 from gateway.release.steps import KeepCosignature, KeepUnopenable, UnverifiedAnswer
 from gateway.release.succeeding import Succeed
@@ -42,7 +44,8 @@ from gateway.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
+ANSWERS_AT_ONCE: Final = 4
+"""Answers of one stream that wait for their commit at once."""
 
 
 @dataclass(slots=True)
@@ -289,6 +292,8 @@ class Serving:
         bell = self._watch.ledger_bell(origin)
         standing = self._partners.links[partner.node].standings[str(origin)]
         hedge = Hedge(self._hedge_s, origin.lane) if partner.carrier else None
+        entries_sent = self._telemetry.entries_sent.labels(partner=partner.node, lane=origin.lane)
+        stream = _stream_of(origin, partner)
         # Sizes of which the follower has a checkpoint: a further signature means something to it only at one of these.
         ends = {position}
         further: dict[CosignatureKind, CosignatureRow] = {}
@@ -298,25 +303,29 @@ class Serving:
             row = self._row(origin)
             wait_s = BELIEF_S
             if row is not None:
-                while True:
-                    if standing.held > position:
-                        # It came by another way.
-                        position = standing.held
-                        ends.add(position)
-                    if hedge is not None and (hedged_s := self._hedged_s(hedge, standing, origin)) > 0:
-                        wait_s = min(wait_s, hedged_s)
-                        break
-                    run = await self._next_run(origin, position, _stream_of(origin, partner))
-                    if run is None:
-                        break
-                    # Nothing between here and the write gives way to anything else.
-                    self._still_believed(partner)
-                    run = presented(run, origin, self._signatory)
-                    await context.write(exchange_pb2.FollowResponse(batch=batch_message(run)))
-                    position = run.first + run.count
+                if standing.held > position:
+                    # It came by another way.
+                    position = standing.held
                     ends.add(position)
-                    standing.went(position, len(run.entries) + len(run.checkpoint))
-                    self._telemetry.entries_sent.labels(partner=partner.node, lane=origin.lane).inc(run.count)
+                hedged_s = 0.0 if hedge is None else hedge.wait_s(standing, row.size, self._monotonic_ns() / 1e9)
+                if hedged_s > 0:
+                    wait_s = min(wait_s, hedged_s)
+                else:
+                    run = self._next_run(row, position, stream)
+                    if isinstance(run, KeepBack):
+                        # It is put on record, and then all is asked anew, until nothing is new.
+                        kept = await self._sequencer.do(run, source=partner.node)
+                        self._telemetry.kept_back.labels(partner=partner.node).inc(kept)
+                        continue
+                    if run is not None:
+                        # From where the partner was last asked for until the write nothing gives way to anything else.
+                        run = presented(run, origin, self._signatory)
+                        await context.write(exchange_pb2.FollowResponse(batch=batch_message(run)))
+                        position = run.first + run.count
+                        ends.add(position)
+                        standing.went(position, len(run.entries) + len(run.checkpoint))
+                        entries_sent.inc(run.count)
+                        continue
                 for kind in (CosignatureKind.ANCHOR, CosignatureKind.PQ):
                     sent = further.get(kind)
                     line = self._reader().cosignature(row.id, kind, origin.owner, 1 if sent is None else sent.size)
@@ -332,14 +341,7 @@ class Serving:
                         exchange_pb2.FollowResponse(ended=exchange_pb2.Ended(successor=str(row.successor)))
                     )
                     return
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait_s):
-                    await bell.wait(seen)
-
-    def _hedged_s(self, hedge: Hedge, standing: Standing, origin: Origin) -> float:
-        """Seconds before what stands in a ledger goes by a carried way."""
-        row = self._row(origin)
-        return hedge.wait_s(standing, 0 if row is None else row.size, self._monotonic_ns() / 1e9)
+            await bell.wait(seen, wait_s)
 
     def _in_use(self, kind: CosignatureKind, origin: Origin, note: bytes) -> bytes:
         """A further signature as it goes: an anchor under the log key in use."""
@@ -347,87 +349,111 @@ class Serving:
             return signed_by(note, self._signatory.log.signer(origin))
         return note
 
-    async def _next_run(self, origin: Origin, position: int, stream: str) -> Run | None:
-        """What goes next, with what is kept back given as hashes. None: nothing does, at the end or in doubt.
-
-        What has to be kept back is put on record and all is asked anew, until nothing is new: what is returned may go
-        at the moment of the return.
+    def _next_run(self, row: LedgerRow, position: int, stream: str) -> Run | KeepBack | None:
+        """What goes next, with what is kept back given as hashes: it may go at the moment of the return. Or what has to
+        be put on record first. None: nothing goes, at the end or in doubt.
         """
+        origin = row.origin
         if origin.recipient is None:
             # The witness ledger: whoever follows it can open none of it, and nothing of it is ever kept back.
-            row = self._row(origin)
-            return None if row is None else self._reader().run(row.id, position, self._limits.batch_bytes)
-        paused = self._partners.links[origin.recipient].paused
-        max_bytes = self._limits.batch_bytes if origin.lane == Lane.FLASH else self._limits.bulk_bytes
-        while (row := self._row(origin)) is not None:
-            run = self._reader().run(row.id, position, max_bytes)
+            return self._reader().run(row.id, position, self._limits.batch_bytes)
+        paused, doubt = self._partners.links[origin.recipient].paused, ""
+        most = self._limits.batch_bytes if origin.lane == Lane.FLASH else self._limits.bulk_bytes
+        # A doubt may be about a later segment: the first is tried alone then.
+        for max_bytes in (most, 1):
+            run = None if position == row.size else self._reader().run(row.id, position, max_bytes)
             if run is None:
-                break
+                paused.pop(stream, None)
+                return None
             verdict = judge(
                 self._reader(), row, run, self._sequencer.rulebook, self._now(), clock_trusted=self._clock_trusted()
             )
             if verdict.new:
-                kept = await self._sequencer.do(KeepBack(origin, run), source=origin.recipient)
-                self._telemetry.kept_back.labels(partner=origin.recipient).inc(kept)
-            elif verdict.doubt and max_bytes > 1:
-                # The doubt may be about a later segment: try the first alone.
-                max_bytes = 1
-            elif verdict.doubt:
-                if paused.get(stream) != verdict.doubt:
-                    log.error("%s: nothing is sent from entry %d on: %s", origin, position, verdict.doubt)
-                paused[stream] = verdict.doubt
-                return None
-            else:
+                return KeepBack(origin, run)
+            doubt = verdict.doubt
+            if not doubt:
                 paused.pop(stream, None)
                 return without(run, verdict.on_record)
-        paused.pop(stream, None)
+        if paused.get(stream) != doubt:
+            log.error("%s: nothing is sent from entry %d on: %s", origin, position, doubt)
+        paused[stream] = doubt
         return None
 
     async def _take_answers(
         self, requests: AsyncIterator[exchange_pb2.FollowRequest], origin: Origin, opened_at: int, partner: Caller
     ) -> None:
-        """Keeps what the follower says. It may repeat what it said of the first `opened_at` entries."""
-        async for message in requests:
-            # Whoever answers without end is read more slowly.
-            if (wait_s := self._answer_pace.wait_s(f"{partner.node} {origin.lane}")) > 0:
-                await asyncio.sleep(wait_s)
-            # What it signs now is verified by the bundle that is believed now.
-            keys = self._still_believed(partner)
-            self._partners.links[partner.node].spoke_at = self._monotonic_ns() / 1e9
-            match message.WhichOneof("message"):
-                case "receipt":
-                    receipt = KeepCosignature(origin, CosignatureKind.RECEIPT, message.receipt.note, keys)
-                    if await self._answer(receipt, partner, opened_at) is not None:
-                        self._receipted(origin, message.receipt.note, partner)
-                        self._telemetry.receipts.labels(partner=partner.node, lane=origin.lane).inc()
-                case "unopenable":
-                    step = KeepUnopenable(origin, message.unopenable.note, keys)
-                    statement = await self._answer(step, partner, opened_at)
-                    if statement is None:
-                        continue
-                    self._telemetry.unopenable.labels(partner=partner.node, direction="sent").inc()
-                    log.error("%s cannot use %s entry %d: %s", partner.node, origin, statement.index, statement.reason)
-                case other:
-                    raise StreamEnded(grpc.StatusCode.INVALID_ARGUMENT, f"{other} has no place here")
+        """Keeps what the follower says. It may repeat what it said of the first `opened_at` entries.
 
-    def _receipted(self, origin: Origin, note: bytes, partner: Caller) -> None:
+        What comes while an answer before it becomes durable waits for the next commit with it, so that answers keep
+        pace with commits: up to ANSWERS_AT_ONCE.
+        """
+        room = asyncio.Semaphore(ANSWERS_AT_ONCE)
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def read() -> None:
+            async for message in requests:
+                # Whoever answers without end is read more slowly.
+                if (wait_s := self._answer_pace.wait_s(f"{partner.node} {origin.lane}")) > 0:
+                    await asyncio.sleep(wait_s)
+                await room.acquire()
+                # What it signs now is verified by the bundle that is believed now.
+                keys = self._still_believed(partner)
+                self._partners.links[partner.node].spoke_at = self._monotonic_ns() / 1e9
+                step = _answer_in(message, origin, keys)
+                self._sequencer.put(step, functools.partial(answered, step), source=partner.node)
+            for _ in range(ANSWERS_AT_ONCE):
+                await room.acquire()
+
+        def answered(step: KeepCosignature | KeepUnopenable, outcome: object) -> None:
+            room.release()
+            if ended.done():
+                return
+            try:
+                self._answered(step, outcome, opened_at, partner)
+            except Exception as error:  # whatever it is, it ends the stream
+                ended.set_exception(error)
+
+        # First of the two: where the follower has ended its side meanwhile, it still hears why.
+        await first_of(ended, read())
+
+    def _answered(
+        self, step: KeepCosignature | KeepUnopenable, outcome: object, opened_at: int, partner: Caller
+    ) -> None:
+        """What came of an answer. Raises what the stream ends with; none is for an answer that is repeated and cannot
+        be verified.
+        """
+        match outcome:
+            case UnverifiedAnswer() if outcome.covered <= opened_at:
+                log.warning("an answer is repeated under keys that are not believed, and is not kept: %s", outcome)
+            case LedgerError():
+                # Evidence, where it is signed: it is in the log with the partner's name. The link is closed, no more.
+                raise StreamEnded(grpc.StatusCode.INVALID_ARGUMENT, str(outcome)) from outcome
+            case Exception():
+                raise outcome
+            case EntryStatement():
+                self._telemetry.unopenable.labels(partner=partner.node, direction="sent").inc()
+                told = f"{step.origin} entry {outcome.index}: {outcome.reason}"
+                log.error("%s cannot use %s", partner.node, told)
+            case _ if isinstance(step, KeepCosignature):
+                self._receipted(step, partner)
+
+    def _receipted(self, receipt: KeepCosignature, partner: Caller) -> None:
         """Takes note of a receipt that was verified: of what it says itself, for one of more may be on record."""
-        size = Checkpoint.parse(Note.parse(note).text).size
-        standing = self._partners.links[partner.node].standings[str(origin)]
+        size = Checkpoint.parse(Note.parse(receipt.note).text).size
+        standing = self._partners.links[partner.node].standings[str(receipt.origin)]
         standing.receipted(size, self._monotonic_ns() / 1e9, direct=not partner.carrier)
+        self._telemetry.receipts.labels(partner=partner.node, lane=receipt.origin.lane).inc()
 
-    async def _answer(self, step: Step[T], partner: Caller, opened_at: int) -> T | None:
-        """What the step gave; None for an answer that is repeated and cannot be verified."""
-        try:
-            return await self._sequencer.do(step, source=partner.node)
-        except UnverifiedAnswer as error:
-            if error.covered > opened_at:
-                raise StreamEnded(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
-            log.warning("an answer is repeated under keys that are not believed, and is not kept: %s", error)
-            return None
-        except LedgerError as error:
-            # Evidence, where it is signed: it is in the log with the partner's name; the link is closed and no more.
-            raise StreamEnded(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
+
+def _answer_in(message: exchange_pb2.FollowRequest, origin: Origin, keys: Partner) -> KeepCosignature | KeepUnopenable:
+    """The step that keeps what a follower says. Raises StreamEnded for what is no answer."""
+    match message.WhichOneof("message"):
+        case "receipt":
+            return KeepCosignature(origin, CosignatureKind.RECEIPT, message.receipt.note, keys)
+        case "unopenable":
+            return KeepUnopenable(origin, message.unopenable.note, keys)
+        case other:
+            raise StreamEnded(grpc.StatusCode.INVALID_ARGUMENT, f"{other} has no place here")
 
 
 def _stream_of(origin: Origin, partner: Caller) -> str:

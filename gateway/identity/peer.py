@@ -12,13 +12,18 @@ TLS believes any authority of the listener for any name. This module does not. R
 7. The authority has not revoked it (`revocation`).
 8. The whole path passes `cryptography`'s verifier with the Web PKI profile: basic constraints, path length, key usage,
    key and signature algorithms, critical extensions (RFC 5280 §6).
+
+A long call is judged again and again. What these rules found is kept with all that they found it by: the certificate's
+bytes, the very authorities and lists of its role, and the time until which none of these comes into force or expires.
+Where one of them is another, they are applied anew. What is refused is not kept.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -32,7 +37,24 @@ from gateway.identity.spiffe import Role, SpiffeId
 Authorities: TypeAlias = Mapping[tuple[str, Role], Issuers]
 """For each (trust domain in lower case, role): the authorities believed for it, and what they have revoked."""
 
+KEPT: Final = 1024
+"""Certificates of which it is remembered that they were believed: more than there are connections. Some megabytes."""
+
 _WHERE: Final = "peer certificate"
+
+
+class _Believed(NamedTuple):
+    """What a certificate proves by these issuers, at every time from `since` to `until`."""
+
+    spiffe_id: SpiffeId
+    issuers: weakref.ref[Issuers]
+    """Weak, for it may hold long lists that were replaced since."""
+    since: datetime
+    until: datetime
+
+
+_believed: Final[dict[bytes, _Believed]] = {}
+"""By the certificate's bytes."""
 
 
 def verify_peer(
@@ -47,6 +69,15 @@ def verify_peer(
     `authorities` holds, for each (trust domain in lower case, role), the authorities believed for it. Raises
     `PeerError`, or `SpiffeIdError` if the certificate does not name exactly one well-formed ID.
     """
+    known = _believed.get(leaf_pem)
+    if (
+        known is not None
+        and (issuers := known.issuers()) is not None
+        and issuers is authorities.get((known.spiffe_id.trust_domain, known.spiffe_id.role))
+        and known.since <= now <= known.until
+        and known.spiffe_id.role in allowed_roles
+    ):
+        return known.spiffe_id
     leaf = _one_certificate(leaf_pem)
     _refuse_authority(leaf)
     spiffe_id = SpiffeId.from_certificate(leaf)
@@ -81,7 +112,17 @@ def verify_peer(
             where=_WHERE,
             mend="Issue it anew with the profile in docs/protocol.md; `signalfire pki show FILE` prints what it has.",
         ) from refused
+    _believed[leaf_pem] = _Believed(spiffe_id, weakref.ref(issuers), now, _unchanged_until([leaf, *issuers], now))
+    if len(_believed) > KEPT:
+        _believed.pop(next(iter(_believed)), None)
     return spiffe_id
+
+
+def _unchanged_until(certificates: Sequence[x509.Certificate], now: datetime) -> datetime:
+    """The last time until which none of them comes into force or expires, from `now` on."""
+    begin = (each.not_valid_before_utc - datetime.resolution for each in certificates)
+    end = (each.not_valid_after_utc for each in certificates)
+    return min(at for at in (*begin, *end) if at >= now)
 
 
 def _one_certificate(pem: bytes) -> x509.Certificate:

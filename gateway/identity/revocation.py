@@ -35,7 +35,7 @@ MAX_AUTHORITIES: Final = 4 << 20
 """Bytes of a file of authorities: a few thousand."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Issuers(Sequence[x509.Certificate]):
     """The authorities of one role in one nation, as one sequence of certificates, and what they have revoked."""
 

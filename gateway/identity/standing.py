@@ -28,8 +28,8 @@ from gateway.identity.tls import peer_from_context
 T = TypeVar("T")
 
 RECHECK_S: Final = 1.0
-"""Seconds between two judgements of one stream: how long it may outlive a certificate or an authority. One costs a
-third of a millisecond."""
+"""Seconds between two judgements of one stream: how long it may outlive a certificate or an authority. One reads the
+files of the authorities; the certificate itself is verified again where something has changed (`peer`)."""
 
 _log = logging.getLogger(__name__)
 

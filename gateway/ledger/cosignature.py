@@ -108,8 +108,7 @@ def cosign(text: str, signer: CosignatureSigner, unix_seconds: int) -> Signature
 
     `text` is a checkpoint's note text. Raises CheckpointError when it is none, NoteError for a time out of range.
     """
-    signed = TimedSigner(signer, unix_seconds).sign(to_utf8(text))
-    return SignatureLine(signer.name, signer.key_id, signed)
+    return SignatureLine(signer.name, signer.key_id, signer.sign_at(to_utf8(text), unix_seconds))
 
 
 def verify_cosignature(text: str, line: SignatureLine, verifier: CosignatureVerifier) -> int:

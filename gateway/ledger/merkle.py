@@ -55,12 +55,14 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 def root_of(leaf_hashes: Sequence[bytes]) -> bytes:
     """Root of the tree with these leaves (as 32-byte leaf hashes), of which there is at least one: MTH of 2.1."""
-    level = leaf_hashes
-    while (count := len(level)) > 1:
-        # A subtree without a neighbour on its right is one of a higher level as it is.
-        above = [sha256(b"\x01" + level[at] + level[at + 1]).digest() for at in range(0, count - 1, 2)]
-        level = above if count % 2 == 0 else [*above, level[-1]]
-    return level[0]
+    peaks: list[bytes] = []
+    # As `Frontier` grows, which costs more to make than a tree of a few leaves.
+    for above, subtree in enumerate(leaf_hashes, 1):
+        while not above & 1:
+            subtree = sha256(b"\x01" + peaks.pop() + subtree).digest()
+            above >>= 1
+        peaks.append(subtree)
+    return _fold(peaks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +103,11 @@ class Frontier:
         for subtree in leaf_hashes:
             size += 1
             # The trailing zeros of the new size count the subtrees that this leaf completes.
-            for level in range(1, (size & -size).bit_length()):
+            level, above = 0, size
+            while not above & 1:
                 subtree = sha256(b"\x01" + peaks.pop() + subtree).digest()
+                level += 1
+                above >>= 1
                 if level % every == 0:
                     completed.append((level, subtree))
             peaks.append(subtree)
@@ -241,8 +246,8 @@ def _subtree_root(low: int, high: int, node: NodeReader) -> bytes:
 def _fold(parts: Sequence[bytes]) -> bytes:
     """Root over adjacent perfect subtrees of falling size; at least one."""
     root = parts[-1]
-    for part in reversed(parts[:-1]):
-        root = node_hash(part, root)
+    for part in parts[-2::-1]:
+        root = sha256(b"\x01" + part + root).digest()
     return root
 
 

@@ -23,9 +23,10 @@ from __future__ import annotations
 
 import binascii
 import re
-from base64 import b64decode, b64encode
+from base64 import b64decode
+from binascii import b2a_base64
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import IntEnum
 from hashlib import sha256
 from typing import Final, Protocol, TypeVar
@@ -48,6 +49,7 @@ ED25519_SIGNATURE_SIZE: Final = 64
 
 _DASH: Final = "\u2014 "
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
+_NOT_IN_A_NAME = re.compile(r"[\s+\x00-\x1f]")
 _VKEY = re.compile(r"([^+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/=]+)")
 
 
@@ -171,7 +173,7 @@ class Note:
         many lines of unknown keys stand beside them. Raises NoteError where no line is of these keys.
         """
         keys = {(verifier.name, verifier.key_id) for verifier in verifiers}
-        return replace(self, signatures=tuple(line for line in self.signatures if (line.name, line.key_id) in keys))
+        return Note(self.text, tuple(line for line in self.signatures if (line.name, line.key_id) in keys))
 
     def joined(self, other: Note) -> Note:
         """The same text with the lines of another note over it after its own; over another text it has none to add."""
@@ -186,17 +188,21 @@ class Note:
 
     def with_signatures(self, *lines: SignatureLine) -> Note:
         """The same text with these signatures after its own. Raises NoteError for a key that has signed already."""
-        signatures = (*self.signatures, *lines)
-        if len({(line.name, line.key_id) for line in signatures}) != len(signatures):
-            raise NoteError("a key signs a note only once")
-        return replace(self, signatures=signatures)
+        return _signed_once(self.text, (*self.signatures, *lines))
 
 
 def sign_note(text: str, *signers: Signer) -> Note:
     """The note that these signers, at least one and all different, make of `text`. Raises NoteError."""
     signed = to_utf8(text)
-    lines = [SignatureLine(signer.name, signer.key_id, signer.sign(signed)) for signer in signers]
-    return Note(text, tuple(lines[:1])).with_signatures(*lines[1:])
+    return _signed_once(
+        text, tuple([SignatureLine(signer.name, signer.key_id, signer.sign(signed)) for signer in signers])
+    )
+
+
+def _signed_once(text: str, signatures: tuple[SignatureLine, ...]) -> Note:
+    if len({(line.name, line.key_id) for line in signatures}) != len(signatures):
+        raise NoteError("a key signs a note only once")
+    return Note(text, signatures)
 
 
 def verify_note(note: Note, verifiers: Iterable[_Known]) -> list[_Known]:
@@ -342,7 +348,7 @@ def require_key_name(name: str) -> None:
     """Raise NoteError unless `name` can be a key's: not empty, no Unicode space, no plus, no control
     character.
     """
-    if not name or "+" in name or any(character.isspace() for character in name) or _CONTROL.search(name):
+    if not name or _NOT_IN_A_NAME.search(name) is not None:
         raise NoteError(f"key name {name!r} is empty, or has a space, a plus or a control character")
     to_utf8(name)
 
@@ -355,7 +361,7 @@ def require_length(what: str, value: bytes, length: int) -> None:
 
 def encode_base64(raw: bytes) -> str:
     """Standard base64 with padding."""
-    return b64encode(raw).decode("ascii")
+    return b2a_base64(raw, newline=False).decode("ascii")
 
 
 def decode_base64(text: str) -> bytes:

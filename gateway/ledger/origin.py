@@ -20,8 +20,9 @@ can be compared as a string.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from gateway.ledger.errors import OriginError
@@ -66,6 +67,7 @@ class Origin:
     recipient: str | None
     lane: str
     generation: int
+    _line: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for node in (self.owner, self.recipient):
@@ -78,6 +80,8 @@ class Origin:
             raise OriginError(f"origin: lane {self.lane!r} is not one of {', '.join(sorted(lanes))}")
         if not 1 <= self.generation <= MAX_GENERATION:
             raise OriginError(f"origin: generation {self.generation} is not between 1 and 2**63 - 1")
+        nodes = self.owner if self.recipient is None else f"{self.owner}/{self.recipient}"
+        object.__setattr__(self, "_line", f"{PREFIX}/{nodes}/{self.lane}/{self.generation}")
 
     @classmethod
     def release(cls, owner: str, recipient: str, lane: str, generation: int) -> Origin:
@@ -98,16 +102,7 @@ class Origin:
     @classmethod
     def parse(cls, line: str) -> Origin:
         """The origin that `line` names: the whole line, with no newline. Raises OriginError."""
-        if not line.startswith(PREFIX + "/"):
-            raise OriginError(f"origin {line!r}: does not begin with {PREFIX}/")
-        match line[len(PREFIX) + 1 :].split("/"):
-            case [owner, recipient, lane, generation]:
-                return cls(owner, recipient, lane, _parse_generation(line, generation))
-            case [owner, lane, generation]:
-                return cls(owner, None, lane, _parse_generation(line, generation))
-        raise OriginError(
-            f"origin {line!r}: expected {PREFIX}/OWNER/RECIPIENT/lane/generation or {PREFIX}/OWNER/lane/generation"
-        )
+        return _parse(line)
 
     def successor(self) -> Origin:
         """The next generation of this ledger. Raises OriginError after the last."""
@@ -118,8 +113,22 @@ class Origin:
         return replace(self, generation=self.generation - 1)
 
     def __str__(self) -> str:
-        owner = self.owner if self.recipient is None else f"{self.owner}/{self.recipient}"
-        return f"{PREFIX}/{owner}/{self.lane}/{self.generation}"
+        return self._line
+
+
+# Bounded, since a partner chooses the origins that it names.
+@lru_cache(maxsize=1024)
+def _parse(line: str) -> Origin:
+    if not line.startswith(PREFIX + "/"):
+        raise OriginError(f"origin {line!r}: does not begin with {PREFIX}/")
+    match line[len(PREFIX) + 1 :].split("/"):
+        case [owner, recipient, lane, generation]:
+            return Origin(owner, recipient, lane, _parse_generation(line, generation))
+        case [owner, lane, generation]:
+            return Origin(owner, None, lane, _parse_generation(line, generation))
+    raise OriginError(
+        f"origin {line!r}: expected {PREFIX}/OWNER/RECIPIENT/lane/generation or {PREFIX}/OWNER/lane/generation"
+    )
 
 
 def _parse_generation(line: str, text: str) -> int:

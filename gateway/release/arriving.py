@@ -15,9 +15,8 @@ has a record of its own: where its copy stands, and whether it was withdrawn. Ru
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
 
 from signalfire.v1 import ledger_pb2, report_pb2
 
@@ -30,23 +29,25 @@ class Contradiction(Exception):
     """A report and its withdrawal, or two copies of it, are of different traffic classes or precedences."""
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(NamedTuple):
     """Where something about a report stands: in the ledger of `via`, at `index`."""
 
     via: str
     ledger: LedgerId
-    index: int
+    index: int  # type: ignore[assignment]  # in place of tuple's own method
 
 
-@dataclass(frozen=True, slots=True)
-class Arrived:
+class Arrived(NamedTuple):
     """What came of something by one way: whether it was the first of its kind, whether subscribers were given it, and
     whether the report now stands."""
 
     first: bool
     given: bool
     stands: bool
+
+
+NOTHING: Final = Arrived(first=False, given=False, stands=False)
+"""Of what came before by the same way, and of what is no report and no withdrawal."""
 
 
 def stands(originator: str, copies: Mapping[str, CopyRow]) -> bool:
@@ -57,30 +58,32 @@ def stands(originator: str, copies: Mapping[str, CopyRow]) -> bool:
     return any(copy.ledger is not None and copy.withdrawn_ns is None for copy in copies.values())
 
 
-def take_report(plan: Plan, way: Way, report: report_pb2.Report) -> Arrived:
+def take_report(plan: Plan, way: Way, subject: Subject, report: report_pb2.Report) -> Arrived:
     """Takes note of a copy and gives it to subscribers where rule 4 says so. Raises Contradiction."""
-    originator, report_id = report.originator_node, uuid.UUID(report.report_id).bytes
-    copies = dict(plan.copies(originator, report_id))
+    originator, report_id = subject.originator, subject.report_id
+    traffic_class, precedence = report.traffic_class, report.precedence
+    copies = plan.copies(originator, report_id)
     mine, known = copies.get(way.via), plan.received(originator, report_id)
     if mine is not None and mine.ledger is not None:
-        return Arrived(first=False, given=False, stands=False)
-    _require_same(mine or known, report.traffic_class, report.precedence)
+        return NOTHING
+    _require_same(mine or known, traffic_class, precedence)
     stood = stands(originator, copies)
-    copies[way.via] = CopyRow(
+    mine = CopyRow(
         originator, report_id, way.via, way.ledger, way.index, plan.now_ns,
-        None if mine is None else mine.withdrawn_ns, report.traffic_class, report.precedence,
+        None if mine is None else mine.withdrawn_ns, traffic_class, precedence,
     )  # fmt: skip
-    plan.record_copy(copies[way.via])
+    plan.record_copy(mine)
+    copies = {**copies, way.via: mine}
     standing = stands(originator, copies)
     if known is not None and known.feed is not None and (stood or not standing):
         return Arrived(first=True, given=False, stands=standing)
-    row = _row(plan, FeedItem.REPORT, way, originator, report_id, report.traffic_class, report.precedence)
     kind = kind_of(report)
-    row = replace(row, kind=0 if kind is None else int(kind.report_kind))
+    row = FeedRow(
+        plan.next_feed(), FeedItem.REPORT, way.ledger, way.index, originator, report_id,
+        0 if kind is None else int(kind.report_kind), traffic_class, precedence, plan.now_ns,
+    )  # fmt: skip
     withdrawn_ns = None if standing else next(c.withdrawn_ns for c in copies.values() if c.withdrawn_ns is not None)
-    plan.record_received(
-        ReceivedRow(originator, report_id, row.seq, withdrawn_ns, report.traffic_class, report.precedence)
-    )
+    plan.record_received(ReceivedRow(originator, report_id, row.seq, withdrawn_ns, traffic_class, precedence))
     plan.publish(FeedEntry(row, report, not standing))
     return Arrived(first=True, given=True, stands=standing)
 
@@ -88,42 +91,31 @@ def take_report(plan: Plan, way: Way, report: report_pb2.Report) -> Arrived:
 def take_withdrawal(plan: Plan, way: Way, subject: Subject, withdrawal: ledger_pb2.Withdrawal) -> Arrived:
     """Takes note that a copy, or of its originator the report, no longer stands. Raises Contradiction."""
     originator, report_id = subject.originator, subject.report_id
-    copies = dict(plan.copies(originator, report_id))
+    traffic_class, precedence = withdrawal.traffic_class, withdrawal.precedence
+    copies = plan.copies(originator, report_id)
     mine, known = copies.get(way.via), plan.received(originator, report_id)
     if mine is not None and mine.withdrawn_ns is not None:
         return Arrived(first=False, given=False, stands=stands(originator, copies))
     by_originator = way.via == originator
-    _require_same(mine or (known if by_originator else None), withdrawal.traffic_class, withdrawal.precedence)
+    _require_same(mine or (known if by_originator else None), traffic_class, precedence)
     stood = stands(originator, copies)
-    if mine is None:
-        mine = CopyRow(
-            originator, report_id, way.via, None, None, None, None, withdrawal.traffic_class, withdrawal.precedence
-        )
-    copies[way.via] = replace(mine, withdrawn_ns=plan.now_ns)
-    plan.record_copy(copies[way.via])
-    standing = stands(originator, copies)
+    ledger, index, received_ns = (None, None, None) if mine is None else (mine.ledger, mine.index, mine.received_ns)
+    mine = CopyRow(
+        originator, report_id, way.via, ledger, index, received_ns, plan.now_ns, traffic_class, precedence
+    )  # fmt: skip
+    plan.record_copy(mine)
+    standing = stands(originator, {**copies, way.via: mine})
     told = known is not None and known.withdrawn_ns is not None
     if told or not (by_originator or (stood and not standing)):
         return Arrived(first=True, given=False, stands=standing)
-    plan.record_received(
-        ReceivedRow(
-            originator, report_id, None if known is None else known.feed, plan.now_ns,
-            withdrawal.traffic_class, withdrawal.precedence,
-        )
-    )  # fmt: skip
-    row = _row(
-        plan, FeedItem.WITHDRAWAL, way, originator, report_id, withdrawal.traffic_class, withdrawal.precedence
+    given = None if known is None else known.feed
+    plan.record_received(ReceivedRow(originator, report_id, given, plan.now_ns, traffic_class, precedence))
+    row = FeedRow(
+        plan.next_feed(), FeedItem.WITHDRAWAL, way.ledger, way.index, originator, report_id,
+        0, traffic_class, precedence, plan.now_ns,
     )  # fmt: skip
     plan.publish(FeedEntry(row, withdrawal))
     return Arrived(first=True, given=True, stands=False)
-
-
-def _row(
-    plan: Plan, item: FeedItem, way: Way, originator: str, report_id: bytes, traffic_class: int, precedence: int
-) -> FeedRow:
-    return FeedRow(
-        plan.next_feed(), item, way.ledger, way.index, originator, report_id, 0, traffic_class, precedence, plan.now_ns
-    )
 
 
 def _require_same(known: CopyRow | ReceivedRow | None, traffic_class: int, precedence: int) -> None:

@@ -34,10 +34,10 @@ from gateway.ledger.statement import EntryStatement, EntryStatementKind
 from gateway.ledger.stores import KeptBackRow, LedgerRow, Run, StoreReader
 from gateway.release.moving import GOES_ON
 from gateway.release.opening import Opener
-from gateway.release.plan import Plan, Subject
+from gateway.release.plan import Plan, Subject, time_of
 from gateway.release.ranks import Rank, rank_of_lane
 from gateway.release.rulebook import Rulebook
-from gateway.release.sharing import can_be_told, record_untold, time_of
+from gateway.release.sharing import can_be_told, record_untold
 from gateway.seal.entry import EntryKind, parse_header
 from gateway.seal.errors import SealError
 
@@ -68,9 +68,12 @@ def judge(
     reader: StoreReader, row: LedgerRow, run: Run, rulebook: Rulebook, now: datetime, *, clock_trusted: bool
 ) -> Verdict:
     """Judges a run of the own ledger `row` by the rules above."""
-    on_record = reader.kept_back(row.id, run.first, run.first + run.count)
+    end = run.first + run.count
+    # Of most ledgers nothing ever is: then no opening is either, and no entry has to be looked at for it.
+    some = reader.keeps_back(row.id)
+    on_record = reader.kept_back(row.id, run.first, end) if some else []
     settled = {each.index for each in on_record} | {each.index for each in run.absent}
-    left = [index for index in range(run.first, run.first + run.count) if index not in settled]
+    left = [index for index in range(run.first, end) if index not in settled]
     new: dict[int, str] = {}
     if row.successor is not None:
         new |= {index: f"{GOES_ON}{row.successor}" for index in left if index >= (row.agreed or 0)}
@@ -81,16 +84,20 @@ def judge(
         return Verdict(on_record, new, NO_POLICY)
     if row.origin.recipient in rulebook.suspended:
         return Verdict(on_record, new | dict.fromkeys(left, SUSPENDED))
-    new |= dict.fromkeys(_closed(reader, row, run, left, settled | new.keys()), NOT_OPENED)
+    if some or new or run.absent:
+        new |= dict.fromkeys(_closed(reader, row, run, left, settled | new.keys()), NOT_OPENED)
     doubt = ""
-    for release in reader.released_between(row.id, run.first, run.first + run.count):
-        if not release.agreement or release.index in settled or release.index in new:
+    lapses: dict[str, bool | None] = {}
+    for index, agreement in reader.cited_between(row.id, run.first, end):
+        if index in settled or index in new:
             continue
-        lapsed = rulebook.lapsed(release.agreement, now, clock_trusted=clock_trusted)
+        if agreement not in lapses:
+            lapses[agreement] = rulebook.lapsed(agreement, now, clock_trusted=clock_trusted)
+        lapsed = lapses[agreement]
         if lapsed is None:
             doubt = NO_CLOCK
         elif lapsed:
-            new[release.index] = f"the agreement {release.agreement} is not in force"
+            new[index] = f"the agreement {agreement} is not in force"
     return Verdict(on_record, new, doubt)
 
 

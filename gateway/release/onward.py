@@ -35,11 +35,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from signalfire.v1 import ledger_pb2, report_pb2
 
-from gateway.ledger.checkpoint import open_checkpoint
+from gateway.ledger.checkpoint import Checkpoint, LogPublicKey, open_checkpoint
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.merkle import leaf_hash, verify_inclusion
 from gateway.ledger.origin import Origin
@@ -256,7 +257,7 @@ def _verify_entry(proof: ledger_pb2.OriginProof, carrier: str, pinned: Partner, 
         if on_record:
             checkpoint, until = open_on_record(proof.checkpoint, origin, pinned)
         else:
-            checkpoint, _ = open_checkpoint(proof.checkpoint, pinned.log, origin)
+            checkpoint = _opened(proof.checkpoint, tuple(pinned.log), origin)
         verify_inclusion(leaf_hash(proof.entry), proof.index, checkpoint.size, proof.path, checkpoint.root)
         header = parse_header(proof.entry)
         require_place(header, proof.index)
@@ -266,6 +267,12 @@ def _verify_entry(proof: ledger_pb2.OriginProof, carrier: str, pinned: Partner, 
     except (LedgerError, SealError) as error:
         raise NotBelieved("its proof does not hold", str(error)) from error
     return until
+
+
+@lru_cache(maxsize=64)
+def _opened(raw: bytes, keys: tuple[LogPublicKey, ...], origin: Origin) -> Checkpoint:
+    """A checkpoint by one of these very keys: what was passed on together comes under one. Raises LedgerError."""
+    return open_checkpoint(raw, keys, origin)[0]
 
 
 def _paths(group: Group) -> frozenset[str]:

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from signalfire.v1 import ledger_pb2
 
 from gateway.ledger.origin import Origin
-from gateway.seal.entry import EntryKind, parse_header, require_place
+from gateway.seal.entry import EntryKind, Header, parse_header, require_place
 from gateway.seal.epoch import Epoch, content_of
 from gateway.seal.errors import OpenError
 from gateway.seal.keys import SealingPrivateKey
@@ -40,12 +40,7 @@ class Opener:
 
         Raises SealError when the epoch cannot be had.
         """
-        header = parse_header(entry)
-        require_place(header, index)
-        if header.kind is EntryKind.EPOCH_OPENING:
-            self._unwrap(origin, index, entry)
-        else:
-            self._epoch(origin, header.epoch, fetch)
+        self._epoch_for(origin, index, parse_header(entry), entry, fetch)
 
     def payload(
         self, origin: Origin, index: int, entry: bytes, fetch: Callable[[int], bytes]
@@ -56,10 +51,8 @@ class Opener:
         Raises SealError when the entry is malformed or this node cannot open it.
         """
         header = parse_header(entry)
-        self.learn(origin, index, entry, fetch)
-        if header.kind is EntryKind.EPOCH_OPENING:
-            return None
-        return self._epoch(origin, header.epoch, fetch).open(index, entry)
+        epoch = self._epoch_for(origin, index, header, entry, fetch)
+        return None if header.kind is EntryKind.EPOCH_OPENING else epoch.open(index, entry)
 
     def content(
         self, origin: Origin, index: int, entry: bytes, fetch: Callable[[int], bytes]
@@ -77,6 +70,15 @@ class Opener:
         # What the contract does not define is dropped at this door as at every other.
         content.DiscardUnknownFields()
         return content
+
+    def _epoch_for(
+        self, origin: Origin, index: int, header: Header, entry: bytes, fetch: Callable[[int], bytes]
+    ) -> Epoch:
+        """The epoch that the entry at `index` opens, or is sealed in."""
+        require_place(header, index)
+        if header.kind is EntryKind.EPOCH_OPENING:
+            return self._unwrap(origin, index, entry)
+        return self._epoch(origin, header.epoch, fetch)
 
     def _epoch(self, origin: Origin, index: int, fetch: Callable[[int], bytes]) -> Epoch:
         kept = self._epochs.get(origin)

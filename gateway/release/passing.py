@@ -26,6 +26,7 @@ from gateway.release.opening import Opener
 from gateway.release.plan import Plan, Subject
 from gateway.release.recovery.resubmitted import share_or_stand
 from gateway.release.sharing import Decided, Shared, record_decisions, record_of, withdraw
+from gateway.reports.identifiers import in_bytes
 from gateway.reports.parse import canonical
 from gateway.seal.epoch import content_of
 from gateway.seal.errors import OpenError, SealError
@@ -43,11 +44,14 @@ def pass_on(
     plan: Plan, opener: Opener, origin: Origin, index: int, entry: bytes, report: report_pb2.Report
 ) -> Sequence[Decided]:
     """Decides for each partner about a report that has just arrived from its originator and stands (rules 1 and 2)."""
+    onward = report.marking.onward_release
+    if not onward:
+        return ()
     partners = [partner for partner in plan.rulebook.partners if partner != origin.owner]
-    if not any(partner in report.marking.onward_release for partner in partners):
+    if not any(partner in onward for partner in partners):
         return ()
     passage = _passage(plan, opener, origin, index, entry)
-    subject = Subject(origin.owner, uuid.UUID(report.report_id).bytes)
+    subject = Subject(origin.owner, in_bytes(report.report_id))
     shared = Shared(subject, report, plan.now_ns, passage)
     records, decided = [], []
     for partner in partners:

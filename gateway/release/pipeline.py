@@ -19,10 +19,9 @@ What was held is decided again when it is due (`DecideHeld`), and what could not
 from __future__ import annotations
 
 import hashlib
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from signalfire.v1 import c2_pb2, ledger_pb2, report_pb2
 
@@ -54,6 +53,7 @@ from gateway.release.sharing import (
     send_notice,
     withdraw,
 )
+from gateway.reports.identifiers import in_bytes
 from gateway.reports.kinds import Kind, kind_of
 from gateway.reports.parse import canonical
 from gateway.reports.violations import Violation
@@ -71,8 +71,7 @@ MayPush = Callable[[report_pb2.Report], bool]
 """Whether the client who submits a report could have pushed another one, which it recalls."""
 
 
-@dataclass(frozen=True, slots=True)
-class AcceptedReport:
+class AcceptedReport(NamedTuple):
     """A report was taken: now, or before (`duplicate`)."""
 
     accepted_ns: int
@@ -81,9 +80,9 @@ class AcceptedReport:
     """What was decided now, for the metrics; empty for a duplicate."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TakeReport:
-    """Takes one validated report of this node's own C2 systems."""
+    """Takes one report of this node's own C2 systems. It must be validated before it is applied."""
 
     report: report_pb2.Report
     raw: bytes
@@ -93,6 +92,16 @@ class TakeReport:
     may_push_lost: MayPush
     looked_at: Mapping[bytes, bool] = field(default_factory=dict)
     """Of an all-clear: what was looked at before of the event's warnings, and whether it recalls them."""
+    kind: Kind | None = field(init=False)
+    weight: int = field(init=False)
+    """Bytes of the report."""
+    rank: Rank = field(init=False)
+    """That of its precedence; of a recall the highest."""
+
+    def __post_init__(self) -> None:
+        self.kind = kind_of(self.report)
+        self.weight = len(self.raw)
+        self.rank = rank_of_report(self.report.precedence, self.kind)
 
     @classmethod
     def of(
@@ -109,23 +118,13 @@ class TakeReport:
         return cls(report, raw, hashlib.sha256(raw).digest(), submitted_by, may_push, may_push_lost or may_push)
 
     @property
-    def weight(self) -> int:
-        """Bytes of the report."""
-        return len(self.raw)
-
-    @property
-    def rank(self) -> Rank:
-        """That of its precedence; of a recall the highest."""
-        return rank_of_report(self.report.precedence, kind_of(self.report))
-
-    @property
     def recalls(self) -> Callable[[object], bool]:
         """Says of a step whether it takes a report that this one recalls, if that was accepted before: then it must be.
 
         What that depends on is read here, once: it is asked of all that waits, and hundreds may be named.
         """
         named: frozenset[str] = frozenset()
-        match kind_of(self.report):
+        match self.kind:
             case Kind.ALL_CLEAR:
                 event_id = self.report.event_id
                 return lambda other: isinstance(other, TakeReport) and other.report.event_id == event_id
@@ -137,12 +136,12 @@ class TakeReport:
 
     def apply(self, plan: Plan) -> AcceptedReport:
         """Decides, seals, appends and records. Raises RefusedReport before anything was added."""
-        report, subject = self.report, Subject("", uuid.UUID(self.report.report_id).bytes)
+        report, subject = self.report, Subject("", in_bytes(self.report.report_id))
         known = plan.known(subject.report_id)
         if known is not None:
             return self._again(plan, subject, *known)
         recalled = [Subject("", report_id) for report_id in self._recalled(plan)]
-        if len(recalled) > 1 and kind_of(report) is Kind.ALL_CLEAR:
+        if len(recalled) > 1 and self.kind is Kind.ALL_CLEAR:
             plan.foresee(report.event_id, recalled)
         ended_ns = self._ended(plan, subject)
 
@@ -161,11 +160,11 @@ class TakeReport:
         for each in _held(plan, recalled)[:HOLDS_A_COMMIT]:
             end_holds(plan, each)
         seq = plan.next_report()
-        kind = kind_of(report)
-        assert kind is not None  # validated
+        assert self.kind is not None  # validated
+        kind = int(self.kind.report_kind)
         plan.commit.reports.append(
             ReportRow(
-                seq, subject.report_id, self.digest, report.event_id, int(kind.report_kind), self.submitted_by,
+                seq, subject.report_id, self.digest, report.event_id, kind, self.submitted_by,
                 plan.now_ns, index,
                 plan.signatory.storage.seal(self.raw, subject.report_id, plan.signatory.random),
             )
@@ -175,7 +174,7 @@ class TakeReport:
         plan.accept(subject.report_id, Accepted(report, self.digest, self.submitted_by, plan.now_ns))
         row = FeedRow(
             plan.next_feed(), FeedItem.REPORT, None, seq, report.originator_node, subject.report_id,
-            int(kind.report_kind), report.traffic_class, report.precedence, plan.now_ns,
+            kind, report.traffic_class, report.precedence, plan.now_ns,
         )  # fmt: skip
         plan.publish(FeedEntry(row, report, withdrawn=ended_ns is not None))
         return AcceptedReport(plan.now_ns, duplicate=False, decisions=tuple(decided))
@@ -247,12 +246,12 @@ class TakeReport:
         if not plan.was_set_back:
             return
         end_unknown(plan, [each for each in recalled if plan.known(each.report_id) is None], self.report.report_id)
-        if kind_of(self.report) is Kind.ALL_CLEAR and recalls_by_time(plan, self.report):
+        if self.kind is Kind.ALL_CLEAR and recalls_by_time(plan, self.report):
             plan.record_event(BY_TIME, f"{self.report.report_id} recalls those warnings that are no later than it")
 
     def _recalled(self, plan: Plan) -> Sequence[bytes]:
         """Identifiers of the reports that no longer stand because of this one. All of them are this node's own."""
-        match kind_of(self.report):
+        match self.kind:
             case Kind.ALL_CLEAR:
                 return self._of_event(plan)
             case Kind.CORRECTION:
@@ -311,7 +310,7 @@ class TakeReport:
         return found
 
     def _named(self, plan: Plan, field: str, ids: Sequence[str]) -> Sequence[bytes]:
-        wanted = [uuid.UUID(report_id).bytes for report_id in ids]
+        wanted = [in_bytes(report_id) for report_id in ids]
         if any(map(plan.rebuilt, wanted)):
             raise RefusedReport(
                 c2_pb2.REFUSAL_CODE_UNAVAILABLE,

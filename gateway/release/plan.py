@@ -4,8 +4,8 @@ Rules:
 
 1. A plan changes nothing outside itself. What it holds counts only once its commit is durable; a plan that is thrown
    away leaves no trace but the epochs it used, which must then be forgotten (`Heads.without_epochs`).
-2. Each ledger that is written to gains one segment, one checkpoint and one Ed25519 signature a plan, whatever the
-   number of entries; one more for each SEGMENT_BYTES of them, as a segment travels whole.
+2. Each ledger that is written to gains one segment, one checkpoint and one Ed25519 signature a plan; of a ledger for a
+   partner more of them where there are many bytes (SEGMENT_BYTES, SEGMENTS), as a segment travels whole.
 3. The first entry that a process seals into a ledger is preceded by the opening of an epoch, and so is the first one
    after a reader's key has changed.
 """
@@ -16,8 +16,10 @@ import itertools
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from signalfire.v1 import ledger_pb2, report_pb2
 
 from gateway.ledger import bundle
@@ -50,10 +52,12 @@ from gateway.release.recovery.waiting_lines import waiting_for
 from gateway.release.rulebook import Rulebook
 from gateway.release.signatory import Partner, Signatory
 from gateway.release.verdicts import Indexing, Verdict, Verdicts
+from gateway.reports.identifiers import in_bytes
 from gateway.reports.kinds import Kind, kind_of
 from gateway.seal.epoch import Epoch
 from gateway.seal.keys import SealingPublicKey
 from gateway.seal.recovery import RecordKey
+from policy.decide import Circumstances
 from policy.transform import refers_to
 
 LATEST_TIME: Final = "latest time"
@@ -65,6 +69,13 @@ SEGMENT_BYTES: Final = 16 * 1024
 whole and is taken in as one step, so on a link of 20 kB/s something arrives every second, and an alert at the other end
 waits for no more."""
 
+SEGMENTS: Final = 4
+"""Segments of one ledger that a commit is to have at the most: each is signed and has rows of its own, so where much
+comes at once they are larger, up to LARGEST_SEGMENT_BYTES."""
+
+LARGEST_SEGMENT_BYTES: Final = 64 * 1024
+"""What goes in one message (`gateway.exchange.limits`, `bulk_bytes`)."""
+
 HOME_SEGMENT_BYTES: Final = 1 << 20
 """The same of a ledger that stays at home."""
 
@@ -73,8 +84,7 @@ _KINDS: Final = frozenset(int(kind.report_kind) for kind in Kind)
 """All of them, as the store has them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """A report, by who originated it (empty: this node) and its identifier, 16 bytes."""
 
     originator: str
@@ -85,8 +95,7 @@ ASKED_AT_ONCE: Final = 512
 """Identifiers in one query."""
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """An own report, its digest (SHA-256, 32 bytes), who submitted it, and when it was accepted."""
 
     report: report_pb2.Report
@@ -95,8 +104,7 @@ class Accepted:
     accepted_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class FeedEntry:
+class FeedEntry(NamedTuple):
     """A row of the feed with its content, for subscribers who are listening now."""
 
     row: FeedRow
@@ -112,6 +120,13 @@ class LedgerWriter:
     signatory: Signatory
     readers: Sequence[tuple[str, SealingPublicKey]]
     entries: list[bytes] = field(default_factory=list)
+    line: str = field(init=False)
+    """Origin line."""
+    _keys: tuple[bytes, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.line = str(self.head.origin)
+        self._keys = tuple(key.key_id for _, key in self.readers)
 
     @property
     def next_index(self) -> int:
@@ -119,13 +134,13 @@ class LedgerWriter:
         return self.head.edge.size + len(self.entries)
 
     def _epoch(self) -> Epoch:
-        keys = tuple(key.key_id for _, key in self.readers)
-        if self.head.epoch is None or self.head.readers != keys:
-            epoch, opening = Epoch.open_new(str(self.head.origin), self.next_index, self.readers, self.signatory.random)
+        head = self.head
+        if head.epoch is None or head.readers != self._keys:
+            epoch, opening = Epoch.open_new(self.line, self.next_index, self.readers, self.signatory.random)
             self.entries.append(opening)
-            self.head = replace(self.head, epoch=epoch, readers=keys)
+            self.head = replace(head, epoch=epoch, readers=self._keys)
             return epoch
-        return self.head.epoch
+        return head.epoch
 
     def append(self, content: bytes) -> int:
         """Seals a serialised `EntryContent` as one part and appends it; returns its index. Raises SealError."""
@@ -151,7 +166,7 @@ class LedgerWriter:
             if key is None or key.epoch != epoch.index:
                 # A content key that is forgotten takes the record key with it: neither seals twice at one index.
                 key, wrap = RecordKey.draw_new(
-                    str(origin), index, epoch.index, owner, recording.key, self.signatory.random
+                    self.line, index, epoch.index, owner, recording.key, self.signatory.random
                 )
                 sealed.key.CopyFrom(wrap)
                 self.head = replace(self.head, record_key=key)
@@ -187,6 +202,9 @@ class Plan:
         self._rulebook = rulebook
         self.clock_trusted = clock_trusted
         self.now_ns = now_ns()
+        self.now = Timestamp()
+        """The same as a message."""
+        self.now.FromNanoseconds(self.now_ns)
         self.commit = Commit()
         self._indexing = Indexing(verdicts, signatory.storage, self.commit)
         self.heads = heads
@@ -198,6 +216,8 @@ class Plan:
         self._rebuilt: dict[bytes, ReportRow] = {}
         self._set_back: bool | None = None
         self._released: dict[Subject, dict[str, ReleasedRow]] = {}
+        self._released_ever: dict[Subject, set[str]] = {}
+        """Who was ever released a report, as far as that was asked for: many refer to the same."""
         self._durable_reports: dict[bytes, ReportRow | None] = {}
         self._durable_releases: dict[Subject, Sequence[ReleasedRow]] = {}
         self._withdrawn: dict[Subject, set[str]] = {}
@@ -212,9 +232,14 @@ class Plan:
         self._untold_read = 0
         """Up to where `_untold` knows that list."""
         self._identifiers: dict[str, tuple[bytes, dict[bytes, None]]] = {}
-        self._received: dict[tuple[str, bytes], ReceivedRow] = {}
-        self._copies: dict[tuple[str, bytes], dict[str, CopyRow]] = {}
+        self._received: dict[Subject, ReceivedRow] = {}
+        self._durable_received: dict[Subject, ReceivedRow | None] = {}
+        self._copies: dict[Subject, dict[str, CopyRow]] = {}
+        self._durable_copies: dict[Subject, dict[str, CopyRow]] = {}
         self._writers: dict[Origin, LedgerWriter] = {}
+        self._current_writers: dict[tuple[str | None, str], LedgerWriter] = {}
+        """By recipient and lane; a ledger that ends takes its writer with it."""
+        self._circumstances: Circumstances | None = None
         self.recording = None if recovery is None else Recording(recovery)
         self._fresh_epochs = False
         self._next_ledger = heads.next_id()
@@ -236,6 +261,16 @@ class Plan:
                 if origin.recipient is not None:
                     writer.head = replace(writer.head, epoch=None)
         self._rulebook = rulebook
+        self._circumstances = None
+
+    def circumstances(self, accepted_ns: int) -> Circumstances:
+        """What a decision of this plan depends on beside the report, which was accepted then, and the policy."""
+        known = self._circumstances
+        if known is None:
+            now = time_of(self.now_ns)
+            known = self._rulebook.circumstances(now, now, clock_trusted=self.clock_trusted)
+            self._circumstances = known
+        return known if accepted_ns == self.now_ns else replace(known, accepted=time_of(accepted_ns))
 
     def use(self, signatory: Signatory) -> None:
         """Signs this commit with other keys of this node (`gateway.release.key_switch`)."""
@@ -249,15 +284,21 @@ class Plan:
 
     def writer(self, recipient: str, lane: str) -> LedgerWriter:
         """The writer of this node's current ledger for a recipient and lane."""
-        return self.writer_of(self._current(recipient, lane))
+        return self._current_writer(recipient, lane)
 
     def decisions(self) -> LedgerWriter:
         """The writer of this node's decisions ledger."""
-        return self.writer_of(self._current(None, DECISIONS))
+        return self._current_writer(None, DECISIONS)
 
     def witness(self) -> LedgerWriter:
         """The writer of this node's witness ledger."""
-        return self.writer_of(self._current(None, WITNESS))
+        return self._current_writer(None, WITNESS)
+
+    def _current_writer(self, recipient: str | None, lane: str) -> LedgerWriter:
+        found = self._current_writers.get((recipient, lane))
+        if found is None:
+            found = self._current_writers[(recipient, lane)] = self.writer_of(self._current(recipient, lane))
+        return found
 
     def writer_of(self, origin: Origin) -> LedgerWriter:
         """The writer of one own ledger, which must not have ended."""
@@ -387,6 +428,7 @@ class Plan:
         if agreed is not None:
             self.commit.agreed.append((head.id, agreed))
         self.ended[origin] = successor
+        self._current_writers.clear()
 
     def follow_again(self, origin: Origin) -> None:
         """A replica that has ended goes on after all. There must be nothing of its successor."""
@@ -394,6 +436,7 @@ class Plan:
         assert head is not None  # it has ended here
         self.commit.ended.append((head.id, None))
         self.ended[origin.successor()] = origin
+        self._current_writers.clear()
 
     def kept_back(self, ledger: LedgerId, first: int, end: int) -> Collection[int]:
         """The entries of an own ledger from `first` up to `end` that are kept back, durably or in this plan."""
@@ -457,11 +500,11 @@ class Plan:
         own: dict[bytes, None] = {}
         named: dict[str, dict[bytes, None]] = {}
         for report in reports:
-            own[uuid.UUID(report.report_id).bytes] = None
+            own[in_bytes(report.report_id)] = None
             for originator, report_id in refers_to(report):
                 if originator and report_id:
                     by = "" if originator == self.signatory.node else originator
-                    named.setdefault(by, {})[uuid.UUID(report_id).bytes] = None
+                    named.setdefault(by, {})[in_bytes(report_id)] = None
         for report_ids in _runs(list(own)):
             self._durable_reports.update(dict.fromkeys(report_ids))
             self._durable_reports.update((row.report_id, row) for row in self.store.reports(report_ids))
@@ -612,9 +655,10 @@ class Plan:
 
     def was_released(self, subject: Subject, partner: str) -> bool:
         """Whether a partner was ever released a report, withdrawn since or not."""
-        return partner in self._released.get(subject, {}) or any(
-            row.partner == partner for row in self._on_record(subject)
-        )
+        partners = self._released_ever.get(subject)
+        if partners is None:
+            partners = self._released_ever[subject] = {row.partner for row in self.releases(subject)}
+        return partner in partners
 
     @property
     def was_set_back(self) -> bool:
@@ -650,7 +694,10 @@ class Plan:
     def record_release(self, row: ReleasedRow) -> None:
         """Puts a release on record."""
         self.commit.released.append(row)
-        self._released.setdefault(Subject(row.originator, row.report_id), {})[row.partner] = row
+        subject = Subject(row.originator, row.report_id)
+        self._released.setdefault(subject, {})[row.partner] = row
+        if subject in self._released_ever:
+            self._released_ever[subject].add(row.partner)
 
     def record_withdrawal(self, subject: Subject, partner: str, time_ns: int | None = None) -> None:
         """Puts on record that a release no longer stands, since `time_ns` or from this plan on."""
@@ -675,35 +722,56 @@ class Plan:
         """Holds a report for a partner, until it is due to be decided again."""
         self.settle(subject, partner)
         row = HeldRow(subject.originator, subject.report_id, partner, due_ns)
-        self.commit.held.append(row)
         self._held.setdefault(subject, {})[partner] = row
 
     def settle(self, subject: Subject, partner: str) -> None:
         """A report is held no longer for a partner."""
         self.commit.decided.append((subject.originator, subject.report_id, partner))
-        self.commit.held = [
-            row
-            for row in self.commit.held
-            if (row.originator, row.report_id, row.partner) != (subject.originator, subject.report_id, partner)
-        ]
         self._held.setdefault(subject, {})[partner] = None
+
+    def expect_arrivals(self, subjects: Iterable[Subject]) -> None:
+        """Reads at once what is on record of partners' reports that arrive or are withdrawn; each would be asked for
+        alone.
+        """
+        asked: dict[str, dict[bytes, None]] = {}
+        for subject in subjects:
+            if subject not in self._durable_copies:
+                asked.setdefault(subject.originator, {})[subject.report_id] = None
+        for originator, of_it in asked.items():
+            for report_ids in _runs(list(of_it)):
+                for report_id in report_ids:
+                    subject = Subject(originator, report_id)
+                    self._durable_received[subject] = None
+                    self._durable_copies[subject] = {}
+                for known in self.store.received_of(originator, report_ids):
+                    self._durable_received[Subject(originator, known.report_id)] = known
+                for copy in self.store.copies_of(originator, report_ids):
+                    self._durable_copies[Subject(originator, copy.report_id)][copy.via] = copy
 
     def received(self, originator: str, report_id: bytes) -> ReceivedRow | None:
         """What is known of a partner's report, durable or in this plan."""
-        return self._received.get((originator, report_id)) or self.store.received(originator, report_id)
+        subject = Subject(originator, report_id)
+        if subject in self._received:
+            return self._received[subject]
+        if subject in self._durable_received:
+            return self._durable_received[subject]
+        return self.store.received(originator, report_id)
 
     def record_received(self, row: ReceivedRow) -> None:
         """Puts on record what is now known of a partner's report."""
-        self._received[(row.originator, row.report_id)] = row
+        self._received[Subject(row.originator, row.report_id)] = row
 
     def copies(self, originator: str, report_id: bytes) -> Mapping[str, CopyRow]:
         """The ways by which a partner's report came or was withdrawn, durable or in this plan."""
-        durable = {row.via: row for row in self.store.copies(originator, report_id)}
-        return durable | self._copies.get((originator, report_id), {})
+        subject = Subject(originator, report_id)
+        durable = self._durable_copies.get(subject)
+        if durable is None:
+            durable = {row.via: row for row in self.store.copies(originator, report_id)}
+        return {**durable, **self._copies[subject]} if subject in self._copies else durable
 
     def record_copy(self, row: CopyRow) -> None:
         """Puts on record what came of a partner's report by one way."""
-        self._copies.setdefault((row.originator, row.report_id), {})[row.via] = row
+        self._copies.setdefault(Subject(row.originator, row.report_id), {})[row.via] = row
 
     def identifiers(self, key: str) -> dict[bytes, None]:
         """A set of identifiers, 16 bytes each, that is a value of the store's own, in the order in which they came.
@@ -729,8 +797,7 @@ class Plan:
             if self.recording is not None and origin.recipient is not None:
                 writer.append_records(self.recording)
             edge = writer.head.edge
-            most = HOME_SEGMENT_BYTES if origin.recipient is None else SEGMENT_BYTES
-            for entries in _segments(writer.entries, most):
+            for entries in _segments(writer.entries, _segment_bytes(writer)):
                 first = edge.size
                 edge, tiles = edge.grow([leaf_hash(entry) for entry in entries])
                 root = edge.root()
@@ -742,6 +809,7 @@ class Plan:
             self.changed[origin] = replace(writer.head, edge=edge)
         if self.recording is not None:
             self.recording.settle()
+        self.commit.held.extend(row for ways in self._held.values() for row in ways.values() if row is not None)
         self.commit.received.extend(self._received.values())
         self.commit.copies.extend(row for ways in self._copies.values() for row in ways.values())
         for key, (before, kept) in self._identifiers.items():
@@ -756,6 +824,11 @@ class Plan:
         return self.commit == Commit()
 
 
+def time_of(ns: int) -> datetime:
+    """Nanoseconds since 1970 as a time, UTC, to the microsecond."""
+    return datetime.fromtimestamp(ns // 1_000_000_000, UTC).replace(microsecond=ns // 1_000 % 1_000_000)
+
+
 def _kind(report: report_pb2.Report) -> int:
     kind = kind_of(report)
     return 0 if kind is None else int(kind.report_kind)
@@ -765,6 +838,13 @@ def _runs(values: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     """As many at a time as one query takes."""
     for start in range(0, len(values), ASKED_AT_ONCE):
         yield values[start : start + ASKED_AT_ONCE]
+
+
+def _segment_bytes(writer: LedgerWriter) -> int:
+    """Bytes of entries in one segment of what a plan appends to a ledger."""
+    if writer.head.origin.recipient is None:
+        return HOME_SEGMENT_BYTES
+    return min(max(SEGMENT_BYTES, sum(map(len, writer.entries)) // SEGMENTS), LARGEST_SEGMENT_BYTES)
 
 
 def _segments(entries: Sequence[bytes], most: int) -> Iterator[Sequence[bytes]]:

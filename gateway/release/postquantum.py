@@ -35,16 +35,21 @@ async def sign_within_a_second(
     waiting_since: dict[Origin, float] = {}
     while True:
         now = monotonic()
-        for head in sequencer.heads():
-            if head.replica or head.origin.owner != node or signed.get(head.origin, 0) >= head.edge.size:
+        own = [head for head in sequencer.heads() if not head.replica and head.origin.owner == node]
+        grown = [head.origin for head in own if signed.get(head.origin, 0) < head.edge.size]
+        # Together, so that they share a commit.
+        sizes = await asyncio.gather(
+            *(sequencer.do(SignPostQuantum(origin)) for origin in grown), return_exceptions=True
+        )
+        for origin, size in zip(grown, sizes, strict=True):
+            waiting_since.setdefault(origin, now)
+            if isinstance(size, LedgerError | Unavailable):
+                log.error("%s: its post-quantum line is late: %s", origin, size)
                 continue
-            waiting_since.setdefault(head.origin, now)
-            try:
-                signed[head.origin] = await sequencer.do(SignPostQuantum(head.origin))
-            except (LedgerError, Unavailable) as error:
-                log.error("%s: its post-quantum line is late: %s", head.origin, error)
-                continue
-            del waiting_since[head.origin]
-            watch.ledger_bell(head.origin).ring()
+            if isinstance(size, BaseException):
+                raise size
+            signed[origin] = size
+            del waiting_since[origin]
+            watch.ledger_bell(origin).ring()
         telemetry.pq_pending.set(max((now - since for since in waiting_since.values()), default=0.0))
         await asyncio.sleep(INTERVAL_S)

@@ -37,6 +37,11 @@ _OF_LANE: Final[Mapping[str, Rank]] = {
 }
 
 
+_OF_PRECEDENCE: Final[Mapping[int, Rank]] = {
+    int(rank): rank for rank in (Rank.ROUTINE, Rank.PRIORITY, Rank.IMMEDIATE, Rank.FLASH)
+}
+
+
 def rank_of_lane(origin: Origin) -> Rank:
     """The rank of a partner's batch of that ledger, and of a receipt for it. A home ledger's is PRIORITY: it is small,
     and proves what the others hold.
@@ -48,4 +53,4 @@ def rank_of_report(precedence: int, kind: Kind | None) -> Rank:
     """The rank of a report of a C2 system. One whose precedence is none is refused in its turn."""
     if kind is not None and kind.withdraws:
         return Rank.FLASH
-    return Rank(precedence) if Rank.ROUTINE <= precedence <= Rank.FLASH else Rank.ROUTINE
+    return _OF_PRECEDENCE.get(precedence, Rank.ROUTINE)

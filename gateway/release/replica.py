@@ -30,7 +30,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from signalfire.v1 import ledger_pb2, report_pb2
 
@@ -58,6 +58,7 @@ from gateway.release.passing import follow_withdrawals, pass_on
 from gateway.release.plan import Plan, Subject
 from gateway.release.sharing import Decided
 from gateway.release.signatory import Partner
+from gateway.reports.identifiers import in_bytes
 from gateway.reports.limits import ReportLimits
 from gateway.reports.validate import clock_warning, validate_released
 from gateway.seal.entry import EntryKind, parse_header, require_place
@@ -144,7 +145,15 @@ def receive(
     limits: ReportLimits,
 ) -> Received:
     """Verifies `batch` and adds it to `plan`. `owner` keeps the ledger. Raises ReplicaError, and Contradicted."""
-    require_no_contradiction(plan.store, batch.origin, batch.checkpoint, owner)
+    try:
+        return _receive(plan, batch, owner, opener, limits)
+    except LedgerError:
+        # What verifies goes on from what is on record, or is that: it contradicts nothing.
+        require_no_contradiction(plan.store, batch.origin, batch.checkpoint, owner)
+        raise
+
+
+def _receive(plan: Plan, batch: IncomingBatch, owner: Partner, opener: Opener, limits: ReportLimits) -> Received:
     if plan.has_ended(batch.origin):
         raise ReplicaError(f"{batch.origin}: batch at {batch.first}: the ledger has ended")
     head = plan.replica(batch.origin)
@@ -166,7 +175,7 @@ def receive(
         )
     # A home ledger is sealed to its owner alone.
     home = batch.origin.recipient is None
-    contents = {} if home else _open(plan, batch, verified, opener, limits)
+    found = {} if home else _open(plan, batch, verified, opener, limits)
     # From here on the batch is part of the plan, and nothing below may refuse it.
     ledger = plan.extend_replica(batch.origin, edge, tiles, batch.entries, verified.note.encode(), verified.absent)
     text = verified.note.text
@@ -182,11 +191,12 @@ def receive(
     reports = withdrawals = 0
     decisions: list[Decided] = []
     withdrawn: dict[Subject, str] = {}
-    for index, content in contents.items():
+    plan.expect_arrivals(said.subject for said in found.values() if not isinstance(said, _Unusable))
+    for index, said in found.items():
         try:
-            if isinstance(content, _Unusable):
-                raise content
-            arrived = _deliver(plan, Way(batch.origin.owner, ledger, index), content)
+            if isinstance(said, _Unusable):
+                raise said
+            arrived = _deliver(plan, Way(batch.origin.owner, ledger, index), said)
         except _Unusable as error:
             leaf = verified.leaves[index - batch.first]
             statement = EntryStatement(
@@ -196,16 +206,18 @@ def receive(
             unopenable.append(statement)
             problems.append(f"entry {index}: {error.problem}")
             continue
-        is_withdrawal = content.HasField("withdrawal")
-        withdrawals += arrived.given and is_withdrawal
-        reports += arrived.given and not is_withdrawal
-        if arrived.given and (warning := clock_warning(_report_in(content), plan.now_ns, limits)):
-            clock_warnings.append(warning)
-        if arrived.first and arrived.stands and content.HasField("report"):
+        if isinstance(said, _Withdrawal):
+            withdrawals += arrived.given
+            if arrived.first and said.subject.originator == batch.origin.owner:
+                withdrawn[said.subject] = f"{batch.origin} {index}"
+            continue
+        if arrived.given:
+            reports += 1
+            if warning := clock_warning(said.report, plan.now_ns, limits):
+                clock_warnings.append(warning)
+        if arrived.first and arrived.stands and said.subject.originator == batch.origin.owner:
             entry = verified.entries[index - batch.first]
-            decisions += pass_on(plan, opener, batch.origin, index, entry, content.report)
-        if arrived.first and is_withdrawal and not content.withdrawal.originator_node:
-            withdrawn[Subject(batch.origin.owner, _withdrawn_id(content.withdrawal))] = f"{batch.origin} {index}"
+            decisions += pass_on(plan, opener, batch.origin, index, entry, said.report)
     follow_withdrawals(plan, withdrawn)
     return Received(receipt, unopenable, problems, edge.size, reports, withdrawals, clock_warnings, decisions)
 
@@ -275,10 +287,24 @@ def _reason(error: _Unusable) -> str:
     return "".join(c for c in text if c.isprintable())[:256] or "it cannot be used"
 
 
+class _Report(NamedTuple):
+    """A report that may stand where it does: its owner's, or passed on and believed."""
+
+    subject: Subject
+    report: report_pb2.Report
+
+
+class _Withdrawal(NamedTuple):
+    """A withdrawal that may stand where it does, and the report that it is of."""
+
+    subject: Subject
+    withdrawal: ledger_pb2.Withdrawal
+
+
 def _open(
     plan: Plan, batch: IncomingBatch, verified: _Verified, opener: Opener, limits: ReportLimits
-) -> Mapping[int, ledger_pb2.EntryContent | _Unusable]:
-    """What the entries of a verified batch hold, by index, or why that cannot be used. Adds nothing to `plan`.
+) -> Mapping[int, _Report | _Withdrawal | _Unusable]:
+    """The reports and withdrawals in a verified batch, by index, and what cannot be used. Adds nothing to `plan`.
 
     Raises ReplicaError for a batch of which MAX_UNUSABLE entries and most cannot be used.
     """
@@ -289,9 +315,11 @@ def _open(
             return verified.entries[index - batch.first]
         return b"" if head is None else plan.entry(head.id, index) or b""
 
-    found: dict[int, ledger_pb2.EntryContent | _Unusable] = {}
+    owner = batch.origin.owner
+    found: dict[int, _Report | _Withdrawal | _Unusable] = {}
     usable = 0
     newest: int | None = None
+    learned: int | None = None
     # Epochs that cannot be had, and why: each entry that names one would have it read and unwrapped again.
     lost: dict[int, str] = {}
     for index, entry in enumerate(verified.entries, batch.first):
@@ -306,24 +334,25 @@ def _open(
                 raise _Unusable(f"it is sealed in epoch {header.epoch}, and the newest one before it is {newest}")
             elif header.epoch in lost or (newest is None and len(lost) == MAX_EPOCHS_SOUGHT):
                 raise _Unusable(lost.get(header.epoch, f"its epoch {header.epoch} is one of too many"))
-            try:
-                opener.learn(batch.origin, index, entry, fetch)
-            except SealError as error:
-                lost[header.epoch] = str(error)
-                raise
-            newest = header.epoch
-            content = None
+            if header.epoch != learned:
+                try:
+                    opener.learn(batch.origin, index, entry, fetch)
+                except SealError as error:
+                    lost[header.epoch] = str(error)
+                    raise
+                newest = learned = header.epoch
             if header.kind is EntryKind.SEALED_CONTENT:
                 content = opener.content(batch.origin, index, entry, fetch)
-            if content is not None:
-                _judge(plan, content, batch.origin.owner, limits)
-                found[index] = content
+                assert content is not None  # it opens no epoch
+                said = _judge(plan, content, owner, limits)
+                if said is not None:
+                    found[index] = said
             usable += 1
         except SealError as error:
             found[index] = _Unusable(str(error))
         except _Unusable as error:
             found[index] = error
-    unusable = [content for content in found.values() if isinstance(content, _Unusable)]
+    unusable = [said for said in found.values() if isinstance(said, _Unusable)]
     if len(unusable) > max(MAX_UNUSABLE, usable):
         raise ReplicaError(
             f"{batch.origin}: batch at {batch.first}: {len(unusable)} of its entries cannot be used, the first because"
@@ -332,35 +361,43 @@ def _open(
     return found
 
 
-def _judge(plan: Plan, content: ledger_pb2.EntryContent, owner: str, limits: ReportLimits) -> None:
-    """Raises _Unusable unless `content` is something that may stand in a ledger between nodes."""
+def _judge(
+    plan: Plan, content: ledger_pb2.EntryContent, owner: str, limits: ReportLimits
+) -> _Report | _Withdrawal | None:
+    """What `content` says of a report; None where it says something else. Raises _Unusable unless it is something that
+    may stand in a ledger between nodes.
+    """
     match content.WhichOneof("content"):
         case "report":
-            _judge_report(content.report, owner, limits)
+            return _judge_report(content.report, owner, limits)
         case "onward_report":
             onward = content.onward_report
-            _judge_report(onward.report, onward.report.originator_node, limits)
+            judged = _judge_report(onward.report, onward.report.originator_node, limits)
             try:
                 verify(onward, carrier=owner, node=plan.signatory.node, partners=plan.partners)
             except NotBelieved as error:
                 raise _Unusable(f"passed on, and not believed: {error}", f"{error} ({error.detail})") from error
+            return judged
         case "withdrawal":
-            _withdrawn_id(content.withdrawal)
-            _judge_originator(content.withdrawal.originator_node, owner, plan.signatory.node)
+            withdrawal = content.withdrawal
+            report_id = _withdrawn_id(withdrawal)
+            _judge_originator(withdrawal.originator_node, owner, plan.signatory.node)
+            return _Withdrawal(Subject(withdrawal.originator_node or owner, report_id), withdrawal)
         case "succession" | "cover" | "sealed_recovery":
             # The last is the owner's, for itself.
-            return
+            return None
         case other:
             raise _Unusable(f"holds {other or 'nothing'}, which has no place in a ledger between nodes")
 
 
-def _judge_report(report: report_pb2.Report, originator: str, limits: ReportLimits) -> None:
+def _judge_report(report: report_pb2.Report, originator: str, limits: ReportLimits) -> _Report:
     violations = validate_released(report, origin=originator, limits=limits)
     if violations:
         raise _Unusable(
             "; ".join(f"{v.field or 'the report'}: {v.remedy}" for v in violations),
             "; ".join(f"{v.field or 'the report'} {v.problem}" for v in violations),
         )
+    return _Report(Subject(originator, in_bytes(report.report_id)), report)
 
 
 def _judge_originator(named: str, owner: str, node: str) -> None:
@@ -369,27 +406,14 @@ def _judge_originator(named: str, owner: str, node: str) -> None:
         raise _Unusable("withdraws a report of an originator that has no place there")
 
 
-_NOTHING: Final = Arrived(first=False, given=False, stands=False)
-
-
-def _deliver(plan: Plan, way: Way, content: ledger_pb2.EntryContent) -> Arrived:
-    """Takes note of one entry's content, which has been judged, and gives it to subscribers where it is news."""
+def _deliver(plan: Plan, way: Way, said: _Report | _Withdrawal) -> Arrived:
+    """Takes note of what one entry says, and gives it to subscribers where it is news. Raises _Unusable."""
     try:
-        match content.WhichOneof("content"):
-            case "report" | "onward_report":
-                return take_report(plan, way, _report_in(content))
-            case "withdrawal":
-                withdrawal = content.withdrawal
-                subject = Subject(withdrawal.originator_node or way.via, _withdrawn_id(withdrawal))
-                return take_withdrawal(plan, way, subject, withdrawal)
-            case _:
-                return _NOTHING
+        if isinstance(said, _Report):
+            return take_report(plan, way, said.subject, said.report)
+        return take_withdrawal(plan, way, said.subject, said.withdrawal)
     except Contradiction as error:
         raise _Unusable(str(error)) from error
-
-
-def _report_in(content: ledger_pb2.EntryContent) -> report_pb2.Report:
-    return content.onward_report.report if content.HasField("onward_report") else content.report
 
 
 def _withdrawn_id(withdrawal: ledger_pb2.Withdrawal) -> bytes:

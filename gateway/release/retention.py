@@ -47,9 +47,8 @@ from gateway.ledger.stores import (
 )
 from gateway.release.keeping import RANGES, numbers_in, ranges
 from gateway.release.opening import Opener
-from gateway.release.plan import Plan, Subject
+from gateway.release.plan import Plan, Subject, time_of
 from gateway.release.ranks import Rank
-from gateway.release.sharing import time_of
 from gateway.reports.kinds import kind_of
 from gateway.reports.parse import canonical
 from gateway.seal.entry import EntryKind, parse_header

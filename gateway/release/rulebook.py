@@ -11,7 +11,7 @@ from typing import Final
 
 from signalfire.v1 import report_pb2
 
-from policy import bundle
+from policy import bundle, decide
 from policy.decide import Circumstances, Decision, withheld
 from policy.errors import PolicyError, Problem
 from policy.vocabulary import Posture
@@ -21,6 +21,28 @@ NO_BUNDLE: Final = "(no valid trust bundle of the partner)"
 
 NO_POLICY: Final = "(no policy in force)"
 """Built-in reason: no policy was ever activated, or none that is believed."""
+
+
+class Asking:
+    """One report, under the policy in force and in one set of circumstances, to be decided for each partner.
+
+    For one thread, and for as long as the report stays as it is: what does not depend on the partner is worked out once
+    (`policy.decide.Asking`).
+    """
+
+    __slots__ = ("_asking", "_suspended")
+
+    def __init__(self, asking: decide.Asking | None, suspended: frozenset[str]) -> None:
+        self._asking = asking
+        self._suspended = suspended
+
+    def decide(self, partner: str, *, usable: bool) -> Decision:
+        """What becomes of the report for `partner`. `usable`: the partner's keys are known and in force."""
+        if self._asking is None:
+            return withheld(partner, NO_POLICY)
+        if not usable and partner not in self._suspended:
+            return withheld(partner, NO_BUNDLE)
+        return self._asking.decide(partner)
 
 
 _NO_ROUTES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
@@ -85,15 +107,16 @@ class Rulebook:
         """What a decision made now about a report that was accepted then depends on."""
         return Circumstances(now, self.posture, accepted, clock_trusted, self.suspended)
 
+    def ask(self, report: report_pb2.Report, circumstances: Circumstances) -> Asking:
+        """`report`, to be decided for one partner after another."""
+        asking = None if self.policy is None else self.policy.ask(report, circumstances)
+        return Asking(asking, circumstances.suspended)
+
     def decide(
         self, report: report_pb2.Report, partner: str, circumstances: Circumstances, *, usable: bool
     ) -> Decision:
-        """What becomes of `report` for `partner`. `usable`: the partner's keys are known and in force."""
-        if self.policy is None:
-            return withheld(partner, NO_POLICY)
-        if not usable and partner not in circumstances.suspended:
-            return withheld(partner, NO_BUNDLE)
-        return self.policy.decide(report, partner, circumstances)
+        """What becomes of `report` for one partner (`Asking.decide`)."""
+        return self.ask(report, circumstances).decide(partner, usable=usable)
 
     def copy(
         self, report: report_pb2.Report, decision: Decision, was_released: Callable[[str, str], bool]

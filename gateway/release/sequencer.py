@@ -17,7 +17,7 @@ import functools
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from signalfire.v1 import ledger_pb2
 
@@ -61,6 +61,9 @@ PROBE_BYTES: Final = 1 << 20
 TELL_S: Final = 60.0
 """Seconds after which what has not changed is logged again."""
 
+TURN_S: Final = 0.005
+"""Seconds for which steps are told what came of them before others have their turn: to word a refusal takes time."""
+
 SOONEST_S: Final = 0.05
 """Seconds after which what found no room is asked for again, at the soonest."""
 
@@ -90,10 +93,7 @@ Done: TypeAlias = Callable[[T | Exception], None]
 """Told once, in the event loop's thread, what a step gave, or the error that it ended with. It must not raise."""
 
 
-@dataclass(slots=True)
-class _Queued(Generic[T]):
-    step: Step[T]
-    done: Done[T]
+_Queued: TypeAlias = tuple[Step[Any], Done[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +176,11 @@ class Sequencer:
         self._read_rulebook = rulebook
         self._rulebook = Rulebook.none(())
         self._clock_trusted = clock_trusted
-        self._waiting: Waiting[_Queued[Any]] = Waiting(limits.queue, limits.queue_bytes)
+        self._waiting: Waiting[_Queued] = Waiting(limits.queue, limits.queue_bytes)
         self._some_wait = asyncio.Event()
         self._step_s = FIRST_STEP_S
+        self._fits = min(EXPECTED, limits.steps)
+        """Steps that are taken for the next commit: some more than it will have time for."""
         # One thread, so that the store's connection and the heads have one owner.
         self._latest_ns = 0
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="sequencer")
@@ -186,7 +188,7 @@ class Sequencer:
         self._heads = Heads({}, {})
         self._verdicts = Verdicts(signatory.storage)
         self._problem: str | None = None
-        self._stopping = asyncio.Event()
+        self._stopping = False
 
     @property
     def problem(self) -> str | None:
@@ -270,7 +272,8 @@ class Sequencer:
         bounded: bool = False,
         after: Callable[[Step[Any]], bool] | None = None,
     ) -> None:
-        """Has one step wait for its commit; `done` is told what came of it, in one go with the others of that commit.
+        """Has one step wait for its commit; `done` is told what came of it, in one go with the others of that commit
+        as far as a turn of TURN_S allows.
 
         Within a rank sources take turns; `source` names one of them, and is empty for this node itself. A `bounded`
         step counts against the room that there is. What waits of the same source and is named by `after` goes before
@@ -279,7 +282,7 @@ class Sequencer:
         Raises Exhausted where a bounded one finds no room, and Unavailable where nothing can be made durable now: then
         nothing was done, and `done` is told nothing.
         """
-        if self._stopping.is_set():
+        if self._stopping:
             raise Unavailable("the gateway is stopping")
         if self._problem is not None:
             raise Unavailable(self._problem)
@@ -289,8 +292,8 @@ class Sequencer:
         if bounded and not self._waiting.has_room(rank, source, weight):
             raise Exhausted("too much waits to be put on record", self._retry_after_ms())
         if after is not None:
-            self._waiting.raise_to(rank, source, lambda queued: after(queued.step))
-        self._waiting.add(_Queued(step, done), rank, source, weight, bounded=bounded)
+            self._waiting.raise_to(rank, source, lambda queued: after(queued[0]))
+        self._waiting.add((step, done), rank, source, weight, bounded=bounded)
         self._some_wait.set()
 
     def _retry_after_ms(self) -> int:
@@ -305,16 +308,16 @@ class Sequencer:
                 if self._doubted is not None:
                     await self._recover(self._doubted)
                 elif len(self._waiting):
-                    await self._make_durable(self._waiting.take(self._limits.steps, self._limits.bytes))
+                    await self._make_durable(self._waiting.take(self._fits, self._limits.bytes))
                 else:
                     self._some_wait.clear()
         finally:
-            self._stopping.set()
+            self._stopping = True
             self._fail_waiting("the gateway is stopping")
 
     async def close(self) -> None:
         """Closes the store. `run` must have ended."""
-        self._stopping.set()
+        self._stopping = True
         self._fail_waiting("the gateway is stopping")
         try:
             await self._in_thread(self._close_store)
@@ -323,35 +326,36 @@ class Sequencer:
 
     async def abandon(self) -> None:
         """Lets go of the store as it is, without a further look at it: after a failure. `run` must have ended."""
-        self._stopping.set()
+        self._stopping = True
         self._fail_waiting("the gateway is stopping")
         await self._in_thread(self._let_go)
         self._thread.shutdown()
 
     def _fail_waiting(self, why: str) -> None:
-        for queued in self._waiting.drain():
-            queued.done(Unavailable(why))
+        for _, done in self._waiting.drain():
+            done(Unavailable(why))
 
-    async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+    def _in_thread(self, function: Callable[..., T], *args: object) -> asyncio.Future[T]:
+        """Has the thread begin at once, and not only when this one has its next turn."""
+        return asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
 
-    async def _make_durable(self, places: Sequence[Place[_Queued[Any]]]) -> None:
+    async def _make_durable(self, places: Sequence[Place[_Queued]]) -> None:
         began = self._monotonic()
         batch = [place.item for place in places]
-        work = asyncio.ensure_future(self._in_thread(self._commit, batch))
+        work = self._in_thread(self._commit, batch)
         try:
             outcomes, plan, checkpoints = await asyncio.shield(work)
         except asyncio.CancelledError:
             # The thread cannot be stopped half-way: let the commit end before the store is closed.
             await asyncio.wait([work])
-            for queued in batch:
-                queued.done(Unavailable("the gateway is stopping"))
+            for _, done in batch:
+                done(Unavailable("the gateway is stopping"))
             raise
         except Exception as error:  # whatever it was, the commit is in doubt and every step must hear of it
             log.critical("a commit failed: %s; the store is being opened again", error, exc_info=error)
             self._problem = f"the last commit failed: {error}"
-            for queued in batch:
-                queued.done(Unavailable(self._problem))
+            for _, done in batch:
+                done(Unavailable(self._problem))
             await self._recover(error)
             return
         # What did not fit goes first in the next commit.
@@ -379,9 +383,23 @@ class Sequencer:
                 took_s,
             )
         )
-        for queued, outcome in zip(batch, outcomes, strict=False):
-            queued.done(outcome)
+        await self._answer(batch, outcomes)
         await self._fold()
+
+    async def _answer(self, batch: Sequence[_Queued], outcomes: Sequence[Any]) -> None:
+        """Tells what came of the steps of a commit."""
+        left = zip(batch, outcomes, strict=False)
+        turn_ends = self._monotonic() + TURN_S
+        try:
+            for (_, done), outcome in left:
+                done(outcome)
+                if self._monotonic() >= turn_ends:
+                    await asyncio.sleep(0)
+                    turn_ends = self._monotonic() + TURN_S
+        finally:
+            # A stop in between: it is durable, and everybody hears of it.
+            for (_, done), outcome in left:
+                done(outcome)
 
     async def _fold(self) -> None:
         """Folds the store's log, where it is long: after everybody has been answered."""
@@ -395,7 +413,7 @@ class Sequencer:
             self._problem = f"the store's log could not be folded: {error}"
             await self._recover(error)
 
-    def _commit(self, batch: list[_Queued[Any]]) -> tuple[list[Any], Plan, Sequence[tuple[Origin, Note]]]:
+    def _commit(self, batch: list[_Queued]) -> tuple[list[Any], Plan, Sequence[tuple[Origin, Note]]]:
         """Prepares and commits, and returns what came of as many steps as went in. Runs in the sequencer's thread."""
         store = self._store
         if store is None:
@@ -412,8 +430,8 @@ class Sequencer:
                 batch = self._without_conflict(store, batch[:count], outcomes, error)
 
     def _without_conflict(
-        self, store: Store, batch: list[_Queued[Any]], outcomes: dict[int, Any], error: StoreConflict
-    ) -> list[_Queued[Any]]:
+        self, store: Store, batch: list[_Queued], outcomes: dict[int, Any], error: StoreConflict
+    ) -> list[_Queued]:
         """What is tried next of the steps of a plan, of which one contradicts what is durable: ever fewer, until that
         one is alone. It is answered so, and takes nobody down with it. Raises the error where it is this process that
         is mistaken of what is durable.
@@ -429,7 +447,7 @@ class Sequencer:
         outcomes[left[0]] = StepBroken(f"it contradicts what is durable ({error}); see the log")
         return batch
 
-    def _prepare(self, store: Store, batch: list[_Queued[Any]], outcomes: dict[int, Any]) -> tuple[Plan, int]:
+    def _prepare(self, store: Store, batch: list[_Queued], outcomes: dict[int, Any]) -> tuple[Plan, int]:
         """The plan of a commit, and how many of the steps it came to."""
         # 1. Fill the plan. Nothing outside it changes: a crash here loses what nobody was told of.
         while (filled := self._fill(store, batch, outcomes)) is None:
@@ -467,11 +485,12 @@ class Sequencer:
         if own:
             self._opened(own)
 
-    def _fill(self, store: Store, batch: list[_Queued[Any]], outcomes: dict[int, Any]) -> tuple[Plan, int] | None:
+    def _fill(self, store: Store, batch: list[_Queued], outcomes: dict[int, Any]) -> tuple[Plan, int] | None:
         """Applies steps that have not failed before, as long as there is time; returns how many it came to. None: one
         has failed now in a way that may have left a trace.
         """
-        until = self._monotonic() + self._limits.fill_ms / 1000
+        began = self._monotonic()
+        until = began + self._limits.fill_ms / 1000
         alerts = self._waiting.alerts
         plan = Plan(
             self._heads,
@@ -484,14 +503,16 @@ class Sequencer:
             clock_trusted=self._clock_trusted(),
             recovery=self._recovery,
         )
-        for place, queued in enumerate(batch):
+        broken = {place for place, outcome in outcomes.items() if isinstance(outcome, StepBroken)}
+        count = len(batch)
+        for place, (step, _) in enumerate(batch):
             if place % EXPECTED == 0:
-                steps = (ahead.step for ahead in batch[place : place + EXPECTED])
-                plan.expect(step.report for step in steps if isinstance(step, TakeReport))
-            if isinstance(outcomes.get(place), StepBroken):
+                steps = (ahead for ahead, _ in batch[place : place + EXPECTED])
+                plan.expect(ahead.report for ahead in steps if isinstance(ahead, TakeReport))
+            if place in broken:
                 continue
             try:
-                outcomes[place] = queued.step.apply(plan)
+                outcomes[place] = step.apply(plan)
             except StoreError:
                 raise
             except (LedgerError, StepRefused) as error:
@@ -502,8 +523,17 @@ class Sequencer:
                 return None
             # An alert that comes now waits for the step at hand, and for no further one.
             if self._monotonic() >= until or self._waiting.alerts > alerts:
-                return plan, place + 1
-        return plan, len(batch)
+                count = place + 1
+                break
+        self._foresee(count, self._monotonic() - began)
+        return plan, count
+
+    def _foresee(self, steps: int, took_s: float) -> None:
+        """Sets how many steps are taken for the next commit: twice as many as would fit if each took as long as these.
+        What does not fit has to be put back, which is work as well.
+        """
+        fit = steps * self._limits.fill_ms / 1000 / max(took_s, 1e-6)
+        self._fits = min(max(int(2 * fit), EXPECTED), self._limits.steps)
 
     def _close_store(self) -> None:
         store, self._store = self._store, None

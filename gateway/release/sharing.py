@@ -18,8 +18,7 @@ import hashlib
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from signalfire.v1 import ledger_pb2, report_pb2
 
@@ -27,11 +26,12 @@ from gateway.ledger.origin import Lane, Origin
 from gateway.ledger.stores import ReleasedRow, UntoldRow
 from gateway.release import groups
 from gateway.release.onward import CannotBeProved, Inclusion, Passage, passed_on
-from gateway.release.plan import Plan, Subject
-from gateway.release.recovery.records import in_short
+from gateway.release.plan import Plan, Subject, time_of
 from gateway.release.recovery.told_before import told_before
+from gateway.release.rulebook import Asking
+from gateway.reports.identifiers import in_bytes
 from gateway.reports.kinds import Kind, kind_of
-from gateway.seal.entry import parse_header
+from gateway.seal.entry import commitment_of
 from policy.decide import BuiltIn, Decision, Outcome, withheld
 from policy.obligations import NONE
 from policy.transform import refers_to
@@ -71,8 +71,7 @@ UNCOVERED: Final = "uncovered "
 time, 8 bytes, and the SHA-256 of the owner's keys."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(NamedTuple):
     """One decision in short: the partner, what became of the report, and whether a rule failed."""
 
     partner: str
@@ -80,7 +79,7 @@ class Decided:
     failed: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Shared:
     """A report that was accepted, as the decisions on it see it. `passage` is of another node's: how it came."""
 
@@ -90,10 +89,16 @@ class Shared:
     passage: Passage | None = None
     copies: dict[tuple[object, ...], Copy] = field(default_factory=dict)
     """Copies that were made of it, by all that a copy depends on: partners with equal releases share one."""
+    refers_to: Sequence[tuple[str, str]] = field(init=False)
+    """The earlier reports that it names (`policy.transform.refers_to`)."""
+    asking: Asking | None = None
+    """The question that it is to the policy in force, once the first partner has asked."""
+
+    def __post_init__(self) -> None:
+        self.refers_to = refers_to(self.report)
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(NamedTuple):
     """A copy of a report as it is sealed to whoever is released it so."""
 
     sealed: bytes | list[ledger_pb2.Part]
@@ -103,11 +108,10 @@ class Copy:
 
 def share(plan: Plan, shared: Shared, partner: str) -> tuple[ledger_pb2.Decision, Decided]:
     """Decides what becomes of a report for a partner, and does it. Returns the record of it, and the same in short."""
-    report, rulebook = shared.report, plan.rulebook
-    circumstances = rulebook.circumstances(
-        time_of(plan.now_ns), time_of(shared.accepted_ns), clock_trusted=plan.clock_trusted
-    )
-    decision = rulebook.decide(report, partner, circumstances, usable=partner in plan.recipients)
+    report = shared.report
+    if shared.asking is None:
+        shared.asking = plan.rulebook.ask(report, plan.circumstances(shared.accepted_ns))
+    decision = shared.asking.decide(partner, usable=partner in plan.recipients)
     copy = None
     if decision.outcome is Outcome.RELEASED:
         decision, copy = _copy(plan, shared, decision)
@@ -116,8 +120,8 @@ def share(plan: Plan, shared: Shared, partner: str) -> tuple[ledger_pb2.Decision
         record.changed.extend(copy.changed)
         writer = plan.writer(partner, LANES[report.precedence])
         index = groups.seal(writer, copy.sealed)
-        record.ledger, record.index = str(writer.head.origin), index
-        record.entry_commitment = parse_header(writer.entries[-1]).commitment
+        record.ledger, record.index = writer.line, index
+        record.entry_commitment = commitment_of(writer.entries[-1])
         plan.record_release(
             ReleasedRow(
                 shared.subject.report_id, partner, writer.head.id, index, report.traffic_class, report.precedence,
@@ -133,7 +137,7 @@ def share(plan: Plan, shared: Shared, partner: str) -> tuple[ledger_pb2.Decision
 def _copy(plan: Plan, shared: Shared, decision: Decision) -> tuple[Decision, Copy | None]:
     """The copy for the decision's partner; none, and another decision, where none may go."""
     report, partner = shared.report, decision.partner
-    had = {named: named[0] == partner or _had(plan, partner, *named) for named in refers_to(report)}
+    had = {named: named[0] == partner or _had(plan, partner, *named) for named in shared.refers_to}
     # All that the copy depends on. What recalls is narrowed by partner, and another node's report proved by partner.
     key = (decision.fields, decision.obligations, *had.values())
     shareable = shared.passage is None and kind_of(report) not in _NARROWED
@@ -193,17 +197,12 @@ def _may_be_covered(plan: Plan, origin: Origin) -> bool:
     return plan.now_ns < since_ns + COVER_WITHIN_NS
 
 
-def time_of(ns: int) -> datetime:
-    """Nanoseconds since 1970 as a time, UTC, to the microsecond."""
-    return datetime.fromtimestamp(ns // 1_000_000_000, UTC).replace(microsecond=ns // 1_000 % 1_000_000)
-
-
 def _had(plan: Plan, partner: str, originator: str, report_id: str) -> bool:
     """Whether `partner` was ever released that report by this node. One that is named in part alone is no report."""
     if not (originator and report_id):
         return False
     own = originator == plan.signatory.node
-    subject = Subject("" if own else originator, uuid.UUID(report_id).bytes)
+    subject = Subject("" if own else originator, in_bytes(report_id))
     # Who was told that it does not stand had it, also where that release was lost.
     return plan.was_released(subject, partner) or (plan.was_set_back and partner in told_before(plan, subject))
 
@@ -316,19 +315,19 @@ def record_decisions(
         policy_digest=plan.rulebook.digest,
         posture=plan.rulebook.posture,
         originator_node=report.originator_node,
+        time=plan.now,
+        accepted_time=plan.now,
     )
-    subject.time.FromNanoseconds(plan.now_ns)
-    subject.accepted_time.FromNanoseconds(shared.accepted_ns)
-    head = _part(ledger_pb2.PART_GROUP_SUBJECT, subject)
+    if shared.accepted_ns != plan.now_ns:
+        subject.accepted_time.FromNanoseconds(shared.accepted_ns)
+    head = _subject_part(subject)
     writer = plan.decisions()
     indices: list[int] = []
     for parts, listed in _entries(decisions):
         index = writer.append_parts([head, *parts])
         plan.index_decisions(index, subject, listed, first=accepting and not indices)
         if plan.recording is not None:
-            for decision in listed:
-                short = in_short(subject, decision, index, shared.accepted_ns, plan.signatory.node)
-                plan.recording.note(decision.partner, writer.head.origin, short)
+            plan.recording.note(writer.line, index, subject, listed, shared.accepted_ns, plan.signatory.node)
         indices.append(index)
     return indices[0]
 
@@ -340,15 +339,12 @@ def append_decision(
 
     `first`: `ReportRow.decision` of an own report becomes that index.
     """
-    head = _part(ledger_pb2.PART_GROUP_SUBJECT, subject)
-    part = _part(ledger_pb2.PART_GROUP_DECISION, ledger_pb2.DecisionRecord(decisions=[decision]))
     writer = plan.decisions()
-    index = writer.append_parts([head, part])
+    index = writer.append_parts([_subject_part(subject), _decision_part(decision)])
     plan.index_decisions(index, subject, [decision], first=first)
     if plan.recording is not None:
         accepted_ns = subject.accepted_time.ToNanoseconds()
-        short = in_short(subject, decision, index, accepted_ns, plan.signatory.node)
-        plan.recording.note(decision.partner, writer.head.origin, short)
+        plan.recording.note(writer.line, index, subject, [decision], accepted_ns, plan.signatory.node)
     return index
 
 
@@ -359,7 +355,7 @@ def _entries(
     runs: list[tuple[list[ledger_pb2.Part], list[ledger_pb2.Decision]]] = [([], [])]
     size = 0
     for decision in decisions:
-        part = _part(ledger_pb2.PART_GROUP_DECISION, ledger_pb2.DecisionRecord(decisions=[decision]))
+        part = _decision_part(decision)
         parts, listed = runs[-1]
         if parts and (len(parts) == DECISIONS_AN_ENTRY or size + len(part.content) > DECISION_BYTES_AN_ENTRY):
             parts, listed = [], []
@@ -371,6 +367,12 @@ def _entries(
     return runs
 
 
-def _part(group: ledger_pb2.PartGroup.ValueType, record: ledger_pb2.DecisionRecord) -> ledger_pb2.Part:
-    content = ledger_pb2.EntryContent(decision_record=record).SerializeToString()
-    return ledger_pb2.Part(group=group, content=content)
+def _subject_part(subject: ledger_pb2.DecisionRecord) -> ledger_pb2.Part:
+    content = ledger_pb2.EntryContent(decision_record=subject).SerializeToString()
+    return ledger_pb2.Part(group=ledger_pb2.PART_GROUP_SUBJECT, content=content)
+
+
+def _decision_part(decision: ledger_pb2.Decision) -> ledger_pb2.Part:
+    content = ledger_pb2.EntryContent()
+    content.decision_record.decisions.append(decision)
+    return ledger_pb2.Part(group=ledger_pb2.PART_GROUP_DECISION, content=content.SerializeToString())

@@ -110,7 +110,7 @@ class KeepCosignature:
         if _is_within(plan, self.origin, checkpoint):
             return 0
         ledger = _on_record(plan, self.origin, checkpoint, note.text)
-        held = plan.store.cosignature(ledger, self.kind, self.partner.node, checkpoint.size)
+        held = self._held(plan, ledger, checkpoint.size)
         before = None if held is None else Note.parse(held.note)
         if held is not None and before is not None and self._rank(before) <= self._rank(note):
             # Said before, or covered since: a signature that is repeated costs no commit.
@@ -133,6 +133,14 @@ class KeepCosignature:
             CosignatureRow(ledger, self.kind, checkpoint.size, kept, since_ns, self.partner.node)
         )
         return checkpoint.size
+
+    def _held(self, plan: Plan, ledger: LedgerId, size: int) -> CosignatureRow | None:
+        """What covers `size` already, of the largest size: on record, or by a step before this one."""
+        held = plan.store.cosignature(ledger, self.kind, self.partner.node, size)
+        for row in plan.commit.cosignatures:
+            if (row.ledger, row.kind, row.signer) == (ledger, self.kind, self.partner.node) and row.size >= size:
+                held = row if held is None or row.size >= held.size else held
+        return held
 
     def _verifiers(self) -> Sequence[CosignatureVerifier | Ed25519Verifier]:
         match self.kind:
@@ -243,7 +251,8 @@ class KeepUnopenable:
             raise SignatureError(f"{self.origin}: {error}") from error
         if head is None or statement.index >= head.edge.size:
             raise SignatureError(f"{self.origin}: a statement about entry {statement.index}, which is not there")
-        if plan.store.statement(head.id, statement.index) is not None:
+        said = any((row.ledger, row.index) == (head.id, statement.index) for row in plan.commit.unopenable)
+        if said or plan.store.statement(head.id, statement.index) is not None:
             return None
         entry = plan.store.entry(head.id, statement.index)
         absent = plan.store.absent(head.id, statement.index)

@@ -54,6 +54,7 @@ async def take(step: TakeReport, do: Callable[[Any], Awaitable[Any]], found: Loo
         try:
             accepted: AcceptedReport = await do(step)
         except LookFirst as further:
-            found = further
+            # Another one, without the traceback: that holds its commit.
+            found = LookFirst(further.report_ids)
         else:
             return accepted

@@ -18,8 +18,7 @@ import logging
 import struct
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from signalfire.v1 import ledger_pb2
 
@@ -62,8 +61,7 @@ class Storage(Protocol):
         """Opens. Raises OpenError."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What decisions have in common. `originator` is empty for an own report.
 
     An event of the node has neither partner nor outcome, and its kind as the rule.

@@ -14,7 +14,7 @@ Rules, in order:
 5. Room is bounded in steps and in bytes. Each rank may fill only its share of all there is, ROUTINE half of it and
    FLASH all, so lower ranks are refused first and FLASH last. A source may hold as much at one rank as remains free to
    that rank (dynamic thresholds, Choudhury and Hahne 1998): a flood leaves room for whoever comes next.
-6. What is not bounded by this is bounded by who brings it: a stream of a partner brings one step at a time.
+6. What is not bounded by this is bounded by who brings it: a stream of a partner brings a few steps at a time.
 """
 
 from __future__ import annotations
@@ -73,6 +73,10 @@ class _Line(Generic[T]):
     """Of them, those that the room bounds."""
     bytes: int = 0
 
+    def begins(self) -> int:
+        """Virtual time at which its first one ends."""
+        return self.places[0].end
+
 
 @dataclass(slots=True)
 class _Queue(Generic[T]):
@@ -83,17 +87,22 @@ class _Queue(Generic[T]):
     """Virtual time: the end of what was taken last."""
 
     def add(self, place: Place[T]) -> None:
-        line = self.lines.setdefault(place.source, _Line())
-        begin = max(self.now, line.places[-1].end) if line.places else self.now
+        line, begin = self._line(place.source), self.now
+        if line.places and line.places[-1].end > begin:
+            begin = line.places[-1].end
         place.end = begin + max(place.weight, LEAST)
         line.places.append(place)
-        self._count(line, place, 1)
+        if place.bounded:
+            line.steps += 1
+            line.bytes += place.weight
 
     def put_back(self, place: Place[T]) -> None:
         """To the front, with the time that it had."""
-        line = self.lines.setdefault(place.source, _Line())
+        line = self._line(place.source)
         line.places.appendleft(place)
-        self._count(line, place, 1)
+        if place.bounded:
+            line.steps += 1
+            line.bytes += place.weight
 
     def retime(self, source: str) -> None:
         """Has a source's line begin now: what came to its front is its own turn, not that of the others."""
@@ -103,9 +112,11 @@ class _Queue(Generic[T]):
 
     def take(self) -> Place[T]:
         """The next one. There must be one."""
-        line = min(self.lines.values(), key=lambda line: line.places[0].end)
+        lines = self.lines.values()
+        line = min(lines, key=_Line.begins) if len(lines) > 1 else next(iter(lines))
         place = line.places.popleft()
-        self.now = max(self.now, place.end)
+        if place.end > self.now:
+            self.now = place.end
         self._took(line, place)
         return place
 
@@ -114,26 +125,27 @@ class _Queue(Generic[T]):
         line.places.remove(place)
         self._took(line, place)
 
+    def _line(self, source: str) -> _Line[T]:
+        line = self.lines.get(source)
+        if line is None:
+            line = self.lines[source] = _Line()
+        return line
+
     def _took(self, line: _Line[T], place: Place[T]) -> None:
-        self._count(line, place, -1)
+        if place.bounded:
+            line.steps -= 1
+            line.bytes -= place.weight
         if not line.places:
             del self.lines[place.source]
             if not self.lines:
                 self.now = 0
-
-    @staticmethod
-    def _count(line: _Line[T], place: Place[T], sign: int) -> None:
-        if place.bounded:
-            line.steps += sign
-            line.bytes += sign * place.weight
 
 
 class Waiting(Generic[T]):
     """What waits, up to `steps` steps and `bytes` bytes of those that are bounded."""
 
     def __init__(self, steps: int, bytes: int) -> None:
-        self._max_steps = steps
-        self._max_bytes = bytes
+        self._room = {rank: (share * steps, share * bytes) for rank, share in SHARE.items()}
         self._queues: dict[Rank, _Queue[T]] = {rank: _Queue() for rank in sorted(Rank, reverse=True)}
         self._count = 0
         self._steps = 0
@@ -168,9 +180,8 @@ class Waiting(Generic[T]):
         """Whether a bounded step may come in (rule 5)."""
         line = self._queues[rank].lines.get(source)
         steps, held = (0, 0) if line is None else (line.steps, line.bytes)
-        free_steps = SHARE[rank] * self._max_steps - self._steps
-        free_bytes = SHARE[rank] * self._max_bytes - self._bytes
-        return steps + 1 <= free_steps and held + weight <= free_bytes
+        max_steps, max_bytes = self._room[rank]
+        return steps + 1 <= max_steps - self._steps and held + weight <= max_bytes - self._bytes
 
     def add(self, item: T, rank: Rank, source: str, weight: int, *, bounded: bool) -> None:
         """At the end of its source's line. A bounded one must have room."""
@@ -178,7 +189,7 @@ class Waiting(Generic[T]):
 
     def _add(self, place: Place[T]) -> None:
         self._queues[place.rank].add(place)
-        self._account(place, 1)
+        self._account((place,), 1)
 
     def raise_to(self, rank: Rank, source: str, wanted: Callable[[T], bool]) -> None:
         """Has what a source brought at lower ranks, and is `wanted`, go at `rank`, in its order (rule 4).
@@ -194,7 +205,7 @@ class Waiting(Generic[T]):
             line = queue.lines.get(source)
             for place in [] if line is None else [place for place in line.places if wanted(place.item)]:
                 queue.remove(place)
-                self._account(place, -1)
+                self._account((place,), -1)
                 place.rank = rank
                 self._add(place)
 
@@ -215,15 +226,16 @@ class Waiting(Generic[T]):
         taken: list[Place[T]] = []
         weight = 0
         self._counted = ranks is _OTHERS
-        while not taken or (len(taken) < steps and weight < bytes):
-            here = [queue for rank in ranks if (queue := self._queues[rank]).lines]
-            if not here:
-                break
+        here = [queue for rank in ranks if (queue := self._queues[rank]).lines]
+        while here and (not taken or (len(taken) < steps and weight < bytes)):
             # Alerts are all of one commit's business; among others each eighth step is a lower rank's.
-            place = here[0 if ranks is _ALERTS else min(self._depth(), len(here) - 1)].take()
-            self._account(place, -1)
+            depth = min(self._depth(), len(here) - 1) if self._counted else 0
+            place = here[depth].take()
             taken.append(place)
             weight += place.weight
+            if not here[depth].lines:
+                del here[depth]
+        self._account(taken, -1)
         return taken
 
     def _depth(self) -> int:
@@ -240,7 +252,7 @@ class Waiting(Generic[T]):
         raised = {(place.rank, place.source) for place in places if not place.end}
         for place in reversed(places):
             self._queues[place.rank].put_back(place)
-            self._account(place, 1)
+        self._account(places, 1)
         for rank, source in raised:
             self._queues[rank].retime(source)
         if self._counted:
@@ -252,14 +264,15 @@ class Waiting(Generic[T]):
         for rank, queue in self._queues.items():
             while queue.lines:
                 place = queue.take()
-                self._account(place, -1)
+                self._account((place,), -1)
                 assert place.rank is rank
                 yield place.item
 
-    def _account(self, place: Place[T], sign: int) -> None:
-        self._count += sign
-        if place.rank is Rank.FLASH:
-            self._alerts += sign
-        if place.bounded:
-            self._steps += sign
-            self._bytes += sign * place.weight
+    def _account(self, places: Sequence[Place[T]], sign: int) -> None:
+        self._count += sign * len(places)
+        for place in places:
+            if place.rank is Rank.FLASH:
+                self._alerts += sign
+            if place.bounded:
+                self._steps += sign
+                self._bytes += sign * place.weight

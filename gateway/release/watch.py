@@ -22,23 +22,36 @@ class Bell:
 
     def __init__(self) -> None:
         self.rings = 0
-        self._next: asyncio.Future[None] | None = None
+        self._waiting: dict[asyncio.Future[None], None] = {}
+        """In the order in which they came."""
 
     def ring(self) -> None:
         """Wakes everyone who waits."""
         self.rings += 1
-        if self._next is not None and not self._next.done():
-            self._next.set_result(None)
-        self._next = None
+        for waiting in self._waiting:
+            _wake(waiting)
 
-    async def wait(self, seen: int) -> int:
-        """Returns the number of rings once it is larger than `seen`."""
-        while self.rings == seen:
-            if self._next is None:
-                self._next = asyncio.get_running_loop().create_future()
-            # Shielded: one waiter that is cancelled must not cancel the others' future.
-            await asyncio.shield(self._next)
+    async def wait(self, seen: int, within_s: float | None = None) -> int:
+        """Returns the number of rings once it is larger than `seen`, and as it is after `within_s` seconds at the
+        latest.
+        """
+        if self.rings == seen:
+            loop = asyncio.get_running_loop()
+            waiting = loop.create_future()
+            self._waiting[waiting] = None
+            timer = None if within_s is None else loop.call_later(within_s, _wake, waiting)
+            try:
+                await waiting
+            finally:
+                del self._waiting[waiting]
+                if timer is not None:
+                    timer.cancel()
         return self.rings
+
+
+def _wake(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 class Watch:

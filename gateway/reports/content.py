@@ -58,42 +58,32 @@ def check_launch_detection(examination: Examination, report: report_pb2.Report, 
     """Rule 1."""
     where = "launch_detection"
     launch = report.launch_detection
-    has = launch.HasField
-    launch_time = examination.time(has("launch_time"), launch.launch_time, where, "launch_time")
+    launch_time = examination.time(launch, where, "launch_time")
     examination.not_after(launch_time, where, "launch_time", report_time_ns)
-    examination.uncertainty(
-        has("launch_time_uncertainty"), launch.launch_time_uncertainty, where, "launch_time_uncertainty"
-    )
-    if has("launch_point"):
+    examination.uncertainty(launch, where, "launch_time_uncertainty")
+    if launch.HasField("launch_point"):
         check_position(examination, launch.launch_point, "launch_detection.launch_point")
     else:
         examination.absent(where, "launch_point", _POSITION_REMEDY)
-    if has("launch_point_error"):
+    if launch.HasField("launch_point_error"):
         check_ellipse(examination, launch.launch_point_error, "launch_detection.launch_point_error")
     else:
         examination.absent(where, "launch_point_error", _ELLIPSE_REMEDY)
-    has_azimuth, has_uncertainty = has("initial_azimuth_deg"), has("azimuth_uncertainty_deg")
-    examination.number(
-        has_azimuth,
-        launch.initial_azimuth_deg,
-        where,
-        "initial_azimuth_deg",
-        AZIMUTH,
-        Need.REQUIRED if has_uncertainty else Need.OPTIONAL,
-    )
-    examination.number(
-        has_uncertainty,
-        launch.azimuth_uncertainty_deg,
-        where,
-        "azimuth_uncertainty_deg",
-        AZIMUTH_UNCERTAINTY,
-        Need.REQUIRED if has_azimuth else Need.OPTIONAL,
-    )
-    examination.number(has("object_count"), launch.object_count, where, "object_count", OBJECT_COUNT)
-    examination.choice(launch.missile_class, where, "missile_class", MISSILE_CLASS)
-    examination.choice(launch.sensor_modality, where, "sensor_modality", SENSOR_MODALITY)
-    examination.choice(launch.certainty, where, "certainty", CERTAINTY)
-    examination.number(has("confidence"), launch.confidence, where, "confidence", CONFIDENCE)
+    if launch.HasField("initial_azimuth_deg") or launch.HasField("azimuth_uncertainty_deg"):
+        # Where there is one, the other is required.
+        examination.number(launch, where, "initial_azimuth_deg", AZIMUTH)
+        examination.number(launch, where, "azimuth_uncertainty_deg", AZIMUTH_UNCERTAINTY)
+    object_count, confidence = launch.object_count, launch.confidence
+    if not (object_count and OBJECT_COUNT.lowest <= object_count <= OBJECT_COUNT.highest):
+        examination.number(launch, where, "object_count", OBJECT_COUNT)
+    if launch.missile_class not in MISSILE_CLASS.defined:
+        examination.choice(launch.missile_class, where, "missile_class", MISSILE_CLASS)
+    if launch.sensor_modality not in SENSOR_MODALITY.defined:
+        examination.choice(launch.sensor_modality, where, "sensor_modality", SENSOR_MODALITY)
+    if launch.certainty not in CERTAINTY.defined:
+        examination.choice(launch.certainty, where, "certainty", CERTAINTY)
+    if not (confidence and CONFIDENCE.lowest <= confidence <= CONFIDENCE.highest):
+        examination.number(launch, where, "confidence", CONFIDENCE)
     if examination.complete and not report.references:
         precedence = report.precedence
         if report_pb2.PRECEDENCE_UNSPECIFIED < precedence < report_pb2.PRECEDENCE_FLASH:
@@ -110,48 +100,54 @@ def check_track(examination: Examination, report: report_pb2.Report, report_time
     """Rule 2. The time of the point is the report's valid time, judged with the envelope."""
     where = "track"
     track = report.track
-    has = track.HasField
-    examination.text(track.track_id, where, "track_id", UUID)
-    examination.text(track.track_number, where, "track_number", TRACK_NUMBER)
-    examination.choice(track.status, where, "status", TRACK_STATUS)
-    examination.choice(track.point_type, where, "point_type", TRACK_POINT_TYPE)
-    if has("position"):
+    if track.track_id not in UUID.known:
+        examination.text(track.track_id, where, "track_id", UUID)
+    if track.track_number not in TRACK_NUMBER.known:
+        examination.text(track.track_number, where, "track_number", TRACK_NUMBER)
+    if track.status not in TRACK_STATUS.defined:
+        examination.choice(track.status, where, "status", TRACK_STATUS)
+    if track.point_type not in TRACK_POINT_TYPE.defined:
+        examination.choice(track.point_type, where, "point_type", TRACK_POINT_TYPE)
+    if track.HasField("position"):
         check_position(examination, track.position, "track.position", Need.REQUIRED)
     else:
         examination.absent(where, "position", "send a position with latitude_deg, longitude_deg and height_m")
-    if has("velocity"):
+    if track.HasField("velocity"):
         check_velocity(examination, track.velocity, "track.velocity")
-    if has("covariance"):
+    if track.HasField("covariance"):
         check_covariance(examination, track.covariance, "track.covariance")
-    examination.number(has("quality"), track.quality, where, "quality", QUALITY)
-    examination.choice(track.sensor_modality, where, "sensor_modality", SENSOR_MODALITY)
-    examination.choice(track.missile_class, where, "missile_class", MISSILE_CLASS)
+    quality = track.quality
+    if not (quality and QUALITY.lowest <= quality <= QUALITY.highest):
+        examination.number(track, where, "quality", QUALITY)
+    if track.sensor_modality not in SENSOR_MODALITY.defined:
+        examination.choice(track.sensor_modality, where, "sensor_modality", SENSOR_MODALITY)
+    if track.missile_class not in MISSILE_CLASS.defined:
+        examination.choice(track.missile_class, where, "missile_class", MISSILE_CLASS)
 
 
 def check_impact_prediction(examination: Examination, report: report_pb2.Report, report_time_ns: int | None) -> None:
     """Rule 3."""
     where = "impact_prediction"
     impact = report.impact_prediction
-    has = impact.HasField
-    impact_time = examination.time(has("impact_time"), impact.impact_time, where, "impact_time")
+    impact_time = examination.time(impact, where, "impact_time")
     ahead_ns = examination.limits.max_impact_ahead_ns
     examination.not_after(impact_time, where, "impact_time", report_time_ns, ahead_ns)
-    examination.uncertainty(
-        has("impact_time_uncertainty"), impact.impact_time_uncertainty, where, "impact_time_uncertainty"
-    )
-    if has("impact_point"):
+    examination.uncertainty(impact, where, "impact_time_uncertainty")
+    if impact.HasField("impact_point"):
         check_position(examination, impact.impact_point, "impact_prediction.impact_point")
     else:
         examination.absent(where, "impact_point", _POSITION_REMEDY)
-    if has("impact_point_error"):
+    if impact.HasField("impact_point_error"):
         check_ellipse(examination, impact.impact_point_error, "impact_prediction.impact_point_error")
     else:
         examination.absent(where, "impact_point_error", _ELLIPSE_REMEDY)
-    if has("warning_area"):
+    if impact.HasField("warning_area"):
         check_polygon(examination, impact.warning_area, "impact_prediction.warning_area")
-    basis_time = examination.time(has("basis_time"), impact.basis_time, where, "basis_time")
+    basis_time = examination.time(impact, where, "basis_time")
     examination.not_after(basis_time, where, "basis_time", report_time_ns)
-    examination.number(has("confidence"), impact.confidence, where, "confidence", CONFIDENCE)
+    confidence = impact.confidence
+    if not (confidence and CONFIDENCE.lowest <= confidence <= CONFIDENCE.highest):
+        examination.number(impact, where, "confidence", CONFIDENCE)
     examination.text(impact.track_id, where, "track_id", UUID, Need.OPTIONAL)
 
 

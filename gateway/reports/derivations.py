@@ -40,11 +40,6 @@ PATHS: Final = frozenset(_paths(report_pb2.Report.DESCRIPTOR))
 """Every path that a derivation can name."""
 
 
-def derived(report: report_pb2.Report) -> frozenset[str]:
-    """The paths that the derivations of a report name, before any of them is judged."""
-    return frozenset(path for derivation in report.derivations for path in derivation.fields)
-
-
 def check_derivations(examination: Examination, report: report_pb2.Report) -> None:
     """Rules 1 to 3."""
     derivations = report.derivations

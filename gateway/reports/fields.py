@@ -18,18 +18,21 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, auto
-from typing import Final
+from typing import Final, TypeVar
 
 from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+from signalfire.v1 import report_pb2
 
 from gateway.reports.limits import ReportLimits
 from gateway.reports.violations import Violation
+from policy.countries import ASSIGNED, NODE_CODES
 
 SECOND_NS: Final = 1_000_000_000
 HOUR_NS: Final = 3_600 * SECOND_NS
@@ -37,6 +40,8 @@ _DERIVED_HOURS: Final = 2
 """The most that a coarsened time may be uncertain by: an hour of its own, and one of coarsening."""
 _END_OF_TIME_S: Final = int(datetime(2201, 1, 1, tzinfo=UTC).timestamp())
 _QUOTED_CHARACTERS: Final = 48
+_MOST_KNOWN: Final = 4_096
+T = TypeVar("T")
 
 
 class Need(Enum):
@@ -77,13 +82,30 @@ class Bounds:
         return f"is {value!r}, which is {'not below' if self.open_above else 'above'} {self.most:.15g}"
 
 
+class Known(set[T]):
+    """What was found sound before, and would be again: at most `most` of it. It saves looking, and decides nothing."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+
+    def keep(self, sound: T) -> None:
+        """Keeps one more, and where that would be too many, none of the others."""
+        if len(self) >= self._most:
+            self.clear()
+        self.add(sound)
+
+
 @dataclass(frozen=True, slots=True)
 class TextForm:
-    """The form of a text: what the whole of it must match."""
+    """The form of a text: what the whole of it must match. `known` are some that do, of fields that hold the same in
+    many reports.
+    """
 
-    pattern: re.Pattern[str]
+    fits: Callable[[str], re.Match[str] | None]
     name: str
     remedy: str
+    known: Known[str] = field(default_factory=lambda: Known(_MOST_KNOWN), init=False, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,27 +125,27 @@ def enum_form(enum: EnumDescriptor) -> EnumForm:
 
 
 UUID: Final = TextForm(
-    re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"),
+    re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}").fullmatch,
     "a UUID in its lower-case form",
     "send an RFC 9562 UUID (version 1 to 8, not nil) in its 36-character lower-case form",
 )
 NAMING: Final = TextForm(
-    re.compile(r"[A-Za-z0-9._/-]{1,64}"),
+    re.compile(r"[A-Za-z0-9._/-]{1,64}").fullmatch,
     "a name",
     'send 1 to 64 characters of A-Z, a-z, 0-9, ".", "_", "-" and "/"',
 )
 POLICY_NAME: Final = TextForm(
-    re.compile(r"[A-Z0-9_-]{1,32}"),
+    re.compile(r"[A-Z0-9_-]{1,32}").fullmatch,
     "a policy identifier",
     'send 1 to 32 characters of A-Z, 0-9, "_" and "-"',
 )
 CAVEAT: Final = TextForm(
-    re.compile(r"[A-Z0-9 _-]{1,32}"),
+    re.compile(r"[A-Z0-9 _-]{1,32}").fullmatch,
     "a caveat",
     'send 1 to 32 characters of A-Z, 0-9, space, "_" and "-"',
 )
 TRACK_NUMBER: Final = TextForm(
-    re.compile(r"[A-Z0-9-]{1,16}"), "a track number", 'send 1 to 16 characters of A-Z, 0-9 and "-"'
+    re.compile(r"[A-Z0-9-]{1,16}").fullmatch, "a track number", 'send 1 to 16 characters of A-Z, 0-9 and "-"'
 )
 
 _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
@@ -132,28 +154,24 @@ _UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]
 class Examination:
     """One report being judged: what it is judged by, and what was found so far.
 
-    Each check takes the value, then where it stands (`where`, the path of its message; empty for the report itself)
-    and its name. A check that finds nothing costs no text.
+    Each check takes the value, or the message that holds it, then where it stands (`where`, the path of that message;
+    empty for the report itself) and its name. A check that finds nothing costs no text.
+
+    A call costs more than most rules. So whoever asks for a check may leave it out where one expression shows that it
+    would find nothing: an enum's value is in `EnumForm.defined`; a text `TextForm.fits`, is in `TextForm.known`, or is
+    free, printable and not too long; a number is from `Bounds.lowest` to `Bounds.highest` and not 0, which may stand
+    for one that is not set.
     """
 
-    __slots__ = ("complete", "countries", "derived", "found", "limits", "slack_ns")
+    __slots__ = ("complete", "countries", "found", "limits", "live", "report")
 
-    def __init__(
-        self,
-        limits: ReportLimits,
-        countries: frozenset[str],
-        *,
-        complete: bool,
-        slack_ns: int,
-        derived: frozenset[str] = frozenset(),
-    ) -> None:
-        """`complete`: required fields must be there. `slack_ns`: how far times may contradict each other. `derived`:
-        the paths of what was coarsened."""
+    def __init__(self, report: report_pb2.Report, limits: ReportLimits, complete: bool) -> None:
+        """`complete`: it is judged at the C2 door, where required fields must be there and times must agree."""
+        self.report = report
         self.limits = limits
-        self.countries = countries
         self.complete = complete
-        self.derived = derived
-        self.slack_ns = slack_ns
+        self.live = report.traffic_class == report_pb2.TRAFFIC_CLASS_LIVE
+        self.countries = ASSIGNED if self.live else NODE_CODES
         self.found: list[Violation] = []
 
     def wrong(self, where: str, name: str, problem: str, remedy: str) -> None:
@@ -165,11 +183,10 @@ class Examination:
         if need is Need.ALWAYS_RELEASED or (need is Need.REQUIRED and self.complete):
             self.wrong(where, name, "is not set", remedy)
 
-    def number(
-        self, present: bool, value: float, where: str, name: str, bounds: Bounds, need: Need = Need.REQUIRED
-    ) -> None:
+    def number(self, message: Message, where: str, name: str, bounds: Bounds, need: Need = Need.REQUIRED) -> None:
         """Rules 1 and 2. NaN is in no range, for it compares false."""
-        if not present:
+        value = getattr(message, name)
+        if not message.HasField(name):
             self.absent(where, name, bounds.remedy, need)
         elif not bounds.lowest <= value <= bounds.highest:
             self.wrong(where, name, bounds.problem(value), bounds.remedy)
@@ -187,8 +204,10 @@ class Examination:
         """Rules 1, 4 and 5."""
         if not value:
             self.absent(where, name, form.remedy, need)
-        elif form.pattern.fullmatch(value) is None:
+        elif form.fits(value) is None:
             self.wrong(where, name, f"is {quoted(value)}, which is not {form.name}", form.remedy)
+        else:
+            form.known.keep(value)
 
     def words(self, value: str, where: str, name: str, most: int) -> None:
         """Optional free text of at most `most` characters (rule 4)."""
@@ -241,7 +260,7 @@ class Examination:
             return
         seen: set[str] = set()
         for index, value in enumerate(values):
-            if form.pattern.fullmatch(value) is None:
+            if form.fits(value) is None:
                 problem = f"is {quoted(value)}, which is not {form.name}"
                 self.wrong(where, f"{name}[{index}]", problem, form.remedy)
             elif value in seen:
@@ -252,45 +271,53 @@ class Examination:
         """Notes an entry that stood in the list before."""
         self.wrong(where, name, f"is {quoted(value)} again", "send each entry once")
 
-    def time(self, present: bool, stamp: Timestamp, where: str, name: str, need: Need = Need.REQUIRED) -> int | None:
+    def time(self, message: Message, where: str, name: str, need: Need = Need.REQUIRED) -> int | None:
         """The time in nanoseconds since 1970 (rules 1 and 7); None where there is none that can be believed."""
-        if not present:
-            self.absent(where, name, _TIME_REMEDY, need)
-            return None
+        stamp: Timestamp = getattr(message, name)
         seconds, nanos = stamp.seconds, stamp.nanos
-        if not 0 <= seconds < _END_OF_TIME_S:
-            problem = f"is {seconds} s from 1970, which is not in the years 1970 to 2200"
-        elif not 0 <= nanos < SECOND_NS:
-            problem = f"has {nanos} ns, which is not from 0 to 999,999,999"
-        else:
+        # One that is not set reads as 0 s.
+        if 0 <= seconds < _END_OF_TIME_S and 0 <= nanos < SECOND_NS and (seconds or message.HasField(name)):
             return seconds * SECOND_NS + nanos
-        self.wrong(where, name, problem, _TIME_REMEDY)
+        if not message.HasField(name):
+            self.absent(where, name, _TIME_REMEDY, need)
+        elif not 0 <= seconds < _END_OF_TIME_S:
+            problem = f"is {seconds} s from 1970, which is not in the years 1970 to 2200"
+            self.wrong(where, name, problem, _TIME_REMEDY)
+        else:
+            self.wrong(where, name, f"has {nanos} ns, which is not from 0 to 999,999,999", _TIME_REMEDY)
         return None
 
-    def uncertainty(self, present: bool, duration: Duration, where: str, name: str) -> None:
+    def uncertainty(self, message: Message, where: str, name: str) -> None:
         """A required standard uncertainty of 0 to 1 h, or to 2 h where it was coarsened (rules 1 and 7)."""
-        if not present:
+        duration: Duration = getattr(message, name)
+        seconds, nanos = duration.seconds, duration.nanos
+        # One that is not set reads as 0 s.
+        if seconds >= 0 and 0 <= nanos < SECOND_NS and 0 < seconds * SECOND_NS + nanos <= HOUR_NS:
+            return
+        if not message.HasField(name):
             self.absent(where, name, _UNCERTAINTY_REMEDY)
             return
-        seconds, nanos = duration.seconds, duration.nanos
         if seconds < 0 or nanos < 0:
             problem = f"is {seconds} s and {nanos} ns, which is negative"
         elif nanos >= SECOND_NS:
             problem = f"has {nanos} ns, which is a second or more"
-        elif seconds * SECOND_NS + nanos <= HOUR_NS:
-            return
         else:
-            hours = _DERIVED_HOURS if (f"{where}.{name}" if where else name) in self.derived else 1
+            hours = _DERIVED_HOURS if self._derived(f"{where}.{name}" if where else name) else 1
             if seconds * SECOND_NS + nanos <= hours * HOUR_NS:
                 return
             problem = f"is {seconds} s and {nanos} ns, which is more than {hours} h"
         self.wrong(where, name, problem, _UNCERTAINTY_REMEDY)
 
+    def _derived(self, path: str) -> bool:
+        """Whether a derivation names `path`, at the door where one may; before any of them is judged."""
+        return not self.complete and any(path in derivation.fields for derivation in self.report.derivations)
+
     def not_after(
         self, time_ns: int | None, where: str, name: str, report_time_ns: int | None, ahead_ns: int = 0
     ) -> None:
         """That a time lies at most `ahead_ns` (and what this door allows for) after the report time."""
-        if time_ns is None or report_time_ns is None or time_ns <= report_time_ns + ahead_ns + self.slack_ns:
+        slack_ns = 0 if self.complete else self.limits.coarsening_slack_ns
+        if time_ns is None or report_time_ns is None or time_ns <= report_time_ns + ahead_ns + slack_ns:
             return
         allowed = f"at most {seconds_text(ahead_ns)} after" if ahead_ns else "not after"
         self.wrong(

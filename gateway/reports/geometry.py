@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
-from operator import mul
+from itertools import combinations_with_replacement, pairwise
+from math import atan2, cos, inf, radians, sin, sqrt, tan
 from typing import Final
 
 from signalfire.v1 import report_pb2
@@ -46,32 +46,40 @@ def check_position(
     examination: Examination, position: report_pb2.Position, where: str, height: Need | None = Need.OPTIONAL
 ) -> None:
     """Rule 1. `height` says whether it must be there; None: it must not."""
-    has = position.HasField
-    examination.number(has("latitude_deg"), position.latitude_deg, where, "latitude_deg", LATITUDE)
-    examination.number(has("longitude_deg"), position.longitude_deg, where, "longitude_deg", LONGITUDE)
-    if height is not None:
-        examination.number(has("height_m"), position.height_m, where, "height_m", HEIGHT, height)
-    elif has("height_m"):
-        examination.wrong(where, "height_m", "is set, and a corner has no height", "leave it out")
+    latitude, longitude = position.latitude_deg, position.longitude_deg
+    if not (latitude and LATITUDE.lowest <= latitude <= LATITUDE.highest):
+        examination.number(position, where, "latitude_deg", LATITUDE)
+    if not (longitude and LONGITUDE.lowest <= longitude <= LONGITUDE.highest):
+        examination.number(position, where, "longitude_deg", LONGITUDE)
+    if height is None:
+        if position.HasField("height_m"):
+            examination.wrong(where, "height_m", "is set, and a corner has no height", "leave it out")
+        return
+    height_m = position.height_m
+    if not (height_m and HEIGHT.lowest <= height_m <= HEIGHT.highest):
+        examination.number(position, where, "height_m", HEIGHT, height)
 
 
 def check_ellipse(examination: Examination, ellipse: report_pb2.ErrorEllipse, where: str) -> None:
     """Rule 2."""
-    has = ellipse.HasField
     major, minor = ellipse.semi_major_m, ellipse.semi_minor_m
-    has_major, has_minor = has("semi_major_m"), has("semi_minor_m")
-    examination.number(has_major, major, where, "semi_major_m", SEMI_MAJOR)
-    examination.number(has_minor, minor, where, "semi_minor_m", SEMI_MINOR)
-    if has_major and has_minor and SEMI_MAJOR.lowest <= major < minor <= SEMI_MINOR.highest:
+    if not (major and SEMI_MAJOR.lowest <= major <= SEMI_MAJOR.highest):
+        examination.number(ellipse, where, "semi_major_m", SEMI_MAJOR)
+    if not (minor and SEMI_MINOR.lowest <= minor <= SEMI_MINOR.highest):
+        examination.number(ellipse, where, "semi_minor_m", SEMI_MINOR)
+    if SEMI_MAJOR.lowest <= major < minor <= SEMI_MINOR.highest:
         problem = f"is {minor!r}, which is more than semi_major_m, {major!r}"
         examination.wrong(where, "semi_minor_m", problem, SEMI_MINOR.remedy)
-    examination.number(has("orientation_deg"), ellipse.orientation_deg, where, "orientation_deg", ORIENTATION)
-    examination.number(has("containment"), ellipse.containment, where, "containment", CONTAINMENT)
+    orientation, containment = ellipse.orientation_deg, ellipse.containment
+    if not (orientation and ORIENTATION.lowest <= orientation <= ORIENTATION.highest):
+        examination.number(ellipse, where, "orientation_deg", ORIENTATION)
+    if not (containment and CONTAINMENT.lowest <= containment <= CONTAINMENT.highest):
+        examination.number(ellipse, where, "containment", CONTAINMENT)
 
 
 def check_polygon(examination: Examination, polygon: report_pb2.Polygon, where: str) -> None:
     """Rule 3."""
-    corners = polygon.corners
+    corners = polygon.corners[:]
     size = len(corners)
     if size == 0:
         examination.absent(where, "corners", _CORNERS_REMEDY)
@@ -90,6 +98,8 @@ def check_polygon(examination: Examination, polygon: report_pb2.Polygon, where: 
 def _check_ring(examination: Examination, ring: Sequence[tuple[float, float]], where: str) -> None:
     sound = True
     for index, (corner, neighbour) in enumerate(zip(ring, [ring[-1], *ring], strict=False)):
+        if abs(corner[0]) != abs(neighbour[0]):
+            continue
         if _same_point(corner, neighbour):
             problem = "repeats the corner before it" if index else "is repeated by the last corner"
         elif _same_point(corner, (-neighbour[0], neighbour[1] + 180.0)):
@@ -122,52 +132,59 @@ def ring_area(ring: Sequence[tuple[float, float]]) -> float:
     """
     excess = 0.0
     turn = 0.0
-    for (latitude, longitude), (next_latitude, next_longitude) in pairwise([*ring, ring[0]]):
+    corners = [(longitude, tan(radians(latitude) / 2.0)) for latitude, longitude in ring]
+    for (longitude, t), (next_longitude, u) in pairwise([*corners, corners[0]]):
         east = next_longitude - longitude
         if east > 180.0:
             east -= 360.0
         elif east <= -180.0:
             east += 360.0
         turn += east
-        t, u = math.tan(math.radians(latitude) / 2.0), math.tan(math.radians(next_latitude) / 2.0)
-        half = math.radians(east) / 2.0
-        excess += 2.0 * math.atan2(math.sin(half) * (t + u), math.cos(half) * (1.0 + t * u))
-    return math.remainder(math.radians(turn) - excess, 4.0 * math.pi)
+        half = radians(east) / 2.0
+        excess += 2.0 * atan2(sin(half) * (t + u), cos(half) * (1.0 + t * u))
+    return math.remainder(radians(turn) - excess, 4.0 * math.pi)
 
 
 def check_velocity(examination: Examination, velocity: report_pb2.Velocity, where: str) -> None:
     """Rule 4."""
-    has = velocity.HasField
-    examination.choice(velocity.frame, where, "frame", FRAME)
-    examination.number(has("x_mps"), velocity.x_mps, where, "x_mps", SPEED)
-    examination.number(has("y_mps"), velocity.y_mps, where, "y_mps", SPEED)
-    examination.number(has("z_mps"), velocity.z_mps, where, "z_mps", SPEED)
+    if velocity.frame not in FRAME.defined:
+        examination.choice(velocity.frame, where, "frame", FRAME)
+    x, y, z = velocity.x_mps, velocity.y_mps, velocity.z_mps
+    if not (x and SPEED.lowest <= x <= SPEED.highest):
+        examination.number(velocity, where, "x_mps", SPEED)
+    if not (y and SPEED.lowest <= y <= SPEED.highest):
+        examination.number(velocity, where, "y_mps", SPEED)
+    if not (z and SPEED.lowest <= z <= SPEED.highest):
+        examination.number(velocity, where, "z_mps", SPEED)
 
 
 def check_covariance(examination: Examination, covariance: report_pb2.Covariance, where: str) -> None:
     """Rule 5, with `ReportLimits.covariance_tolerance`."""
-    examination.choice(covariance.frame, where, "frame", FRAME)
+    if covariance.frame not in FRAME.defined:
+        examination.choice(covariance.frame, where, "frame", FRAME)
     upper = covariance.upper_triangle[:]
     size = len(upper)
     if size == 0:
         examination.absent(where, "upper_triangle", _TRIANGLE_REMEDY)
         return
-    if size not in _COLUMNS:
+    if size not in (_ORDER_3, _ORDER_6):
         problem = f"has {size} numbers, neither 6 nor 21"
         examination.wrong(where, "upper_triangle", problem, _TRIANGLE_REMEDY)
         return
-    if not all(map(math.isfinite, upper)):
-        for index, term in enumerate(upper):
-            if not math.isfinite(term):
-                problem = f"is {term}, which is not a finite number"
-                examination.wrong(where, f"upper_triangle[{index}]", problem, _TRIANGLE_REMEDY)
-    elif not positive_semidefinite(upper, examination.limits.covariance_tolerance):
+    if positive_semidefinite(upper, examination.limits.covariance_tolerance):
+        return
+    if all(map(math.isfinite, upper)):
         examination.wrong(where, "upper_triangle", "is not positive semidefinite", _TRIANGLE_REMEDY)
+        return
+    for index, term in enumerate(upper):
+        if not math.isfinite(term):
+            problem = f"is {term}, which is not a finite number"
+            examination.wrong(where, f"upper_triangle[{index}]", problem, _TRIANGLE_REMEDY)
 
 
 def positive_semidefinite(upper: Sequence[float], tolerance: float) -> bool:
-    """Whether the symmetric matrix of order 3 or 6 with this upper triangle (6 or 21 finite numbers, row by row) is
-    positive semidefinite.
+    """Whether the symmetric matrix of order 3 or 6 with this upper triangle (6 or 21 numbers, row by row) is positive
+    semidefinite; one that holds a number which is not finite is not.
 
     The smallest eigenvalue of the matrix, scaled to a unit diagonal so that metres and metres per second weigh the
     same, must be above -`tolerance`. That is so exactly if the matrix with its diagonal grown by the factor
@@ -176,49 +193,67 @@ def positive_semidefinite(upper: Sequence[float], tolerance: float) -> bool:
     any tolerance that can be set. A variance of zero allows no covariance. Variances so large that they
     overflow when grown are refused.
     """
-    columns = _COLUMNS[len(upper)]
-    if not all(upper[diagonal] for _, diagonal in columns):
-        return _without_zero_variances(upper, columns, tolerance)
+    if len(upper) == _ORDER_3:
+        xx, xy, xz, yy, yz, zz = upper
+        upper = (xx, xy, xz, 0.0, 0.0, 0.0, yy, yz, 0.0, 0.0, 0.0, zz, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0)
+    aa, ab, ac, ad, ae, af, bb, bc, bd, be, bf, cc, cd, ce, cf, dd, de, df, ee, ef, ff = upper
+    if not (aa and bb and cc and dd and ee and ff):
+        return _without_zero_variances(upper, tolerance)
+    # Row by row of the factor, whose terms take the names of the matrix's; loops would take five times as long.
     growth = 1.0 + tolerance
-    factor: list[list[float]] = []
-    inverses: list[float] = []
-    for above, diagonal in columns:
-        row: list[float] = []
-        pivot = upper[diagonal] * growth
-        if above:
-            row.append(upper[above[0]] * inverses[0])
-            for place in range(1, len(above)):
-                term = upper[above[place]] - sum(map(mul, row, factor[place]))
-                row.append(term * inverses[place])
-            pivot -= sum(map(mul, row, row))
-        if not 0.0 < pivot < math.inf:
-            return False
-        factor.append(row)
-        inverses.append(1.0 / math.sqrt(pivot))
-    return True
+    pivot = aa * growth
+    if not 0.0 < pivot < inf:
+        return False
+    inverse = 1.0 / sqrt(pivot)
+    ab, ac, ad, ae, af = ab * inverse, ac * inverse, ad * inverse, ae * inverse, af * inverse
+    pivot = bb * growth - ab * ab
+    if not 0.0 < pivot < inf:
+        return False
+    inverse = 1.0 / sqrt(pivot)
+    bc = (bc - ab * ac) * inverse
+    bd = (bd - ab * ad) * inverse
+    be = (be - ab * ae) * inverse
+    bf = (bf - ab * af) * inverse
+    pivot = cc * growth - (ac * ac + bc * bc)
+    if not 0.0 < pivot < inf:
+        return False
+    inverse = 1.0 / sqrt(pivot)
+    cd = (cd - (ac * ad + bc * bd)) * inverse
+    ce = (ce - (ac * ae + bc * be)) * inverse
+    cf = (cf - (ac * af + bc * bf)) * inverse
+    pivot = dd * growth - (ad * ad + bd * bd + cd * cd)
+    if not 0.0 < pivot < inf:
+        return False
+    inverse = 1.0 / sqrt(pivot)
+    de = (de - (ad * ae + bd * be + cd * ce)) * inverse
+    df = (df - (ad * af + bd * bf + cd * cf)) * inverse
+    pivot = ee * growth - (ae * ae + be * be + ce * ce + de * de)
+    if not 0.0 < pivot < inf:
+        return False
+    ef = (ef - (ae * af + be * bf + ce * cf + de * df)) * (1.0 / sqrt(pivot))
+    return 0.0 < ff * growth - (af * af + bf * bf + cf * cf + df * df + ef * ef) < inf
 
 
-def _without_zero_variances(upper: Sequence[float], columns: _Columns, tolerance: float) -> bool:
-    """The same where a variance is zero: its covariances must be, and then any variance serves in its place."""
+def _without_zero_variances(upper: Sequence[float], tolerance: float) -> bool:
+    """The same, of order 6, where a variance is zero: its covariances must be too, and then any variance serves in its
+    place.
+    """
     filled = list(upper)
-    for place, (above, diagonal) in enumerate(columns):
-        if upper[diagonal] == 0.0:
-            beside = [later[place] for later, _ in columns[place + 1 :]]
-            if any(upper[index] for index in (*above, *beside)):
+    for variance, covariances in _COVARIANCES.items():
+        if upper[variance] == 0.0:
+            if any(upper[place] for place in covariances):
                 return False
-            filled[diagonal] = 1.0
+            filled[variance] = 1.0
     return positive_semidefinite(filled, tolerance)
 
 
-_Columns = tuple[tuple[tuple[int, ...], int], ...]
-
-
-def _columns(order: int) -> _Columns:
-    """Where, in the upper triangle of a symmetric matrix, each column has the terms above and on the diagonal."""
-    starts = [row * order - row * (row - 1) // 2 for row in range(order)]
-    return tuple(
-        (tuple(starts[row] + column - row for row in range(column)), starts[column]) for column in range(order)
-    )
-
-
-_COLUMNS: Final = {6: _columns(3), 21: _columns(6)}
+_ORDER_3: Final = 6
+_ORDER_6: Final = 21
+"""How many numbers the upper triangle of a matrix of that order has."""
+_PAIRS: Final = list(combinations_with_replacement(range(6), 2))
+"""Row and column of each number in an upper triangle of order 6."""
+_COVARIANCES: Final = {
+    _PAIRS.index((axis, axis)): [place for place, pair in enumerate(_PAIRS) if axis in pair and pair != (axis, axis)]
+    for axis in range(6)
+}
+"""Where each variance stands in an upper triangle of order 6, and where its covariances do."""

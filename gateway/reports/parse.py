@@ -90,7 +90,12 @@ def split_request(data: bytes, max_reports: int, max_bytes: int) -> Sequence[byt
 
 def _varint(data: bytes, at: int, bits: int) -> tuple[int, int]:
     """The number of at most so many bits that begins at `at`, and where it ends. Raises IndexError and ValueError."""
-    value = shift = 0
+    value = data[at]
+    at += 1
+    if value < 0x80:
+        return value, at
+    value &= 0x7F
+    shift = 7
     while True:
         byte = data[at]
         at += 1
@@ -110,13 +115,13 @@ def _value(data: bytes, at: int, tag: int) -> tuple[int, int]:
     if tag >> 3 == 0:
         raise ValueError("field 0")
     match tag & 7:
+        case 2:  # bytes, after their number
+            size, begin = _varint(data, at, 32)
+            end = begin + size
         case 0:  # a number
             begin, (_, end) = at, _varint(data, at, 64)
         case 1:  # 64 bits
             begin, end = at, at + 8
-        case 2:  # bytes, after their number
-            size, begin = _varint(data, at, 32)
-            end = begin + size
         case 5:  # 32 bits
             begin, end = at, at + 4
         case _:  # groups are none of the contract's

@@ -24,12 +24,13 @@ together.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from signalfire.v1 import report_pb2
 
 from gateway.reports.content import CONTENT_CHECKS
-from gateway.reports.derivations import check_derivations, derived
+from gateway.reports.derivations import check_derivations
 from gateway.reports.fields import (
     CAVEAT,
     COUNTRY_REMEDY,
@@ -39,6 +40,7 @@ from gateway.reports.fields import (
     UUID,
     Bounds,
     Examination,
+    Known,
     Need,
     enum_form,
     quoted,
@@ -47,7 +49,7 @@ from gateway.reports.fields import (
 )
 from gateway.reports.limits import ReportLimits
 from gateway.reports.violations import Violation
-from policy.countries import ASSIGNED, NODE_CODES, UNKNOWN
+from policy.countries import UNKNOWN
 
 TRAFFIC_CLASS: Final = enum_form(report_pb2.TrafficClass.DESCRIPTOR)
 PRECEDENCE: Final = enum_form(report_pb2.Precedence.DESCRIPTOR)
@@ -59,6 +61,8 @@ MOST_NODES: Final = 64
 MOST_CAVEATS: Final = 16
 MOST_REFERENCES: Final = 64
 MOST_LAUNCH_AREA: Final = 64
+_SOUND_MARKINGS: Final[Known[tuple[bytes, bool, bool]]] = Known(256)
+"""Markings that keep every rule: serialised, with what they were judged by (live traffic, at the C2 door)."""
 _CLOCK_REMEDY: Final = "synchronise the clock of the system that made the report"
 
 
@@ -70,9 +74,10 @@ def validate_submitted(
     `now` is this gateway's time in nanoseconds since 1970-01-01T00:00:00Z, `clock_trusted` whether it believes that.
     `report` has come through `gateway.reports.parse`.
     """
-    examination = Examination(limits, _countries(report), complete=True, slack_ns=0)
+    examination = Examination(report, limits, complete=True)
     originator = report.originator_node
-    examination.country(originator, "", "originator_node", Need.ALWAYS_RELEASED)
+    if originator not in examination.countries:
+        examination.country(originator, "", "originator_node", Need.ALWAYS_RELEASED)
     if originator != node and originator:
         problem = f"is {quoted(originator)}, and this gateway takes the reports of {node}"
         examination.wrong("", "originator_node", problem, f"send {node}, or push to the other node's gateway")
@@ -103,15 +108,10 @@ def validate_released(report: report_pb2.Report, *, origin: str, limits: ReportL
 
     `report` has come through `gateway.reports.parse`.
     """
-    examination = Examination(
-        limits,
-        _countries(report),
-        complete=False,
-        slack_ns=limits.coarsening_slack_ns,
-        derived=derived(report) if report.derivations else frozenset(),
-    )
+    examination = Examination(report, limits, complete=False)
     originator = report.originator_node
-    examination.country(originator, "", "originator_node", Need.ALWAYS_RELEASED)
+    if originator not in examination.countries:
+        examination.country(originator, "", "originator_node", Need.ALWAYS_RELEASED)
     if originator != origin and originator:
         problem = f"is {quoted(originator)}, and the ledger that holds it is that of {origin}"
         examination.wrong("", "originator_node", problem, "release a node's reports in its own ledgers")
@@ -141,37 +141,41 @@ def clock_warning(report: report_pb2.Report, now: int, limits: ReportLimits, *, 
     )
 
 
-def _countries(report: report_pb2.Report) -> frozenset[str]:
-    return ASSIGNED if report.traffic_class == report_pb2.TRAFFIC_CLASS_LIVE else NODE_CODES
-
-
 def _check_envelope(examination: Examination, report: report_pb2.Report) -> int | None:
     """Every rule but those on the originator and this clock; the report time, where there is one, in nanoseconds."""
-    has = report.HasField
-    limits = examination.limits
-    examination.text(report.report_id, "", "report_id", UUID, Need.ALWAYS_RELEASED)
-    examination.text(report.originator_station, "", "originator_station", NAMING)
-    examination.number(has("source_sequence"), report.source_sequence, "", "source_sequence", SOURCE_SEQUENCE)
-    examination.text(report.event_id, "", "event_id", NAMING)
-    report_time = examination.time(has("report_time"), report.report_time, "", "report_time", Need.ALWAYS_RELEASED)
+    if not UUID.fits(report.report_id):
+        examination.text(report.report_id, "", "report_id", UUID, Need.ALWAYS_RELEASED)
+    if report.originator_station not in NAMING.known:
+        examination.text(report.originator_station, "", "originator_station", NAMING)
+    source_sequence = report.source_sequence
+    if not (source_sequence and SOURCE_SEQUENCE.lowest <= source_sequence <= SOURCE_SEQUENCE.highest):
+        examination.number(report, "", "source_sequence", SOURCE_SEQUENCE)
+    if report.event_id not in NAMING.known:
+        examination.text(report.event_id, "", "event_id", NAMING)
+    report_time = examination.time(report, "", "report_time", Need.ALWAYS_RELEASED)
     kind = report.WhichOneof("content")
-    valid_time = examination.time(has("valid_time"), report.valid_time, "", "valid_time")
-    ahead_ns = limits.max_prediction_ahead_ns if kind == "track" and _may_be_ahead(examination, report) else 0
-    examination.not_after(valid_time, "", "valid_time", report_time, ahead_ns)
-    examination.uncertainty(has("clock_uncertainty"), report.clock_uncertainty, "", "clock_uncertainty")
-    examination.choice(report.traffic_class, "", "traffic_class", TRAFFIC_CLASS, Need.ALWAYS_RELEASED)
-    examination.choice(report.precedence, "", "precedence", PRECEDENCE, Need.ALWAYS_RELEASED)
-    if has("marking"):
-        _check_marking(examination, report.marking)
-    else:
-        remedy = "send a marking with policy and classification"
-        examination.absent("", "marking", remedy, Need.ALWAYS_RELEASED)
-    if has("threat"):
-        _check_threat(examination, report.threat)
-    else:
-        examination.absent("", "threat", "send a threat with launch_country")
-    if report.references:
-        _check_references(examination, report)
+    valid_time = examination.time(report, "", "valid_time")
+    if valid_time is not None and report_time is not None and valid_time > report_time:
+        predicted = kind == "track" and _may_be_ahead(examination, report)
+        ahead_ns = examination.limits.max_prediction_ahead_ns if predicted else 0
+        examination.not_after(valid_time, "", "valid_time", report_time, ahead_ns)
+    examination.uncertainty(report, "", "clock_uncertainty")
+    if report.traffic_class not in TRAFFIC_CLASS.defined:
+        examination.choice(report.traffic_class, "", "traffic_class", TRAFFIC_CLASS, Need.ALWAYS_RELEASED)
+    if report.precedence not in PRECEDENCE.defined:
+        examination.choice(report.precedence, "", "precedence", PRECEDENCE, Need.ALWAYS_RELEASED)
+    marking = report.marking.SerializePartialToString(), examination.live, examination.complete
+    if marking not in _SOUND_MARKINGS:
+        before = len(examination.found)
+        _check_marking(examination, report)
+        if len(examination.found) == before:
+            _SOUND_MARKINGS.keep(marking)
+    threat = report.threat
+    area = threat.launch_area
+    if not (threat.launch_country in examination.countries and len(area) <= MOST_LAUNCH_AREA and area.isprintable()):
+        _check_threat(examination, report)
+    if references := report.references[:]:
+        _check_references(examination, report, references)
     if report.derivations:
         check_derivations(examination, report)
     if kind is None:
@@ -190,8 +194,11 @@ def _may_be_ahead(examination: Examination, report: report_pb2.Report) -> bool:
     )
 
 
-def _check_marking(examination: Examination, marking: report_pb2.Marking) -> None:
-    where = "marking"
+def _check_marking(examination: Examination, report: report_pb2.Report) -> None:
+    if not report.HasField("marking"):
+        examination.absent("", "marking", "send a marking with policy and classification", Need.ALWAYS_RELEASED)
+        return
+    where, marking = "marking", report.marking
     examination.text(marking.policy, where, "policy", POLICY_NAME, Need.ALWAYS_RELEASED)
     examination.choice(marking.classification, where, "classification", CLASSIFICATION, Need.ALWAYS_RELEASED)
     examination.country_list(marking.releasable_to[:], where, "releasable_to", MOST_NODES)
@@ -199,8 +206,11 @@ def _check_marking(examination: Examination, marking: report_pb2.Marking) -> Non
     examination.country_list(marking.onward_release[:], where, "onward_release", MOST_NODES)
 
 
-def _check_threat(examination: Examination, threat: report_pb2.Threat) -> None:
-    country = threat.launch_country
+def _check_threat(examination: Examination, report: report_pb2.Report) -> None:
+    if not report.HasField("threat"):
+        examination.absent("", "threat", "send a threat with launch_country")
+        return
+    country = report.threat.launch_country
     if country != UNKNOWN:
         if country and country not in examination.countries:
             problem = f"is {quoted(country)}, which is neither an ISO 3166-1 alpha-3 code nor UNKNOWN"
@@ -208,21 +218,34 @@ def _check_threat(examination: Examination, threat: report_pb2.Threat) -> None:
             examination.wrong("threat", "launch_country", problem, remedy)
         elif not country:
             examination.absent("threat", "launch_country", f"{COUNTRY_REMEDY}, or UNKNOWN")
-    examination.words(threat.launch_area, "threat", "launch_area", MOST_LAUNCH_AREA)
+    examination.words(report.threat.launch_area, "threat", "launch_area", MOST_LAUNCH_AREA)
 
 
-def _check_references(examination: Examination, report: report_pb2.Report) -> None:
-    references = report.references
-    if not examination.count(len(references), "", "references", MOST_REFERENCES):
+def _check_references(
+    examination: Examination, report: report_pb2.Report, references: Sequence[report_pb2.Reference]
+) -> None:
+    if len(references) > MOST_REFERENCES:
+        examination.count(len(references), "", "references", MOST_REFERENCES)
         return
-    seen = {(report.originator_node, report.report_id): "is this report itself"}
+    itself = (report.originator_node, report.report_id)
+    seen = {itself}
     for index, reference in enumerate(references):
+        named = node, report_id = reference.originator_node, reference.report_id
+        relation = reference.relation
+        if (
+            named not in seen
+            and node in examination.countries
+            and report_id in UUID.known
+            and relation in REFERENCE_RELATION.defined
+        ):
+            seen.add(named)
+            continue
         where = f"references[{index}]"
-        named = (reference.originator_node, reference.report_id)
-        examination.country(named[0], where, "originator_node")
-        examination.text(named[1], where, "report_id", UUID)
-        examination.choice(reference.relation, where, "relation", REFERENCE_RELATION)
-        if all(named):
+        examination.country(node, where, "originator_node")
+        examination.text(report_id, where, "report_id", UUID)
+        examination.choice(relation, where, "relation", REFERENCE_RELATION)
+        if node and report_id:
             if named in seen:
-                examination.wrong(where, "report_id", seen[named], "name each earlier report once")
-            seen.setdefault(named, f"is {quoted(named[1])} again")
+                problem = "is this report itself" if named == itself else f"is {quoted(report_id)} again"
+                examination.wrong(where, "report_id", problem, "name each earlier report once")
+            seen.add(named)

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from hashlib import sha256
-from typing import Final
+from typing import Final, TypeAlias
 
 from signalfire.v1.ledger_pb2 import Part, PartGroup, SealedPayload
 
@@ -45,14 +45,25 @@ MAX_PARTS: Final = 64
 _WHOLE: Final = PartGroup.PART_GROUP_UNSPECIFIED
 
 
+Fields: TypeAlias = tuple[int, bytes, bytes, bytes]
+"""What a part holds: group, salt, content and leaf hash. Read from it once, as protobuf makes bytes anew each time."""
+
+
+def fields_of(parts: Sequence[Part]) -> list[Fields]:
+    """What these parts hold."""
+    # A slice, as protobuf's own container is slow to walk.
+    return [(part.group, part.salt, part.content, part.leaf_hash) for part in parts[:]]
+
+
 def commit(parts: Sequence[Part]) -> bytes:
     """The commitment to these parts, 32 bytes. Raises CommitmentError when they break a rule of this module."""
-    if not 1 <= len(parts) <= MAX_PARTS:
-        raise CommitmentError(f"a payload has {len(parts)} parts; it must have 1 to {MAX_PARTS}")
-    leaves = [_leaf(position, part, len(parts)) for position, part in enumerate(parts)]
-    if all(part.leaf_hash for part in parts):
-        raise CommitmentError("every part of the payload is hidden; at least one must be shown")
-    return root_of(leaves)
+    return commit_fields(fields_of(parts))
+
+
+def commit_fields(parts: Sequence[Fields]) -> bytes:
+    """As `commit`, of parts that were read."""
+    leaves = _leaves(parts)
+    return root_of(leaves) if len(leaves) > 1 else leaves[0]
 
 
 def check(parts: Sequence[Part], commitment: bytes) -> None:
@@ -76,34 +87,50 @@ def disclose(payload: SealedPayload, groups: Collection[PartGroup.ValueType]) ->
 
 def disclose_parts(payload: SealedPayload, positions: Collection[int]) -> SealedPayload:
     """As `disclose`, by the positions of the parts to show (from 0): for one of several parts of the same group."""
-    commit(payload.parts)
+    leaves = _leaves(fields_of(payload.parts))
     for position in positions:
         if not 0 <= position < len(payload.parts) or payload.parts[position].leaf_hash:
             raise CommitmentError(f"part {position} cannot be disclosed: the payload at hand does not show it")
     disclosed = SealedPayload(
         parts=[
-            part if position in positions else Part(leaf_hash=_leaf(position, part, len(payload.parts)))
-            for position, part in enumerate(payload.parts)
+            part if position in positions else Part(leaf_hash=leaf)
+            for position, (part, leaf) in enumerate(zip(payload.parts, leaves, strict=True))
         ]
     )
     commit(disclosed.parts)
     return disclosed
 
 
-def _leaf(position: int, part: Part, count: int) -> bytes:
-    salt, group = part.salt, part.group
-    if len(salt) == SALT_SIZE and not part.leaf_hash and (0 < group <= 255 or (group == _WHOLE and count == 1)):
-        return sha256(b"\x00%b%c%b" % (salt, group, part.content)).digest()
-    if part.leaf_hash:
-        if len(part.leaf_hash) != HASH_SIZE:
+def _leaves(parts: Sequence[Fields]) -> list[bytes]:
+    """The leaf hashes of these parts, by the rules of this module."""
+    count = len(parts)
+    if not 1 <= count <= MAX_PARTS:
+        raise CommitmentError(f"a payload has {count} parts; it must have 1 to {MAX_PARTS}")
+    leaves: list[bytes] = []
+    hidden = 0
+    for group, salt, content, leaf_hash in parts:
+        if len(salt) == SALT_SIZE and not leaf_hash and (0 < group <= 255 or (group == _WHOLE and count == 1)):
+            leaves.append(sha256(b"\x00%b%c%b" % (salt, group, content)).digest())
+        else:
+            leaves.append(_hidden(len(leaves), group, salt, content, leaf_hash, count))
+            hidden += 1
+    if hidden == count:
+        raise CommitmentError("every part of the payload is hidden; at least one must be shown")
+    return leaves
+
+
+def _hidden(position: int, group: int, salt: bytes, content: bytes, leaf_hash: bytes, count: int) -> bytes:
+    """The leaf hash of a part that is hidden. Raises CommitmentError where it is neither that nor shown."""
+    if leaf_hash:
+        if len(leaf_hash) != HASH_SIZE:
             raise CommitmentError(
-                f"part {position}: its leaf hash has {len(part.leaf_hash)} bytes; exactly {HASH_SIZE} are needed"
+                f"part {position}: its leaf hash has {len(leaf_hash)} bytes; exactly {HASH_SIZE} are needed"
             )
-        if part.group != _WHOLE or part.salt or part.content:
+        if group != _WHOLE or salt or content:
             raise CommitmentError(f"part {position} is hidden, and so may have a leaf hash alone; it has more")
-        return part.leaf_hash
-    if len(part.salt) != SALT_SIZE:
-        raise CommitmentError(f"part {position}: its salt has {len(part.salt)} bytes; exactly {SALT_SIZE} are needed")
-    if not 0 <= part.group <= 255:
-        raise CommitmentError(f"part {position}: group {part.group} is not between 0 and 255")
+        return leaf_hash
+    if len(salt) != SALT_SIZE:
+        raise CommitmentError(f"part {position}: its salt has {len(salt)} bytes; exactly {SALT_SIZE} are needed")
+    if not 0 <= group <= 255:
+        raise CommitmentError(f"part {position}: group {group} is not between 0 and 255")
     raise CommitmentError(f"part {position} is the whole content, yet one of {count} parts; it must be alone")

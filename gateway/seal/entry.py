@@ -50,13 +50,17 @@ payload; every byte of padding is zero; the payload is in canonical form.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 from enum import IntEnum
+from functools import lru_cache
 from struct import Struct
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from google.protobuf.message import DecodeError, Message
+from signalfire.v1.ledger_pb2 import Part, SealedPayload
 
+from gateway.ledger.merkle import HASH_SIZE
+from gateway.seal.commitment import SALT_SIZE, Fields
 from gateway.seal.errors import EntryError, OpenError, PayloadTooLarge
 
 FORMAT_VERSION: Final = 1
@@ -84,7 +88,9 @@ NO_COMMITMENT: Final = bytes(32)
 """What stands for the commitment in the opening of an epoch."""
 
 _HEADER: Final = Struct(">BBBBQ32s")
+_COMMITMENT: Final = slice(12, HEADER_SIZE)
 _LENGTH: Final = Struct(">I")
+_ANY_SALT: Final = b"\xff" * SALT_SIZE
 
 M = TypeVar("M", bound=Message)
 
@@ -96,8 +102,12 @@ class EntryKind(IntEnum):
     EPOCH_OPENING = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+_SEALED: Final = EntryKind.SEALED_CONTENT
+_OPENING: Final = EntryKind.EPOCH_OPENING
+_SEALED_SIZES: Final = tuple(HEADER_SIZE + size + TAG_SIZE for size in PADDED_SIZES)
+
+
+class Header(NamedTuple):
     """The first 44 bytes of an entry, apart from version and reserved byte. Only `parse_header` makes one."""
 
     kind: EntryKind
@@ -114,7 +124,7 @@ def padding_class(length: int) -> int:
             "release fewer fields or shorten them"
         )
     # Sizes double from 512 = 2**9; the last class is a little short of 2**16.
-    return max(length + 3, 511).bit_length() - 9
+    return (length + 3 | 511).bit_length() - 9
 
 
 def encode_header(kind: EntryKind, padding_class: int, epoch: int, commitment: bytes) -> bytes:
@@ -134,27 +144,29 @@ def parse_header(entry: bytes) -> Header:
         raise EntryError(f"the reserved byte of the entry's header is {reserved}; it must be 0")
     if epoch > MAX_INDEX:
         raise EntryError(f"the entry names epoch {epoch}, which is above any index (2**63 - 1)")
-    if kind == EntryKind.SEALED_CONTENT:
+    if kind == _SEALED:
         if padding >= len(PADDED_SIZES):
             raise EntryError(f"padding class {padding} of the entry is not one of 0 to {len(PADDED_SIZES) - 1}")
-        if size != HEADER_SIZE + PADDED_SIZES[padding] + TAG_SIZE:
-            raise EntryError(
-                f"an entry of padding class {padding} has {HEADER_SIZE + PADDED_SIZES[padding] + TAG_SIZE} bytes, "
-                f"not {size}"
-            )
-        return Header(EntryKind.SEALED_CONTENT, padding, epoch, commitment)
-    if kind == EntryKind.EPOCH_OPENING:
+        if size != _SEALED_SIZES[padding]:
+            raise EntryError(f"an entry of padding class {padding} has {_SEALED_SIZES[padding]} bytes, not {size}")
+        return Header(_SEALED, padding, epoch, commitment)
+    if kind == _OPENING:
         if padding != 0 or commitment != NO_COMMITMENT:
             raise EntryError("the opening of an epoch has a padding class or a commitment; both must be zero")
-        return Header(EntryKind.EPOCH_OPENING, 0, epoch, commitment)
+        return Header(_OPENING, 0, epoch, commitment)
     raise EntryError(f"entry kind {kind} is not known here, only 1 (sealed content) and 2 (epoch opening)")
+
+
+def commitment_of(entry: bytes) -> bytes:
+    """The commitment in the header of an entry that this program made. Nothing is checked: see `parse_header`."""
+    return entry[_COMMITMENT]
 
 
 def require_place(header: Header, index: int) -> None:
     """Check rule 4: that an entry with this header can stand at `index`. Raises EntryError."""
     if not 0 <= index <= MAX_INDEX:
         raise EntryError(f"index {index} is not between 0 and 2**63 - 1")
-    if header.kind is EntryKind.EPOCH_OPENING:
+    if header.kind is _OPENING:
         if header.epoch != index:
             raise EntryError(f"the entry at index {index} opens epoch {header.epoch}; it can only open epoch {index}")
     elif header.epoch >= index:
@@ -186,6 +198,29 @@ def unpad(plaintext: bytes, padding: int) -> bytes:
 def encode_canonical(message: Message) -> bytes:
     """The canonical form of a message that this program made."""
     return message.SerializeToString(deterministic=True)
+
+
+_BEFORE_LEAF_HASH: Final = encode_canonical(SealedPayload(parts=[Part(leaf_hash=bytes(HASH_SIZE))]))[:-HASH_SIZE]
+
+
+def encode_payload(parts: Iterable[Fields]) -> bytes:
+    """The canonical form of the `SealedPayload` with these parts, which follow the rules of `commitment`."""
+    pieces: list[bytes] = []
+    for group, salt, content, leaf_hash in parts:
+        if leaf_hash:
+            pieces += (_BEFORE_LEAF_HASH, leaf_hash)
+        else:
+            before, between = _around(group, len(content))
+            pieces += (before, salt, between, content)
+    return b"".join(pieces)
+
+
+# What stands around salt and content depends on their lengths alone; it is cut from what protobuf itself writes.
+@lru_cache(maxsize=4096)
+def _around(group: int, size: int) -> tuple[bytes, bytes]:
+    part = Part(group=group, salt=_ANY_SALT, content=bytes(size))  # type: ignore[arg-type]  # a number is a group
+    before, _, after = encode_canonical(SealedPayload(parts=[part])).partition(_ANY_SALT)
+    return before, after[: len(after) - size]
 
 
 def parse_canonical(encoded: bytes, kind: type[M]) -> M | None:

@@ -39,7 +39,7 @@ from typing import Final, NoReturn
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
-from signalfire.v1.ledger_pb2 import Part, SealedPayload
+from signalfire.v1.ledger_pb2 import Part, PartGroup, SealedPayload
 
 from gateway.seal import commitment
 from gateway.seal.entry import (
@@ -47,8 +47,8 @@ from gateway.seal.entry import (
     MAX_INDEX,
     NO_COMMITMENT,
     EntryKind,
-    encode_canonical,
     encode_header,
+    encode_payload,
     pad,
     parse_canonical,
     parse_header,
@@ -64,7 +64,8 @@ MAX_CONTENT_SIZE: Final = 64_978
 """Largest content that `Epoch.seal` takes, bytes."""
 
 _U64: Final = Struct(">Q")
-_NONCE_PREFIX: Final = bytes(4)
+_NONCE: Final = Struct(">4xQ")
+_WHOLE: Final = PartGroup.PART_GROUP_UNSPECIFIED
 
 
 class Epoch:
@@ -132,9 +133,7 @@ class Epoch:
         `content` has at most MAX_CONTENT_SIZE bytes. Raises PayloadTooLarge, and then `index` can still be sealed;
         NonceError by the rules for sealing; KeyMaterialError when `random` fails.
         """
-        payload = SealedPayload()
-        payload.parts.add(salt=draw(random, commitment.SALT_SIZE), content=content)
-        return self._seal(index, payload)
+        return self._seal(index, [(_WHOLE, draw(random, commitment.SALT_SIZE), content, b"")])
 
     def seal_parts(self, index: int, parts: Sequence[Part], random: Random = os.urandom) -> bytes:
         """The entry at `index` that holds these parts; each shown part without a salt is given a fresh one.
@@ -143,16 +142,13 @@ class Epoch:
         can be passed on. Then the commitment, which anyone can see, is the originator's own. The parts given are not
         changed. Raises as `seal`, and CommitmentError when the parts break a rule of `gateway.seal.commitment`.
         """
-        salts = memoryview(draw(random, commitment.SALT_SIZE * sum(_needs_salt(part) for part in parts)))
-        payload, at = SealedPayload(), 0
-        for part in parts:
-            if _needs_salt(part):
-                salt = bytes(salts[at : at + commitment.SALT_SIZE])
-                at += commitment.SALT_SIZE
-                payload.parts.add(group=part.group, salt=salt, content=part.content)
-            else:
-                payload.parts.append(part)
-        return self._seal(index, payload)
+        salts = draw(random, commitment.SALT_SIZE * len(parts))
+        fields: list[commitment.Fields] = []
+        for at, (group, salt, content, leaf_hash) in enumerate(commitment.fields_of(parts)):
+            if not salt and not leaf_hash:
+                salt = salts[commitment.SALT_SIZE * at : commitment.SALT_SIZE * (at + 1)]
+            fields.append((group, salt, content, leaf_hash))
+        return self._seal(index, fields)
 
     def open(self, index: int, entry: bytes) -> SealedPayload:
         """What the entry at `index` holds, verified by the rules for opening.
@@ -165,10 +161,9 @@ class Epoch:
             raise OpenError(f"the entry at index {index} opens an epoch; it holds no content")
         if header.epoch != self.index:
             raise OpenError(f"the entry at index {index} is sealed under epoch {header.epoch}, not {self.index}")
-        position = _U64.pack(index)
         try:
             plaintext = self._cipher.decrypt(
-                _NONCE_PREFIX + position, entry[HEADER_SIZE:], self._ad_prefix + position + entry[:HEADER_SIZE]
+                _NONCE.pack(index), entry[HEADER_SIZE:], self._ad_prefix + _U64.pack(index) + entry[:HEADER_SIZE]
             )
         except InvalidTag as error:
             raise OpenError(
@@ -181,13 +176,12 @@ class Epoch:
         commitment.check(payload.parts, header.commitment)
         return payload
 
-    def _seal(self, index: int, payload: SealedPayload) -> bytes:
-        committed = commitment.commit(payload.parts)
-        padding, plaintext = pad(encode_canonical(payload))
+    def _seal(self, index: int, parts: Sequence[commitment.Fields]) -> bytes:
+        committed = commitment.commit_fields(parts)
+        padding, plaintext = pad(encode_payload(parts))
         header = encode_header(EntryKind.SEALED_CONTENT, padding, self.index, committed)
         self._claim(index)
-        position = _U64.pack(index)
-        return header + self._cipher.encrypt(_NONCE_PREFIX + position, plaintext, self._ad_prefix + position + header)
+        return header + self._cipher.encrypt(_NONCE.pack(index), plaintext, self._ad_prefix + _U64.pack(index) + header)
 
     def _claim(self, index: int) -> None:
         """Use up the nonce of `index`, and of every one below. Raises NonceError."""
@@ -213,11 +207,7 @@ class Epoch:
 
 def content_of(payload: SealedPayload) -> bytes:
     """The contents of the parts that the payload shows, joined in order: a serialised `EntryContent`."""
-    return b"".join(part.content for part in payload.parts)
-
-
-def _needs_salt(part: Part) -> bool:
-    return not part.salt and not part.leaf_hash
+    return b"".join([part.content for part in payload.parts[:]])
 
 
 def _encode_origin(origin_line: str) -> bytes:

@@ -60,7 +60,7 @@ def test_its_reports_are_valid_and_unlike_each_other() -> None:
         now = report.report_time.ToNanoseconds()
         assert validate_submitted(report, node="JPN", now=now, limits=ReportLimits()) == []
     assert len({report.report_id for report in reports}) == len(reports)
-    assert all(report.report_id.startswith(f"{tag}-") for report in reports[len(traffic.launches()) :])
+    assert all(report.report_id.endswith(tag) for report in reports[len(traffic.launches()) :])
 
 
 def test_the_policy_has_fifty_rules_for_each_partner_and_releases_what_is_sent(tmp_path: Path) -> None:

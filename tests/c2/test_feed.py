@@ -14,10 +14,11 @@ from signalfire.v1 import report_pb2
 from gateway.c2.feed import ITEMS_AT_ONCE, TURN_S, Feed, Runs
 from gateway.c2.grants import ReadGrant
 from gateway.ledger.stores import FeedFilter, FeedRow
+from gateway.release.pipeline import TakeReport
 from gateway.release.plan import FeedEntry
 from gateway.release.sequencer import Durable
 from gateway.release.watch import Watch
-from tests.release.world import RELEASE_ALL, Site, rules
+from tests.release.world import RELEASE_ALL, Site, anything, rules
 from tests.reports.examples import track
 
 REPORTS = 3 * ITEMS_AT_ONCE
@@ -32,8 +33,7 @@ UNCLASSIFIED = ReadGrant(LIVE, report_pb2.CLASSIFICATION_UNCLASSIFIED, frozenset
 def japan(tmp_path: Path) -> Iterator[Site]:
     """A node whose feed holds SECRET reports of its own."""
     site = Site("JPN", tmp_path / "jpn.sqlite", ["JPN", "KOR"])
-    for seed in range(REPORTS):
-        site.take(track(seed), RULES)
+    site.do_all(*[TakeReport.of(track(seed), "c2", anything) for seed in range(REPORTS)], rulebook=RULES)
     yield site
     site.close()
 

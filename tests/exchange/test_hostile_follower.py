@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from signalfire.v1 import exchange_pb2, ledger_pb2
 
+from gateway.exchange.serving import ANSWERS_AT_ONCE
 from gateway.ledger.checkpoint import Checkpoint
 from gateway.ledger.cosignature import CosignatureSigner, cosign
 from gateway.ledger.merkle import EMPTY_ROOT, leaf_hash
@@ -325,6 +326,14 @@ async def test_a_receipt_for_anything_but_what_is_here_is_refused_and_not_kept(
     await world.carries("JPN", "KOR", "USA")
 
 
+async def test_one_who_says_something_false_and_nothing_more_still_hears_why_it_ends(world: World) -> None:
+    async with dialled(world.places["KOR"], world.places["JPN"]) as stream:
+        await stream.open(FLASH)
+        await stream.send(receipt=exchange_pb2.Receipt(note=b"false"))
+        await stream.call.done_writing()
+        assert (await stream.ended()).code == grpc.StatusCode.INVALID_ARGUMENT
+
+
 REPEATED: list[tuple[str, Callable[[World, LedgerRow], bytes]]] = [
     ("another nation's key", lambda w, r: cosigned(Checkpoint(FLASH, r.size, r.root).text(), receipt_key(w, "USA"))),
     (
@@ -413,3 +422,25 @@ async def test_a_true_statement_and_a_true_receipt_are_kept(tmp_path: Path) -> N
             )
         assert receipt_size(world, FLASH) == batch.count
         assert holdings(world.places["JPN"])["unopenable"][0][2] == note
+
+
+async def test_receipts_that_come_together_are_all_kept_and_counted(tmp_path: Path) -> None:
+    async with running(settle(tmp_path, "JPN", "KOR"), "JPN", linked=False) as world:
+        for _ in range(2 * ANSWERS_AT_ONCE + 1):
+            await world.push_one("JPN", report())
+        reader = SqliteReader(world.places["JPN"].store)
+        try:
+            ledger = row(world).id
+            texts = {size: Note.parse(note).text for size, note in reader.checkpoints(ledger)}
+            async with dialled(world.places["KOR"], world.places["JPN"]) as stream:
+                await stream.open(FLASH)
+                for text in texts.values():
+                    await stream.send(receipt=exchange_pb2.Receipt(note=cosigned(text, receipt_key(world, "KOR"))))
+                await until(
+                    lambda: world.metric("JPN", "signalfire_receipts_total", partner="KOR", lane="flash") == len(texts),
+                    "the receipts are counted",
+                )
+            receipts = {each.size for each in reader.cosignatures(ledger) if each.kind is CosignatureKind.RECEIPT}
+            assert receipts == set(texts)
+        finally:
+            reader.close()

@@ -17,6 +17,7 @@ import pytest
 import pytest_asyncio
 from signalfire.v1 import exchange_pb2, ledger_pb2, report_pb2
 
+from gateway.client import Received
 from gateway.demo.deployment import Deployed
 from gateway.ledger import bundle
 from gateway.ledger.checkpoint import Checkpoint, LogKey, sign_checkpoint
@@ -223,7 +224,7 @@ async def test_a_batch_that_is_sent_twice_is_kept_once_and_receipted_twice(scene
     assert scene.world.metric("KOR", "signalfire_batches_passed_over_total", partner="JPN") == 1
     assert scene.replica() == (2, scene.flash.edge.root())
     await scene.goes_on()
-    ids = [each.report.report_id for each in await scene.world.collect("KOR") if hasattr(each, "report")]
+    ids = [each.report.report_id for each in await scene.world.collect("KOR") if isinstance(each, Received)]
     assert ids.count(good.report_id) == 1
 
 
@@ -232,7 +233,7 @@ async def test_a_report_that_its_owner_repeats_under_other_entries_is_delivered_
     batch = scene.flash.reports(good, good, good, after)
     scene.plays("flash", sends({"batch": batch}))
     await scene.world.inboxes["KOR"].report(after.report_id)
-    ids = [each.report.report_id for each in await scene.world.collect("KOR") if hasattr(each, "report")]
+    ids = [each.report.report_id for each in await scene.world.collect("KOR") if isinstance(each, Received)]
     assert ids.count(good.report_id) == 1
 
 

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 from signalfire.v1 import report_pb2
 
+from gateway.client import Received
 from gateway.demo.deployment import Deployed
 from gateway.reports.kinds import Kind
 from policy.approve import CarryFor, Route
@@ -54,7 +55,7 @@ async def once_each(world: World, name: str, pushed: list[report_pb2.Report]) ->
     wanted = [each.report_id for each in pushed]
     inbox = world.inboxes[name]
     await inbox.holds(lambda: set(wanted) <= inbox.reports.keys(), f"{len(wanted)} reports")
-    came = [item.report.report_id for item in inbox.items if hasattr(item, "report")]
+    came = [item.report.report_id for item in inbox.items if isinstance(item, Received)]
     assert sorted(each for each in came if each in set(wanted)) == sorted(wanted)
 
 

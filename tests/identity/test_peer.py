@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from cryptography import x509
@@ -11,9 +12,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 
-from gateway.identity.authority import Authority, Validity, certificate_pem
+from gateway.identity.authority import Authority, Leaf, Validity, certificate_pem
 from gateway.identity.errors import IdentityError, PeerError, Refusal, SpiffeIdError
-from gateway.identity.peer import verify_peer
+from gateway.identity.peer import Authorities, verify_peer
 from gateway.identity.revocation import Issuers
 from gateway.identity.spiffe import Role, SpiffeId
 from tests.identity.world import World
@@ -192,3 +193,64 @@ def test_two_certificates_are_not_one(world: World) -> None:
     both = world.leaf("JPN").certificate_pem + world.leaf("KOR").certificate_pem
     with pytest.raises(PeerError):
         verify_peer(both, world.believed(), allowed_roles=EVERY_ROLE, now=world.now)
+
+
+# --- what was found is found again only while all that it rests on is the same
+
+
+def _asked_again(leaf: Leaf, authorities: Authorities, now: datetime, roles: Sequence[Role] = EVERY_ROLE) -> SpiffeId:
+    return verify_peer(leaf.certificate_pem, authorities, allowed_roles=roles, now=now)
+
+
+def test_what_was_believed_is_asked_anew_for_another_listener_and_for_other_authorities(world: World) -> None:
+    leaf, believed = world.leaf("JPN"), world.believed()
+    found = _asked_again(leaf, believed, world.now)
+    assert _asked_again(leaf, believed, world.now + timedelta(seconds=1)) is found
+    with pytest.raises(PeerError) as refused:
+        _asked_again(leaf, believed, world.now, [Role.C2])
+    assert _code(refused) is Refusal.WRONG_ROLE
+    with pytest.raises(PeerError) as refused:
+        _asked_again(leaf, {**believed, ("jpn", Role.GATEWAY): believed["kor", Role.GATEWAY]}, world.now)
+    assert _code(refused) is Refusal.UNTRUSTED_ISSUER
+    assert _asked_again(leaf, believed, world.now) == found
+
+
+def test_what_was_believed_is_not_once_nothing_vouches_for_it(world: World) -> None:
+    leaf, believed = world.leaf("JPN"), world.believed()
+    assert _asked_again(leaf, believed, world.now).node == "JPN"
+    # Also where nobody holds any more what it was believed by.
+    believed.clear()
+    gc.collect()
+    with pytest.raises(PeerError) as refused:
+        _asked_again(leaf, believed, world.now)
+    assert _code(refused) is Refusal.UNTRUSTED_ISSUER
+
+
+def test_what_was_believed_expires_to_the_second_and_was_not_so_before(world: World) -> None:
+    leaf, believed = world.leaf("JPN"), world.believed()
+    last = world.now + timedelta(days=1)
+    for now, code in (
+        (world.now, None),
+        (last, None),
+        (last + datetime.resolution, Refusal.EXPIRED),
+        (world.now - timedelta(days=2), Refusal.NOT_YET_VALID),
+        (last, None),
+    ):
+        if code is None:
+            assert _asked_again(leaf, believed, now).node == "JPN"
+            continue
+        with pytest.raises(PeerError) as refused:
+            _asked_again(leaf, believed, now)
+        assert _code(refused) is code
+
+
+def test_what_was_believed_falls_with_an_authority_that_expires_before_it(world: World) -> None:
+    brief = Authority.create("JPN", Role.GATEWAY, Validity.starting(world.now, timedelta(minutes=1)))
+    leaf = _minted(brief, world, "spiffe://jpn/gateway/a")
+    believed = {("jpn", Role.GATEWAY): Issuers.of([brief.certificate])}
+    last = world.now + timedelta(minutes=1)
+    for now in (world.now, last):
+        assert verify_peer(leaf, believed, allowed_roles=EVERY_ROLE, now=now).node == "JPN"
+    with pytest.raises(PeerError) as refused:
+        verify_peer(leaf, believed, allowed_roles=EVERY_ROLE, now=last + datetime.resolution)
+    assert _code(refused) is Refusal.EXPIRED

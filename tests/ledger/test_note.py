@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from base64 import b64encode
 
 import pytest
@@ -21,6 +22,7 @@ from gateway.ledger.note import (
     derive_key_id,
     encode_vkey,
     parse_vkey,
+    require_key_name,
     sign_note,
     verify_note,
 )
@@ -279,6 +281,16 @@ def test_keys_and_seeds_of_another_length_and_bad_names_are_refused() -> None:
     for name in ("", "two words", "a+b", "line\nbreak", "nul\x00", "\ud800"):
         with pytest.raises(NoteError):
             Ed25519Signer(name, bytes(32))
+
+
+def test_no_space_of_unicode_and_no_control_character_is_in_a_key_name() -> None:
+    for number in range(sys.maxunicode + 1):
+        character = chr(number)
+        if character.isspace() or character == "+" or number < 0x20 or 0xD800 <= number < 0xE000:
+            with pytest.raises(NoteError):
+                require_key_name(f"a{character}b")
+        else:
+            require_key_name(f"a{character}b")
 
 
 def test_a_key_id_depends_on_name_type_and_key() -> None:

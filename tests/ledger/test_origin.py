@@ -24,6 +24,13 @@ def test_an_origin_is_read_back_from_its_line(origin: Origin) -> None:
     assert Origin.parse(str(origin)) == origin
 
 
+def test_a_line_that_names_no_ledger_is_refused_each_time() -> None:
+    for _ in range(2):
+        with pytest.raises(OriginError, match="does not begin with"):
+            Origin.parse("signalfire/v2/JPN/KOR/flash/1")
+        assert Origin.parse("signalfire/v1/JPN/KOR/flash/1") == Origin.release("JPN", "KOR", Lane.FLASH, 1)
+
+
 @given(ORIGINS, ORIGINS)
 def test_two_origins_have_the_same_line_only_when_equal(one: Origin, other: Origin) -> None:
     assert (str(one) == str(other)) == (one == other)

@@ -119,6 +119,26 @@ def test_an_edge_is_a_geodesic_and_not_a_parallel() -> None:
     assert area.contains(*moved(halfway, 0, 1.0))
 
 
+@pytest.mark.parametrize("azimuth", [0.0, 180.0])
+def test_the_furthest_north_and_south_of_a_circle_are_in_it(azimuth: float) -> None:
+    for latitude in (-89.9, -35.0, 0.0, 35.0, 60.0, 89.9):
+        for radius_m in (1.0, 60_000.0, 5e6):
+            area = areas.circle("c", (latitude, 139.0), radius_m)
+            assert area.contains(*moved((latitude, 139.0), azimuth, radius_m - 0.01))
+            assert not area.contains(*moved((latitude, 139.0), azimuth, radius_m + 0.01))
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_an_area_ends_where_its_edge_is_furthest_from_the_equator_and_not_at_its_corners(side: int) -> None:
+    corners = [(side * 40.0, 100.0), (side * 40.0, 160.0), (0.0, 130.0)]
+    area = areas.polygon("p", [corners])
+    edge = WGS84.Inverse(*corners[0], *corners[1])
+    furthest = moved(corners[0], edge["azi1"], edge["s12"] / 2)
+    assert abs(furthest[0]) > 43
+    assert area.contains(*moved(furthest, 0, -side * 1.0))
+    assert not area.contains(*moved(furthest, 0, side * 1.0))
+
+
 @given(LATITUDES, st.floats(-400, 400), st.floats(-170, 170))
 def test_where_longitudes_begin_makes_no_difference(latitude: float, longitude: float, shift: float) -> None:
     def around(degrees: float) -> float:

@@ -374,7 +374,7 @@ def test_a_condition_is_refused_or_works_however_deep(levels: int, also: str) ->
         condition = LANGUAGE.compile(text, (Kind.TRACK,))
         facts = LANGUAGE.facts(reports.track(), "KOR", reports.NOW, "ROUTINE")
         assert condition.holds(facts)
-        assert LANGUAGE.fuse([condition]).evaluate(facts) == (True,)
+        assert LANGUAGE.fuse([condition]).evaluate(facts) == [True]
 
 
 def test_a_pattern_is_a_short_literal() -> None:

@@ -15,15 +15,15 @@ from tests.policy.conditions import CONDITIONS, LANGUAGE, tracks
 KINDS = (Kind.TRACK,)
 
 
-def one_by_one(texts: list[str], report: report_pb2.Report) -> tuple[bool, ...] | None:
+def one_by_one(texts: list[str], report: report_pb2.Report) -> list[bool] | None:
     facts = LANGUAGE.facts(report, "KOR", reports.NOW, "ROUTINE")
     try:
-        return tuple([LANGUAGE.compile(text, KINDS).holds(facts) for text in texts])
+        return [LANGUAGE.compile(text, KINDS).holds(facts) for text in texts]
     except EvaluationError:
         return None
 
 
-def together(texts: list[str], report: report_pb2.Report) -> tuple[bool, ...] | None:
+def together(texts: list[str], report: report_pb2.Report) -> list[bool] | None:
     fused = LANGUAGE.fuse([LANGUAGE.compile(text, KINDS) for text in texts])
     return fused.evaluate(LANGUAGE.facts(report, "KOR", reports.NOW, "ROUTINE"))
 
@@ -46,16 +46,16 @@ def test_what_one_demanded_in_vain_the_next_does_not_take_for_granted() -> None:
     report = reports.track()
     report.track.ClearField("velocity")
     guarded = "has(report.track.velocity) && report.track.velocity.x_mps > 0.0"
-    assert together([guarded, guarded + " || true"], report) == (False, True)
+    assert together([guarded, guarded + " || true"], report) == [False, True]
     assert together([guarded, "report.track.velocity.x_mps <= 0.0"], report) is None
 
 
 def test_no_conditions_are_no_values() -> None:
-    assert together([], reports.track()) == ()
+    assert together([], reports.track()) == []
 
 
 def test_one_text_asked_twice_stands_twice() -> None:
-    assert together(["true", "false", "true"], reports.track()) == (True, False, True)
+    assert together(["true", "false", "true"], reports.track()) == [True, False, True]
 
 
 def test_what_together_asks_too_much_is_asked_one_by_one() -> None:

@@ -12,7 +12,7 @@ ALLOWED = {
     *("geographiclib", "json", "math", "s2geometry", "xml", "yaml", "z3"),
     *("cel_expr_python", "google", "nacl", "policy", "pydantic", "pydantic_core", "signalfire"),
     *("__future__", "base64", "collections", "dataclasses", "datetime", "difflib", "enum", "functools", "hashlib"),
-    *("itertools", "pathlib", "re", "string", "struct", "textwrap", "types", "typing", "unicodedata"),
+    *("itertools", "operator", "pathlib", "re", "string", "struct", "textwrap", "types", "typing", "unicodedata"),
     # A lock in memory: the solver's one context is used by one thread at a time.
     "threading",
 }

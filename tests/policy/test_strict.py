@@ -28,7 +28,7 @@ def holds(text: str, report: report_pb2.Report | None = None) -> bool:
     except EvaluationError:
         assert fused is None
         raise
-    assert fused == (True, value)
+    assert fused == [True, value]
     return value
 
 

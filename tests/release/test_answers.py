@@ -4,6 +4,8 @@ the lines of its keys.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.ledger.cosignature import Ed25519CosignatureSigner, cosign, receipt_name
@@ -67,6 +69,17 @@ def test_what_was_said_under_a_key_that_is_believed_no_more_may_be_repeated(sent
     sent.do(statement(sent))
     assert_no_commit(sent, receipt(sent, FORMER_RECEIPT_KEY))
     assert_no_commit(sent, statement(sent, FORMER_LOG_KEY))
+
+
+def test_answers_that_share_a_commit_are_kept_as_if_each_had_its_own(sent: Site) -> None:
+    newest, former = signatory_of("KOR").receipt, FORMER_RECEIPT_KEY
+    kor = replace(partner_of("KOR"), receipt=(newest.verifier, former.verifier))
+    old, new = (KeepCosignature(ORIGIN, RECEIPT, receipt(sent, key).note, kor) for key in (former, newest))
+    said, again = sent.do_all(old, new, old, statement(sent), statement(sent))[-2:]
+    assert said is not None
+    assert again is None
+    (kept,) = sent.store.cosignatures(sent.row(ORIGIN).id)
+    assert [line.key_id for line in Note.parse(kept.note).signatures] == [former.key_id, newest.key_id]
 
 
 def test_an_answer_that_says_what_is_so_under_an_unknown_key_is_told_apart_and_not_kept(sent: Site) -> None:

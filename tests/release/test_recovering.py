@@ -99,8 +99,13 @@ def test_the_recipient_passes_over_what_it_cannot_open(jpn: Site, kor: Site) -> 
     assert (received.reports, list(received.unopenable)) == (1, [])
 
 
-def short(number: int, ledger: str = "", size: int = 100) -> ledger_pb2.RecoveredDecision:
-    return ledger_pb2.RecoveredDecision(decision_index=number, rule="r" * size, ledger=ledger)
+RECORD = ledger_pb2.DecisionRecord(report_id=launch_detection(1).report_id)
+
+
+def note(recording: Recording, number: int, size: int) -> None:
+    """Takes note of a decision that stands in the entry of that number, in about so many bytes."""
+    decision = ledger_pb2.Decision(partner="KOR", rule="r" * size)
+    recording.note(str(DECIDED), number, RECORD, [decision], 0, "JPN")
 
 
 @given(st.lists(st.integers(1, LARGEST_DECISION + 200), max_size=60), st.lists(st.integers(1, 400), max_size=6))
@@ -108,7 +113,7 @@ def test_every_decision_is_in_one_record_or_waits_or_is_counted_as_left_out(size
     recovery = Recovery(KEY.public)
     recording = Recording(recovery)
     for number, size in enumerate(sizes):
-        recording.note("KOR", DECIDED, short(number, size=size))
+        note(recording, number, size)
     recording.settle()
     recovery.adopt(recording)
     told: list[int] = []
@@ -136,7 +141,7 @@ def test_what_waits_is_bounded_and_what_is_left_out_is_counted_once_in_the_next_
     recording = Recording(recovery)
     many = 2 * WAITING_BYTES // 1000
     for number in range(many):
-        recording.note("KOR", DECIDED, short(number, size=1000))
+        note(recording, number, 1000)
     recording.settle()
     recovery.adopt(recording)
     assert recovery.waiting["KOR"].size <= WAITING_BYTES

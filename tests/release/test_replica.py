@@ -455,6 +455,31 @@ def test_a_report_twice_in_the_ledger_is_delivered_once(jpn: Site, kor: Site) ->
     assert kor.row(ORIGIN).size == 4
 
 
+def test_what_is_known_of_the_reports_of_a_batch_is_read_once(
+    jpn: Site, kor: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports = [launch_detection(seed) for seed in range(16)]
+    put(jpn, *map(holding, reports))
+    kor.do(kor.receive(jpn.incoming(ORIGIN)))
+    put(jpn, *map(withdrawing, reports), *map(holding, reports))
+    asked: list[str] = []
+
+    def counted(name: str) -> None:
+        read = getattr(kor.store, name)
+
+        def count(*of: object) -> object:
+            asked.append(name)
+            return read(*of)
+
+        monkeypatch.setattr(kor.store, name, count)
+
+    for name in ("received", "received_of", "copies", "copies_of"):
+        counted(name)
+    received = kor.do(kor.receive(jpn.incoming(ORIGIN, len(reports) + 1)))
+    assert (received.reports, received.withdrawals) == (0, len(reports))
+    assert sorted(asked) == ["copies_of", "received_of"]
+
+
 def test_a_withdrawal_marks_the_report_that_was_delivered_and_comes_once(jpn: Site, kor: Site) -> None:
     report = launch_detection(1)
     put(jpn, holding(report), withdrawing(report), withdrawing(report))

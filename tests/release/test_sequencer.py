@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import threading
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,14 @@ from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import Commit, FeedFilter, ReleasedRow
 from gateway.ledger.stores.sqlite import SqliteReader, SqliteStore
+from gateway.release import sequencer as sequencer_module
 from gateway.release.errors import Exhausted, RefusedReport, StepBroken, Unavailable
 from gateway.release.pipeline import AcceptedReport, TakeReport
 from gateway.release.plan import Plan
 from gateway.release.ranks import Rank
 from gateway.release.recovery.restored import DeclareSetBack
 from gateway.release.sequencer import Durable, Sequencer, SequencerLimits
+from gateway.release.waiting import Place
 from gateway.release.watch import Watch
 from tests.release.world import RELEASE_ALL, MakeSite, anything, as_sent, identifier, partner_of, rules, signatory_of
 from tests.reports.examples import NOW, launch_detection
@@ -291,6 +293,32 @@ async def test_what_is_put_is_told_of_with_the_others_of_its_commit_before_anybo
         assert [type(outcome) for outcome in told] == [AcceptedReport, AcceptedReport, RefusedReport]
 
 
+async def test_others_have_their_turn_while_very_many_are_told_and_a_stop_then_keeps_nobody_in_the_dark(
+    path: Path,
+) -> None:
+    elapsed = itertools.count()
+    limits = SequencerLimits(fill_ms=3_600_000.0)
+    async with opened(path, limits=limits, monotonic=lambda: float(next(elapsed))) as running:
+        told: list[AcceptedReport | Exception] = []
+        turns: list[int] = []
+
+        def done(outcome: AcceptedReport | Exception) -> None:
+            told.append(outcome)
+            asyncio.get_running_loop().call_soon(lambda: turns.append(len(told)))
+            if len(told) == 2 and running.running is not None:
+                running.running.cancel()
+
+        for seed in range(4):
+            running.sequencer.put(taking(launch_detection(seed)), done)
+        running.run()
+        assert running.running is not None
+        with pytest.raises(asyncio.CancelledError):
+            await in_time(running.running)
+        assert [type(outcome) for outcome in told] == [AcceptedReport] * 4
+        assert turns[0] == 1
+        assert running.faults.commits == 1
+
+
 async def test_what_is_put_and_finds_no_room_is_refused_at_once_and_told_of_no_further(path: Path) -> None:
     async with opened(path, limits=SequencerLimits(queue=8)) as running:
         told: list[AcceptedReport | Exception] = []
@@ -541,6 +569,31 @@ async def test_a_commit_is_bounded_in_steps_and_bytes(path: Path, limits: Sequen
         running.run()
         await outcomes(tasks)
         assert running.faults.commits == commits
+
+
+@pytest.mark.parametrize(("tick", "fit", "most"), [(0.0, 91, 92), (1.0, 20, 2 * 20)])
+async def test_what_a_commit_will_have_no_time_for_is_not_taken_for_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch, tick: float, fit: int, most: int
+) -> None:
+    monkeypatch.setattr(sequencer_module, "EXPECTED", 8)
+    elapsed = itertools.count()
+    limits = SequencerLimits(fill_ms=20_000.0)
+    async with opened(path, limits=limits, monotonic=lambda: tick * next(elapsed)) as running:
+        waiting = running.sequencer._waiting
+        take, taken = waiting.take, []
+
+        def counted(steps: int, bytes: int) -> Sequence[Place[Any]]:
+            places = take(steps, bytes)
+            taken.append(len(places))
+            return places
+
+        monkeypatch.setattr(waiting, "take", counted)
+        tasks = await running.queue(*(taking(launch_detection(seed)) for seed in range(100)))
+        running.run()
+        assert not any(accepted.duplicate for accepted in await outcomes(tasks))
+        assert taken[0] == 8, "nothing was measured yet"
+        assert fit < max(taken) <= most
+        assert sum(what.steps for what in running.durable) == 100
 
 
 async def test_nothing_is_announced_or_acknowledged_before_it_is_durable(path: Path) -> None:

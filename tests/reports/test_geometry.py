@@ -3,11 +3,13 @@ from __future__ import annotations
 import math
 import struct
 import sys
+from fractions import Fraction
+from itertools import combinations_with_replacement
 
 import pytest
 from geographiclib.geodesic import Geodesic
 from geographiclib.polygonarea import PolygonArea  # type: ignore[import-untyped]  # it ships no types
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gateway.reports.geometry import positive_semidefinite, ring_area
@@ -81,6 +83,41 @@ def test_a_matrix_is_taken_while_its_smallest_scaled_eigenvalue_is_within_the_to
 )
 def test_zero_negative_and_extreme_variances(upper: list[float], answer: bool) -> None:
     assert positive_semidefinite(upper, TOLERANCE) is answer
+
+
+def smallest_pivot(upper: list[float], tolerance: float) -> Fraction:
+    """Of the decomposition without rounding, as a share of its variance; none follows one that is not positive."""
+    order = 3 if len(upper) == 6 else 6
+    left = dict(zip(combinations_with_replacement(range(order), 2), map(Fraction, upper), strict=True))
+    variances = [left[axis, axis] for axis in range(order)]
+    smallest = Fraction(1)
+    for axis, variance in enumerate(variances):
+        pivot = left[axis, axis] + variance * Fraction(tolerance)
+        smallest = min(smallest, pivot / variance)
+        if pivot <= 0:
+            break
+        for row, column in combinations_with_replacement(range(axis + 1, order), 2):
+            left[row, column] -= left[axis, row] * left[axis, column] / pivot
+    return smallest
+
+
+@given(upper=upper_triangles(), place=st.integers(0, 20), factor=st.sampled_from([-1.0, 0.5, 0.999, 1.001, 2.0]))
+def test_the_decision_is_that_of_a_decomposition_without_rounding(
+    upper: list[float], place: int, factor: float
+) -> None:
+    upper[place % len(upper)] *= factor
+    assume(all(upper[place] > 0.0 for place in ([0, 3, 5] if len(upper) == 6 else [0, 6, 11, 15, 18, 20])))
+    smallest = smallest_pivot(upper, TOLERANCE)
+    assume(abs(smallest) > 1e-9)
+    assert positive_semidefinite(upper, TOLERANCE) is (smallest > 0)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("order", [3, 6])
+def test_a_matrix_with_a_number_that_is_not_finite_is_not_positive_semidefinite(order: int, bad: float) -> None:
+    upper = equicorrelated(order, 0.5, [1.0] * order)
+    for place in range(len(upper)):
+        assert not positive_semidefinite([*upper[:place], bad, *upper[place + 1 :]], TOLERANCE)
 
 
 def test_a_matrix_exactly_at_the_edge_is_refused() -> None:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from signalfire.v1.ledger_pb2 import Part, PartGroup, SealedPayload
 
+from gateway.seal.commitment import Fields
 from gateway.seal.entry import (
     HEADER_SIZE,
     MAX_ENTRY_SIZE,
@@ -16,7 +17,10 @@ from gateway.seal.entry import (
     TAG_SIZE,
     EntryKind,
     Header,
+    commitment_of,
+    encode_canonical,
     encode_header,
+    encode_payload,
     pad,
     padding_class,
     parse_canonical,
@@ -24,6 +28,7 @@ from gateway.seal.entry import (
     require_place,
     unpad,
 )
+from gateway.seal.epoch import MAX_CONTENT_SIZE
 from gateway.seal.errors import EntryError, OpenError, PayloadTooLarge
 from tests.seal import reference_entry as reference
 
@@ -35,6 +40,7 @@ OPENING = bytes([1, 2, 0, 0]) + reference.u64(5) + bytes(32) + b"body"
 def test_a_header_is_read_from_the_places_in_the_table() -> None:
     assert parse_header(CONTENT) == Header(EntryKind.SEALED_CONTENT, 0, 5, COMMITMENT)
     assert parse_header(OPENING) == Header(EntryKind.EPOCH_OPENING, 0, 5, NO_COMMITMENT)
+    assert commitment_of(CONTENT) == COMMITMENT
 
 
 def test_a_header_is_written_in_the_places_of_the_table() -> None:
@@ -149,3 +155,38 @@ def test_only_the_canonical_form_of_a_message_is_read() -> None:
         assert SealedPayload.FromString(reference.length_delimited(1, fields)).parts[0].content == b"x"
         assert parse_canonical(reference.length_delimited(1, fields), SealedPayload) is None
     assert parse_canonical(canonical[:-1], SealedPayload) is None
+
+
+def as_protobuf_writes(parts: list[Fields]) -> bytes:
+    made = [
+        Part(group=PartGroup.ValueType(group), salt=salt, content=content, leaf_hash=leaf)
+        for group, salt, content, leaf in parts
+    ]
+    return encode_canonical(SealedPayload(parts=made))
+
+
+@pytest.mark.parametrize("group", [0, 1, 127, 128, 255])
+def test_a_part_of_any_size_is_written_as_protobuf_writes_it(group: int) -> None:
+    salt = bytes(range(200, 232))
+    about_longer_varints = [2**bits + offset for bits in (7, 14) for offset in range(-60, 2)]
+    for size in (*range(700), *about_longer_varints, MAX_CONTENT_SIZE):
+        parts = [(group, salt, bytes(range(251)) * (size // 251) + bytes(size % 251), b"")]
+        assert encode_payload(parts) == as_protobuf_writes(parts)
+
+
+@pytest.mark.parametrize("group", range(256))
+def test_a_part_of_any_group_is_written_as_protobuf_writes_it(group: int) -> None:
+    for salt in (bytes(32), b"\xff" * 32, bytes([group]) * 32):
+        parts = [(group, salt, b"content", b"")]
+        assert encode_payload(parts) == as_protobuf_writes(parts)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 255), st.binary(min_size=32, max_size=32), st.binary(max_size=300), st.just(b""))
+        | st.tuples(st.just(0), st.just(b""), st.just(b""), st.binary(min_size=32, max_size=32)),
+        max_size=64,
+    )
+)
+def test_parts_shown_and_hidden_are_written_as_protobuf_writes_them(parts: list[Fields]) -> None:
+    assert encode_payload(parts) == as_protobuf_writes(parts)

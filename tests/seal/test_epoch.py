@@ -173,6 +173,16 @@ def test_parts_are_salted_apart_and_come_back_in_order() -> None:
     assert not any(part.salt for part in PARTS)
 
 
+def test_parts_that_have_what_they_need_stay_as_they_are_beside_one_that_is_salted() -> None:
+    epoch, salt = fixed_key_epoch(), bytes(range(32))
+    salted = Part(group=PartGroup.PART_GROUP_THREAT, salt=salt, content=b"threat")
+    payload = epoch.open(1, epoch.seal_parts(1, [Part(leaf_hash=salt), PARTS[0], salted]))
+    assert payload.parts[0] == Part(leaf_hash=salt)
+    assert payload.parts[2] == salted
+    assert len(payload.parts[1].salt) == 32
+    assert payload.parts[1].content == b"envelope"
+
+
 def test_disclosed_parts_are_passed_on_under_the_commitment_of_their_originator() -> None:
     originator = fixed_key_epoch()
     entry = originator.seal_parts(1, PARTS)

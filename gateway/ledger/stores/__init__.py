@@ -13,6 +13,8 @@ The layout is a contract:
   it was pruned (`PrunedSegment`), which is the only way in which a segment ever changes.
 - Tiles are C2SP tlog-tiles, kept by the rule of `gateway.ledger.tiles`.
 - Reads outside a commit see only what is durable.
+
+Rows that reports bring by the thousand are tuples, with their fields in the order of the columns.
 """
 
 from __future__ import annotations
@@ -129,8 +131,7 @@ class PrunedReport:
     time_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class CosignatureRow:
+class CosignatureRow(NamedTuple):
     """A signed note with the checkpoint's text and the further signature alone, by node `signer`."""
 
     ledger: LedgerId
@@ -151,8 +152,7 @@ class UnopenableRow:
     time_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReportRow:
+class ReportRow(NamedTuple):
     """An accepted report. `payload` is sealed under the node's storage key."""
 
     seq: int
@@ -169,8 +169,7 @@ class ReportRow:
     """Since when `payload` holds what is kept of a pruned report alone; None: it is whole."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReleasedRow:
+class ReleasedRow(NamedTuple):
     """A partner was released a report: the ledger and index of the release, and the agreement that it rests on.
 
     `originator` is empty for this node's own reports, and `agreement` where none was cited.
@@ -179,7 +178,7 @@ class ReleasedRow:
     report_id: bytes
     partner: str
     ledger: LedgerId
-    index: int
+    index: int  # type: ignore[assignment]  # in place of tuple's own method
     traffic_class: int
     precedence: int
     withdrawn_ns: int | None = None
@@ -187,8 +186,7 @@ class ReleasedRow:
     agreement: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class HeldRow:
+class HeldRow(NamedTuple):
     """A report that is decided again for one partner when it is due. `originator` is empty for an own report."""
 
     originator: str
@@ -197,8 +195,7 @@ class HeldRow:
     due_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class UntoldRow:
+class UntoldRow(NamedTuple):
     """A withdrawal that a partner has still to be told. `originator` is empty for an own report."""
 
     originator: str
@@ -206,14 +203,13 @@ class UntoldRow:
     partner: str
 
 
-@dataclass(frozen=True, slots=True)
-class FeedRow:
+class FeedRow(NamedTuple):
     """One thing for subscribers. `ledger` None: an own report, and `index` is its `ReportRow.seq`."""
 
     seq: int
     item: FeedItem
     ledger: LedgerId | None
-    index: int
+    index: int  # type: ignore[assignment]  # in place of tuple's own method
     originator: str
     report_id: bytes
     kind: int
@@ -222,8 +218,7 @@ class FeedRow:
     received_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class CopyRow:
+class CopyRow(NamedTuple):
     """What came of another node's report by one way: `via` is the owner of the ledger, the originator or a node that
     passed it on.
 
@@ -234,15 +229,14 @@ class CopyRow:
     report_id: bytes
     via: str
     ledger: LedgerId | None
-    index: int | None
+    index: int | None  # type: ignore[assignment]  # in place of tuple's own method
     received_ns: int | None
     withdrawn_ns: int | None
     traffic_class: int
     precedence: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReceivedRow:
+class ReceivedRow(NamedTuple):
     """A partner's report that subscribers were given (`feed` is its last place) or told the end of (`withdrawn_ns`), or
     both, whichever way it came.
 
@@ -304,16 +298,14 @@ class DecisionRange:
     last: DecisionPlace
 
 
-@dataclass(frozen=True, slots=True)
-class DecisionRow:
+class DecisionRow(NamedTuple):
     """One decision, or one event of the node."""
 
     verdict: int
     place: DecisionPlace
 
 
-@dataclass(frozen=True, slots=True)
-class DecisionSubjectRow:
+class DecisionSubjectRow(NamedTuple):
     """A record of decisions by what it is about. An own report's first one in the first generation of the decisions
     ledger has none: `ReportRow.decision` names it.
     """
@@ -424,14 +416,17 @@ class FeedFilter:
 
     def wants(self, row: FeedRow) -> bool:
         """Whether `row` is wanted. A withdrawal is wanted whatever the kind of its report."""
-        own_recall = row.ledger is None and row.kind in self.recalls
-        of_kind = row.item is FeedItem.WITHDRAWAL or not self.kinds or row.kind in self.kinds
-        return (
-            row.traffic_class in self.traffic_classes
-            and (own_recall or (of_kind and row.precedence >= self.minimum_precedence))
-            and (not self.originators or row.originator in self.originators)
-            and (self.include_own or row.ledger is not None)
-        )
+        if row.traffic_class not in self.traffic_classes or (
+            self.originators and row.originator not in self.originators
+        ):
+            return False
+        if row.ledger is None:
+            if not self.include_own:
+                return False
+            if row.kind in self.recalls:
+                return True
+        of_kind = not self.kinds or row.kind in self.kinds or row.item is FeedItem.WITHDRAWAL
+        return of_kind and row.precedence >= self.minimum_precedence
 
 
 @dataclass(frozen=True, slots=True)
@@ -482,6 +477,9 @@ class StoreReader(Protocol):
 
     def kept_back(self, ledger: LedgerId, first: int, end: int) -> Sequence[KeptBackRow]:
         """The entries of an own ledger from `first` up to, not including, `end` that are kept back, by index."""
+
+    def keeps_back(self, ledger: LedgerId) -> bool:
+        """Whether any entry of an own ledger is kept back."""
 
     def tile(self, ledger: LedgerId, level: int, index: int) -> bytes | None:
         """A stored tile."""
@@ -546,8 +544,10 @@ class StoreReader(Protocol):
     def released_of(self, report_ids: Sequence[bytes], originator: str = "") -> Sequence[ReleasedRow]:
         """The same of several reports of one originator; of each in the order of partners."""
 
-    def released_between(self, ledger: LedgerId, first: int, end: int) -> Sequence[ReleasedRow]:
-        """The releases that stand in a ledger from entry `first` up to, not including, `end`."""
+    def cited_between(self, ledger: LedgerId, first: int, end: int) -> Sequence[tuple[int, str]]:
+        """The releases that stand in a ledger from entry `first` up to, not including, `end`, and rest on an agreement:
+        the index of each, and the agreement.
+        """
 
     def held(self, report_id: bytes, originator: str = "") -> Sequence[HeldRow]:
         """For whom a report is held."""
@@ -570,8 +570,14 @@ class StoreReader(Protocol):
     def received(self, originator: str, report_id: bytes) -> ReceivedRow | None:
         """What is known of a partner's report."""
 
+    def received_of(self, originator: str, report_ids: Sequence[bytes]) -> Sequence[ReceivedRow]:
+        """The same of several reports of one originator; of those of which nothing is known there is none."""
+
     def copies(self, originator: str, report_id: bytes) -> Sequence[CopyRow]:
         """The ways by which a partner's report came, or was withdrawn."""
+
+    def copies_of(self, originator: str, report_ids: Sequence[bytes]) -> Sequence[CopyRow]:
+        """The same of several reports of one originator; of each in the order of `via`."""
 
     def orders(self, after: int = 0) -> Sequence[OrderRow]:
         """The orders that were put in force after number `after`, in their sequence."""

@@ -6,10 +6,10 @@ is not.
 
 from __future__ import annotations
 
-import contextlib
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 
 import apsw
 
@@ -25,14 +25,41 @@ _FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 _READ_ONLY_ERRNOS = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-@contextlib.contextmanager
-def translated(path: Path, doing: str) -> Iterator[None]:
-    """Raises what goes wrong within it with the store `path` as a StoreError."""
-    try:
-        yield
-    except (apsw.Error, OSError) as error:
-        kind, mend = _kind(error)
-        raise kind(f"store {path}: {doing} failed: {error}{mend}") from error
+class Translated:
+    """Raises what goes wrong within it with the store `path` as a StoreError.
+
+    It holds nothing but words, so one serves any number of times, also within itself.
+    """
+
+    __slots__ = ("_doing", "_on_failure", "_path")
+
+    def __init__(self, path: Path, doing: str, on_failure: Callable[[StoreError], None] | None = None) -> None:
+        """`on_failure` is told of each StoreError, whoever raised it, but not of what this process closed or
+        interrupted itself: that is no failure.
+        """
+        self._path = path
+        self._doing = doing
+        self._on_failure = on_failure
+
+    def __enter__(self) -> None:
+        """Nothing is done before."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            return
+        if isinstance(error, StoreError):
+            self._tell(error)
+        elif isinstance(error, (apsw.Error, OSError)):
+            cls, mend = _kind(error)
+            failure = cls(f"store {self._path}: {self._doing} failed: {error}{mend}")
+            self._tell(failure)
+            raise failure from error
+
+    def _tell(self, error: StoreError) -> None:
+        if self._on_failure is not None and not isinstance(error, StoreInDoubt):
+            self._on_failure(error)
 
 
 def _kind(error: apsw.Error | OSError) -> tuple[type[StoreError], str]:

@@ -31,7 +31,7 @@ from typing import Any, TypeVar
 import apsw
 
 from gateway.ledger import bundle
-from gateway.ledger.errors import OriginError, StoreError, StoreInDoubt, StoreVersionError
+from gateway.ledger.errors import OriginError, StoreError, StoreVersionError
 from gateway.ledger.merkle import leaf_hash
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import (
@@ -66,9 +66,19 @@ from gateway.ledger.stores import (
     UntoldRow,
     VerdictRow,
 )
-from gateway.ledger.stores.failing import translated
+from gateway.ledger.stores.failing import Translated
 from gateway.ledger.stores.log import make_log_durable, without_folding
-from gateway.ledger.stores.writing import COPY, COSIGNATURE, REPORT, write
+from gateway.ledger.stores.writing import (
+    COPY,
+    COSIGNATURE,
+    FEED,
+    HELD,
+    RECEIVED,
+    RELEASED,
+    REPORT,
+    UNTOLD,
+    write,
+)
 
 T = TypeVar("T")
 
@@ -84,8 +94,11 @@ BUSY_MS = 5000
 MAX_DAMAGE = 20
 """Damages of a file that are named: enough to see what it is."""
 
-LOG_PAGES = 1000
-"""Pages of the log after which it is folded into the file: 4 MiB, as SQLite does by itself."""
+LOG_PAGES = 4000
+"""Pages of the log after which it is folded into the file: 16 MiB. Folding writes a page once, however often it stands
+in the log, so a longer log costs less. But an opening writes all of it again, and nothing is committed while it is
+folded.
+"""
 
 _PROBE = "probe"
 
@@ -120,23 +133,18 @@ class SqliteReader:
         self._path = path
         self._vfs = vfs
         self._on_failure = on_failure
+        self._querying = self._failing("a query")
         if connection is None:
-            with translated(path, "opening to read"):
+            with Translated(path, "opening to read"):
                 connection = without_folding(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs))
                 connection.set_busy_timeout(BUSY_MS)
         self._db = connection
+        # Otherwise SQLite, which weighs what is bound, plans most queries anew each time: that is what they cost.
+        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         self._check_version()
 
-    @contextlib.contextmanager
-    def _failing(self, doing: str) -> Iterator[None]:
-        try:
-            with translated(self._path, doing):
-                yield
-        except StoreError as error:
-            # What was closed or interrupted by ourselves is no failure.
-            if self._on_failure is not None and not isinstance(error, StoreInDoubt):
-                self._on_failure(error)
-            raise
+    def _failing(self, doing: str) -> Translated:
+        return Translated(self._path, doing, self._on_failure)
 
     def _check_version(self) -> None:
         with self._failing("reading its version"):
@@ -156,8 +164,8 @@ class SqliteReader:
             )
 
     def _rows(self, sql: str, *bindings: object) -> list[Row]:
-        with self._failing("a query"):
-            return list(self._db.execute(sql, bindings))
+        with self._querying:
+            return self._db.execute(sql, bindings).fetchall()
 
     def _row(self, sql: str, *bindings: object) -> Row | None:
         rows = self._rows(sql, *bindings)
@@ -169,12 +177,11 @@ class SqliteReader:
 
     def ledger(self, origin: Origin) -> LedgerRow | None:
         row = self._row(f"SELECT {_LEDGER} FROM ledger WHERE origin = ?", str(origin))
-        return None if row is None else _ledger_row(row)
+        return None if row is None else _ledger_row(row, origin)
 
     def run(self, ledger: LedgerId, first: int, max_bytes: int) -> Run | None:
         # One snapshot: between two reads a segment may be pruned.
-        with self._one_moment():
-            return self._run(ledger, first, max_bytes)
+        return self._at_one_moment(self._run, ledger, first, max_bytes)
 
     def _run(self, ledger: LedgerId, first: int, max_bytes: int) -> Run | None:
         with self._failing("reading a segment"):
@@ -247,8 +254,7 @@ class SqliteReader:
     def leaves(self, ledger: LedgerId, first: int, end: int) -> Sequence[bytes]:
         if first >= end:
             return []
-        with self._one_moment():
-            return self._leaves(ledger, first, end)
+        return self._at_one_moment(self._leaves, ledger, first, end)
 
     def _leaves(self, ledger: LedgerId, first: int, end: int) -> Sequence[bytes]:
         absent: dict[int, bytes] = dict(
@@ -295,6 +301,9 @@ class SqliteReader:
         )  # fmt: skip
         return [KeptBackRow(*row) for row in rows]
 
+    def keeps_back(self, ledger: LedgerId) -> bool:
+        return self._row("SELECT 1 FROM kept_back WHERE ledger = ? LIMIT 1", ledger) is not None
+
     def tile(self, ledger: LedgerId, level: int, index: int) -> bytes | None:
         row = self._row("SELECT hashes FROM tile WHERE ledger = ? AND level = ? AND idx = ?", ledger, level, index)
         return None if row is None else row[0]
@@ -317,7 +326,7 @@ class SqliteReader:
             " ORDER BY size DESC LIMIT 1",
             ledger, kind.value, signer, at_least,
         )  # fmt: skip
-        return None if row is None else _cosignature_row(row)
+        return None if row is None else CosignatureRow(ledger, kind, *row[2:])
 
     def covering(self, ledger: LedgerId, kind: CosignatureKind, signer: str, size: int) -> CosignatureRow | None:
         row = self._row(
@@ -325,7 +334,7 @@ class SqliteReader:
             " ORDER BY size LIMIT 1",
             ledger, kind.value, signer, size,
         )  # fmt: skip
-        return None if row is None else _cosignature_row(row)
+        return None if row is None else CosignatureRow(ledger, kind, *row[2:])
 
     def cosignatures(self, ledger: LedgerId) -> Sequence[CosignatureRow]:
         rows = self._rows(
@@ -370,18 +379,18 @@ class SqliteReader:
         return None if row is None else UnopenableRow(*row)
 
     def report(self, report_id: bytes) -> ReportRow | None:
-        row = self._row(f"SELECT {REPORT}, withdrawn_ns, pruned_ns FROM report WHERE report_id = ?", report_id)
+        row = self._row(f"SELECT {REPORT} FROM report WHERE report_id = ?", report_id)
         return None if row is None else ReportRow(*row)
 
     def reports(self, report_ids: Sequence[bytes]) -> Sequence[ReportRow]:
         rows = self._rows(
-            f"SELECT {REPORT}, withdrawn_ns, pruned_ns FROM report WHERE report_id IN ({_places(report_ids)})",
-            *report_ids,
+            f"SELECT {REPORT} FROM report WHERE report_id IN carray(?)",
+            _any_of(report_ids),
         )
         return [ReportRow(*row) for row in rows]
 
     def report_at(self, seq: int) -> ReportRow | None:
-        row = self._row(f"SELECT {REPORT}, withdrawn_ns, pruned_ns FROM report WHERE seq = ?", seq)
+        row = self._row(f"SELECT {REPORT} FROM report WHERE seq = ?", seq)
         return None if row is None else ReportRow(*row)
 
     def without_content(self, submitted_by: str, limit: int) -> Sequence[str]:
@@ -396,44 +405,42 @@ class SqliteReader:
 
     def released(self, report_id: bytes, originator: str = "") -> Sequence[ReleasedRow]:
         rows = self._rows(
-            f"SELECT {_RELEASED} FROM released WHERE originator = ? AND report_id = ? ORDER BY partner",
+            f"SELECT {RELEASED} FROM released WHERE originator = ? AND report_id = ? ORDER BY partner",
             originator, report_id,
         )  # fmt: skip
         return [ReleasedRow(*row) for row in rows]
 
     def released_of(self, report_ids: Sequence[bytes], originator: str = "") -> Sequence[ReleasedRow]:
         rows = self._rows(
-            f"SELECT {_RELEASED} FROM released WHERE originator = ? AND report_id IN ({_places(report_ids)})"
+            f"SELECT {RELEASED} FROM released WHERE originator = ? AND report_id IN carray(?)"
             " ORDER BY report_id, partner",
-            originator, *report_ids,
+            originator, _any_of(report_ids),
         )  # fmt: skip
         return [ReleasedRow(*row) for row in rows]
 
-    def released_between(self, ledger: LedgerId, first: int, end: int) -> Sequence[ReleasedRow]:
-        rows = self._rows(
-            f"SELECT {_RELEASED} FROM released WHERE ledger = ? AND idx >= ? AND idx < ? ORDER BY idx",
+    def cited_between(self, ledger: LedgerId, first: int, end: int) -> Sequence[tuple[int, str]]:
+        return self._rows(
+            "SELECT idx, agreement FROM released WHERE ledger = ? AND idx >= ? AND idx < ? AND agreement <> ''"
+            " ORDER BY idx",
             ledger, first, end,
         )  # fmt: skip
-        return [ReleasedRow(*row) for row in rows]
 
     def held(self, report_id: bytes, originator: str = "") -> Sequence[HeldRow]:
         rows = self._rows(
-            "SELECT originator, report_id, partner, due_ns FROM held WHERE originator = ? AND report_id = ?",
+            f"SELECT {HELD} FROM held WHERE originator = ? AND report_id = ?",
             originator, report_id,
         )  # fmt: skip
         return [HeldRow(*row) for row in rows]
 
     def held_until(self, now_ns: int, limit: int) -> Sequence[HeldRow]:
         rows = self._rows(
-            "SELECT originator, report_id, partner, due_ns FROM held WHERE due_ns <= ? ORDER BY due_ns LIMIT ?",
+            f"SELECT {HELD} FROM held WHERE due_ns <= ? ORDER BY due_ns LIMIT ?",
             now_ns, limit,
         )  # fmt: skip
         return [HeldRow(*row) for row in rows]
 
     def untold(self, partner: str, limit: int) -> Sequence[UntoldRow]:
-        rows = self._rows(
-            "SELECT originator, report_id, partner FROM untold WHERE partner = ? ORDER BY seq LIMIT ?", partner, limit
-        )
+        rows = self._rows(f"SELECT {UNTOLD} FROM untold WHERE partner = ? ORDER BY seq LIMIT ?", partner, limit)
         return [UntoldRow(*row) for row in rows]
 
     def untold_of(self, report_id: bytes, originator: str = "") -> Sequence[str]:
@@ -451,9 +458,9 @@ class SqliteReader:
             )
 
         return OfEvent(
-            [ReleasedRow(*row) for row in rows(_RELEASED.replace("withdrawn_ns", "released.withdrawn_ns"), "released")],
-            [HeldRow(*row) for row in rows("originator, report_id, partner, due_ns", "held")],
-            [UntoldRow(*row) for row in rows("originator, report_id, partner", "untold")],
+            [ReleasedRow(*row) for row in rows(RELEASED.replace("withdrawn_ns", "released.withdrawn_ns"), "released")],
+            [HeldRow(*row) for row in rows(HELD, "held")],
+            [UntoldRow(*row) for row in rows(UNTOLD, "untold")],
         )
 
     def untold_counts(self) -> Mapping[str, int]:
@@ -461,7 +468,7 @@ class SqliteReader:
 
     def received(self, originator: str, report_id: bytes) -> ReceivedRow | None:
         row = self._row(
-            "SELECT originator, report_id, feed, withdrawn_ns, traffic_class, precedence FROM received"
+            f"SELECT {RECEIVED} FROM received"
             " WHERE originator = ? AND report_id = ?",
             originator, report_id,
         )  # fmt: skip
@@ -469,6 +476,21 @@ class SqliteReader:
 
     def copies(self, originator: str, report_id: bytes) -> Sequence[CopyRow]:
         rows = self._rows(f"SELECT {COPY} FROM copy WHERE originator = ? AND report_id = ?", originator, report_id)
+        return [CopyRow(*row) for row in rows]
+
+    def received_of(self, originator: str, report_ids: Sequence[bytes]) -> Sequence[ReceivedRow]:
+        rows = self._rows(
+            f"SELECT {RECEIVED} FROM received"
+            " WHERE originator = ? AND report_id IN carray(?)",
+            originator, _any_of(report_ids),
+        )  # fmt: skip
+        return [ReceivedRow(*row) for row in rows]
+
+    def copies_of(self, originator: str, report_ids: Sequence[bytes]) -> Sequence[CopyRow]:
+        rows = self._rows(
+            f"SELECT {COPY} FROM copy WHERE originator = ? AND report_id IN carray(?) ORDER BY report_id, via",
+            originator, _any_of(report_ids),
+        )  # fmt: skip
         return [CopyRow(*row) for row in rows]
 
     def orders(self, after: int = 0) -> Sequence[OrderRow]:
@@ -484,11 +506,10 @@ class SqliteReader:
         searched = after
         with self._failing("reading the feed"):
             for row in self._db.execute(
-                "SELECT seq, item, ledger, idx, originator, report_id, kind, traffic_class, precedence, received_ns"
-                " FROM feed WHERE seq > ? ORDER BY seq LIMIT ?",
+                f"SELECT {FEED} FROM feed WHERE seq > ? ORDER BY seq LIMIT ?",
                 (after, FEED_SCAN_ROWS),
             ):
-                item = FeedRow(row[0], _known(FeedItem, row[1], "feed"), *row[2:])
+                item = FeedRow(row[0], _ITEMS.get(row[1]) or _known(FeedItem, row[1], "feed"), *row[2:])
                 searched = item.seq
                 if wanted.wants(item):
                     found.append(item)
@@ -608,7 +629,7 @@ class SqliteReader:
                 yield DecisionSubjectRow(report_id, event_id, DecisionPlace(time_ns, ledger, index))
 
     def _each(self, sql: str, *bindings: object) -> Iterator[Row]:
-        with self._failing("a query"):
+        with self._querying:
             yield from self._db.execute(sql, bindings)
 
     def each_cosignature(self, ledger: LedgerId) -> Iterator[CosignatureRow]:
@@ -616,23 +637,21 @@ class SqliteReader:
         return map(_cosignature_row, rows)
 
     def each_report(self) -> Iterator[ReportRow]:
-        return itertools.starmap(
-            ReportRow, self._each(f"SELECT {REPORT}, withdrawn_ns, pruned_ns FROM report ORDER BY seq")
-        )
+        return itertools.starmap(ReportRow, self._each(f"SELECT {REPORT} FROM report ORDER BY seq"))
 
     def each_recalled(self) -> Iterator[tuple[bytes, int]]:
         return self._each("SELECT report_id, withdrawn_ns FROM report WHERE withdrawn_ns IS NOT NULL")
 
     def each_released(self) -> Iterator[ReleasedRow]:
         return itertools.starmap(
-            ReleasedRow, self._each(f"SELECT {_RELEASED} FROM released ORDER BY originator, report_id, partner")
+            ReleasedRow, self._each(f"SELECT {RELEASED} FROM released ORDER BY originator, report_id, partner")
         )
 
     def each_held(self) -> Iterator[HeldRow]:
-        return itertools.starmap(HeldRow, self._each("SELECT originator, report_id, partner, due_ns FROM held"))
+        return itertools.starmap(HeldRow, self._each(f"SELECT {HELD} FROM held"))
 
     def each_untold(self) -> Iterator[UntoldRow]:
-        return itertools.starmap(UntoldRow, self._each("SELECT originator, report_id, partner FROM untold"))
+        return itertools.starmap(UntoldRow, self._each(f"SELECT {UNTOLD} FROM untold"))
 
     def each_ended(self) -> Iterator[tuple[str, bytes, int]]:
         return self._each("SELECT originator, report_id, withdrawn_ns FROM received WHERE withdrawn_ns IS NOT NULL")
@@ -665,14 +684,20 @@ class SqliteReader:
             found.append(f"a row of {table} belongs to a {parent} that is not there")
         return found
 
-    @contextlib.contextmanager
-    def _one_moment(self) -> Iterator[None]:
-        """A snapshot of its own, unless one is held already or this is the writer, beside whom nobody writes."""
+    def _at_one_moment(self, read: Callable[[LedgerId, int, int], T], ledger: LedgerId, first: int, last: int) -> T:
+        """Reads in a snapshot of its own, unless one is held already or this is the writer, beside whom nobody writes.
+
+        The first thing that is read takes the snapshot.
+        """
         if self._db.in_transaction or isinstance(self, SqliteStore):
-            yield
-            return
-        with self.snapshot():
-            yield
+            return read(ledger, first, last)
+        with self._failing("beginning to read"):
+            self._db.execute("BEGIN DEFERRED")
+        try:
+            return read(ledger, first, last)
+        finally:
+            with self._failing("ending a read"):
+                self._db.execute("ROLLBACK")
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -710,7 +735,7 @@ class SqliteStore(SqliteReader):
         on_failure: Callable[[StoreError], None] | None = None,
     ) -> None:
         """`must_exist`: no file is made, and StoreError is raised where there is none."""
-        with translated(path, "opening"):
+        with Translated(path, "opening"):
             if not must_exist:
                 _make(path)
             # Looked at before anything is written: it may be another program's.
@@ -773,7 +798,7 @@ class SqliteStore(SqliteReader):
         and is the caller's: nothing that the commit holds may be acknowledged, served or sent before this returns.
         """
         db = self._db
-        with translated(self._path, "a commit"):
+        with Translated(self._path, "a commit"):
             forgets = bool(commit.pruned or commit.pruned_reports)
             # IMMEDIATE takes the write lock at once, so that a second writer is met here and not half-way.
             db.execute("BEGIN IMMEDIATE")
@@ -792,14 +817,14 @@ class SqliteStore(SqliteReader):
         return self._log_pages >= LOG_PAGES
 
     def fold(self) -> None:
-        with translated(self._path, "folding the log into it"):
+        with Translated(self._path, "folding the log into it"):
             # PASSIVE waits for no reader: what one still needs is folded next time.
             self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         self._log_pages = 0
 
     def probe(self, size: int) -> None:
         db = self._db
-        with translated(self._path, "a trial commit"):
+        with Translated(self._path, "a trial commit"):
             for value in (bytes(size), b""):
                 db.execute("BEGIN IMMEDIATE")
                 try:
@@ -823,7 +848,7 @@ class SqliteStore(SqliteReader):
         if self._closed:
             return
         self._closed = True
-        with translated(self._path, "closing"):
+        with Translated(self._path, "closing"):
             try:
                 self._empty_log(self._db)
                 # There is nothing left to fold; SQLite deletes the log with the last connection.
@@ -872,15 +897,14 @@ def _require_own(path: Path, vfs: str | None) -> None:
 _WITHIN = "(time_ns, ledger, idx) >= (?, ?, ?) AND (time_ns, ledger, idx) <= (?, ?, ?)"
 _WAY = {True: "ASC", False: "DESC"}
 _ORDERED = {oldest: f"ORDER BY time_ns {way}, ledger {way}, idx {way} LIMIT ?" for oldest, way in _WAY.items()}
+_ITEMS = {int(item): item for item in FeedItem}
 _LEDGER = "id, origin, replica, size, root, successor, agreed"
 _RECOVERY = "ledger, idx, key_idx, sealed, rebuilt"
 
 
-def _places(values: Sequence[object]) -> str:
-    return ",".join("?" * len(values))
-
-
-_RELEASED = "report_id, partner, ledger, idx, traffic_class, precedence, withdrawn_ns, originator, agreement"
+def _any_of(values: Sequence[bytes]) -> apsw.CArrayBinding | None:
+    """What is bound for ``IN carray(?)``: one statement, however many there are."""
+    return apsw.carray(tuple(values)) if values else None
 
 
 def _recovery_row(row: Row) -> RecoveryRow:
@@ -891,10 +915,11 @@ def _recovery_row(row: Row) -> RecoveryRow:
         raise StoreError(f"a row of recovery is not what it can be: {error}") from error
 
 
-def _ledger_row(row: Row) -> LedgerRow:
+def _ledger_row(row: Row, found_by: Origin | None = None) -> LedgerRow:
     id_, origin, replica, size, root, successor, agreed = row
     try:
-        parsed, following = Origin.parse(origin), None if successor is None else Origin.parse(successor)
+        parsed = found_by or Origin.parse(origin)
+        following = None if successor is None else Origin.parse(successor)
     except OriginError as error:
         raise StoreError(f"a row of ledger is not what it can be: {error}") from error
     return LedgerRow(LedgerId(id_), parsed, bool(replica), size, root, following, agreed)

@@ -15,7 +15,6 @@ that partner (`gateway.seal.recovery`). Rules, in order:
 
 from __future__ import annotations
 
-import uuid
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from typing import Final
 from signalfire.v1 import ledger_pb2
 
 from gateway.ledger.origin import Origin
+from gateway.reports.identifiers import in_bytes
 from gateway.seal.entry import EntryKind
 from gateway.seal.keys import SealingPublicKey
 from gateway.seal.recovery import CAPACITIES
@@ -99,11 +99,14 @@ def content_entries(entries: Iterable[bytes]) -> int:
 
 
 def in_short(
-    record: ledger_pb2.DecisionRecord, decision: ledger_pb2.Decision, index: int, accepted_ns: int, node: str
+    record: ledger_pb2.DecisionRecord, index: int, accepted_ns: int, node: str
 ) -> ledger_pb2.RecoveredDecision:
-    """A decision of the entry at `index` of the decisions ledger; `record` holds its subject, `node` is this node."""
-    short = ledger_pb2.RecoveredDecision(
-        report_id=uuid.UUID(record.report_id).bytes,
+    """What the decisions of the entry at `index` of the decisions ledger have in common, in short.
+
+    `record` holds their subject, `node` is this node. What is of one decision alone sets `fill_in`.
+    """
+    return ledger_pb2.RecoveredDecision(
+        report_id=in_bytes(record.report_id),
         originator_node="" if record.originator_node == node else record.originator_node,
         report_digest=record.report_digest,
         event_id=record.event_id,
@@ -112,17 +115,22 @@ def in_short(
         precedence=record.precedence,
         submitted_by=record.submitted_by,
         accepted_ns=accepted_ns,
-        decided_ns=record.time.ToNanoseconds(),
-        outcome=decision.outcome,
-        rule=decision.rule,
-        agreement=decision.agreement,
+        decided_ns=record.time.seconds * 1_000_000_000 + record.time.nanos,
         decision_index=index,
-        ledger=decision.ledger,
-        hold_until_ns=decision.hold_until.ToNanoseconds() if decision.HasField("hold_until") else 0,
     )
+
+
+def fill_in(short: ledger_pb2.RecoveredDecision, decision: ledger_pb2.Decision) -> None:
+    """Has `short` tell of this decision, and of no other that it told of before."""
+    short.outcome = decision.outcome
+    short.rule = decision.rule
+    short.agreement = decision.agreement
+    short.ledger = decision.ledger
+    short.hold_until_ns = decision.hold_until.ToNanoseconds() if decision.HasField("hold_until") else 0
     if decision.HasField("index"):
         short.index = decision.index
-    return short
+    else:
+        short.ClearField("index")
 
 
 @dataclass(slots=True)
@@ -144,13 +152,27 @@ class Recording:
         self._decided: dict[str, list[tuple[str, Item]]] = {}
         """By partner: the ledger that holds the release (empty: there is none), and the decision."""
 
-    def note(self, partner: str, decisions: Origin, short: ledger_pb2.RecoveredDecision) -> None:
-        """Takes note of a decision for a partner; `decisions` is the ledger that holds it."""
-        item = str(decisions), short.SerializeToString()
-        if len(item[1]) > LARGEST_DECISION:
-            self.deltas.setdefault(partner, _Delta()).told -= 1
-            return
-        self._decided.setdefault(partner, []).append((short.ledger, item))
+    def note(
+        self,
+        line: str,
+        index: int,
+        record: ledger_pb2.DecisionRecord,
+        decisions: Iterable[ledger_pb2.Decision],
+        accepted_ns: int,
+        node: str,
+    ) -> None:
+        """Takes note of decisions that stand in the entry at `index` of the decisions ledger with this origin line.
+
+        `record` holds their subject, `node` is this node.
+        """
+        short = in_short(record, index, accepted_ns, node)
+        for decision in decisions:
+            fill_in(short, decision)
+            item = line, short.SerializeToString()
+            if len(item[1]) > LARGEST_DECISION:
+                self.deltas.setdefault(decision.partner, _Delta()).told -= 1
+            else:
+                self._decided.setdefault(decision.partner, []).append((decision.ledger, item))
 
     def records(self, ledger: Origin, entries: int) -> list[tuple[ledger_pb2.RecoveryRecord, int]]:
         """The records behind a run of so many other entries in a ledger, each with its capacity."""
@@ -201,5 +223,5 @@ class Recording:
 def _put(record: ledger_pb2.RecoveryRecord, item: Item) -> int:
     """Puts a decision into a record; returns the bytes that it takes."""
     record.decisions = item[0]
-    record.decided.append(ledger_pb2.RecoveredDecision.FromString(item[1]))
+    record.decided.add().MergeFromString(item[1])
     return len(item[1]) + _AN_ITEM

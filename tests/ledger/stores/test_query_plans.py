@@ -32,6 +32,7 @@ ASKED: dict[str, Callable[[StoreReader], object]] = {
     "leaves": lambda store: store.leaves(LEDGER, 0, 2),
     "absent": lambda store: store.absent(LEDGER, 1),
     "kept_back": lambda store: store.kept_back(LEDGER, 0, 2),
+    "keeps_back": lambda store: store.keeps_back(LEDGER),
     "tile": lambda store: store.tile(LEDGER, 0, 0),
     "checkpoint": lambda store: store.checkpoint(LEDGER, 3),
     "cosignature": lambda store: store.cosignature(LEDGER, PQ, "JPN"),
@@ -49,7 +50,7 @@ ASKED: dict[str, Callable[[StoreReader], object]] = {
     "reports_of_event": lambda store: store.reports_of_event("JPN-1", [1]),
     "released": lambda store: store.released(ID),
     "released_of": lambda store: store.released_of([ID, bytes(15) + b"1"]),
-    "released_between": lambda store: store.released_between(LEDGER, 0, 2),
+    "cited_between": lambda store: store.cited_between(LEDGER, 0, 2),
     "held": lambda store: store.held(ID),
     "held_until": lambda store: store.held_until(1, 5),
     "untold": lambda store: store.untold("KOR", 5),
@@ -57,6 +58,8 @@ ASKED: dict[str, Callable[[StoreReader], object]] = {
     "untold_of": lambda store: store.untold_of(ID),
     "received": lambda store: store.received("KOR", ID),
     "copies": lambda store: store.copies("KOR", ID),
+    "received_of": lambda store: store.received_of("KOR", [ID, bytes(15) + b"1"]),
+    "copies_of": lambda store: store.copies_of("KOR", [ID, bytes(15) + b"1"]),
     "orders": lambda store: store.orders(1),
     "feed": lambda store: store.feed(0, 5, ANYTHING),
     "last_feed": lambda store: store.last_feed(),
@@ -72,6 +75,10 @@ ASKED: dict[str, Callable[[StoreReader], object]] = {
 ALLOWED = {
     # The numbers that were asked for come as a table of their own.
     "decision_bounds": {"SCAN v VIRTUAL TABLE INDEX 1:"},
+    "reports": {"SCAN carray VIRTUAL TABLE INDEX 1:"},
+    "released_of": {"SCAN carray VIRTUAL TABLE INDEX 1:"},
+    "received_of": {"SCAN carray VIRTUAL TABLE INDEX 1:"},
+    "copies_of": {"SCAN carray VIRTUAL TABLE INDEX 1:"},
     # The reports of one event, of which all are given, are put in their order.
     "reports_of_event": {"USE TEMP B-TREE FOR ORDER BY"},
 }
@@ -113,3 +120,21 @@ def test_a_question_is_answered_by_looking_it_up_and_never_by_reading_a_table(qu
         store.close()
     assert asked
     assert {step for step in plans if "TEMP B-TREE" in step or "SCAN" in step} <= ALLOWED.get(question, set())
+
+
+def test_on_which_agreements_releases_rest_is_read_from_an_index_alone(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "node.sqlite")
+    try:
+        asked: list[str] = []
+
+        def note(_: object, sql: str, bindings: object) -> bool:
+            asked.append(sql)
+            return True
+
+        store._db.exec_trace = note
+        store.cited_between(LEDGER, 0, 2)
+        store._db.exec_trace = None
+        (plan,) = store._db.execute(f"EXPLAIN QUERY PLAN {asked[0]}", (LEDGER, 0, 2))
+    finally:
+        store.close()
+    assert "COVERING INDEX released_place" in str(plan[-1])

@@ -7,14 +7,14 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import apsw
 import pytest
 
 import gateway
 from gateway.ledger.errors import StoreError
-from gateway.ledger.merkle import leaf_hash
+from gateway.ledger.merkle import HASH_SIZE, leaf_hash
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import (
     RUN_ENTRIES,
@@ -29,7 +29,9 @@ from gateway.ledger.stores import (
     DecisionSubjectRow,
     FeedFilter,
     FeedItem,
+    FeedRow,
     HeldRow,
+    KeptBackRow,
     LedgerId,
     ReceivedRow,
     ReleasedRow,
@@ -37,6 +39,7 @@ from gateway.ledger.stores import (
     UnopenableRow,
     UntoldRow,
     VerdictRow,
+    writing,
 )
 from gateway.ledger.stores.sqlite import APPLICATION_ID, FEED_SCAN_ROWS, SqliteReader, SqliteStore
 from tests.ledger.stores.growth import LEDGER, ORIGIN, Growth, checkpoint, entries_of, feed_row, grown
@@ -183,7 +186,8 @@ def everything(ledger: Growth) -> Commit:
         cosignatures=[CosignatureRow(LEDGER, CosignatureKind.RECEIPT, 2, b"receipt", 11, "KOR")],
         unopenable=[UnopenableRow(LEDGER, 1, b"statement", 12)],
         reports=[report],
-        released=[ReleasedRow(b"r" * 16, "KOR", LEDGER, 1, 1, 4)],
+        released=[ReleasedRow(b"r" * 16, "KOR", LEDGER, 1, 1, 4, agreement="annex")],
+        kept_back=[KeptBackRow(LEDGER, 1, "it lapsed", b"statement")],
         withdrawn=[("", b"r" * 16, "KOR", 13)],
         held=[HeldRow("", b"r" * 16, "USA", 14)],
         untold=[UntoldRow("USA", b"u" * 16, "KOR")],
@@ -204,8 +208,11 @@ def test_every_row_of_a_commit_is_given_back(store: SqliteStore) -> None:
     assert store.held_until(13, 10) == []
     assert store.untold("KOR", 10) == commit.untold
     assert store.untold_counts() == {"KOR": 1}
-    assert [row.index for row in store.released_between(LEDGER, 0, 2)] == [1]
-    assert store.released_between(LEDGER, 0, 1) == []
+    assert store.cited_between(LEDGER, 0, 2) == [(1, "annex")]
+    assert store.cited_between(LEDGER, 0, 1) == []
+    assert store.kept_back(LEDGER, 0, 2) == commit.kept_back
+    assert store.keeps_back(LEDGER)
+    assert not store.keeps_back(LedgerId(LEDGER + 1))
     assert store.ledgers() == [store.ledger(ORIGIN)]
     assert store.cosignatures(LEDGER) == commit.cosignatures
     assert store.unopenable(LEDGER) == commit.unopenable
@@ -220,6 +227,23 @@ def test_every_row_of_a_commit_is_given_back(store: SqliteStore) -> None:
     assert store.meta("boot") == b"\x01"
     assert store.counts() == Counts(reports=1, released=1, feed=1, received=1, copies=1)
     assert (store.last_report(), store.last_feed()) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("row", "columns"),
+    [
+        (CosignatureRow, writing.COSIGNATURE),
+        (ReportRow, writing.REPORT),
+        (ReleasedRow, writing.RELEASED),
+        (FeedRow, writing.FEED),
+        (ReceivedRow, writing.RECEIVED),
+        (CopyRow, writing.COPY),
+        (HeldRow, writing.HELD),
+        (UntoldRow, writing.UNTOLD),
+    ],
+)
+def test_the_fields_of_a_row_stand_in_the_order_of_its_columns(row: Any, columns: str) -> None:
+    assert ["idx" if name == "index" else name for name in row._fields] == columns.split(", ")
 
 
 def test_a_commit_whose_last_row_cannot_be_written_leaves_nothing(store: SqliteStore) -> None:
@@ -242,6 +266,29 @@ def test_an_append_that_does_not_continue_the_ledger_is_refused(store: SqliteSto
     row = store.ledger(ORIGIN)
     assert row is not None
     assert row.size == 3
+
+
+def test_the_appends_of_a_commit_follow_each_other_in_the_ledger(store: SqliteStore) -> None:
+    ledger = fill(store, 3)
+    follow = [ledger.append(entries_of(3, 2)), ledger.append(entries_of(5, 300)), ledger.append(entries_of(305, 300))]
+    for gap in ([follow[0], follow[2]], [follow[1], follow[2]], [follow[0], follow[1], follow[1]]):
+        with pytest.raises(StoreError, match="does not continue"):
+            store.commit(Commit(appends=gap))
+    store.commit(Commit(appends=follow))
+    row = store.ledger(ORIGIN)
+    assert row is not None
+    assert (row.size, row.root) == (605, ledger.edge.root())
+    assert [size for size, _ in store.checkpoints(LEDGER)] == [3, 5, 305, 605]
+    assert store.leaves(LEDGER, 0, 605) == [leaf_hash(b"entry %d" % index) for index in range(605)]
+    # Of a tile that grows with each of them the last state is kept.
+    widths = {(level, index): len(data) // HASH_SIZE for level, index, data in store.tiles(LEDGER)}
+    assert widths == {(0, 0): 256, (0, 1): 256, (1, 0): 2}
+
+
+def test_of_no_reports_at_all_nothing_is_found(store: SqliteStore) -> None:
+    store.commit(everything(Growth()))
+    for found in (store.reports([]), store.released_of([]), store.received_of("KOR", []), store.copies_of("KOR", [])):
+        assert list(found) == []
 
 
 def test_a_second_writer_is_met_by_the_commit_and_loses_all_of_it(store: SqliteStore, path: Path) -> None:
