@@ -31,7 +31,7 @@ from gateway.c2.grants import ReadGrant
 from gateway.ledger import bundle
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.origin import Origin
-from gateway.ledger.stores import CosignatureKind, FeedFilter, FeedItem, FeedRow, LedgerId, StoreReader
+from gateway.ledger.stores import CosignatureKind, FeedFilter, FeedItem, FeedRow, LedgerId, ReportRow, StoreReader
 from gateway.release.opening import Opener
 from gateway.release.plan import FeedEntry, Subject
 from gateway.release.retention import OWN_FLOOR, PARTNERS_FLOOR, floor
@@ -49,6 +49,9 @@ MESSAGE_BYTES: Final = 2 << 20
 """Bytes of contents with which a message is full: half of the 4 MiB that a client need not take more of. A content has
 at most 64 KiB.
 """
+
+OWN_AT_ONCE: Final = 8
+"""Own reports that are read at once."""
 
 TURN_S: Final = 0.002
 """Seconds for which items are looked at for one subscriber before others have their turn; the one at hand is finished.
@@ -127,12 +130,20 @@ class _Turn:
 
     def __init__(self, reader: StoreReader, rows: Sequence[FeedRow], ended: Collection[Subject] | None) -> None:
         self.reader = reader
-        own = [row.report_id for row in rows if row.ledger is None]
-        self.own = {row.report_id: row for row in reader.reports(own)} if own else {}
-        """Those of the rows that are own reports."""
+        self._own_ids = [row.report_id for row in rows if row.ledger is None]
+        self._own: dict[bytes, ReportRow] = {}
         self.sources: dict[LedgerId, _Source] = {}
         self.ended = _ended(reader, rows) if ended is None else ended
         self._segments: dict[LedgerId, tuple[int, Sequence[bytes]]] = {}
+
+    def own(self, report_id: bytes) -> ReportRow | None:
+        """The own report of one of the rows. Read with a few that follow it, and not with all: they may be large, and
+        the turn may end before their time comes.
+        """
+        if report_id not in self._own:
+            at = self._own_ids.index(report_id)
+            self._own = {row.report_id: row for row in self.reader.reports(self._own_ids[at : at + OWN_AT_ONCE])}
+        return self._own.get(report_id)
 
     def entry(self, ledger: LedgerId, index: int) -> bytes:
         """An entry; empty where only its hash is kept."""
@@ -316,7 +327,7 @@ class Feed:
     def _load(self, row: FeedRow, turn: _Turn) -> FeedEntry:
         """The content of a row, opened from the ledger that holds it."""
         if row.ledger is None:
-            report = turn.own.get(row.report_id)
+            report = turn.own(row.report_id)
             assert report is not None, "the feed refers to accepted reports only"
             if report.pruned_ns is not None:
                 raise _ContentGone
@@ -385,7 +396,7 @@ class Feed:
         if not grant.allows(content):
             return 0
         if row.ledger is None:
-            source, own = None, turn.own.get(row.report_id)
+            source, own = None, turn.own(row.report_id)
             withdrawn = own is not None and own.withdrawn_ns is not None
         else:
             source = self._source(row.ledger, turn)

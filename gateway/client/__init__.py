@@ -12,7 +12,8 @@ Receiving what partners released::
         handle(item)
         save_cursor(item.cursor)                     # once it is dealt with
 
-`ReportIds` makes identifiers for reports. `Picture` keeps what stands of that: every report, withdrawn or not, whichever of the two came first.
+`ReportIds` makes identifiers for reports. `Picture` keeps what stands of those that came: every report, withdrawn or
+not, whichever of the two came first.
 
 Both go on through broken connections and restarts of the gateway: `submit` sends again whatever was not answered (the
 gateway knows a report by its identifier, so nothing is doubled), `subscribe` resumes after the last item that it gave.

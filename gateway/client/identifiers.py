@@ -1,4 +1,4 @@
-"""Identifiers for reports that cost the gateways little, and tell nobody when a report was made.
+"""Identifiers for reports that cost the gateways little, and tell nobody the time at which a report was made.
 
 A store finds a report by its identifier, so identifiers that are made one after another should lie side by side on its
 disk: purely random ones (UUID version 4) cost every gateway on the way a page of its own for each report. Those of
@@ -14,6 +14,9 @@ bit     bits  what
 64      2     variant, 2
 66      62    random
 ======  ====  ====================================================================
+
+Of two reports with the same first 48 bits they tell that one system made both within one second, and how far apart. Who
+must not tell even that uses version 4.
 """
 
 from __future__ import annotations

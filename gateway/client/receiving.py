@@ -104,5 +104,5 @@ def _item(given: c2_pb2.Item) -> Item | None:
 
 
 def _time(stamp: Timestamp) -> datetime:
-    """The same as `stamp.ToDatetime(UTC)`, in a third of the time: there are several for each report."""
+    """The same as `stamp.ToDatetime(UTC)` of a valid stamp, in a third of the time: each report has several."""
     return _EPOCH + timedelta(0, stamp.seconds, stamp.nanos // 1_000)

@@ -44,7 +44,7 @@ _WHERE: Final = "peer certificate"
 
 
 class _Believed(NamedTuple):
-    """What a certificate proves by these issuers, at every time from `since` to `until`."""
+    """What a certificate proves by these issuers, at every time from `since` on and before `until`."""
 
     spiffe_id: SpiffeId
     issuers: weakref.ref[Issuers]
@@ -74,7 +74,7 @@ def verify_peer(
         known is not None
         and (issuers := known.issuers()) is not None
         and issuers is authorities.get((known.spiffe_id.trust_domain, known.spiffe_id.role))
-        and known.since <= now <= known.until
+        and known.since <= now < known.until
         and known.spiffe_id.role in allowed_roles
     ):
         return known.spiffe_id
@@ -119,10 +119,10 @@ def verify_peer(
 
 
 def _unchanged_until(certificates: Sequence[x509.Certificate], now: datetime) -> datetime:
-    """The last time until which none of them comes into force or expires, from `now` on."""
-    begin = (each.not_valid_before_utc - datetime.resolution for each in certificates)
-    end = (each.not_valid_after_utc for each in certificates)
-    return min(at for at in (*begin, *end) if at >= now)
+    """The next time after `now` from which on one of them is in force that was not, or is no more."""
+    begin = (each.not_valid_before_utc for each in certificates)
+    end = (each.not_valid_after_utc + datetime.resolution for each in certificates)
+    return min(at for at in (*begin, *end) if at > now)
 
 
 def _one_certificate(pem: bytes) -> x509.Certificate:

@@ -43,7 +43,7 @@ _OF_PRECEDENCE: Final[Mapping[int, Rank]] = {
 
 
 def rank_of_lane(origin: Origin) -> Rank:
-    """The rank of a partner's batch of that ledger, and of a receipt for it. A home ledger's is PRIORITY: it is small,
+    """The rank of a partner's batch of that ledger. A home ledger's is PRIORITY: it is small,
     and proves what the others hold.
     """
     return _OF_LANE.get(origin.lane, Rank.PRIORITY)

@@ -404,7 +404,7 @@ class Sequencer:
     async def _fold(self) -> None:
         """Folds the store's log, where it is long: after everybody has been answered."""
         store = self._store
-        if store is None or not store.log_is_long:
+        if store is None or not store.is_to_be_folded(idle=not len(self._waiting)):
             return
         try:
             await self._in_thread(store.fold)

@@ -92,8 +92,8 @@ class KeepCosignature:
 
     @property
     def rank(self) -> Rank:
-        """That of its lane."""
-        return rank_of_lane(self.origin)
+        """That of its lane, but never an alert's: no warning waits for it, and it need not end a commit of tracks."""
+        return min(rank_of_lane(self.origin), Rank.IMMEDIATE)
 
     def apply(self, plan: Plan) -> int:
         """Verifies and keeps. Returns the size that is now covered, 0 for what is passed over.

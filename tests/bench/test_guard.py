@@ -126,9 +126,9 @@ ORIGIN = Design(
     },
     at_most={
         # Whatever the number of reports.
-        "statements": 24,
+        "statements": 20,
         "hashes": REPORTS * 14,
-        "random draws": REPORTS * 4 + 8,
+        "random draws": REPORTS * 4 + 4,
         "messages read": REPORTS * 2 + 8,
         "messages written": REPORTS * 7 + 16,
     },
@@ -145,7 +145,7 @@ RECIPIENT = Design(
         "syncs": 1,
     },
     at_most={
-        "statements": REPORTS * 2 + 20,
+        "statements": 18,
         "hashes": REPORTS * 3 + 16,
         "messages read": REPORTS * 2 + 8,
         "messages written": REPORTS * 2 + 8,
@@ -188,16 +188,15 @@ async def test_a_check_that_is_made_twice_shows(
     assert shows in await unlike(pair)
 
 
-MOST_UNITS = 40.0
-"""What a commit may cost a report, in units of `unit`."""
+MOST_UNITS = 65.0
+"""What a commit may cost a report, in units of `work`: not twice what it costs now, which is some 38."""
 TRIES = 5
 
 
-def unit() -> None:
-    """Work of the kind that a commit is made of, in what a commit does not change: interpreting, hashing, encrypting,
-    reading and writing messages.
+def work(report: report_pb2.Report) -> None:
+    """Units of work of the kind that a commit is made of: interpreting, hashing, encrypting, reading and writing
+    messages.
     """
-    report = Traffic().track("00000000", 0)
     cipher = AESGCMSIV(bytes(32))
     for number in range(UNITS):
         raw = report.SerializeToString()
@@ -210,7 +209,7 @@ def unit() -> None:
 async def test_a_report_costs_no_more_than_so_many_units_of_like_work(
     rulebooks: Mapping[str, Rulebook], tmp_path: Path
 ) -> None:
-    costs, units = [], []
+    costs, units, report = [], [], Traffic().track(new_tag(), 0)
     async with Node.of("JPN", tmp_path / "jpn.db", PARTNERS, rulebooks["JPN"]) as node:
         pushing = nodes.Pushing(node, PARTNERS)
         await pushing.launch()
@@ -219,7 +218,6 @@ async def test_a_report_costs_no_more_than_so_many_units_of_like_work(
         for _ in range(TRIES):
             costs.append(await pushing.push(4 * REPORTS) / (4 * REPORTS))
             began = time.process_time()
-            unit()
+            work(report)
             units.append((time.process_time() - began) / UNITS)
-    print(min(costs) * 1e6, min(units) * 1e6)
     assert min(costs) / min(units) < MOST_UNITS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -153,6 +153,29 @@ async def test_who_catches_up_has_each_segment_read_once_a_turn(
     monkeypatch.setattr(store, "segments", segments)
     assert len(await given(nations.feed(Watch()))) == MANY
     assert len(read) <= MANY // feeding.ITEMS_AT_ONCE + 1  # that the ledger came in one segment, and turns end in it
+
+
+@pytest.mark.parametrize("live", [False, True])
+async def test_own_reports_are_not_read_long_before_their_turn(
+    nations: Nations, monkeypatch: pytest.MonkeyPatch, live: bool
+) -> None:
+    for seed in range(2 * feeding.OWN_AT_ONCE):
+        nations.make(launch_detection(seed, originator_node="KOR"))
+    read: list[int] = []
+    store = nations.kor.store
+    of_store = store.reports
+
+    def reports(report_ids: Sequence[bytes]) -> object:
+        read.append(len(report_ids))
+        return of_store(report_ids)
+
+    monkeypatch.setattr(store, "reports", reports)
+    watch = nations.watch if live else Watch()
+    assert len(await given(nations.feed(watch))) == sum(read) == 2 * feeding.OWN_AT_ONCE
+    read.clear()
+    each_alone = itertools.count(step=feeding.TURN_S)
+    assert len(await given(nations.feed(watch, lambda: next(each_alone)))) == len(read)
+    assert max(read) == feeding.OWN_AT_ONCE
 
 
 async def test_of_those_who_catch_up_one_has_a_turn_before_all_others_have_theirs(nations: Nations) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 
@@ -254,3 +254,22 @@ def test_what_was_believed_falls_with_an_authority_that_expires_before_it(world:
     with pytest.raises(PeerError) as refused:
         verify_peer(leaf, believed, allowed_roles=EVERY_ROLE, now=last + datetime.resolution)
     assert _code(refused) is Refusal.EXPIRED
+
+
+def test_an_authority_that_is_in_force_since_the_first_year_of_all_is_no_obstacle(world: World) -> None:
+    leaf, authority = world.leaf("JPN"), world.believed()["jpn", Role.GATEWAY]
+    oldest = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(x509.Name([]))
+        .public_key(ec.generate_private_key(ec.SECP256R1()).public_key())
+        .serial_number(1)
+        .not_valid_before(datetime(2050, 1, 1))
+        .not_valid_after(datetime(9999, 12, 31, 23, 59, 59))
+        .sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+        .public_bytes(serialization.Encoding.DER)
+        .replace(b"20500101000000Z", b"00010101000000Z")
+    )
+    believed = {("jpn", Role.GATEWAY): Issuers.of([*authority, x509.load_der_x509_certificate(oldest)])}
+    for _ in range(2):
+        assert _asked_again(leaf, believed, world.now).node == "JPN"

@@ -364,7 +364,8 @@ def test_a_segment_is_bounded_so_that_a_narrow_link_brings_one_every_few_seconds
             position += run.count
         # Few of them, for each is signed: of about one size, but for the last.
         assert max(sizes) <= max(most, sum(sizes) // SEGMENTS), sizes
-        assert len(sizes) > 1 and sum(sizes) // len(sizes) > most // 4, sizes
+        assert len(sizes) > 1, sizes
+        assert sum(sizes) // len(sizes) > most // 4, sizes
     assert position == jpn.row(TO_KOR).size
     before = {head.origin: head.edge for head in jpn.heads}
     jpn.restart()

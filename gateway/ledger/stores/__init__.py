@@ -689,9 +689,8 @@ class Store(StoreReader, Protocol):
         `abandon` the store, open it again and go by what it then holds.
         """
 
-    @property
-    def log_is_long(self) -> bool:
-        """Whether it is time to `fold`."""
+    def is_to_be_folded(self, *, idle: bool) -> bool:
+        """Whether it is time to `fold`: sooner where `idle`, since nobody waits for it then."""
 
     def fold(self) -> None:
         """Has what commits have written put where it stays. Everything is durable before as after. Raises StoreError,
