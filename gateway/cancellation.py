@@ -26,3 +26,5 @@ async def first_of(*work: Awaitable[object]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        # What is raised leads here, and from here to itself: it would keep all that its work held, e.g. a batch.
+        del task, tasks

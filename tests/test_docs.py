@@ -114,7 +114,10 @@ def test_the_configuration_that_is_shown_is_valid() -> None:
 
 def commands(command: click.Command, path: str = "signalfire") -> Iterator[tuple[str, click.Command]]:
     if isinstance(command, click.Group):
-        for name, inner in command.commands.items():
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
             yield from commands(inner, f"{path} {name}")
     else:
         yield path, command

@@ -294,6 +294,8 @@ class _Stream:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            # What the stream ends with leads here, and from here to itself: it would keep the last request.
+            del reading, wishing, tasks, task
 
     async def _wishing(self, told: c2_pb2.Resubmit | None) -> None:
         while True:

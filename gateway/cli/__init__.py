@@ -6,25 +6,47 @@ Exit codes: 0 all is well; 1 something was refused or failed, and the message sa
 
 from __future__ import annotations
 
+import importlib
+from typing import Final
+
 import click
 
 import gateway
-from gateway.cli.audit import audit
-from gateway.cli.demo import demo
-from gateway.cli.doctor import doctor
-from gateway.cli.keys import keys
-from gateway.cli.ledger import ledger
-from gateway.cli.ledger_evidence import check_evidence_command, evidence_command
-from gateway.cli.ledger_reconcile import reconcile_command
-from gateway.cli.pki import pki
-from gateway.cli.policy import policy
-from gateway.cli.serve import serve
-from gateway.cli.status import status
-from gateway.cli.submit import submit
-from gateway.cli.subscribe import subscribe
+
+COMMANDS: Final = {
+    "audit": "gateway.cli.audit",
+    "demo": "gateway.cli.demo",
+    "doctor": "gateway.cli.doctor",
+    "keys": "gateway.cli.keys",
+    "ledger": "gateway.cli.ledger_group",
+    "pki": "gateway.cli.pki",
+    "policy": "gateway.cli.policy",
+    "serve": "gateway.cli.serve",
+    "status": "gateway.cli.status",
+    "submit": "gateway.cli.submit",
+    "subscribe": "gateway.cli.subscribe",
+}
+"""The commands, and the module in which each stands under its name. It is imported when it is asked for: a gateway that
+starts need not read what draws a demonstration's tables.
+"""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class Commands(click.Group):
+    """The commands of `COMMANDS`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names, sorted."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
+        return found
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(gateway.__version__, prog_name="signalfire")
 def main() -> None:
     """Share missile warnings directly with partner nations: signed, sealed and provable, with no hub.
@@ -42,19 +64,3 @@ def main() -> None:
 
     Exit codes: 0 success, 1 failure, 2 wrong usage, 3 partly refused or not sound.
     """
-
-
-ledger.add_command(check_evidence_command)
-ledger.add_command(evidence_command)
-ledger.add_command(reconcile_command)
-main.add_command(audit)
-main.add_command(demo)
-main.add_command(doctor)
-main.add_command(keys)
-main.add_command(ledger)
-main.add_command(pki)
-main.add_command(policy)
-main.add_command(serve)
-main.add_command(status)
-main.add_command(submit)
-main.add_command(subscribe)

@@ -4,8 +4,8 @@ Rules:
 
 1. A plan changes nothing outside itself. What it holds counts only once its commit is durable; a plan that is thrown
    away leaves no trace but the epochs it used, which must then be forgotten (`Heads.without_epochs`).
-2. Each ledger that is written to gains one segment, one checkpoint and one Ed25519 signature a plan; of a ledger for a
-   partner more of them where there are many bytes (SEGMENT_BYTES, SEGMENTS), as a segment travels whole.
+2. Each ledger that is written to gains one segment, one checkpoint and one Ed25519 signature a plan, whatever the
+   number of entries; one more for each SEGMENT_BYTES of them, as a segment travels whole.
 3. The first entry that a process seals into a ledger is preceded by the opening of an epoch, and so is the first one
    after a reader's key has changed.
 """
@@ -68,13 +68,6 @@ SEGMENT_BYTES: Final = 16 * 1024
 """Bytes of entries in one segment of a ledger for a partner, but for a single entry that is larger. A segment travels
 whole and is taken in as one step, so on a link of 20 kB/s something arrives every second, and an alert at the other end
 waits for no more."""
-
-SEGMENTS: Final = 4
-"""Segments of one ledger that a commit is to have at the most: each is signed and has rows of its own, so where much
-comes at once they are larger, up to LARGEST_SEGMENT_BYTES."""
-
-LARGEST_SEGMENT_BYTES: Final = 64 * 1024
-"""What goes in one message (`gateway.exchange.limits`, `bulk_bytes`)."""
 
 HOME_SEGMENT_BYTES: Final = 1 << 20
 """The same of a ledger that stays at home."""
@@ -797,7 +790,8 @@ class Plan:
             if self.recording is not None and origin.recipient is not None:
                 writer.append_records(self.recording)
             edge = writer.head.edge
-            for entries in _segments(writer.entries, _segment_bytes(writer)):
+            most = HOME_SEGMENT_BYTES if origin.recipient is None else SEGMENT_BYTES
+            for entries in _segments(writer.entries, most):
                 first = edge.size
                 edge, tiles = edge.grow([leaf_hash(entry) for entry in entries])
                 root = edge.root()
@@ -838,13 +832,6 @@ def _runs(values: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     """As many at a time as one query takes."""
     for start in range(0, len(values), ASKED_AT_ONCE):
         yield values[start : start + ASKED_AT_ONCE]
-
-
-def _segment_bytes(writer: LedgerWriter) -> int:
-    """Bytes of entries in one segment of what a plan appends to a ledger."""
-    if writer.head.origin.recipient is None:
-        return HOME_SEGMENT_BYTES
-    return min(max(SEGMENT_BYTES, sum(map(len, writer.entries)) // SEGMENTS), LARGEST_SEGMENT_BYTES)
 
 
 def _segments(entries: Sequence[bytes], most: int) -> Iterator[Sequence[bytes]]:

@@ -342,8 +342,8 @@ class Sequencer:
     async def _make_durable(self, places: Sequence[Place[_Queued]]) -> None:
         began = self._monotonic()
         batch = [place.item for place in places]
-        work = self._in_thread(self._commit, batch)
         try:
+            work = self._in_thread(self._commit, batch)
             outcomes, plan, checkpoints = await asyncio.shield(work)
         except asyncio.CancelledError:
             # The thread cannot be stopped half-way: let the commit end before the store is closed.

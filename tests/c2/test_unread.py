@@ -18,6 +18,7 @@ from gateway.c2.limits import C2Limits
 from gateway.c2.quotas import Quota, QuotaLimits
 from gateway.c2.submitting import Submitting
 from gateway.c2.wishes import Wishes
+from gateway.identity.errors import PeerError, Refusal
 from gateway.identity.spiffe import Role, SpiffeId
 from gateway.ledger.stores.sqlite import SqliteReader, SqliteStore
 from gateway.release import pipeline, taking
@@ -131,6 +132,55 @@ async def test_answers_that_wait_for_a_reader_keep_nothing_of_the_commits_that_r
         assert plans() <= before + 1
         codes = [answer.refused.code async for response in answers for answer in response.answers]
     assert codes == [c2_pb2.REFUSAL_CODE_NOT_ORIGINATOR] * 6
+
+
+class Request(bytes):
+    """One that is counted while anybody holds it."""
+
+    held = 0
+
+    def __new__(cls, data: bytes) -> Request:
+        cls.held += 1
+        return super().__new__(cls, data)
+
+    def __del__(self) -> None:
+        type(self).held -= 1
+
+
+async def test_a_stream_that_ends_as_its_client_is_believed_no_more_keeps_nothing_of_the_last_request(
+    gateway: Gateway,
+) -> None:
+    asked = 0
+
+    def ask() -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            assert Request.held
+            raise PeerError(Refusal.REVOKED, "it is revoked", where="test", mend="Get another one.")
+
+    async def requests() -> AsyncIterator[bytes]:
+        for seed in (1, 2):
+            yield Request(request(track(seed)))
+
+    async def ending() -> str:
+        answers = gateway.submitting.answers(SYSTEM, ANYTHING, Quota(QuotaLimits(), 0.0), requests(), ask)
+        try:
+            _ = [response async for response in answers]
+        except PeerError as error:
+            return str(error)
+        return ""
+
+    gc.disable()
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            assert "it is revoked" in await ending()
+            # What the loop still had to call held it too.
+            await asyncio.sleep(0)
+        # At once, and not when cycles are looked for: that may be many streams later.
+        assert Request.held == 0
+    finally:
+        gc.enable()
 
 
 async def test_a_large_all_clear_is_gone_on_with_though_no_answer_is_read(

@@ -30,13 +30,25 @@ TIMES = (datetime(2023, 6, 1, tzinfo=UTC), datetime(2024, 1, 1, tzinfo=UTC), dat
 Meaning = Callable[[report_pb2.Report, str, datetime, str], bool]
 
 
+class Absent(Exception):
+    """A condition reads what the report does not hold: that is an error, and not false."""
+
+
+def there(message: Any, name: str) -> Any:
+    """The value of a field that must be set."""
+    presence = message.DESCRIPTOR.fields_by_name[name].has_presence
+    if not (message.HasField(name) if presence else getattr(message, name)):
+        raise Absent(name)
+    return getattr(message, name)
+
+
 CONDITIONS: dict[str, Meaning] = {
     "true": lambda report, partner, now, posture: True,
     "false": lambda report, partner, now, posture: False,
-    'report.threat.launch_country == "PRK"': lambda report, *_: report.threat.launch_country == "PRK",
+    'report.threat.launch_country == "PRK"': lambda report, *_: there(report.threat, "launch_country") == "PRK",
     "'X' in report.marking.caveats": lambda report, *_: "X" in report.marking.caveats,
     "has(report.track) && report.track.quality > 5u": lambda report, *_: (
-        report.HasField("track") and report.track.quality > 5
+        report.HasField("track") and there(report.track, "quality") > 5
     ),
     "report.marking.classification >= Classification.CLASSIFICATION_SECRET": lambda report, *_: (
         report.marking.classification >= 4
@@ -203,7 +215,7 @@ def slow_decide(
             return "withheld", "(policy error)", []
         try:
             holds = rule.when is None or CONDITIONS[rule.when](report, partner, now, posture)
-        except ZeroDivisionError:
+        except (ZeroDivisionError, Absent):
             return "withheld", "(policy error)", []
         if holds and (rule.posture is None or posture in rule.posture):
             matching.append(rule)
