@@ -111,7 +111,7 @@ class Node:
     # --- C2 systems
 
     async def _submit(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
-        taken = done = 0
+        taken = done = said = 0
         told = asyncio.Event()
 
         def durable() -> None:
@@ -129,10 +129,11 @@ class Node:
         reading = asyncio.create_task(read())
         reading.add_done_callback(lambda _: told.set())
         try:
-            while not reading.done() or done < taken:
+            while not reading.done() or said < taken:
                 await told.wait()
                 told.clear()
-                yield wire.encode_number(done)
+                said = done
+                yield wire.encode_number(said)
             await reading
         finally:
             reading.cancel()

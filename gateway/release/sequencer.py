@@ -122,7 +122,7 @@ class SequencerLimits:
     """Steps a commit: bounds how long the first of them waits for the last."""
     bytes: int = 1 << 20
     """Bytes a commit: keeps each ledger's segment within one gRPC message."""
-    fill_ms: float = 30.0
+    fill_ms: float = 20.0
     """Milliseconds after which no further step goes into a commit. An alert that comes meanwhile ends it before, and
     then waits for all of it to be written."""
     queue: int = 8192
@@ -404,7 +404,7 @@ class Sequencer:
     async def _fold(self) -> None:
         """Folds the store's log, where it is long: after everybody has been answered."""
         store = self._store
-        if store is None or not store.is_to_be_folded(idle=not len(self._waiting)):
+        if store is None or not store.log_is_long:
             return
         try:
             await self._in_thread(store.fold)

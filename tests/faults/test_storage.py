@@ -33,8 +33,7 @@ def sealed(monkeypatch: pytest.MonkeyPatch) -> Sealed:
     monkeypatch.setattr(gateway.seal.epoch, "AESGCMSIV", noted.cipher)
     # The log is folded after each commit or two, and not after a thousand pages. So what fails in that is tried too;
     # and the log then holds nothing by which a database of two states would be mended by chance.
-    for name in ("LOG_PAGES", "MOST_LOG_PAGES"):
-        monkeypatch.setattr(gateway.ledger.stores.sqlite, name, 20)
+    monkeypatch.setattr(gateway.ledger.stores.sqlite, "LOG_PAGES", 20)
     return noted
 
 

@@ -689,8 +689,9 @@ class Store(StoreReader, Protocol):
         `abandon` the store, open it again and go by what it then holds.
         """
 
-    def is_to_be_folded(self, *, idle: bool) -> bool:
-        """Whether it is time to `fold`: sooner where `idle`, since nobody waits for it then."""
+    @property
+    def log_is_long(self) -> bool:
+        """Whether it is time to `fold`."""
 
     def fold(self) -> None:
         """Has what commits have written put where it stays. Everything is durable before as after. Raises StoreError,

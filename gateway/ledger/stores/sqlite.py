@@ -95,12 +95,9 @@ MAX_DAMAGE = 20
 """Damages of a file that are named: enough to see what it is."""
 
 LOG_PAGES = 1000
-"""Pages of the log after which it is folded into the file where nothing waits: 4 MiB, as SQLite does by itself."""
-
-MOST_LOG_PAGES = 4000
-"""Pages after which it is folded in any case. Folding writes a page once, however often it stands in the log, so a
-longer log costs less. But an opening writes all of it again, and nothing is committed while it is folded, which takes
-some 10 ms a thousand pages.
+"""Pages of the log after which it is folded into the file: 4 MiB, as SQLite does by itself. Folding writes a page once,
+however often it stands in the log, so a longer log costs a little less; but nothing is committed while it is folded,
+which takes some 10 ms a thousand pages.
 """
 
 _PROBE = "probe"
@@ -819,8 +816,9 @@ class SqliteStore(SqliteReader):
             if forgets:
                 self._empty_log(db)
 
-    def is_to_be_folded(self, *, idle: bool) -> bool:
-        return self._log_pages >= (LOG_PAGES if idle else MOST_LOG_PAGES)
+    @property
+    def log_is_long(self) -> bool:
+        return self._log_pages >= LOG_PAGES
 
     def fold(self) -> None:
         with Translated(self._path, "folding the log into it"):
