@@ -115,8 +115,8 @@ class Design:
 
 ORIGIN = Design(
     exactly={
-        # A checkpoint for each ledger, and for each further segment of a partner's (16 KiB): there are four of those.
-        "Ed25519 signatures": 1 + 2 * 4,
+        # A checkpoint for each segment: of the decisions one, of each ledger for a partner (16 KiB) five.
+        "Ed25519 signatures": 1 + 2 * 5,
         # Of a report: a copy for each partner, the record of the decisions, and itself at rest. Of the commit: a
         # recovery record for each partner, and the entry that it is in.
         "seals": REPORTS * 4 + 2 * 2,

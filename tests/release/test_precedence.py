@@ -125,7 +125,7 @@ async def test_an_alert_that_comes_while_a_commit_is_filled_waits_for_one_step_a
 async def test_a_commit_is_filled_for_so_long_and_what_did_not_fit_goes_first_in_the_next(running: Running) -> None:
     def last() -> None:
         # As long as three steps may take.
-        running.seconds += 0.011
+        running.seconds += SequencerLimits().fill_ms / 1000 / 2.5
 
     waiting = await running.queue(*(running.step(f"track {number}", meanwhile=last) for number in range(10)))
     running.run()
