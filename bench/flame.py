@@ -5,8 +5,9 @@ Run from the top of the repository: ``make bench-flame``, or ``PYTHONPATH=.:prot
 
 Three gateways with everything on are flooded as `bench/compare.py` floods them, and py-spy looks into one process of
 them at a time, so many times a second: a round for each part, as two samplers would take each other's time. A thread
-counts only while it holds the interpreter, which is what a gateway has too little of; ``--everything`` counts waiting for the disk as well. A graph is as wide as the samples in which a function was on the
-stack; being sampled takes time itself, so rates of such a run are not to be compared.
+counts only while it holds the interpreter, which is what a gateway has too little of; ``--everything`` counts waiting
+for the disk as well. A graph is as wide as the samples in which a function was on the stack; being sampled takes time
+itself, so rates of such a run are not to be compared.
 """
 
 from __future__ import annotations
