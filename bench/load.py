@@ -404,7 +404,7 @@ class Flooding:
                 self._load.append(process)
                 await process.ready()
             await self._load[0].do(Launches())
-        except BaseException:
+        except BaseException:  # however it ends, no process is left running; what ended it goes on
             self._stop()
             raise
         return self
