@@ -17,5 +17,5 @@ def test_it_is_the_same_as_the_uuid_has() -> None:
 
 @pytest.mark.parametrize("text", ["", "0190a5b2", "0190a5b2-0000-7000-8000-00000000000", "x" * 36, "00" * 17])
 def test_what_is_none_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="hexadecimal|identifier of"):
+    with pytest.raises(ValueError, match=r"hexadecimal|identifier of"):
         in_bytes(text)
