@@ -1,6 +1,6 @@
 """What a report costs the origin as a nation's partners, its rules and its ledgers grow: microseconds of the processor.
 
-Run from the top of the repository: ``PYTHONPATH=.:proto python bench/growth.py [--long] [--json FILE] [--chart FILE]``.
+Run from the top of the repository: ``PYTHONPATH=.:proto python bench/growth.py [--json FILE] [--chart FILE]``.
 
 Each case is a node with a real store and the sequencer of a gateway; all are open at once in this process, and take a
 commit of 64 tracks each in turns, so that a busy machine slows all of them. The figure is the least of the rounds, and
@@ -11,12 +11,11 @@ commits, comes on top: once for all rounds, in the mean of their reports.
   cost a partner is told as well.
 - *Rules*: 10, 100 and 1,000 for each of two partners. A third of them is about tracks; all those are asked, and the
   last one releases.
-- *Entries*: 1,000 to 100,000 in the ledgers together, with ``--long`` to ten million. The store is filled by the same
-  sequencer, in commits of 1,024 reports, each decided, copied, sealed, signed and on disk; it is copied whenever it has
-  come to a size. What it holds is told.
+- *Entries*: 1,000 to 100,000 in the ledgers together (`bench/serving.py` goes on to ten million). The store is filled
+  by the same sequencer, in commits of 1,024 reports, each decided, copied, sealed, signed and on disk; it is copied
+  whenever it has come to a size. What it holds is told.
 
 Half of the rules are the same for all partners, as a nation's own caveats are, and half of them each partner's own.
-With ``--long`` it needs some 20 GB of disk in ``--dir``, and takes them away at the end.
 """
 
 from __future__ import annotations
@@ -43,7 +42,6 @@ from policy.countries import NODE_CODES
 PARTNERS: Final = (2, 8, 32)
 RULES: Final = (10, 100, 1000)
 ENTRIES: Final = (1_000, 10_000, 100_000)
-MORE_ENTRIES: Final = (1_000_000, 10_000_000)
 FEW_PARTNERS: Final = PARTNERS[0]
 SOME_RULES: Final = 50
 COMMIT: Final = 64
@@ -240,15 +238,12 @@ def main() -> None:
     """Measures what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--long", action="store_true", help=f"also {', '.join(f'{n:,}' for n in MORE_ENTRIES)} entries")
-    parser.add_argument("--entries", help="these sizes of the ledgers instead")
+    parser.add_argument("--entries", default=",".join(map(str, ENTRIES)), help="sizes of the ledgers")
     parser.add_argument("--dir", type=Path, help="where the stores lie meanwhile; on the disk to be measured")
     parser.add_argument("--json", type=Path, help="write everything here")
     parser.add_argument("--chart", type=Path, help="and a chart here, SVG")
     options = parser.parse_args()
-    sizes = [*ENTRIES, *(MORE_ENTRIES if options.long else ())]
-    if options.entries:
-        sizes = [int(size) for size in options.entries.split(",")]
+    sizes = [int(size) for size in options.entries.split(",")]
     before = figures.machine()
     with tempfile.TemporaryDirectory(dir=options.dir) as directory, figures.progress() as progress:
         found = asyncio.run(measure(Path(directory), sizes, options.rounds, progress))

@@ -1,17 +1,21 @@
-"""How long a gateway takes to start on a large store, and the memory that it needs then and while it serves.
+"""What a report costs as the ledgers grow, how long a gateway then takes to start on them, and the memory that it needs.
 
 Run from the top of the repository: ``PYTHONPATH=.:proto python bench/serving.py [--entries 1000000] [--minutes 2]
 [--dir DIR] [--json FILE] [--chart FILE]``; ``make bench-long`` does it with ten million entries, for an hour.
 
 Three nations are deployed as `signalfire demo` deploys them, under the example policies. JPN's ledgers are filled by
 its own sequencer and pipeline, in commits of 1,024 reports, each decided, copied, sealed for both partners, signed and
-on disk. Then `signalfire serve` is started on that store, and the time until it answers is taken. The partners start
+on disk. A thousand entries are enough for a copy; at each power of ten from there on the store and that copy take
+commits of 64 tracks in turns, so that a machine which is slower now than an hour ago slows both. Folding SQLite's log,
+after some commits, comes on top.
+
+Then `signalfire serve` is started on that store, and the time until it answers is taken. The partners start
 with nothing, and a C2 system pushes tracks at a steady rate: they have all that there ever was to fetch, and what is
 new. Meanwhile the resident size of each gateway is read every ten seconds. The slope is that of a line through the
 sizes of the last four fifths of the time, in which caches are full.
 
 Needs some 2 kB of disk an entry at JPN, and a third of that at each partner. ``--dir`` keeps the deployment, and goes
-on with what is there; otherwise it is taken away at the end.
+on with what is there, where nothing is compared as the ledgers grow; otherwise it is taken away at the end.
 """
 
 from __future__ import annotations
@@ -19,10 +23,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +38,7 @@ from rich.table import Table
 
 from bench import figures, nodes
 from bench.gateways import EXAMPLES, LIMITS, StubClients
+from bench.growth import COMMIT
 from bench.load import Launches, Process, Steady
 from bench.nodes import Node
 from bench.system import cpu_seconds
@@ -61,6 +67,10 @@ SETTLED: Final = 0.2
 SHORTEST_S: Final = 300.0
 """Under load, for which a slope is told."""
 HOUR_S: Final = 3600.0
+FIRST: Final = 1000
+"""Entries of the store that the others are compared with."""
+ROUNDS: Final = 15
+"""Commits of each that are compared."""
 
 
 def deployed(directory: Path) -> dict[str, Deployed]:
@@ -89,8 +99,9 @@ async def put_in_force(places: Mapping[str, Deployed]) -> None:
             gateway.stop()
 
 
-async def fill(place: Deployed, entries: int, progress: Progress) -> dict[str, float]:
-    """Has the node take tracks, in this process, until its ledgers hold so many entries. Returns what that took."""
+@contextlib.asynccontextmanager
+async def opened(place: Deployed, store: Path) -> AsyncIterator[Node]:
+    """The node of a deployment in this process, with its keys, partners and policy, on a store of its own."""
     config = configuration.load(place.config)
     clock = Clock()
     signatory = Signatory.from_ring(config.node, Keyring.load(config.keys, config.key_lock()))
@@ -98,8 +109,7 @@ async def fill(place: Deployed, entries: int, progress: Progress) -> dict[str, f
     pinned = [Pinned(node, partner.root, partner.bundle) for node, partner in config.partners.items()]
     partners = Partners(pinned, clock.now, lambda node: 0, lambda node: None)
     partners.refresh()
-    bar = progress.add_task(f"entries in the ledgers of {place.node}", total=entries)
-    with contextlib.closing(SqliteReader(config.store)) as reader:
+    with contextlib.closing(SqliteReader(store)) as reader:
         governance = Governance(
             partners=config.partners,
             signatory=signatory,
@@ -110,11 +120,78 @@ async def fill(place: Deployed, entries: int, progress: Progress) -> dict[str, f
             clock_trusted=lambda: True,
         )
         recovery = None if key is None else SealingPublicKey.parse(key)
-        began, cpu = time.monotonic(), time.process_time()
-        async with Node(signatory, config.store, partners.keys, governance.restore, recovery) as node:
-            others = sorted(config.partners)
-            await nodes.fill(node, others, entries, lambda held: progress.update(bar, completed=held))
-    return {"seconds": time.monotonic() - began, "cpu_seconds": time.process_time() - cpu, **nodes.holds(config.store)}
+        async with Node(signatory, store, partners.keys, governance.restore, recovery) as node:
+            yield node
+
+
+@dataclass
+class Grown:
+    """What a report cost at a size of the ledgers, and beside it on the first store: microseconds of the processor."""
+
+    entries: int
+    here: list[float] = field(default_factory=list)
+    first: list[float] = field(default_factory=list)
+    folding: float = 0.0
+    """That folding the log took here, a report, in the mean."""
+    holds: dict[str, float] = field(default_factory=dict)
+
+    def ratio(self) -> float:
+        """Of the cost here to that on the first store, in the median of the rounds: each was measured with its own."""
+        return statistics.median(here / first for here, first in zip(self.here, self.first, strict=True))
+
+
+async def compared(entries: int, here: Node, first: Node, partners: Sequence[str]) -> Grown:
+    """Commits of two stores in turns."""
+    found = Grown(entries, holds=nodes.holds(here.path))
+    both = [(here, nodes.Pushing(here, partners), found.here), (first, nodes.Pushing(first, partners), found.first)]
+    for node, pushing, _ in both:
+        await pushing.launch()
+        await pushing.push(COMMIT)
+        node.store.fold()
+        node.store.folded = 0.0
+    for _ in range(ROUNDS):
+        for _, pushing, rounds in both:
+            rounds.append(1e6 * await pushing.push(COMMIT) / COMMIT)
+    here.store.fold()
+    found.folding = 1e6 * here.store.folded / (COMMIT * ROUNDS)
+    return found
+
+
+async def fill(place: Deployed, entries: int, beside: Path, progress: Progress) -> tuple[dict[str, float], list[Grown]]:
+    """Has the node take tracks, in this process, until its ledgers hold so many entries. Returns what that took, and
+    what a report cost on the way; `beside` is where the first store is put. Nothing is compared where there is more
+    than that in the ledgers already.
+    """
+    store = configuration.load(place.config).store
+    others = sorted(configuration.load(place.config).partners)
+    bar = progress.add_task(f"entries in the ledgers of {place.node}", total=entries)
+    began, cpu = time.monotonic(), time.process_time()
+
+    async def filled(node: Node, size: int) -> None:
+        await nodes.fill(node, others, size, lambda held: progress.update(bar, completed=held))
+
+    found: list[Grown] = []
+    async with contextlib.AsyncExitStack() as stack:
+        if nodes.holds(store)["entries"] < FIRST <= entries:
+            async with opened(place, store) as node:
+                await filled(node, FIRST)
+            shutil.copy(store, beside)
+            first = await stack.enter_async_context(opened(place, beside))
+            node = await stack.enter_async_context(opened(place, store))
+            for size in _powers(FIRST, entries):
+                await filled(node, size)
+                found.append(await compared(size, node, first, others))
+        else:
+            node = await stack.enter_async_context(opened(place, store))
+        await filled(node, entries)
+    took = {"seconds": time.monotonic() - began, "cpu_seconds": time.process_time() - cpu}
+    return {**took, **nodes.holds(store)}, found
+
+
+def _powers(first: int, last: int) -> Iterator[int]:
+    while first <= last:
+        yield first
+        first *= 10
 
 
 def memory_mb(pid: int, what: str) -> float:
@@ -206,11 +283,25 @@ async def measure(
     with figures.progress() as progress:
         if new:
             await put_in_force(places)
-        filled = await fill(places["JPN"], options.entries, progress)
+        beside = places["JPN"].store.with_name("first.db")
+        filled, grown = await fill(places["JPN"], options.entries, beside, progress)
+        progress.console.print(growth(grown))
         watched, tracks = await serve(places, options.minutes, options.rate, progress)
     found = {
         "machine": {**figures.machine(), "load_average_before": before["load_average"]},
         "filled": filled,
+        "reports_a_commit": COMMIT,
+        "grown": [
+            {
+                "entries": each.entries,
+                "cpu_us_a_report": figures.summed(each.here),
+                "on_the_first": figures.summed(each.first),
+                "folding_us_a_report": each.folding,
+                "to_the_first": each.ratio(),
+                "store": each.holds,
+            }
+            for each in grown
+        ],
         "minutes": options.minutes,
         "tracks": tracks,
         "gateways": {
@@ -228,6 +319,24 @@ async def measure(
         },
     }
     return found, watched
+
+
+def growth(grown: Sequence[Grown]) -> Table:
+    """What a report cost at each size."""
+    made = Table(title=f"Microseconds of the processor a report, commits of {COMMIT}", title_justify="left")
+    for column in ("entries", "a report", "on the first store", "to the first", "folding", "store: reports", "MB"):
+        made.add_column(column, justify="right")
+    for each in grown:
+        made.add_row(
+            f"{each.entries:,}",
+            f"{min(each.here):,.0f}",
+            f"{min(each.first):,.0f}",
+            f"{each.ratio():.2f}",
+            f"{each.folding:,.0f}",
+            f"{each.holds['reports']:,.0f}",
+            f"{each.holds['mb']:,.0f}",
+        )
+    return made
 
 
 def table(found: Mapping[str, Any]) -> Table:
