@@ -142,6 +142,11 @@ def _spare_the_collector() -> None:
     gc.set_threshold(COLLECTED_EVERY, *gc.get_threshold()[1:])
 
 
+SWITCH_S: Final = 0.001
+"""Seconds after which a thread has to let go of the interpreter where another waits for it: the one that answers and
+sends waits for the one that seals, at several places on an alert's way. Python's own 0.005 is for throughput."""
+
+
 async def _run(node: Node) -> None:
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
@@ -152,6 +157,7 @@ async def _run(node: Node) -> None:
     try:
         await node.start()
         _spare_the_collector()
+        sys.setswitchinterval(SWITCH_S)
         manager.tell(READY="1")
         telling = asyncio.create_task(keep_telling(manager, node.alive, node.in_short))
         serving = asyncio.create_task(node.serve())

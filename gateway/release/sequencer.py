@@ -70,6 +70,9 @@ SOONEST_S: Final = 0.05
 LATEST_S: Final = 5.0
 """The same at the latest."""
 
+FOLD_PUT_OFF: Final = 16
+"""Commits by which folding is put off at the most: it takes some milliseconds, and until then the log grows."""
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -181,6 +184,8 @@ class Sequencer:
         self._step_s = FIRST_STEP_S
         self._fits = min(EXPECTED, limits.steps)
         """Steps that are taken for the next commit: some more than it will have time for."""
+        self._fold_put_off = 0
+        """Commits by which the log's folding was put off, for alerts that waited."""
         # One thread, so that the store's connection and the heads have one owner.
         self._latest_ns = 0
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="sequencer")
@@ -384,6 +389,8 @@ class Sequencer:
             )
         )
         await self._answer(batch, outcomes)
+        # What is durable leaves before the thread has the interpreter again: whoever was woken has one turn.
+        await asyncio.sleep(0)
         await self._fold()
 
     async def _answer(self, batch: Sequence[_Queued], outcomes: Sequence[Any]) -> None:
@@ -402,10 +409,14 @@ class Sequencer:
                 done(outcome)
 
     async def _fold(self) -> None:
-        """Folds the store's log, where it is long: after everybody has been answered."""
+        """Folds the store's log, where it is long: after everybody has been answered, and after alerts that wait."""
         store = self._store
         if store is None or not store.log_is_long:
             return
+        if self._waiting.alerts and self._fold_put_off < FOLD_PUT_OFF:
+            self._fold_put_off += 1
+            return
+        self._fold_put_off = 0
         try:
             await self._in_thread(store.fold)
         except StoreError as error:

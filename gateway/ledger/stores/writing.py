@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from itertools import chain
+from typing import Any, Final, NamedTuple
 
 import apsw
 
@@ -23,8 +24,30 @@ UNTOLD: Final = "originator, report_id, partner"
 """Columns in the order in which they are written and read, which is that of the rows' fields."""
 
 
-def _into(table: str, columns: str, on_conflict: str = "") -> str:
-    return f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' * len(columns.split(',')))}) {on_conflict}"
+AT_ONCE: Final = 16
+"""Rows that one statement inserts. The interpreter is let go for each statement, and had back from whoever took it."""
+
+
+class _Into(NamedTuple):
+    """The statements that insert one row, and AT_ONCE of them."""
+
+    one: str
+    many: str
+
+    def __call__(self, db: apsw.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        whole = len(rows) - len(rows) % AT_ONCE
+        for at in range(0, whole, AT_ONCE):
+            db.execute(self.many, tuple(chain.from_iterable(rows[at : at + AT_ONCE])))
+        if whole < len(rows):
+            db.executemany(self.one, rows[whole:])
+
+
+def _into(table: str, columns: str, on_conflict: str = "") -> _Into:
+    row = f"({', '.join('?' * len(columns.split(',')))})"
+    one, many = (
+        f"INSERT INTO {table} ({columns}) VALUES {rows} {on_conflict}" for rows in (row, ", ".join([row] * AT_ONCE))
+    )
+    return _Into(one, many)
 
 
 _SEGMENT: Final = _into("segment", "ledger, first, count, entries")
@@ -48,6 +71,7 @@ _RECEIVED: Final = _into(
     RECEIVED,
     "ON CONFLICT (originator, report_id) DO UPDATE SET feed = excluded.feed, withdrawn_ns = excluded.withdrawn_ns",
 )
+_DECISION: Final = _into("decision", "verdict, time_ns, ledger, idx")
 _COPY: Final = _into(
     "copy",
     COPY,
@@ -86,12 +110,12 @@ def write(db: apsw.Connection, commit: Commit) -> None:
         "INSERT INTO kept_back (ledger, idx, reason, note) VALUES (?, ?, ?, ?)",
         [(row.ledger, row.index, row.reason, row.note) for row in commit.kept_back],
     )
-    many(_COSIGNATURE, commit.cosignatures)
+    _COSIGNATURE(db, commit.cosignatures)
     many(
         "INSERT INTO unopenable (ledger, idx, note, time_ns) VALUES (?, ?, ?, ?) ON CONFLICT (ledger, idx) DO NOTHING",
         [(row.ledger, row.index, row.note, row.time_ns) for row in commit.unopenable],
     )
-    many(_REPORT, commit.reports)
+    _REPORT(db, commit.reports)
     many(
         "UPDATE report SET payload = ?, pruned_ns = NULL WHERE seq = ?",
         [(payload, seq) for seq, payload in commit.refilled],
@@ -101,7 +125,7 @@ def write(db: apsw.Connection, commit: Commit) -> None:
         " ON CONFLICT (ledger, idx) DO UPDATE SET rebuilt = max(rebuilt, excluded.rebuilt)",
         [(str(row.ledger), row.index, row.key_index, row.sealed, int(row.rebuilt)) for row in commit.recovery],
     )
-    many(_RELEASED, commit.released)
+    _RELEASED(db, commit.released)
     many(
         "UPDATE released SET agreement = ? WHERE originator = ? AND report_id = ? AND partner = ?",
         [(agreement, originator, report_id, partner) for originator, report_id, partner, agreement in commit.cited],
@@ -124,12 +148,12 @@ def write(db: apsw.Connection, commit: Commit) -> None:
         commit.not_told,
     )
     many("DELETE FROM held WHERE originator = ? AND report_id = ? AND partner = ?", commit.decided)
-    many(_HELD, commit.held)
+    _HELD(db, commit.held)
     many("DELETE FROM untold WHERE originator = ? AND report_id = ? AND partner = ?", commit.told)
-    many(_UNTOLD, commit.untold)
-    many(_FEED, commit.feed)
-    many(_RECEIVED, commit.received)
-    many(_COPY, commit.copies)
+    _UNTOLD(db, commit.untold)
+    _FEED(db, commit.feed)
+    _RECEIVED(db, commit.received)
+    _COPY(db, commit.copies)
     many(
         "INSERT INTO officer_order (sequence, digest, enacted_ns, event, payload) VALUES (?, ?, ?, ?, ?)",
         [(r.sequence, r.digest, r.enacted_ns, r.event, r.payload) for r in commit.orders],
@@ -142,10 +166,7 @@ def write(db: apsw.Connection, commit: Commit) -> None:
             for v in commit.verdicts
         ],
     )
-    many(
-        "INSERT INTO decision (verdict, time_ns, ledger, idx) VALUES (?, ?, ?, ?)",
-        [(verdict, *place) for verdict, place in commit.decisions],
-    )
+    _DECISION(db, [(verdict, *place) for verdict, place in commit.decisions])
     many(
         "INSERT INTO decision_subject (report_id, event_id, time_ns, ledger, idx) VALUES (?, ?, ?, ?, ?)",
         [(report_id, event_id, *place) for report_id, event_id, place in commit.decision_subjects],
@@ -177,10 +198,9 @@ def _append(db: apsw.Connection, appends: Sequence[Append], successor: str) -> N
         )
         if db.changes() != 1:
             raise _does_not_continue(ledger, begins[ledger])
-    db.executemany(_SEGMENT, [(each.ledger, each.first, each.count, each.entries) for each in appends])
-    db.executemany(_CHECKPOINT, [(each.ledger, each.first + each.count, each.checkpoint) for each in appends])
-    if tiles:
-        db.executemany(_TILE, [(*place, hashes) for place, hashes in tiles.items()])
+    _SEGMENT(db, [(each.ledger, each.first, each.count, each.entries) for each in appends])
+    _CHECKPOINT(db, [(each.ledger, each.first + each.count, each.checkpoint) for each in appends])
+    _TILE(db, [(*place, hashes) for place, hashes in tiles.items()])
     _keep_as_hashes(db, [row for append in appends for row in append.absent])
 
 
@@ -202,5 +222,4 @@ def _prune(db: apsw.Connection, segment: PrunedSegment) -> None:
 
 
 def _keep_as_hashes(db: apsw.Connection, rows: Sequence[AbsentRow]) -> None:
-    if rows:
-        db.executemany(_ABSENT, [(row.ledger, row.index, row.leaf_hash, row.note) for row in rows])
+    _ABSENT(db, [(row.ledger, row.index, row.leaf_hash, row.note) for row in rows])
