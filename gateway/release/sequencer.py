@@ -184,6 +184,8 @@ class Sequencer:
         self._step_s = FIRST_STEP_S
         self._fits = min(EXPECTED, limits.steps)
         """Steps that are taken for the next commit: some more than it will have time for."""
+        self._alerts_left = 0
+        """Alerts that waited, and went into no commit, when the steps of the one at hand were taken."""
         self._fold_put_off = 0
         """Commits by which the log's folding was put off, for alerts that waited."""
         # One thread, so that the store's connection and the heads have one owner.
@@ -347,9 +349,10 @@ class Sequencer:
     async def _make_durable(self, places: Sequence[Place[_Queued]]) -> None:
         began = self._monotonic()
         batch = [place.item for place in places]
+        self._alerts_left = self._waiting.alerts
         try:
             work = self._in_thread(self._commit, batch)
-            outcomes, plan, checkpoints = await asyncio.shield(work)
+            made = await asyncio.shield(work)
         except asyncio.CancelledError:
             # The thread cannot be stopped half-way: let the commit end before the store is closed.
             await asyncio.wait([work])
@@ -363,6 +366,10 @@ class Sequencer:
                 done(Unavailable(self._problem))
             await self._recover(error)
             return
+        if made is None:
+            self._waiting.put_back(places)
+            return
+        outcomes, plan, checkpoints = made
         # What did not fit goes first in the next commit.
         self._waiting.put_back(places[len(outcomes) :])
         self._heads.adopt(plan.changed, plan.ended)
@@ -389,8 +396,9 @@ class Sequencer:
             )
         )
         await self._answer(batch, outcomes)
-        # What is durable leaves before the thread has the interpreter again: whoever was woken has one turn.
-        await asyncio.sleep(0)
+        if not self._waiting.alerts:
+            # What is durable leaves before the thread has the interpreter again: whoever was woken has one turn.
+            await asyncio.sleep(0)
         await self._fold()
 
     async def _answer(self, batch: Sequence[_Queued], outcomes: Sequence[Any]) -> None:
@@ -424,8 +432,12 @@ class Sequencer:
             self._problem = f"the store's log could not be folded: {error}"
             await self._recover(error)
 
-    def _commit(self, batch: list[_Queued]) -> tuple[list[Any], Plan, Sequence[tuple[Origin, Note]]]:
-        """Prepares and commits, and returns what came of as many steps as went in. Runs in the sequencer's thread."""
+    def _commit(self, batch: list[_Queued]) -> tuple[list[Any], Plan, Sequence[tuple[Origin, Note]]] | None:
+        """Prepares and commits, and returns what came of as many steps as went in. None: nothing was begun, for an alert
+        has come since the steps were taken, and none waited then. Runs in the sequencer's thread.
+        """
+        if self._waiting.alerts and not self._alerts_left:
+            return None
         store = self._store
         if store is None:
             raise StoreError("the store is not open")
@@ -502,7 +514,6 @@ class Sequencer:
         """
         began = self._monotonic()
         until = began + self._limits.fill_ms / 1000
-        alerts = self._waiting.alerts
         plan = Plan(
             self._heads,
             store,
@@ -533,7 +544,7 @@ class Sequencer:
                 outcomes[place] = StepBroken(f"it failed unexpectedly ({type(error).__name__}: {error}); see the log")
                 return None
             # An alert that comes now waits for the step at hand, and for no further one.
-            if self._monotonic() >= until or self._waiting.alerts > alerts:
+            if self._monotonic() >= until or self._waiting.alerts > self._alerts_left:
                 count = place + 1
                 break
         self._foresee(count, self._monotonic() - began)

@@ -152,6 +152,8 @@ class Waiting(Generic[T]):
         self._bytes = 0
         self._alerts = 0
         self._alerts_in_a_row = 0
+        self._in_a_row_before = 0
+        """As it was before what was taken last."""
         self._turn = 0
         self._counted = False
         """Whether what was taken last took turns."""
@@ -214,6 +216,7 @@ class Waiting(Generic[T]):
         At least one must wait.
         """
         others = self._count - self._alerts - self.count(Rank.OWN)
+        self._in_a_row_before = self._alerts_in_a_row
         if self._alerts and not (others and self._alerts_in_a_row >= ALERTS_IN_A_ROW):
             self._alerts_in_a_row = self._alerts_in_a_row + 1 if others else 0
             self._taken = self._take_from(_ALERTS, steps, bytes)
@@ -247,7 +250,11 @@ class Waiting(Generic[T]):
         return depth
 
     def put_back(self, places: Sequence[Place[T]]) -> None:
-        """What was taken last and did not fit, if anything: to the front again, in the order in which it was taken."""
+        """What was taken last and did not fit, if anything: to the front again, in the order in which it was taken. All
+        of it: as if it had never been taken.
+        """
+        if len(places) == len(self._taken):
+            self._alerts_in_a_row = self._in_a_row_before
         self._taken = ()
         raised = {(place.rank, place.source) for place in places if not place.end}
         for place in reversed(places):

@@ -122,6 +122,27 @@ async def test_an_alert_that_comes_while_a_commit_is_filled_waits_for_one_step_a
     assert running.commits == [1, 1, 50]
 
 
+async def test_an_alert_that_comes_before_a_commit_is_begun_goes_before_all_of_it(running: Running) -> None:
+    began, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        began.set()
+        assert go_on.wait(PATIENCE_S)
+
+    # The thread is busy, so what is taken for the first commit waits there.
+    running.sequencer._thread.submit(hold)
+    await asyncio.to_thread(began.wait, PATIENCE_S)
+    waiting = await running.queue(*(running.step(f"track {number}") for number in range(50)))
+    running.run()
+    await asyncio.sleep(0)
+    assert running.sequencer.waiting == 0
+    waiting += await running.queue(running.step("alert", rank=Rank.FLASH))
+    go_on.set()
+    await all_of(waiting)
+    assert running.done == ["alert", *(f"track {number}" for number in range(50))]
+    assert running.commits == [1, 50]
+
+
 async def test_a_commit_is_filled_for_so_long_and_what_did_not_fit_goes_first_in_the_next(running: Running) -> None:
     def last() -> None:
         # As long as three steps may take.

@@ -169,6 +169,20 @@ def test_alerts_that_do_not_fit_take_no_turn_from_lower_ranks() -> None:
     assert sum(item.rank is Rank.ROUTINE for item in gone) == len(gone) // KEPT_FOR_LOWER
 
 
+def test_others_that_are_put_back_whole_for_an_alert_have_not_had_their_commit() -> None:
+    queue = waiting()
+    many(queue, 10, Rank.ROUTINE)
+    put(queue, Item("a", Rank.FLASH, 0))
+    ranks = []
+    for number in range(1, ALERTS_IN_A_ROW + 2):
+        ranks += [item.rank for item in items(queue.take(1, MANY))]
+        if ranks[-1] is Rank.FLASH:
+            others = queue.take(STEPS, MANY)
+            put(queue, Item("a", Rank.FLASH, number))
+            queue.put_back(others)
+    assert ranks == [Rank.FLASH] * ALERTS_IN_A_ROW + [Rank.ROUTINE]
+
+
 def test_alerts_without_end_let_the_others_have_a_commit_now_and_then() -> None:
     queue = waiting()
     many(queue, 10, Rank.ROUTINE)
