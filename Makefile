@@ -51,14 +51,14 @@ bench-backlog: $(STAMP)
 	PYTHONPATH=.:proto $(BIN)/python bench/backlog.py --json bench/results/backlog.json
 
 # Everything side by side, in turns; a broker that is not installed is left out. Then this system alone, in one process.
-ROUNDS ?= 2
+ROUNDS ?= 3
 BENCH := PYTHONPATH=.:proto $(BIN)/python
 RESULTS := bench/results
 KEEP = --json $(RESULTS)/$(1).json --chart $(RESULTS)/$(1).svg
 
 bench: $(STAMP)
 	mkdir -p $(RESULTS)
-	$(BENCH) bench/compare.py --rounds $(ROUNDS) --reports 10000 --rate 2000 --json $(RESULTS)/compare.json
+	$(BENCH) bench/compare.py --rounds $(ROUNDS) --reports 10000 --rate 2000 $(call KEEP,compare)
 	$(BENCH) bench/operations.py $(call KEEP,operations)
 	$(BENCH) bench/growth.py $(call KEEP,growth)
 

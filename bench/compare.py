@@ -1,7 +1,7 @@
 """Signalfire beside what carries reports without it: throughput, processor, latency of alerts; in turns, in one run.
 
 Run from the top of the repository: ``PYTHONPATH=.:proto python bench/compare.py [--rounds 3] [--reports 20000]
-[--only relay,signalfire] [--json FILE]``.
+[--only relay,signalfire] [--json FILE] [--chart FILE]``.
 
 Each round starts each system anew, one after another, and measures with the same load (`bench/load.py`):
 
@@ -30,7 +30,7 @@ from typing import Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from bench import tables
+from bench import charts, tables
 from bench.brokers.servers import NotHere
 from bench.load import Measured, Sizes, measure
 from bench.system import System, SystemFailed
@@ -117,6 +117,7 @@ def main() -> None:
         parser.add_argument(option, type=type(default), default=default, help=helps[field.name])
     parser.add_argument("--dir", type=Path, help="where the stores lie meanwhile; on the disk to be measured")
     parser.add_argument("--json", type=Path, help="write everything here")
+    parser.add_argument("--chart", type=Path, help="and a chart here, SVG")
     options = parser.parse_args()
     names = options.only.split(",")
     if unknown := [name for name in names if name not in SYSTEMS]:
@@ -138,6 +139,8 @@ def main() -> None:
     if options.json is not None:
         text = json.dumps(tables.as_json(found, sizes, [before, os.getloadavg()]), indent=2)
         options.json.write_text(text + "\n", encoding="utf-8")
+    if options.chart is not None and (none := charts.bars(options.chart, tables.panels(found, sizes))):
+        print(none)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from typing import Any, Final
 from rich.progress import Progress
 from rich.table import Table
 
-from bench import figures, nodes
+from bench import charts, figures, nodes
 from bench.nodes import Node
 from gateway.release.rulebook import Rulebook
 from policy import compile_bundle
@@ -254,7 +254,7 @@ def main() -> None:
         lines = {
             kind: [(case.size, min(case.rounds) / first[kind]) for case in found if case.kind == kind] for kind in first
         }
-        missing = figures.chart(
+        missing = charts.lines(
             options.chart,
             lines,
             title="What a report costs the origin, beside the first case of its kind",

@@ -28,7 +28,7 @@ from typing import Any, Final
 from rich.table import Table
 from signalfire.v1 import ledger_pb2, report_pb2
 
-from bench import figures, nodes, policy50
+from bench import charts, figures, nodes, policy50
 from bench.nodes import Node
 from bench.traffic import Traffic, new_tag
 from gateway.ledger import bundle
@@ -346,7 +346,7 @@ def main() -> None:
     figures.keep(options.json, as_json(found, before))
     if options.chart is not None:
         lines = {name: [(size, min(found.found[name][size])) for size in sizes] for name in OPERATIONS}
-        missing = figures.chart(
+        missing = charts.lines(
             options.chart,
             lines,
             title="What a report costs",

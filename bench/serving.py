@@ -1,4 +1,4 @@
-"""What a report costs as the ledgers grow, how long a gateway then takes to start on them, and the memory that it needs.
+"""What a report costs as the ledgers grow, how long a gateway then takes to start on them, and the memory it needs.
 
 Run from the top of the repository: ``PYTHONPATH=.:proto python bench/serving.py [--entries 1000000] [--minutes 2]
 [--dir DIR] [--json FILE] [--chart FILE]``; ``make bench-long`` does it with ten million entries, for an hour.
@@ -36,7 +36,7 @@ from typing import Any, Final
 from rich.progress import Progress
 from rich.table import Table
 
-from bench import figures, nodes
+from bench import charts, figures, nodes
 from bench.gateways import EXAMPLES, LIMITS, StubClients
 from bench.growth import COMMIT
 from bench.load import Launches, Process, Steady
@@ -133,6 +133,8 @@ class Grown:
     first: list[float] = field(default_factory=list)
     folding: float = 0.0
     """That folding the log took here, a report, in the mean."""
+    folding_first: float = 0.0
+    """The same on the first store."""
     holds: dict[str, float] = field(default_factory=dict)
 
     def ratio(self) -> float:
@@ -152,8 +154,9 @@ async def compared(entries: int, here: Node, first: Node, partners: Sequence[str
     for _ in range(ROUNDS):
         for _, pushing, rounds in both:
             rounds.append(1e6 * await pushing.push(COMMIT) / COMMIT)
-    here.store.fold()
-    found.folding = 1e6 * here.store.folded / (COMMIT * ROUNDS)
+    for node, _, _ in both:
+        node.store.fold()
+    found.folding, found.folding_first = (1e6 * node.store.folded / (COMMIT * ROUNDS) for node in (here, first))
     return found
 
 
@@ -297,6 +300,7 @@ async def measure(
                 "cpu_us_a_report": figures.summed(each.here),
                 "on_the_first": figures.summed(each.first),
                 "folding_us_a_report": each.folding,
+                "folding_on_the_first": each.folding_first,
                 "to_the_first": each.ratio(),
                 "store": each.holds,
             }
@@ -324,7 +328,16 @@ async def measure(
 def growth(grown: Sequence[Grown]) -> Table:
     """What a report cost at each size."""
     made = Table(title=f"Microseconds of the processor a report, commits of {COMMIT}", title_justify="left")
-    for column in ("entries", "a report", "on the first store", "to the first", "folding", "store: reports", "MB"):
+    for column in (
+        "entries",
+        "a report",
+        "on the first store",
+        "to the first",
+        "folding",
+        "on the first",
+        "reports",
+        "MB",
+    ):
         made.add_column(column, justify="right")
     for each in grown:
         made.add_row(
@@ -333,6 +346,7 @@ def growth(grown: Sequence[Grown]) -> Table:
             f"{min(each.first):,.0f}",
             f"{each.ratio():.2f}",
             f"{each.folding:,.0f}",
+            f"{each.folding_first:,.0f}",
             f"{each.holds['reports']:,.0f}",
             f"{each.holds['mb']:,.0f}",
         )
@@ -381,7 +395,7 @@ def main() -> None:
     if options.chart is not None:
         lines = {node: [(at / 60, mb) for at, mb in each.samples] for node, each in watched.items()}
         title = f"Memory of the gateways, JPN's on {options.entries:,} entries"
-        missing = figures.chart(options.chart, lines, title=title, across="minutes under load", up="MB", log="")
+        missing = charts.lines(options.chart, lines, title=title, across="minutes under load", up="MB", log="")
         if missing:
             print(missing)
 

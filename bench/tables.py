@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 from rich.console import Console
 from rich.table import Table
 
+from bench.charts import Panel
 from bench.load import Measured, Sizes
 
 Rounds: TypeAlias = Mapping[str, Sequence[Measured]]
@@ -86,6 +87,33 @@ def show(rounds: Rounds, sizes: Sizes, console: Console) -> None:
         timed = {name: each for name, each in found.items() if key in each}
         if timed:
             console.print(_latencies(timed, key, title))
+
+
+def panels(rounds: Rounds, sizes: Sizes) -> list[Panel]:
+    """The same as charts."""
+    found = {name: summary(each) for name, each in rounds.items()}
+    throughput = {name: each for name, each in found.items() if "reports_a_second" in each}
+    drawn: list[Panel] = []
+    if throughput:
+        rates = {name: {"reports/s": each["reports_a_second"]} for name, each in throughput.items()}
+        spent = {
+            name: {part: us for part, us in each["cpu_us_a_report"].items() if part not in _LOAD}
+            for name, each in throughput.items()
+        }
+        drawn.append(Panel(f"{sizes.reports:,} tracks as fast as they go", "reports a second", rates))
+        drawn.append(Panel("Processor, without clients", "µs a report", spent, stacked=True))
+    for key, title in (
+        ("alerts_alone_ms", "An alert alone"),
+        ("alerts_beside_tracks_ms", f"An alert beside {sizes.rate:,.0f} tracks a second asked for"),
+    ):
+        timed = {
+            name: {"median": each[key]["p50"], "99 of 100": each[key]["p99"]}
+            for name, each in found.items()
+            if key in each
+        }
+        if timed:
+            drawn.append(Panel(title, "ms", timed))
+    return drawn
 
 
 def _throughput(found: Mapping[str, Mapping[str, Any]], sizes: Sizes) -> Table:

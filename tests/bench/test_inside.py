@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from rich.progress import Progress
 
-from bench import figures, growth, nodes, operations
+from bench import charts, figures, growth, nodes, operations, tables
+from bench.charts import Panel
+from bench.load import Measured, Sizes
 from bench.nodes import Node
-from bench.serving import HOUR_S, SHORTEST_S, Watched, memory_mb
+from bench.serving import HOUR_S, ROUNDS, SHORTEST_S, Watched, compared, memory_mb
 from bench.traffic import Traffic, new_tag
 from gateway.release.sequencer import SequencerLimits
 from policy import Circumstances, Outcome
@@ -82,14 +84,50 @@ def test_memory_is_that_of_the_process() -> None:
     assert 10 < memory_mb(os.getpid(), "VmRSS") <= memory_mb(os.getpid(), "VmHWM")
 
 
+async def test_a_store_that_grew_is_compared_with_the_first_in_turns(tmp_path: Path) -> None:
+    partners = growth.codes(2)
+    policy = growth.rulebook(partners, 2)
+    async with (
+        Node.of("JPN", tmp_path / "grown.db", partners, policy) as grown,
+        Node.of("JPN", tmp_path / "first.db", partners, policy) as first,
+    ):
+        await nodes.fill(grown, partners, 300, lambda held: None)
+        found = await compared(300, grown, first, partners)
+    assert len(found.here) == len(found.first) == ROUNDS
+    assert min(found.here + found.first) > 0
+    assert min(found.folding, found.folding_first) > 0
+    assert found.holds["entries"] >= 300
+    found.here, found.first = [2.0, 9.0, 3.0], [1.0, 3.0, 2.0]
+    assert found.ratio() == 2.0
+
+
 def test_figures_are_kept_and_drawn(tmp_path: Path) -> None:
     assert figures.summed([3.0, 1.0, 2.0]) == {"min": 1.0, "median": 2.0, "rounds": [3.0, 1.0, 2.0]}
     figures.keep(tmp_path / "further" / "found.json", {"now": NOW})
     assert json.loads((tmp_path / "further" / "found.json").read_text(encoding="utf-8")) == {"now": NOW}
+
+
+def test_the_same_figures_make_the_same_charts(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
+    shown = {"a line": [(1.0, 2.0), (10.0, 3.0)]}
+    panels = [
+        Panel("one", "ms", {"a system": {"median": 1.5, "longest": 250.0}}),
+        Panel("other", "µs", {"a system": {"origin": 1.0, "recipient": 2.0}, "another": {"origin": 5.0}}, stacked=True),
+    ]
     for name in ("one", "other"):
-        lines = {"a line": [(1.0, 2.0), (10.0, 3.0)]}
-        assert figures.chart(tmp_path / f"{name}.svg", lines, title="title", across="across", up="up") is None
-    drawn = (tmp_path / "one.svg").read_text(encoding="utf-8")
-    assert drawn == (tmp_path / "other.svg").read_text(encoding="utf-8")
-    assert "a line" in drawn
+        assert charts.lines(tmp_path / f"{name}.svg", shown, title="title", across="across", up="up") is None
+        assert charts.bars(tmp_path / f"{name}-bars.svg", panels) is None
+    for ending, texts in ((".svg", ("a line",)), ("-bars.svg", ("a system", "another", "longest", "250", "recipient"))):
+        drawn = (tmp_path / f"one{ending}").read_text(encoding="utf-8")
+        assert drawn == (tmp_path / f"other{ending}").read_text(encoding="utf-8")
+        assert all(text in drawn for text in texts)
+
+
+def test_the_comparison_is_drawn_of_what_was_measured() -> None:
+    measured = Measured(
+        reports=10, seconds=2.0, acknowledged_seconds=1.0, cpu={"origin": 1e-3, "producer": 5e-3}, idle=[0.004, 0.002]
+    )
+    throughput, spent, alone = tables.panels({"a system": [measured]}, Sizes(reports=10))
+    assert throughput.bars == {"a system": {"reports/s": 5.0}}
+    assert spent.bars == {"a system": {"origin": pytest.approx(100.0)}}
+    assert alone.bars == {"a system": {"median": 2.0, "99 of 100": 4.0}}
