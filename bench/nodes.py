@@ -22,10 +22,10 @@ from gateway.ledger.note import Ed25519Verifier
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import Commit, StoreReader
 from gateway.ledger.stores.sqlite import SqliteReader, SqliteStore
+from gateway.release.batch import IncomingBatch
 from gateway.release.opening import Opener
 from gateway.release.pipeline import TakeReport
 from gateway.release.recovery.records import Recovery
-from gateway.release.replica import IncomingBatch
 from gateway.release.rulebook import Rulebook
 from gateway.release.sequencer import Durable, Sequencer, SequencerLimits, Step
 from gateway.release.signatory import Partner, Signatory

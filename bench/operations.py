@@ -38,7 +38,7 @@ from gateway.ledger.merkle import leaf_hash
 from gateway.ledger.origin import Lane, Origin
 from gateway.ledger.stores import CosignatureKind
 from gateway.ledger.tiles import Edge
-from gateway.release.replica import IncomingBatch
+from gateway.release.batch import IncomingBatch
 from gateway.release.rulebook import Rulebook
 from gateway.release.sequencer import Step
 from gateway.release.steps import KeepCosignature, ReceiveBatch

@@ -33,10 +33,11 @@ from gateway.ledger.stores import ReportRow
 from gateway.ledger.stores.sqlite import SqliteReader, SqliteStore
 from gateway.release.heads import Heads
 from gateway.release.opening import Opener
-from gateway.release.plan import Plan, Subject
+from gateway.release.plan import Plan
 from gateway.release.rulebook import Rulebook
 from gateway.release.sharing import Shared, record_decisions
 from gateway.release.signatory import Signatory
+from gateway.release.subject import Subject
 from gateway.release.verdicts import Verdicts
 from gateway.reports.kinds import Kind, kind_of
 
@@ -80,7 +81,7 @@ class Filling:
             plan.record_event("started" if self.records % 2**17 == 0 else "audit-access", "made for this measurement")
         plan.finish()
         self.store.commit(plan.commit)
-        self.heads.adopt(plan.changed, plan.ended)
+        self.heads.adopt(plan.ledgers.changed, plan.ledgers.ended)
         self.verdicts.adopt(plan.given_verdicts)
 
     def record(self, plan: Plan) -> None:
@@ -105,8 +106,8 @@ class Filling:
         assert told is not None
         plan.commit.reports.append(
             ReportRow(
-                plan.next_report(), report_id, bytes(32), report.event_id, int(told.report_kind), "c2", plan.now_ns,
-                index, b"payload",
+                plan.own_reports.next_number(), report_id, bytes(32), report.event_id, int(told.report_kind), "c2",
+                plan.now_ns, index, b"payload",
             )
         )  # fmt: skip
         self.decisions += len(decisions)

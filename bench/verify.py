@@ -38,11 +38,11 @@ from gateway.ledger.note import Ed25519Verifier
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import CosignatureKind
 from gateway.ledger.stores.sqlite import SqliteReader, SqliteStore
+from gateway.release.batch import IncomingBatch
 from gateway.release.heads import Heads
 from gateway.release.opening import Opener
 from gateway.release.pipeline import TakeReport
 from gateway.release.plan import Plan
-from gateway.release.replica import IncomingBatch
 from gateway.release.rulebook import Rulebook
 from gateway.release.sequencer import Step
 from gateway.release.signatory import Partner, Signatory
@@ -133,7 +133,7 @@ class Node:
         done = [step.apply(plan) for step in steps]
         plan.finish()
         self.store.commit(plan.commit)
-        self.heads.adopt(plan.changed, plan.ended)
+        self.heads.adopt(plan.ledgers.changed, plan.ledgers.ended)
         self.verdicts.adopt(plan.given_verdicts)
         return done
 

@@ -48,6 +48,7 @@ from gateway.ledger.origin import WITNESS, Lane, Origin
 from gateway.ledger.stores import StoreReader
 from gateway.ledger.tiles import Edge
 from gateway.reconciliation import SILENT
+from gateway.release.batch import MAX_BATCH_ENTRIES, IncomingBatch
 from gateway.release.errors import ReleaseError
 from gateway.release.opening import Opener
 from gateway.release.recovery.lost import keep_witnessed
@@ -60,7 +61,7 @@ from gateway.release.recovery.returned import (
     head_in_use,
     verify_back,
 )
-from gateway.release.replica import MAX_BATCH_ENTRIES, IncomingBatch, RootsDiffer
+from gateway.release.replica import RootsDiffer
 from gateway.release.sequencer import Sequencer
 from gateway.release.signatory import Partner, Signatory
 from gateway.release.steps import RecordMeta

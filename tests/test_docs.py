@@ -32,7 +32,7 @@ from gateway.cli.audit_filters import EVENT_KINDS
 from gateway.cli.connecting import PARTLY
 from gateway.config import Config
 from gateway.identity.errors import Refusal
-from gateway.ledger.stores import sqlite
+from gateway.ledger.stores.sqlite import schema
 from gateway.release.orders import EVENTS
 from gateway.release.passing import WITHDRAWN, WITHDRAWN_HELD
 from gateway.release.rulebook import NO_BUNDLE, NO_POLICY
@@ -320,7 +320,7 @@ def test_every_event_that_is_recorded_is_explained() -> None:
 
 
 def test_every_table_of_the_store_is_listed() -> None:
-    tables = set(re.findall(r"CREATE TABLE (\w+)", "\n".join(sqlite._migrations())))
+    tables = set(re.findall(r"CREATE TABLE (\w+)", "\n".join(schema.migrations())))
     assert tables <= set(re.findall(r"^\| `(\w+)` \|", section("docs/architecture.md", "## The store"), re.MULTILINE))
 
 

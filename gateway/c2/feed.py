@@ -33,8 +33,9 @@ from gateway.ledger.errors import LedgerError
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import CosignatureKind, FeedFilter, FeedItem, FeedRow, LedgerId, ReportRow, StoreReader
 from gateway.release.opening import Opener
-from gateway.release.plan import FeedEntry, Subject
+from gateway.release.plan import FeedEntry
 from gateway.release.retention import OWN_FLOOR, PARTNERS_FLOOR, floor
+from gateway.release.subject import Subject
 from gateway.release.watch import Watch
 from gateway.seal.errors import SealError
 from gateway.seal.storage import StorageKeys

@@ -20,7 +20,7 @@ from gateway.identity.tls import KeyPairFiles
 from gateway.identity.trust_bundle import Endpoint, TrustBundle
 from gateway.ledger.note import Ed25519Signer
 from gateway.ledger.origin import Origin
-from gateway.release.replica import IncomingBatch
+from gateway.release.batch import IncomingBatch
 from gateway.release.signatory import Partner
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 
 from signalfire.v1 import exchange_pb2_grpc
 
+from gateway.exchange import streams
 from gateway.exchange.allowance import Allowance, Intake
 from gateway.exchange.attempts import Backoff, Pace
 from gateway.exchange.dialling import Dialler, LinkError
@@ -105,7 +106,7 @@ class PartnerFollower:
     async def run(self) -> None:
         """Follows every lane, and listens to heartbeats, by every way."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.direct.run())
+            group.create_task(streams.follow(self.direct))
             if self._sockets is not None:
                 group.create_task(self._keep_ways(self._sockets))
 

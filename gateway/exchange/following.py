@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import grpc
 from signalfire.v1 import exchange_pb2
@@ -21,22 +21,20 @@ from gateway.exchange.limits import BELIEF_S
 from gateway.exchange.owed import Watchdog
 from gateway.exchange.partners import DIRECT
 from gateway.exchange.signed_anew import signed_by
+from gateway.exchange.way import Way
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.note import Note
 from gateway.ledger.origin import WITNESS, Lane, Origin
 from gateway.ledger.stores import CosignatureKind
+from gateway.release.batch import IncomingBatch
 from gateway.release.claims import claim_of
-from gateway.release.replica import IncomingBatch, RootsDiffer
+from gateway.release.replica import RootsDiffer
 from gateway.release.steps import FollowSuccessor, GoBack, KeepCosignature, ReceiveBatch
-
-if TYPE_CHECKING:
-    from gateway.exchange.way import Way
 
 log = logging.getLogger(__name__)
 
 ANSWERS_AGAIN: Final = 256
 """Statements that are given again when a stream opens: those that were lost are the last ones."""
-
 
 DOUBT_S: Final = 0.2
 """Seconds after which a stream that is in doubt is looked at again."""

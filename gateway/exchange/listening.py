@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from signalfire.v1 import exchange_pb2
 
@@ -12,12 +12,10 @@ from gateway.exchange import handshake
 from gateway.exchange.dialling import LinkError, read, write
 from gateway.exchange.heartbeat import check_heartbeat
 from gateway.exchange.partners import DIRECT
+from gateway.exchange.way import Way
 from gateway.ledger.evidence import EvidenceError, contradiction
 from gateway.ledger.statement import Heartbeat, Takes
 from gateway.release.evidence import Contradicted, against_record, owner_keys
-
-if TYPE_CHECKING:
-    from gateway.exchange.way import Way
 
 log = logging.getLogger(__name__)
 

@@ -1,18 +1,11 @@
-"""One way to a partner: directly, or by a tunnel that another partner carries.
-
-One stream a lane, one for the partner's witness ledger and one for heartbeats, each over a connection of its own: what
-stops one lane, a refused batch or a full pipe, does not touch the others, and a backlog of tracks never stands before a
-FLASH in the same socket. A lane that fails is dialled again after a pause that doubles up to a cap, with jitter; a
-heartbeat that arrives shows that the way works and takes the pause away. A connection that is open and dead is noticed
-by its heartbeats, or by HTTP/2 pings.
-"""
+"""One way to a partner, directly or by a tunnel that another partner carries: what all streams by it share."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias, TypeVar
@@ -20,16 +13,11 @@ from typing import Any, Final, TypeAlias, TypeVar
 import grpc
 from signalfire.v1 import exchange_pb2_grpc
 
-from gateway.cancellation import being_cancelled
 from gateway.exchange import handshake, proving
 from gateway.exchange.allowance import Intake
-from gateway.exchange.attempts import Backoff
 from gateway.exchange.dialling import LinkError
-from gateway.exchange.ending import shown
-from gateway.exchange.following import FollowedLane
 from gateway.exchange.in_band import InBand
 from gateway.exchange.limits import ExchangeLimits
-from gateway.exchange.listening import HEARTBEAT_LANE, Listener
 from gateway.exchange.partners import DIRECT, Heard, Link, Partners
 from gateway.identity.errors import IdentityError
 from gateway.identity.spiffe import SpiffeId
@@ -50,9 +38,6 @@ from gateway.telemetry import Telemetry
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-LOST_REASON: Final = "Internal error from Core"
-"""What gRPC says of a call whose reason it lost."""
 
 _FORESEEN: Final = (grpc.aio.AioRpcError, IdentityError, LedgerError, LinkError, ReleaseError, OSError)
 """What ends a stream in words that need no stack trace."""
@@ -100,7 +85,7 @@ class Forks:
 
 
 class Way:
-    """Follows one partner by one way until cancelled."""
+    """One way to one partner."""
 
     def __init__(
         self,
@@ -138,18 +123,6 @@ class Way:
         """Under which name a lane of this way stands among those of the link."""
         return lane if self.name == DIRECT else f"{lane} {self.name}"
 
-    async def run(self) -> None:
-        """Follows every lane, and listens to heartbeats."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                for lane in (*(each.value for each in Lane), WITNESS):
-                    group.create_task(self.keep(lane, FollowedLane(self, lane).follow))
-                group.create_task(self.keep(HEARTBEAT_LANE, Listener(self).listen))
-        finally:
-            self.link.ways.pop(self.name, None)
-            for lane in (*(each.value for each in Lane), WITNESS, HEARTBEAT_LANE):
-                self.link.problems.pop(self.key(lane), None)
-
     def trouble(self, key: str, problem: str, error: Exception | None = None) -> None:
         """A stream cannot be opened, or has ended: why, in words."""
         if problem != self.link.problems.get(key):
@@ -164,43 +137,6 @@ class Way:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ALERTS_FIRST_S):
                     await self.alerts_open.wait()
-
-    async def keep(self, lane: str, serve: Callable[[], Awaitable[None]]) -> None:
-        """Runs one stream again and again."""
-        key = self.key(lane)
-        limits = self.means.limits
-        backoff = Backoff(limits.backoff_min_s, limits.backoff_max_s)
-        while True:
-            began, seen = self.means.monotonic(), self.link.bell.rings
-            try:
-                await serve()
-                # It ended as it should, with a successor; even so it pauses, or a partner could keep it dialling.
-            except asyncio.CancelledError:
-                if being_cancelled():
-                    raise
-                # gRPC ended the call, not anybody this task: dial again.
-            except Exception as error:  # whatever a partner's bundle or messages set off is its lane's problem alone
-                problem = _words(error)
-                if _says_nothing(error) and key in self.link.problems:
-                    # The library's own word for a connection that ended: the reason that was told before stands.
-                    problem = self.link.problems[key]
-                self.trouble(key, problem, error)
-            finally:
-                self.link.following.discard(key)
-                if lane == Lane.FLASH:
-                    self.alerts_open.clear()
-            if being_cancelled():
-                # gRPC may say that the call failed where it was this task that was asked to end, once.
-                raise asyncio.CancelledError
-            now = self.means.monotonic()
-            if now - began > limits.silence_s:
-                backoff.reset()
-            # However often a partner makes itself heard, one stream is not dialled more often than this.
-            await asyncio.sleep(min(began + limits.stagger_s / 2, now + limits.backoff_min_s) - now)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(backoff.pause_s()):
-                    await self.link.bell.wait(seen)
-                    backoff.reset()
 
     # --- the opening of every stream
 
@@ -263,18 +199,3 @@ class Way:
             # Once for each ledger: a partner that contradicts itself again and again is not dialled each time.
             self.forks.ring(found.origin.lane)
             log.critical("%s has contradicted itself: %s; both statements are on record", self.node, found)
-
-
-def _says_nothing(error: Exception) -> bool:
-    """Whether it is what gRPC says where it lost the reason: neither side's word."""
-    return (
-        isinstance(error, grpc.aio.AioRpcError)
-        and error.code() is grpc.StatusCode.INTERNAL
-        and error.details() == LOST_REASON
-    )
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, grpc.aio.AioRpcError):
-        return shown(f"{error.code().name}: {error.details()}")
-    return shown(str(error)) or type(error).__name__

@@ -6,7 +6,7 @@ take this way: there is no second one.
 
 - the way out: `pipeline`, `taking`, `sharing` (the one enforcement point), `groups`, `keeping`, `pending`, `moving`;
 - the way in, and on: `replica`, `opening`, `arriving`, `onward`, `passing`;
-- the commit: `plan`, `sequencer`, `steps`, `heads`, `verdicts`, `watch`;
+- the commit: `plan` with its parts in the room `planned`, `sequencer`, `steps`, `heads`, `verdicts`, `watch`;
 - what officers put in force: `governance`, `orders`, `rulebook`;
 - keys: `signatory`, `key_switch`, `belief`, `postquantum`;
 - what makes the record evidence: `witness`, `witnessing`, `evidence`, `successions`, `holdings`;

@@ -21,7 +21,8 @@ from typing import Final, NamedTuple
 from signalfire.v1 import ledger_pb2, report_pb2
 
 from gateway.ledger.stores import CopyRow, FeedItem, FeedRow, LedgerId, ReceivedRow
-from gateway.release.plan import FeedEntry, Plan, Subject
+from gateway.release.plan import FeedEntry, Plan
+from gateway.release.subject import Subject
 from gateway.reports.kinds import kind_of
 
 
@@ -62,8 +63,8 @@ def take_report(plan: Plan, way: Way, subject: Subject, report: report_pb2.Repor
     """Takes note of a copy and gives it to subscribers where rule 4 says so. Raises Contradiction."""
     originator, report_id = subject.originator, subject.report_id
     traffic_class, precedence = report.traffic_class, report.precedence
-    copies = plan.copies(originator, report_id)
-    mine, known = copies.get(way.via), plan.received(originator, report_id)
+    copies = plan.arrivals.copies(originator, report_id)
+    mine, known = copies.get(way.via), plan.arrivals.known(originator, report_id)
     if mine is not None and mine.ledger is not None:
         return NOTHING
     _require_same(mine or known, traffic_class, precedence)
@@ -72,7 +73,7 @@ def take_report(plan: Plan, way: Way, subject: Subject, report: report_pb2.Repor
         originator, report_id, way.via, way.ledger, way.index, plan.now_ns,
         None if mine is None else mine.withdrawn_ns, traffic_class, precedence,
     )  # fmt: skip
-    plan.record_copy(mine)
+    plan.arrivals.record_copy(mine)
     copies = {**copies, way.via: mine}
     standing = stands(originator, copies)
     if known is not None and known.feed is not None and (stood or not standing):
@@ -83,7 +84,7 @@ def take_report(plan: Plan, way: Way, subject: Subject, report: report_pb2.Repor
         0 if kind is None else int(kind.report_kind), traffic_class, precedence, plan.now_ns,
     )  # fmt: skip
     withdrawn_ns = None if standing else next(c.withdrawn_ns for c in copies.values() if c.withdrawn_ns is not None)
-    plan.record_received(ReceivedRow(originator, report_id, row.seq, withdrawn_ns, traffic_class, precedence))
+    plan.arrivals.record(ReceivedRow(originator, report_id, row.seq, withdrawn_ns, traffic_class, precedence))
     plan.publish(FeedEntry(row, report, not standing))
     return Arrived(first=True, given=True, stands=standing)
 
@@ -92,8 +93,8 @@ def take_withdrawal(plan: Plan, way: Way, subject: Subject, withdrawal: ledger_p
     """Takes note that a copy, or of its originator the report, no longer stands. Raises Contradiction."""
     originator, report_id = subject.originator, subject.report_id
     traffic_class, precedence = withdrawal.traffic_class, withdrawal.precedence
-    copies = plan.copies(originator, report_id)
-    mine, known = copies.get(way.via), plan.received(originator, report_id)
+    copies = plan.arrivals.copies(originator, report_id)
+    mine, known = copies.get(way.via), plan.arrivals.known(originator, report_id)
     if mine is not None and mine.withdrawn_ns is not None:
         return Arrived(first=False, given=False, stands=stands(originator, copies))
     by_originator = way.via == originator
@@ -103,13 +104,13 @@ def take_withdrawal(plan: Plan, way: Way, subject: Subject, withdrawal: ledger_p
     mine = CopyRow(
         originator, report_id, way.via, ledger, index, received_ns, plan.now_ns, traffic_class, precedence
     )  # fmt: skip
-    plan.record_copy(mine)
+    plan.arrivals.record_copy(mine)
     standing = stands(originator, {**copies, way.via: mine})
     told = known is not None and known.withdrawn_ns is not None
     if told or not (by_originator or (stood and not standing)):
         return Arrived(first=True, given=False, stands=standing)
     given = None if known is None else known.feed
-    plan.record_received(ReceivedRow(originator, report_id, given, plan.now_ns, traffic_class, precedence))
+    plan.arrivals.record(ReceivedRow(originator, report_id, given, plan.now_ns, traffic_class, precedence))
     row = FeedRow(
         plan.next_feed(), FeedItem.WITHDRAWAL, way.ledger, way.index, originator, report_id,
         0, traffic_class, precedence, plan.now_ns,

@@ -13,16 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from gateway.ledger import bundle
 from gateway.ledger.checkpoint import LogPublicKey, open_checkpoint
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.merkle import NodeReader, consistency_proof, verify_consistency
+from gateway.release.batch import IncomingBatch
 from gateway.release.heads import Head
-
-if TYPE_CHECKING:
-    from gateway.release.replica import IncomingBatch
 
 
 class OtherHistory(LedgerError):

@@ -22,7 +22,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 from signalfire.v1 import ledger_pb2, report_pb2
 
-from gateway.release.plan import LedgerWriter
+from gateway.release.planned.ledger_writer import LedgerWriter
 from gateway.seal.commitment import SALT_SIZE
 from gateway.seal.entry import MAX_PAYLOAD_SIZE
 from policy.fields import message_inside

@@ -34,10 +34,11 @@ from gateway.ledger.statement import EntryStatement, EntryStatementKind
 from gateway.ledger.stores import KeptBackRow, LedgerRow, Run, StoreReader
 from gateway.release.moving import GOES_ON
 from gateway.release.opening import Opener
-from gateway.release.plan import Plan, Subject, time_of
+from gateway.release.plan import Plan, time_of
 from gateway.release.ranks import Rank, rank_of_lane
 from gateway.release.rulebook import Rulebook
 from gateway.release.sharing import can_be_told, record_untold
+from gateway.release.subject import Subject
 from gateway.seal.entry import EntryKind, parse_header
 from gateway.seal.errors import SealError
 
@@ -134,13 +135,13 @@ class KeepBack:
     def apply(self, plan: Plan) -> int:
         """Signs and records. Returns how many entries were added."""
         row = plan.store.ledger(self.origin)
-        if row is None or self.origin in plan.ended:
+        if row is None or self.origin in plan.ledgers.ended:
             # One that ends in this very commit is judged once it has: what goes on in the successor is known then.
             return 0
         verdict = judge(
             plan.store, row, self.run, plan.rulebook, time_of(plan.now_ns), clock_trusted=plan.clock_trusted
         )
-        already = plan.kept_back(row.id, self.run.first, self.run.first + self.run.count)
+        already = plan.ledgers.kept_back(row.id, self.run.first, self.run.first + self.run.count)
         why = dict(sorted((index, reason) for index, reason in verdict.new.items() if index not in already))
         why = {index: why[index] for index in list(why)[:KEPT_A_COMMIT]}
         if not why:
@@ -151,7 +152,7 @@ class KeepBack:
             note = EntryStatement(
                 EntryStatementKind.ABSENT, plan.signatory.node, self.origin, index, leaf, reason
             ).sign(plan.signatory.gateway)
-            plan.keep_back(KeptBackRow(row.id, index, reason, note))
+            plan.ledgers.keep_back(KeptBackRow(row.id, index, reason, note))
         plan.record_event("entries-kept-back", in_words(why, self.origin))
         self._wait_to_be_told(plan, row, {index: entries[index - self.run.first] for index in why})
         return len(why)
@@ -160,7 +161,7 @@ class KeepBack:
         partner, count = self.origin.recipient, 0
         assert partner is not None  # only a recipient asks for a ledger
         for subject in _withdrawals(plan, row, kept):
-            plan.record_not_told(subject, partner)
+            plan.untold.record_not_told(subject, partner)
             count += 1
         if count and not can_be_told(plan, partner):
             record_untold(plan, partner, count)

@@ -23,7 +23,8 @@ from gateway.ledger.origin import Origin
 from gateway.ledger.stores import KeptBackRow, LedgerId
 from gateway.release import groups
 from gateway.release.opening import Opener
-from gateway.release.plan import LedgerWriter, Plan
+from gateway.release.plan import Plan
+from gateway.release.planned.ledger_writer import LedgerWriter
 from gateway.release.ranks import Rank, rank_of_lane
 from gateway.seal.errors import SealError
 
@@ -81,10 +82,10 @@ def remaining_in(plan: Plan) -> list[Remaining]:
 
 def read(plan: Plan, rest: Remaining, limit: int) -> Handed:
     """The next of what has to be handed on, at most `limit`; durable, or in the plan that ends the ledger."""
-    head = plan.replica(rest.source)
+    head = plan.ledgers.head(rest.source)
     assert head is not None  # it has ended here
     ledger, size = head.id, head.edge.size
-    writer = plan.writer_of(rest.source) if rest.end > size else None
+    writer = plan.ledgers.writer_of(rest.source) if rest.end > size else None
     kept_back = _kept_back(plan, ledger, rest)
     opener = Opener(plan.signatory.node, plan.signatory.sealing)
 
@@ -167,7 +168,7 @@ class MoveOn:
             return 0
         mine = rest[place]
         handed = read(plan, mine, MOVED_A_COMMIT)
-        hand_on(plan, plan.writer(recipient, self.source.lane), handed)
+        hand_on(plan, plan.ledgers.writer(recipient, self.source.lane), handed)
         rest[place] = replace(mine, next=handed.next)
         note_remaining(plan, rest)
         return handed.next - mine.next

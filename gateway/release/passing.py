@@ -23,9 +23,10 @@ from gateway.ledger.origin import Origin
 from gateway.ledger.stores import CopyRow
 from gateway.release.onward import Passage
 from gateway.release.opening import Opener
-from gateway.release.plan import Plan, Subject
+from gateway.release.plan import Plan
 from gateway.release.recovery.resubmitted import share_or_stand
 from gateway.release.sharing import Decided, Shared, record_decisions, record_of, withdraw
+from gateway.release.subject import Subject
 from gateway.reports.identifiers import in_bytes
 from gateway.reports.parse import canonical
 from gateway.seal.epoch import content_of
@@ -64,8 +65,8 @@ def pass_on(
 
 def decide_again(plan: Plan, subject: Subject, partner: str) -> Decided:
     """Decides a report again that was held for a partner, under the policy in force now."""
-    copy = plan.copies(subject.originator, subject.report_id)[subject.originator]
-    plan.settle(subject, partner)
+    copy = plan.arrivals.copies(subject.originator, subject.report_id)[subject.originator]
+    plan.holds.end(subject, partner)
     try:
         shared, place = _arrived(plan, subject, copy)
     except SealError as error:
@@ -85,19 +86,19 @@ def follow_withdrawals(plan: Plan, withdrawn: Mapping[Subject, str]) -> None:
     does not hold the report again: who was passed it is told all the same.
     """
     subjects = list(withdrawn)
-    passed = {subject: sorted(plan.released_to(subject)) for subject in subjects}
+    passed = {subject: sorted(plan.releases.standing(subject)) for subject in subjects}
     withdraw(plan, [subject for subject in subjects if passed[subject]])
     for subject in subjects:
-        held = sorted(plan.held_for(subject))
+        held = sorted(plan.holds.partners(subject))
         told = [record_of(withheld(partner, WITHDRAWN)) for partner in passed[subject]]
         for record in told:
             record.withdrawals = 1
         records = [*told, *(record_of(withheld(partner, WITHDRAWN_HELD)) for partner in held)]
         if records:
-            copy = plan.copies(subject.originator, subject.report_id)[subject.originator]
+            copy = plan.arrivals.copies(subject.originator, subject.report_id)[subject.originator]
             _record(plan, subject, copy, records, instead=withdrawn[subject])
         for partner in held:
-            plan.settle(subject, partner)
+            plan.holds.end(subject, partner)
 
 
 def _record(
@@ -117,7 +118,7 @@ def _record(
 
 def _place(plan: Plan, copy: CopyRow) -> str:
     assert copy.ledger is not None  # it arrived
-    return f"{plan.origin_of(copy.ledger)} {copy.index}"
+    return f"{plan.ledgers.origin_of(copy.ledger)} {copy.index}"
 
 
 def _arrived(plan: Plan, subject: Subject, copy: CopyRow) -> tuple[Shared, str]:
@@ -125,11 +126,11 @@ def _arrived(plan: Plan, subject: Subject, copy: CopyRow) -> tuple[Shared, str]:
     assert copy.ledger is not None  # it arrived
     assert copy.index is not None
     assert copy.received_ns is not None
-    entry = plan.entry(copy.ledger, copy.index)
+    entry = plan.ledgers.entry(copy.ledger, copy.index)
     if entry is None:
         raise OpenError(f"of entry {copy.index} only the hash is kept")
     opener = Opener(plan.signatory.node, plan.signatory.sealing)
-    passage = _passage(plan, opener, plan.origin_of(copy.ledger), copy.index, entry)
+    passage = _passage(plan, opener, plan.ledgers.origin_of(copy.ledger), copy.index, entry)
     report = ledger_pb2.EntryContent.FromString(content_of(passage.payload)).report
     report.DiscardUnknownFields()
     return Shared(subject, report, copy.received_ns, passage), passage.place
@@ -137,11 +138,11 @@ def _arrived(plan: Plan, subject: Subject, copy: CopyRow) -> tuple[Shared, str]:
 
 def _passage(plan: Plan, opener: Opener, origin: Origin, index: int, entry: bytes) -> Passage:
     """Raises SealError."""
-    head = plan.replica(origin)
+    head = plan.ledgers.head(origin)
     assert head is not None  # the entry is in it
 
     def fetch(at: int) -> bytes:
-        return plan.entry(head.id, at) or b""
+        return plan.ledgers.entry(head.id, at) or b""
 
     payload = opener.payload(origin, index, entry, fetch)
     assert payload is not None  # it holds a report

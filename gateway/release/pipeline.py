@@ -28,7 +28,8 @@ from signalfire.v1 import c2_pb2, ledger_pb2, report_pb2
 from gateway.ledger.stores import FeedItem, FeedRow, HeldRow, ReportRow
 from gateway.release.errors import LookFirst, RefusedReport
 from gateway.release.passing import decide_again
-from gateway.release.plan import Accepted, FeedEntry, Plan, Subject
+from gateway.release.plan import FeedEntry, Plan
+from gateway.release.planned.own_reports import Accepted
 from gateway.release.ranks import Rank, rank_of_report
 from gateway.release.recovery.after_loss import (
     BY_TIME,
@@ -53,6 +54,7 @@ from gateway.release.sharing import (
     send_notice,
     withdraw,
 )
+from gateway.release.subject import Subject
 from gateway.reports.identifiers import in_bytes
 from gateway.reports.kinds import Kind, kind_of
 from gateway.reports.parse import canonical
@@ -137,7 +139,7 @@ class TakeReport:
     def apply(self, plan: Plan) -> AcceptedReport:
         """Decides, seals, appends and records. Raises RefusedReport before anything was added."""
         report, subject = self.report, Subject("", in_bytes(self.report.report_id))
-        known = plan.known(subject.report_id)
+        known = plan.own_reports.known(subject.report_id)
         if known is not None:
             return self._again(plan, subject, *known)
         recalled = [Subject("", report_id) for report_id in self._recalled(plan)]
@@ -159,7 +161,7 @@ class TakeReport:
         index = record_decisions(plan, shared, self.submitted_by, self.digest, records, accepting=True)
         for each in _held(plan, recalled)[:HOLDS_A_COMMIT]:
             end_holds(plan, each)
-        seq = plan.next_report()
+        seq = plan.own_reports.next_number()
         assert self.kind is not None  # validated
         kind = int(self.kind.report_kind)
         plan.commit.reports.append(
@@ -171,7 +173,7 @@ class TakeReport:
         )  # fmt: skip
         if ended_ns is not None:
             plan.commit.recalled.append((subject.report_id, ended_ns))
-        plan.accept(subject.report_id, Accepted(report, self.digest, self.submitted_by, plan.now_ns))
+        plan.own_reports.accept(subject.report_id, Accepted(report, self.digest, self.submitted_by, plan.now_ns))
         row = FeedRow(
             plan.next_feed(), FeedItem.REPORT, None, seq, report.originator_node, subject.report_id,
             kind, report.traffic_class, report.precedence, plan.now_ns,
@@ -191,14 +193,14 @@ class TakeReport:
                     )
                 ],
             )
-        if plan.rebuilt(subject.report_id):
+        if plan.own_reports.rebuilt(subject.report_id):
             # Known again by this very commit: what is there can be filled in once that is durable.
             raise RefusedReport(
                 c2_pb2.REFUSAL_CODE_UNAVAILABLE,
                 [Violation("report_id", "is being put on record again", "send it again")],
             )
-        row = plan.row(subject.report_id)
-        if row is not None and not row.payload and not plan.refilled(row.seq):
+        row = plan.own_reports.row(subject.report_id)
+        if row is not None and not row.payload and not plan.own_reports.refilled(row.seq):
             return self._fill_in(plan, subject, row)
         return AcceptedReport(accepted_ns, duplicate=True)
 
@@ -223,7 +225,8 @@ class TakeReport:
             record_decisions(plan, shared, self.submitted_by, self.digest, list(records.values()))
         for each in _held(plan, recalled if ended_ns is None else [*recalled, subject])[:HOLDS_A_COMMIT]:
             end_holds(plan, each)
-        plan.refill(row.seq, plan.signatory.storage.seal(self.raw, subject.report_id, plan.signatory.random))
+        payload = plan.signatory.storage.seal(self.raw, subject.report_id, plan.signatory.random)
+        plan.own_reports.refill(row.seq, payload)
         plan.record_event("report-filled-in", f"{self.report.report_id} was submitted again by {self.submitted_by}")
         feed = FeedRow(
             plan.next_feed(), FeedItem.REPORT, None, row.seq, self.report.originator_node, subject.report_id,
@@ -237,7 +240,7 @@ class TakeReport:
         if not plan.was_set_back:
             return None
         ended_by(plan, self.report)
-        row = plan.row(subject.report_id)
+        row = plan.own_reports.row(subject.report_id)
         return recalled_since(plan, subject) or (None if row is None else row.withdrawn_ns)
 
     def _note_recalled(self, plan: Plan, recalled: Sequence[Subject]) -> None:
@@ -245,7 +248,8 @@ class TakeReport:
         plan.commit.recalled.extend((each.report_id, plan.now_ns) for each in recalled)
         if not plan.was_set_back:
             return
-        end_unknown(plan, [each for each in recalled if plan.known(each.report_id) is None], self.report.report_id)
+        unknown = [each for each in recalled if plan.own_reports.known(each.report_id) is None]
+        end_unknown(plan, unknown, self.report.report_id)
         if self.kind is Kind.ALL_CLEAR and recalls_by_time(plan, self.report):
             plan.record_event(BY_TIME, f"{self.report.report_id} recalls those warnings that are no later than it")
 
@@ -270,17 +274,17 @@ class TakeReport:
         found = in_part(plan, report_id)
         if found is not None:
             return found.report, found.submitted_by == self.submitted_by or self.may_push_lost(found.report)
-        if plan.known(report_id) is None:
+        if plan.own_reports.known(report_id) is None:
             return None, False
         try:
-            earlier = plan.own(report_id).report
+            earlier = plan.own_reports.opened(report_id).report
         except SealError:
-            own = plan.own_in_clear(report_id).submitted_by == self.submitted_by
+            own = plan.own_reports.in_clear(report_id).submitted_by == self.submitted_by
             return (self.report, True) if own else (None, False)
         return earlier, self.may_push(earlier)
 
     def _of_event(self, plan: Plan) -> Sequence[bytes]:
-        warnings = plan.event_reports(self.report.event_id, WARNINGS) + back_of_event(plan, self.report.event_id)
+        warnings = plan.own_reports.of_event(self.report.event_id, WARNINGS) + back_of_event(plan, self.report.event_id)
         unknown = [report_id for report_id in warnings if report_id not in self.looked_at]
         if len(unknown) > LOOKED_AT_A_STEP:
             raise LookFirst(unknown)
@@ -311,7 +315,7 @@ class TakeReport:
 
     def _named(self, plan: Plan, field: str, ids: Sequence[str]) -> Sequence[bytes]:
         wanted = [in_bytes(report_id) for report_id in ids]
-        if any(map(plan.rebuilt, wanted)):
+        if any(map(plan.own_reports.rebuilt, wanted)):
             raise RefusedReport(
                 c2_pb2.REFUSAL_CODE_UNAVAILABLE,
                 [Violation(field, "names a report that is being put on record again", "send it again")],
@@ -320,7 +324,7 @@ class TakeReport:
         refused: list[Violation] = []
         for place, report_id in enumerate(wanted):
             where = f"{field}[{place}]"
-            if plan.known(report_id) is None and not plan.releases(Subject("", report_id)):
+            if plan.own_reports.known(report_id) is None and not plan.releases.of(Subject("", report_id)):
                 problem = f"{ids[place]} is not a report that {plan.signatory.node} originated"
                 remedy = "name reports of this node that were accepted before; only the originator may recall a report"
                 foreign.append(Violation(where, problem, remedy))
@@ -346,25 +350,25 @@ class TakeReport:
 
 
 def _held(plan: Plan, recalled: Sequence[Subject]) -> list[Subject]:
-    return [subject for subject in recalled if plan.held_for(subject)]
+    return [subject for subject in recalled if plan.holds.partners(subject)]
 
 
 def end_holds(plan: Plan, subject: Subject) -> None:
     """Ends every hold of an own report that was recalled, on record."""
-    partners = sorted(plan.held_for(subject))
+    partners = sorted(plan.holds.partners(subject))
     if not partners:
         return
     _record_again(plan, subject, [record_of(withheld(partner, BuiltIn.RECALLED)) for partner in partners])
     for partner in partners:
-        plan.settle(subject, partner)
+        plan.holds.end(subject, partner)
 
 
 def _record_again(plan: Plan, subject: Subject, records: Sequence[ledger_pb2.Decision]) -> None:
     """Records later decisions on an own report that was accepted before, whether or not it still opens."""
     try:
-        accepted = plan.own(subject.report_id)
+        accepted = plan.own_reports.opened(subject.report_id)
     except SealError:
-        accepted = plan.own_in_clear(subject.report_id)
+        accepted = plan.own_reports.in_clear(subject.report_id)
     shared = Shared(subject, accepted.report, accepted.accepted_ns)
     record_decisions(plan, shared, accepted.submitted_by, accepted.digest, records)
 
@@ -383,16 +387,16 @@ class DecideHeld:
     def apply(self, plan: Plan) -> Decided | None:
         """Decides, and does what follows. None: it is held no longer, or nothing can be decided now."""
         subject, partner = Subject(self.held.originator, self.held.report_id), self.held.partner
-        if not plan.clock_trusted or partner not in plan.held_for(subject):
+        if not plan.clock_trusted or partner not in plan.holds.partners(subject):
             return None
         if subject.originator:
             return decide_again(plan, subject, partner)
-        if plan.was_recalled(subject.report_id):
+        if plan.own_reports.was_recalled(subject.report_id):
             end_holds(plan, subject)
             return Decided(partner, Outcome.WITHHELD, failed=False)
-        plan.settle(subject, partner)
+        plan.holds.end(subject, partner)
         try:
-            accepted = plan.own(subject.report_id)
+            accepted = plan.own_reports.opened(subject.report_id)
         except SealError as error:
             decision = withheld(partner, BuiltIn.POLICY_ERROR, error=f"the report does not open any more: {error}")
             _record_again(plan, subject, [record_of(decision)])

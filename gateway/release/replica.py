@@ -40,7 +40,6 @@ from gateway.ledger.cosignature import cosign
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.merkle import leaf_hash
 from gateway.ledger.note import Note
-from gateway.ledger.origin import Origin
 from gateway.ledger.statement import EntryStatement, EntryStatementKind
 from gateway.ledger.stores import (
     CosignatureKind,
@@ -49,29 +48,23 @@ from gateway.ledger.stores import (
 )
 from gateway.ledger.tiles import Edge
 from gateway.release.arriving import Arrived, Contradiction, Way, take_report, take_withdrawal
+from gateway.release.batch import MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, IncomingBatch
 from gateway.release.evidence import require_no_contradiction
 from gateway.release.first_copy import OtherHistory, beyond, is_held
 from gateway.release.heads import Head
 from gateway.release.onward import NotBelieved, verify
 from gateway.release.opening import Opener
 from gateway.release.passing import follow_withdrawals, pass_on
-from gateway.release.plan import Plan, Subject
+from gateway.release.plan import Plan
 from gateway.release.sharing import Decided
 from gateway.release.signatory import Partner
+from gateway.release.subject import Subject
 from gateway.reports.identifiers import in_bytes
 from gateway.reports.limits import ReportLimits
 from gateway.reports.validate import clock_warning, validate_released
 from gateway.seal.entry import EntryKind, parse_header, require_place
 from gateway.seal.errors import SealError
 from policy.countries import NODE_CODES
-
-MAX_BATCH_ENTRIES: Final = 8192
-"""Entries of one batch. An honest one of 1 MiB holds at most 1,826 sealed entries, or 4,096 absent ones; each that
-cannot be used costs a signature, and while they are made nothing else is committed."""
-
-MAX_BATCH_BYTES: Final = 2 << 20
-"""Bytes of entries in one batch, and so in a segment of a replica, which is read whole to find one entry. Twice what a
-gateway sends unless it is set otherwise."""
 
 MAX_UNUSABLE: Final = 256
 """Entries of one batch that are answered one by one although they are most of it: beyond this something is wrong with
@@ -90,19 +83,6 @@ class ReplicaError(LedgerError):
 
 class RootsDiffer(ReplicaError):
     """The entries of a batch, after those that the replica has, do not give the root that its owner signed."""
-
-
-@dataclass(frozen=True, slots=True)
-class IncomingBatch:
-    """One batch as it came from the wire, nothing of it checked yet."""
-
-    origin: Origin
-    first: int
-    count: int
-    entries: bytes
-    absent: Sequence[tuple[int, bytes, bytes]]
-    """(index, leaf hash, signed reason)"""
-    checkpoint: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +134,9 @@ def receive(
 
 
 def _receive(plan: Plan, batch: IncomingBatch, owner: Partner, opener: Opener, limits: ReportLimits) -> Received:
-    if plan.has_ended(batch.origin):
+    if plan.ledgers.has_ended(batch.origin):
         raise ReplicaError(f"{batch.origin}: batch at {batch.first}: the ledger has ended")
-    head = plan.replica(batch.origin)
+    head = plan.ledgers.head(batch.origin)
     before = Edge.empty() if head is None else head.edge
     if head is not None and batch.first < before.size:
         rest = _not_held(plan, batch, head, owner)
@@ -177,7 +157,8 @@ def _receive(plan: Plan, batch: IncomingBatch, owner: Partner, opener: Opener, l
     home = batch.origin.recipient is None
     found = {} if home else _open(plan, batch, verified, opener, limits)
     # From here on the batch is part of the plan, and nothing below may refuse it.
-    ledger = plan.extend_replica(batch.origin, edge, tiles, batch.entries, verified.note.encode(), verified.absent)
+    note = verified.note.encode()
+    ledger = plan.ledgers.extend_replica(batch.origin, edge, tiles, batch.entries, note, verified.absent)
     text = verified.note.text
     line = cosign(text, plan.signatory.receipt, plan.now_ns // 1_000_000_000)
     receipt = Note(text, (line,)).encode()
@@ -191,7 +172,7 @@ def _receive(plan: Plan, batch: IncomingBatch, owner: Partner, opener: Opener, l
     reports = withdrawals = 0
     decisions: list[Decided] = []
     withdrawn: dict[Subject, str] = {}
-    plan.expect_arrivals(said.subject for said in found.values() if not isinstance(said, _Unusable))
+    plan.arrivals.expect(said.subject for said in found.values() if not isinstance(said, _Unusable))
     for index, said in found.items():
         try:
             if isinstance(said, _Unusable):
@@ -227,7 +208,7 @@ def _not_held(plan: Plan, batch: IncomingBatch, head: Head, owner: Partner) -> I
     if batch.count > MAX_BATCH_ENTRIES or len(batch.entries) > MAX_BATCH_BYTES:
         raise ReplicaError(f"{batch.origin}: batch at {batch.first} is larger than a batch may be")
     try:
-        return None if is_held(batch, head, owner.log, plan.tree(head)) else beyond(batch, head.edge.size)
+        return None if is_held(batch, head, owner.log, plan.ledgers.tree(head)) else beyond(batch, head.edge.size)
     except OtherHistory as error:
         raise RootsDiffer(f"{batch.origin}: batch at {batch.first}: {error}") from error
     except LedgerError as error:
@@ -308,12 +289,12 @@ def _open(
 
     Raises ReplicaError for a batch of which MAX_UNUSABLE entries and most cannot be used.
     """
-    head = plan.replica(batch.origin)
+    head = plan.ledgers.head(batch.origin)
 
     def fetch(index: int) -> bytes:
         if index >= batch.first:
             return verified.entries[index - batch.first]
-        return b"" if head is None else plan.entry(head.id, index) or b""
+        return b"" if head is None else plan.ledgers.entry(head.id, index) or b""
 
     owner = batch.origin.owner
     found: dict[int, _Report | _Withdrawal | _Unusable] = {}

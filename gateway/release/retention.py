@@ -47,8 +47,9 @@ from gateway.ledger.stores import (
 )
 from gateway.release.keeping import RANGES, numbers_in, ranges
 from gateway.release.opening import Opener
-from gateway.release.plan import Plan, Subject, time_of
+from gateway.release.plan import Plan, time_of
 from gateway.release.ranks import Rank
+from gateway.release.subject import Subject
 from gateway.reports.kinds import kind_of
 from gateway.reports.parse import canonical
 from gateway.seal.entry import EntryKind, parse_header
@@ -144,7 +145,7 @@ class PruneEntries:
         """Prunes, records, and returns up to where it has looked."""
         nothing = Looked(self.segment, self.index, 0, done=True)
         row = plan.store.ledger(self.origin)
-        if row is None or self.origin.recipient is None or not plan.clock_trusted or self.origin in plan.ended:
+        if row is None or self.origin.recipient is None or not plan.clock_trusted or self.origin in plan.ledgers.ended:
             return nothing
         if any(pruned.ledger == row.id for pruned in plan.commit.pruned):
             return nothing
@@ -255,7 +256,7 @@ def _subject(plan: Plan, report: report_pb2.Report) -> Subject:
 
 def _is_needed(plan: Plan, subject: Subject) -> bool:
     """Whether a report is held, or somebody has still to be told that it no longer stands."""
-    return bool(plan.held_for(subject) or plan.untold_to(subject))
+    return bool(plan.holds.partners(subject) or plan.untold.partners(subject))
 
 
 def confirmed(store: StoreReader, row: LedgerRow, size: int, before_ns: int) -> bool:

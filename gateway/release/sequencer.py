@@ -15,6 +15,7 @@ import asyncio
 import concurrent.futures
 import functools
 import logging
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
@@ -184,8 +185,8 @@ class Sequencer:
         self._step_s = FIRST_STEP_S
         self._fits = min(EXPECTED, limits.steps)
         """Steps that are taken for the next commit: some more than it will have time for."""
-        self._alerts_left = 0
-        """Alerts that waited, and went into no commit, when the steps of the one at hand were taken."""
+        self._may_wait: float = 0
+        """Alerts that may wait while the commit at hand is filled; one more ends it."""
         self._fold_put_off = 0
         """Commits by which the log's folding was put off, for alerts that waited."""
         # One thread, so that the store's connection and the heads have one owner.
@@ -349,7 +350,9 @@ class Sequencer:
     async def _make_durable(self, places: Sequence[Place[_Queued]]) -> None:
         began = self._monotonic()
         batch = [place.item for place in places]
-        self._alerts_left = self._waiting.alerts
+        # One that holds alerts itself goes on, so that a flood of them goes in large commits.
+        holds_alerts = any(place.rank is Rank.FLASH for place in places)
+        self._may_wait = math.inf if holds_alerts else self._waiting.alerts
         try:
             work = self._in_thread(self._commit, batch)
             made = await asyncio.shield(work)
@@ -372,7 +375,7 @@ class Sequencer:
         outcomes, plan, checkpoints = made
         # What did not fit goes first in the next commit.
         self._waiting.put_back(places[len(outcomes) :])
-        self._heads.adopt(plan.changed, plan.ended)
+        self._heads.adopt(plan.ledgers.changed, plan.ledgers.ended)
         self._verdicts.adopt(plan.given_verdicts)
         if self._recovery is not None and plan.recording is not None:
             self._recovery.adopt(plan.recording)
@@ -388,8 +391,8 @@ class Sequencer:
         self._listener(
             Durable(
                 checkpoints,
-                frozenset(plan.changed),
-                dict(plan.ended),
+                frozenset(plan.ledgers.changed),
+                dict(plan.ledgers.ended),
                 plan.feed,
                 len(outcomes),
                 took_s,
@@ -433,10 +436,11 @@ class Sequencer:
             await self._recover(error)
 
     def _commit(self, batch: list[_Queued]) -> tuple[list[Any], Plan, Sequence[tuple[Origin, Note]]] | None:
-        """Prepares and commits, and returns what came of as many steps as went in. None: nothing was begun, for an alert
-        has come since the steps were taken, and none waited then. Runs in the sequencer's thread.
+        """Prepares and commits, and returns what came of as many steps as went in. Runs in the sequencer's thread.
+
+        None: nothing was begun, for an alert has come since other steps were taken, and none waited then.
         """
-        if self._waiting.alerts and not self._alerts_left:
+        if self._waiting.alerts > self._may_wait == 0:
             return None
         store = self._store
         if store is None:
@@ -499,7 +503,7 @@ class Sequencer:
 
     def _commit_plan(self, store: Store, plan: Plan) -> None:
         # 3. Say outside of the store which generations open: a store that is lost after that must not open them again.
-        own = [origin for origin in plan.ended.values() if origin.owner == self._signatory.node]
+        own = [origin for origin in plan.ledgers.ended.values() if origin.owner == self._signatory.node]
         if own:
             self._opening(own)
         # 4. Commit: reports, decisions, releases, replicas, receipts and checkpoints, all or nothing.
@@ -544,7 +548,7 @@ class Sequencer:
                 outcomes[place] = StepBroken(f"it failed unexpectedly ({type(error).__name__}: {error}); see the log")
                 return None
             # An alert that comes now waits for the step at hand, and for no further one.
-            if self._monotonic() >= until or self._waiting.alerts > self._alerts_left:
+            if self._monotonic() >= until or self._waiting.alerts > self._may_wait:
                 count = place + 1
                 break
         self._foresee(count, self._monotonic() - began)
@@ -632,7 +636,7 @@ class Sequencer:
         DeclareSetBack(why, own, ledger_pb2.SUCCESSION_REASON_LOST_TAIL).apply(plan)
         plan.finish()
         self._commit_plan(store, plan)
-        heads.adopt(plan.changed, plan.ended)
+        heads.adopt(plan.ledgers.changed, plan.ledgers.ended)
         numbers.adopt(plan.given_verdicts)
         if self._recovery is not None and plan.recording is not None:
             self._recovery.adopt(plan.recording)

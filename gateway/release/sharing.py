@@ -26,9 +26,10 @@ from gateway.ledger.origin import Lane, Origin
 from gateway.ledger.stores import ReleasedRow, UntoldRow
 from gateway.release import groups
 from gateway.release.onward import CannotBeProved, Inclusion, Passage, passed_on
-from gateway.release.plan import Plan, Subject, time_of
+from gateway.release.plan import Plan, time_of
 from gateway.release.recovery.told_before import told_before
 from gateway.release.rulebook import Asking
+from gateway.release.subject import Subject
 from gateway.reports.identifiers import in_bytes
 from gateway.reports.kinds import Kind, kind_of
 from gateway.seal.entry import commitment_of
@@ -118,11 +119,11 @@ def share(plan: Plan, shared: Shared, partner: str) -> tuple[ledger_pb2.Decision
     record = record_of(decision)
     if copy is not None:
         record.changed.extend(copy.changed)
-        writer = plan.writer(partner, LANES[report.precedence])
+        writer = plan.ledgers.writer(partner, LANES[report.precedence])
         index = groups.seal(writer, copy.sealed)
         record.ledger, record.index = writer.line, index
         record.entry_commitment = commitment_of(writer.entries[-1])
-        plan.record_release(
+        plan.releases.record(
             ReleasedRow(
                 shared.subject.report_id, partner, writer.head.id, index, report.traffic_class, report.precedence,
                 originator=shared.subject.originator, agreement=decision.agreement,
@@ -130,7 +131,7 @@ def share(plan: Plan, shared: Shared, partner: str) -> tuple[ledger_pb2.Decision
         )  # fmt: skip
     if decision.hold_until is not None:
         record.hold_until.FromDatetime(decision.hold_until)
-        plan.hold(shared.subject, partner, record.hold_until.ToNanoseconds())
+        plan.holds.begin(shared.subject, partner, record.hold_until.ToNanoseconds())
     return record, Decided(partner, decision.outcome, bool(decision.error))
 
 
@@ -166,7 +167,7 @@ def _content(
         return decision, ledger_pb2.EntryContent(report=copy)
     node, partner = plan.signatory.node, decision.partner
     try:
-        found = plan.inclusion(passage.origin, passage.index)
+        found = plan.ledgers.inclusion(passage.origin, passage.index)
         if found is None and _may_be_covered(plan, passage.origin):
             due = time_of(plan.now_ns + COVER_EVERY_NS)
             return replace(decision, outcome=Outcome.HELD, fields=(), obligations=NONE, hold_until=due), None
@@ -204,7 +205,7 @@ def _had(plan: Plan, partner: str, originator: str, report_id: str) -> bool:
     own = originator == plan.signatory.node
     subject = Subject("" if own else originator, in_bytes(report_id))
     # Who was told that it does not stand had it, also where that release was lost.
-    return plan.was_released(subject, partner) or (plan.was_set_back and partner in told_before(plan, subject))
+    return plan.releases.ever_to(subject, partner) or (plan.was_set_back and partner in told_before(plan, subject))
 
 
 _OUTCOMES: Final = {
@@ -239,8 +240,8 @@ def withdraw(plan: Plan, subjects: Iterable[Subject]) -> dict[str, int]:
     kept_back: dict[str, int] = {}
     sent = 0
     for subject in subjects:
-        waiting_already = plan.untold_to(subject)
-        for partner in plan.released_to(subject):
+        waiting_already = plan.untold.partners(subject)
+        for partner in plan.releases.standing(subject):
             if partner in waiting_already:
                 continue
             told[partner] = told.get(partner, 0) + 1
@@ -272,7 +273,7 @@ def can_be_told(plan: Plan, partner: str) -> bool:
 
 def send_notice(plan: Plan, subject: Subject, partner: str) -> bool:
     """Sends the content-free notice that a release no longer stands. Returns whether there was one to be told of."""
-    release = plan.released_to(subject).get(partner)
+    release = plan.releases.standing(subject).get(partner)
     if release is None:
         return False
     notice = ledger_pb2.Withdrawal(
@@ -282,8 +283,8 @@ def send_notice(plan: Plan, subject: Subject, partner: str) -> bool:
         originator_node=subject.originator,
     )
     notice.time.FromNanoseconds(plan.now_ns)
-    plan.writer(partner, Lane.FLASH).append(ledger_pb2.EntryContent(withdrawal=notice).SerializeToString())
-    plan.record_withdrawal(subject, partner)
+    plan.ledgers.writer(partner, Lane.FLASH).append(ledger_pb2.EntryContent(withdrawal=notice).SerializeToString())
+    plan.releases.withdraw(subject, partner)
     return True
 
 
@@ -321,7 +322,7 @@ def record_decisions(
     if shared.accepted_ns != plan.now_ns:
         subject.accepted_time.FromNanoseconds(shared.accepted_ns)
     head = _subject_part(subject)
-    writer = plan.decisions()
+    writer = plan.ledgers.decisions()
     indices: list[int] = []
     for parts, listed in _entries(decisions):
         index = writer.append_parts([head, *parts])
@@ -339,7 +340,7 @@ def append_decision(
 
     `first`: `ReportRow.decision` of an own report becomes that index.
     """
-    writer = plan.decisions()
+    writer = plan.ledgers.decisions()
     index = writer.append_parts([_subject_part(subject), _decision_part(decision)])
     plan.index_decisions(index, subject, [decision], first=first)
     if plan.recording is not None:

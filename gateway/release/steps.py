@@ -17,11 +17,12 @@ from gateway.ledger.note import Ed25519Verifier, Note, SignatureLine, verify_not
 from gateway.ledger.origin import Origin
 from gateway.ledger.statement import EntryStatement, EntryStatementKind
 from gateway.ledger.stores import CosignatureKind, CosignatureRow, LedgerId, UnopenableRow
+from gateway.release.batch import IncomingBatch
 from gateway.release.evidence import require_no_contradiction
 from gateway.release.opening import Opener
 from gateway.release.plan import Plan
 from gateway.release.ranks import Rank, rank_of_lane
-from gateway.release.replica import IncomingBatch, Received, receive
+from gateway.release.replica import Received, receive
 from gateway.release.signatory import Partner
 from gateway.release.successions import charge_succession
 from gateway.reports.limits import ReportLimits
@@ -294,7 +295,7 @@ class FollowSuccessor:
         current = plan.heads.current(self.origin.owner, self.origin.recipient, self.origin.lane)
         if current == self.origin:
             charge_succession(plan, self.origin)
-            plan.end(self.origin, self.successor)
+            plan.ledgers.end(self.origin, self.successor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,10 +318,10 @@ class GoBack:
     def apply(self, plan: Plan) -> Origin | None:
         """Goes back. Returns the generation that is followed again; None where there is no need to."""
         current = plan.heads.current(self.origin.owner, self.origin.recipient, self.origin.lane)
-        if current != self.origin or self.origin.generation == 1 or plan.replica(self.origin) is not None:
+        if current != self.origin or self.origin.generation == 1 or plan.ledgers.head(self.origin) is not None:
             return None
         before = self.origin.predecessor()
-        plan.follow_again(before)
+        plan.ledgers.follow_again(before)
         return before
 
 

@@ -58,8 +58,8 @@ class Succeed:
         """Ends and opens. Returns the successor, which may have been opened before. Raises LedgerError where a retired
         key said so a short while ago, and where nothing can be sealed to the recipient yet.
         """
-        if self.origin in plan.ended:
-            return plan.ended[self.origin]
+        if self.origin in plan.ledgers.ended:
+            return plan.ledgers.ended[self.origin]
         current = plan.heads.current(self.origin.owner, self.origin.recipient, self.origin.lane)
         if current.generation > self.origin.generation:
             return self.origin.successor()
@@ -70,7 +70,7 @@ class Succeed:
         since_ns = confirmed_until(plan, self.origin, self.shown_by)
         succeeded = next_generation(plan, self.origin, self.reason)
         if self.origin.recipient is None:
-            before = plan.decisions().head.origin
+            before = plan.ledgers.decisions().head.origin
             stood = final_state(plan, before)
             decisions = end_decisions(plan, self.origin, self.reason)
             plan.record_event(
@@ -112,11 +112,11 @@ def next_generation(plan: Plan, origin: Origin, reason: ledger_pb2.SuccessionRea
     # A store from before a succession may not know the generation that its partner holds: all up to it have ended.
     ending = current
     while ending.generation < origin.generation:
-        plan.end(ending, ending.successor(), confirmed)
+        plan.ledgers.end(ending, ending.successor(), confirmed)
         ending, confirmed = ending.successor(), 0
     successor = origin.successor()
-    plan.end(origin, successor, confirmed)
-    writer = plan.writer_of(successor)
+    plan.ledgers.end(origin, successor, confirmed)
+    writer = plan.ledgers.writer_of(successor)
     writer.append(ledger_pb2.EntryContent(succession=agreed).SerializeToString())
     hand_on(plan, writer, handed)
     later = ""
@@ -133,16 +133,16 @@ def next_generation(plan: Plan, origin: Origin, reason: ledger_pb2.SuccessionRea
 
 def _unconfirmed(plan: Plan, origin: Origin, confirmed: int) -> Remaining | None:
     """What of a ledger has no receipt, durable or in this plan; None where there is no such ledger."""
-    if plan.replica(origin) is None:
+    if plan.ledgers.head(origin) is None:
         return None
-    return Remaining(origin, confirmed, plan.writer_of(origin).next_index)
+    return Remaining(origin, confirmed, plan.ledgers.writer_of(origin).next_index)
 
 
 def current_of(plan: Plan, origin: Origin) -> Origin:
     """The generation of the line of `origin` that has not ended, this very plan included."""
     current = plan.heads.current(origin.owner, origin.recipient, origin.lane)
-    while current in plan.ended:
-        current = plan.ended[current]
+    while current in plan.ledgers.ended:
+        current = plan.ledgers.ended[current]
     return current
 
 

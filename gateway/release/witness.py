@@ -97,7 +97,7 @@ class Beat:
             heads.setdefault(origin.recipient, [])
             if head.edge.size and plan.heads.current(node, origin.recipient, origin.lane) == origin:
                 heads[origin.recipient].append(Checkpoint(origin, head.edge.size, head.edge.root()))
-        writer = plan.witness()
+        writer = plan.ledgers.witness()
         time_ns = plan.now_ns if plan.clock_trusted else None
         everybody = sorted(self.recipients | {recipient for recipient in heads if recipient is not None})
         for recipients in _chunks(everybody):

@@ -30,8 +30,9 @@ def fill(jpn: Site, kor: Site, usa: Site) -> None:
     jpn.do_all(*(TakeReport.of(report, "c2", anything) for report in REPORTS[:3]), rulebook=RULES)
     confirmed(jpn, kor)
     plan = jpn.plan()
+    writer = plan.ledgers.writer("KOR", "flash")
     for _ in range(600):
-        plan.writer("KOR", "flash").append(ledger_pb2.EntryContent(cover=ledger_pb2.Cover()).SerializeToString())
+        writer.append(ledger_pb2.EntryContent(cover=ledger_pb2.Cover()).SerializeToString())
     jpn.keep(plan)
     jpn.take(REPORTS[3], RULES)
     confirmed(jpn, kor)
@@ -50,7 +51,7 @@ def _keep_back(jpn: Site) -> None:
     assert entry is not None
     reason = EntryStatement(EntryStatementKind.ABSENT, "JPN", TO_USA, KEPT_BACK, leaf_hash(entry), "it is suspended")
     plan = jpn.plan()
-    plan.keep_back(KeptBackRow(ledger, KEPT_BACK, reason.reason, reason.sign(jpn.signatory.gateway)))
+    plan.ledgers.keep_back(KeptBackRow(ledger, KEPT_BACK, reason.reason, reason.sign(jpn.signatory.gateway)))
     jpn.keep(plan)
 
 

@@ -115,7 +115,7 @@ def _share(jpn: Site, kor: Site) -> None:
     kor.take(korean(11), KOREAN)
     kor.take(korean(12))
     plan = jpn.plan()
-    writer = plan.writer("KOR", "routine")
+    writer = plan.ledgers.writer("KOR", "routine")
     for _ in range(COVERS):
         writer.append(ledger_pb2.EntryContent(cover=ledger_pb2.Cover()).SerializeToString())
     jpn.keep(plan)

@@ -16,7 +16,7 @@ from gateway.ledger.errors import LedgerError
 from gateway.ledger.note import Note, SignatureLine, sign_note
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import CosignatureKind
-from gateway.release.replica import IncomingBatch
+from gateway.release.batch import IncomingBatch
 from gateway.release.steps import KeepCosignature
 from tests.release.world import RELEASE_ALL, Site, partner_of, rules, signatory_of
 from tests.reports.examples import NOW, SECOND, launch_detection

@@ -182,12 +182,12 @@ def test_a_thief_who_says_in_the_store_that_his_key_is_in_use_is_not_believed(pa
 
 def a_longer_tail(plan: Plan, stolen: Signatory) -> None:
     """JPN's thief gives KOR's replica entries that JPN never sent."""
-    head = plan.replica(TO_KOR)
+    head = plan.ledgers.head(TO_KOR)
     assert head is not None
     entry = b"\x01\x02" + bytes(43)
     edge, tiles = head.edge.grow([leaf_hash(entry)])
     note = sign_checkpoint(Checkpoint(TO_KOR, edge.size, edge.root()), stolen.log)
-    plan.extend_replica(TO_KOR, edge, tiles, bundle.encode([entry]), note.encode(), [])
+    plan.ledgers.extend_replica(TO_KOR, edge, tiles, bundle.encode([entry]), note.encode(), [])
 
 
 def a_receipt_of_its_own(plan: Plan, stolen: Signatory) -> None:

@@ -160,7 +160,7 @@ def test_what_was_kept_back_is_shown_as_its_hash_alone(two: SimpleNamespace) -> 
     assert entry is not None
     statement = EntryStatement(EntryStatementKind.ABSENT, "JPN", TO_USA, index, leaf_hash(entry), "suspended")
     plan = jpn.plan()
-    plan.keep_back(KeptBackRow(ledger, index, "suspended", statement.sign(jpn.signatory.gateway)))
+    plan.ledgers.keep_back(KeptBackRow(ledger, index, "suspended", statement.sign(jpn.signatory.gateway)))
     jpn.keep(plan)
     made = prove(jpn, REPORTS[index - 1].report_id, "USA")
     assert "hash alone: suspended" in made.remarks[0]
@@ -404,8 +404,9 @@ def test_every_flipped_bit_is_refused_or_changes_no_word(two: SimpleNamespace) -
 def test_it_is_read_in_few_reads_from_a_large_ledger(make_site: MakeSite, tmp_path: Path) -> None:
     jpn = make_site("JPN")
     plan = jpn.plan()
+    writer = plan.ledgers.writer("KOR", "flash")
     for _ in range(3000):
-        plan.writer("KOR", "flash").append(ledger_pb2.EntryContent(cover=ledger_pb2.Cover()).SerializeToString())
+        writer.append(ledger_pb2.EntryContent(cover=ledger_pb2.Cover()).SerializeToString())
     jpn.keep(plan)
     jpn.take(launch_detection(1007), RULES)
     reads = []

@@ -20,8 +20,9 @@ from gateway.ledger.origin import Origin
 from gateway.ledger.stores import DecisionPlace, LedgerId, ReportRow
 from gateway.ledger.stores.sqlite import SqliteStore
 from gateway.release.opening import Opener
-from gateway.release.plan import Plan, Subject
+from gateway.release.plan import Plan
 from gateway.release.sharing import Shared, record_decisions
+from gateway.release.subject import Subject
 from gateway.reports.kinds import Kind, kind_of
 from tests.release.world import Site
 from tests.reports.examples import NOW, SECOND, all_clear, launch_detection, track
@@ -59,8 +60,8 @@ def record(plan: Plan, chance: random.Random, number: int) -> None:
     if own:
         plan.commit.reports.append(
             ReportRow(
-                plan.next_report(), report_id, b"d" * 32, made.event_id, int(kind.report_kind), "c2", plan.now_ns,
-                index, b"payload",
+                plan.own_reports.next_number(), report_id, b"d" * 32, made.event_id, int(kind.report_kind), "c2",
+                plan.now_ns, index, b"payload",
             )
         )  # fmt: skip
     if chance.random() < 0.3:
@@ -369,7 +370,7 @@ def test_a_generation_of_the_decisions_ledger_that_went_on_is_searched_too(tmp_p
     recorded(site, chance, 1, 30)
     plan = site.plan()
     first = Origin.decisions("JPN", 1)
-    plan.end(first, first.successor(), 0)
+    plan.ledgers.end(first, first.successor(), 0)
     record(plan, chance, 500)
     site.keep(plan)
     recorded(site, chance, 600, 30)

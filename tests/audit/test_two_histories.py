@@ -20,8 +20,9 @@ from gateway.audit.verify import Verification, verify_store
 from gateway.ledger.evidence import contradiction
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import CosignatureKind
+from gateway.release.batch import IncomingBatch
 from gateway.release.evidence import Contradicted, owner_keys
-from gateway.release.replica import IncomingBatch, RootsDiffer
+from gateway.release.replica import RootsDiffer
 from gateway.release.steps import KeepCosignature, RecordEvent
 from gateway.release.witness import Beat
 from tests.audit.exports import write
@@ -228,7 +229,7 @@ def test_a_ledger_that_shrinks_or_is_left_out_is_named(two: Two) -> None:
 
 def test_an_entry_that_is_no_beat_is_named(two: Two) -> None:
     plan = two.true.plan()
-    plan.witness().append(b"")
+    plan.ledgers.witness().append(b"")
     two.true.keep(plan)
     (what,) = found(two.true, WITNESS)
     assert "is no beat" in what

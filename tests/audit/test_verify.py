@@ -89,7 +89,7 @@ def receive_from_kor(jpn: Site, kor: Site) -> None:
     )
     kor.take(recall, KOR_RULES)
     plan = kor.plan()
-    writer = plan.writer("JPN", "flash")
+    writer = plan.ledgers.writer("JPN", "flash")
     writer.append(b"\xff junk")
     writer.append(ledger_pb2.EntryContent(report=OVERTAKEN).SerializeToString())
     kor.keep(plan)
@@ -308,7 +308,7 @@ def resigned(site: Site, change: Callable[[Site], None]) -> list[str]:
 
 def released_without_a_decision(site: Site) -> None:
     plan = site.plan()
-    plan.writer("KOR", "flash").append(ledger_pb2.EntryContent(report=STANDING).SerializeToString())
+    plan.ledgers.writer("KOR", "flash").append(ledger_pb2.EntryContent(report=STANDING).SerializeToString())
     site.keep(plan)
 
 
@@ -317,27 +317,27 @@ def decided_without_a_release(site: Site) -> None:
     plan = site.plan()
     record = ledger_pb2.DecisionRecord(report_id=STANDING.report_id)
     record.decisions.add(partner="KOR", outcome=ledger_pb2.OUTCOME_RELEASED, ledger=str(TO_KOR), index=7)
-    plan.decisions().append(ledger_pb2.EntryContent(decision_record=record).SerializeToString())
+    plan.ledgers.decisions().append(ledger_pb2.EntryContent(decision_record=record).SerializeToString())
     site.keep(plan)
 
 
 def withdrawn_without_a_release(site: Site) -> None:
     plan = site.plan()
     notice = ledger_pb2.Withdrawal(report_id=STANDING.report_id)
-    plan.writer("KOR", "flash").append(ledger_pb2.EntryContent(withdrawal=notice).SerializeToString())
+    plan.ledgers.writer("KOR", "flash").append(ledger_pb2.EntryContent(withdrawal=notice).SerializeToString())
     site.keep(plan)
 
 
 def a_decision_record_for_a_partner(site: Site) -> None:
     plan = site.plan()
     record = ledger_pb2.DecisionRecord(report_id=STANDING.report_id)
-    plan.writer("KOR", "flash").append(ledger_pb2.EntryContent(decision_record=record).SerializeToString())
+    plan.ledgers.writer("KOR", "flash").append(ledger_pb2.EntryContent(decision_record=record).SerializeToString())
     site.keep(plan)
 
 
 def an_entry_that_nobody_can_open(site: Site) -> None:
     plan = site.plan()
-    writer = plan.writer("KOR", "flash")
+    writer = plan.ledgers.writer("KOR", "flash")
     writer.append(ledger_pb2.EntryContent(cover=ledger_pb2.Cover()).SerializeToString())
     writer.entries.append(b"junk")
     site.keep(plan)

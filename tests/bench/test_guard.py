@@ -23,7 +23,7 @@ from bench import nodes, policy50
 from bench.nodes import Node
 from bench.traffic import Traffic, new_tag
 from gateway.ledger.origin import Lane, Origin
-from gateway.release.replica import IncomingBatch
+from gateway.release.batch import IncomingBatch
 from gateway.release.rulebook import Rulebook
 from gateway.release.steps import ReceiveBatch
 from gateway.reports.limits import ReportLimits
@@ -167,7 +167,7 @@ async def test_a_commit_does_what_it_has_to_and_nothing_twice(pair: Pair) -> Non
 @pytest.mark.parametrize(
     ("check", "shows"),
     [
-        ("gateway.release.plan.sign_checkpoint", "origin: Ed25519 signatures"),
+        ("gateway.release.planned.ledger_writer.sign_checkpoint", "origin: Ed25519 signatures"),
         ("gateway.seal.storage.StorageKeys.seal", "origin: seals"),
         ("policy.cel.Fused.evaluate", "origin: conditions asked"),
         ("gateway.release.replica.open_checkpoint", "recipient: Ed25519 verifications"),

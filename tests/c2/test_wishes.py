@@ -73,10 +73,10 @@ class _Known:
         self.submitted_by = submitted_by
 
     def apply(self, plan: Plan) -> None:
-        plan.rebuild(
+        plan.own_reports.rebuild(
             ReportRow(
-                plan.next_report(), bytes([self.seed]) * 16, bytes(32), "event", 1, self.submitted_by, NOW, 0, b"",
-                pruned_ns=NOW,
+                plan.own_reports.next_number(), bytes([self.seed]) * 16, bytes(32), "event", 1, self.submitted_by, NOW,
+                0, b"", pruned_ns=NOW,
             )
         )  # fmt: skip
 

@@ -30,7 +30,7 @@ async def allow(world: World) -> None:
 
 def lanes_by(world: World, follower: str, origin: str) -> int:
     """Lanes of `origin`, the witness ledger among them, that `follower` follows through a tunnel."""
-    return sum(count > 0 for count in world.nodes[origin]._partners.links[follower].carried.values())
+    return sum(count > 0 for count in world.nodes[origin].parts.partners.links[follower].carried.values())
 
 
 def heard_by(world: World, name: str, partner: str) -> list[str]:

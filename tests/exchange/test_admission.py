@@ -85,7 +85,7 @@ async def test_a_stolen_tls_key_without_the_log_key_keeps_nobody_out(tmp_path: P
             "/signalfire.v1.ExchangeService/Follow", request_serializer=None, response_deserializer=None
         )
         calls = [follow() for _ in range(WAITING + SHOWN_FROM)]
-        conduct: Conduct = world.nodes["JPN"]._partners.links["KOR"].conduct
+        conduct: Conduct = world.nodes["JPN"].parts.partners.links["KOR"].conduct
         await until(lambda: "had to give way" in conduct.told(0.0), "all places are taken")
         for _ in range(3):
             async with dialled(kor, jpn) as stream:

@@ -37,7 +37,7 @@ def bundle_of(place: Deployed, sequence: int, **changes: object) -> tuple[TrustB
 
 
 def record_of(node: Node) -> BundleRecord:
-    return BundleRecord(node._read().meta)
+    return BundleRecord(node.parts.store.read().meta)
 
 
 def replace_root(place: Deployed, at: Deployed) -> str:
@@ -62,17 +62,17 @@ async def test_a_nation_whose_root_was_replaced_begins_anew_whatever_the_thief_o
         _, stolen = bundle_of(kor, LARGEST)
         async with dialled(kor, jpn) as stream:
             await stream.prove(bundle=stolen)
-            await until(lambda: world.nodes["JPN"]._partners.sequence("KOR") == LARGEST, "the thief's is believed")
+            await until(lambda: world.nodes["JPN"].parts.partners.sequence("KOR") == LARGEST, "the thief's is believed")
         await world.stop("JPN")
         root = replace_root(kor, jpn)
         node = await world.start("JPN")
-        assert node._partners.sequence("KOR") == 1
-        assert not node._partners.refused
+        assert node.parts.partners.sequence("KOR") == 1
+        assert not node.parts.partners.refused
         assert root in (await world.event("JPN", "root-replaced")).detail
         roots = record_of(node).roots("KOR")
         assert [until is None for _, until in roots] == [False, True]
         # What the former root named is known for judging what is on record, and for nothing else.
-        partner = node._partners.get("KOR")
+        partner = node.parts.partners.get("KOR")
         assert partner is not None
         then = known_then(partner, record_of(node), root)
         former = public_keys(TrustBundle.open(stolen, roots[0][0], now=datetime.now(UTC)))
@@ -85,7 +85,7 @@ async def test_the_sequence_under_one_root_never_falls(places: dict[str, Deploye
     async with running(places, "JPN", linked=False) as world:
         node = world.nodes["JPN"]
         for sequence in (9, 3):
-            await node._sequencer.do(TakeUp(*bundle_of(places["KOR"], sequence), root, "in a test"))
+            await node.parts.sequencer.do(TakeUp(*bundle_of(places["KOR"], sequence), root, "in a test"))
             assert record_of(node).sequence("KOR", root) == 9
 
 
@@ -98,9 +98,9 @@ async def test_what_is_on_record_from_before_roots_were_told_apart_counts_for_th
         node = world.nodes["JPN"]
         # As an earlier version of this program left it.
         before = (("bundle ZZZ", (7).to_bytes(8)), ("bundle-note ZZZ", note))
-        await node._sequencer.do(RecordEvent("a-test", "", meta=before))
+        await node.parts.sequencer.do(RecordEvent("a-test", "", meta=before))
         renamed = {"bundle KOR": "bundle ZZZ", "bundle-note KOR": "bundle-note ZZZ"}
-        record = BundleRecord(lambda key: node._read().meta(renamed[key]) if key in renamed else None)
+        record = BundleRecord(lambda key: node.parts.store.read().meta(renamed[key]) if key in renamed else None)
         assert (record.sequence("KOR", roots["KOR"]), record.note("KOR", roots["KOR"])) == (7, note)
         assert (record.sequence("KOR", roots["JPN"]), record.note("KOR", roots["JPN"])) == (0, None)
 
@@ -117,8 +117,9 @@ async def test_retired_keys_of_earlier_bundles_stay_known_and_the_earliest_time_
     async with running(places, "JPN", linked=False) as world:
         node = world.nodes["JPN"]
         for sequence, retired in ((2, (gone(1, 1),)), (3, (gone(1, 0), gone(2, 2))), (4, (gone(2, 2),)), (5, ())):
-            await node._sequencer.do(TakeUp(*bundle_of(places["KOR"], sequence, retired=retired), root, "in a test"))
-        partner = node._partners.get("KOR")
+            step = TakeUp(*bundle_of(places["KOR"], sequence, retired=retired), root, "in a test")
+            await node.parts.sequencer.do(step)
+        partner = node.parts.partners.get("KOR")
         assert partner is not None
         then = known_then(partner, record_of(node), root)
         assert {old.key.public_key[0]: old.until for old in then.retired_log} == {
@@ -132,6 +133,6 @@ async def test_so_many_bundles_are_kept_and_the_oldest_goes(places: dict[str, De
     async with running(places, "JPN", linked=False) as world:
         node = world.nodes["JPN"]
         for sequence in range(2, KEPT + 4):
-            await node._sequencer.do(TakeUp(*bundle_of(places["KOR"], sequence), root, "in a test"))
+            await node.parts.sequencer.do(TakeUp(*bundle_of(places["KOR"], sequence), root, "in a test"))
         kept = [bundle.sequence for bundle in record_of(node).bundles("KOR", root)]
         assert kept == list(range(4, KEPT + 4))

@@ -147,7 +147,7 @@ async def test_a_bundle_that_expires_while_the_gateway_runs_stops_that_partner_a
     renew(places["KOR"], places["JPN"], lifetime=timedelta(seconds=4))
     async with running(places) as world:
         await world.carries("JPN", "KOR", "USA")
-        await until(lambda: world.nodes["JPN"]._partners.get("KOR") is None, "the bundle expires")
+        await until(lambda: world.nodes["JPN"].parts.partners.get("KOR") is None, "the bundle expires")
         # Open streams end as well, and new ones are refused.
         await until(lambda: world.lanes_followed("JPN", "KOR") == 0 or not world.status("KOR", "JPN").following, "ends")
         made = await world.carries("JPN", "USA")
@@ -165,7 +165,7 @@ async def test_an_older_bundle_is_refused_while_running_and_after_a_restart(plac
     old = pinned(jpn, kor).read_bytes()
     async with running(places) as world:
         sequence = renew(kor, jpn)
-        await until(lambda: world.nodes["JPN"]._recorded_sequence("KOR") == sequence, "the newer one is on record")
+        await until(lambda: world.nodes["JPN"].parts.recorded_sequence("KOR") == sequence, "the newer one is on record")
         event = [
             each
             for each in [await world.event("JPN", "bundle-taken-up")]
@@ -174,9 +174,9 @@ async def test_an_older_bundle_is_refused_while_running_and_after_a_restart(plac
         assert event
         # The old one comes back, and brings back no key: the newer one stays in use.
         pinned(jpn, kor).write_bytes(old)
-        seen = world.nodes["JPN"]._partners._raw
+        seen = world.nodes["JPN"].parts.partners._raw
         await until(lambda: seen["KOR"] == old, "the older one was looked at")
-        bundle = world.nodes["JPN"]._partners.bundle("KOR")
+        bundle = world.nodes["JPN"].parts.partners.bundle("KOR")
         assert bundle is not None
         assert bundle.sequence == sequence
         await world.carries("JPN", "KOR", "USA")
@@ -184,7 +184,7 @@ async def test_an_older_bundle_is_refused_while_running_and_after_a_restart(plac
         # The newer one is on record whole: a start beside the older file believes that.
         await world.stop("JPN")
         await world.start("JPN")
-        again = world.nodes["JPN"]._partners.bundle("KOR")
+        again = world.nodes["JPN"].parts.partners.bundle("KOR")
         assert again == bundle
         await world.linked()
         await world.carries("JPN", "KOR", "USA")

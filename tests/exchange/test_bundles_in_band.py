@@ -34,7 +34,7 @@ def next_bundle(of: Deployed) -> bytes:
 
 
 def believed(world: World, at: str, of: str) -> int:
-    return world.nodes[at]._partners.sequence(of)
+    return world.nodes[at].parts.partners.sequence(of)
 
 
 def garbage(kor: Deployed) -> bytes:
@@ -74,7 +74,7 @@ async def test_a_bundle_that_the_root_has_not_signed_ends_that_stream_alone(
         assert believed(world, "JPN", "KOR") == 1
         assert world.following("KOR", "JPN"), "the other streams go on"
         await world.carries("JPN", "KOR")
-        assert world.nodes["JPN"]._recorded_sequence("KOR") == 1
+        assert world.nodes["JPN"].parts.recorded_sequence("KOR") == 1
 
 
 async def test_an_older_bundle_is_passed_over_and_changes_nothing(places: dict[str, Deployed]) -> None:
@@ -89,7 +89,7 @@ async def test_an_older_bundle_is_passed_over_and_changes_nothing(places: dict[s
                 await stream.prove(bundle=old)
                 await stream.echo()
         assert believed(world, "JPN", "KOR") == 2
-        assert world.nodes["JPN"]._recorded_bundle("KOR") == new
+        assert world.nodes["JPN"].parts.recorded_bundle("KOR") == new
 
 
 async def test_a_bundle_that_came_in_band_is_believed_after_a_restart_beside_an_older_file(
@@ -127,7 +127,7 @@ async def test_who_is_behind_is_given_the_bundle_once_and_who_is_not_gets_none(p
             assert not (await stream.echo(1)).bundle
             assert not (await stream.echo(2)).bundle
             await until(lambda: world.metric("JPN", "signalfire_bundle_known", partner="KOR") == 2, "it said so")
-            known = {each.partner: each.sequence for each in world.nodes["JPN"]._rotation.status().known}
+            known = {each.partner: each.sequence for each in world.nodes["JPN"].parts.rotation.status().known}
             assert known == {"KOR": 2}
 
 
@@ -140,7 +140,7 @@ async def test_what_an_unproven_caller_says_of_bundles_counts_for_nothing(places
             with contextlib.suppress(Exception):
                 await stream.prove(signer=signatory(places["JPN"]).gateway, bundle_sequence=99)
                 await stream.ended()
-        assert not world.nodes["JPN"]._partners.links["KOR"].known
+        assert not world.nodes["JPN"].parts.partners.links["KOR"].known
 
 
 async def test_a_newer_bundle_that_has_expired_leaves_the_one_that_is_in_force(places: dict[str, Deployed]) -> None:
@@ -154,23 +154,23 @@ async def test_a_newer_bundle_that_has_expired_leaves_the_one_that_is_in_force(p
             assert (await stream.read()).WhichOneof("message") == "opened"
         assert believed(world, "JPN", "KOR") == 1
         # Nor is one sent that has expired.
-        own = world.nodes["JPN"]._own_bundle
+        own = world.nodes["JPN"].parts.own_bundle
         assert own.bundle is not None
         own._now = lambda: datetime.now(UTC) + timedelta(days=9000)
-        assert not world.nodes["JPN"]._in_band.due(0)
+        assert not world.nodes["JPN"].parts.in_band.due(0)
 
 
 async def test_one_partner_brings_so_many_bundles_an_hour_and_more_in_a_file(places: dict[str, Deployed]) -> None:
     async with running(places, "JPN", linked=False) as world:
         node = world.nodes["JPN"]
         clock = [1000.0]
-        node._in_band._monotonic = lambda: clock[0]
+        node.parts.in_band._monotonic = lambda: clock[0]
         for _ in range(MOST + 2):
-            await node._in_band.take("KOR", next_bundle(places["KOR"]))
+            await node.parts.in_band.take("KOR", next_bundle(places["KOR"]))
         assert believed(world, "JPN", "KOR") == 1 + MOST
         clock[0] += 3600 / PER_HOUR
         for _ in range(2):
-            await node._in_band.take("KOR", next_bundle(places["KOR"]))
+            await node.parts.in_band.take("KOR", next_bundle(places["KOR"]))
         assert believed(world, "JPN", "KOR") == MOST + 4
         (places["JPN"].directory / "partners" / "KOR.bundle.note").write_bytes(next_bundle(places["KOR"]))
         await until(lambda: believed(world, "JPN", "KOR") == MOST + 6, "the file is taken up")
@@ -189,9 +189,9 @@ async def test_a_partner_that_cannot_dial_here_learns_of_a_bundle_all_the_same(p
         path.write_bytes(unreachable(2))
     async with running(places, linked=False) as world:
         jpn = world.nodes["JPN"]
-        link = jpn._partners.links["KOR"]
+        link = jpn.parts.partners.links["KOR"]
         await until(lambda: link.heartbeat_at is not None and len(link.following) == 5, "all streams of JPN are open")
         places["JPN"].bundle.write_bytes(unreachable(3))
         await until(lambda: believed(world, "KOR", "JPN") == 3, "it goes with an echo")
-        await until(lambda: not jpn._rotation.waiting_for(), "and KOR says that it believes it")
-        assert not world.nodes["KOR"]._partners.links["JPN"].following
+        await until(lambda: not jpn.parts.rotation.waiting_for(), "and KOR says that it believes it")
+        assert not world.nodes["KOR"].parts.partners.links["JPN"].following

@@ -191,7 +191,7 @@ async def follow_through(address: str, place: Deployed, to: Deployed) -> Any:
 
 
 async def test_whoever_comes_to_the_socket_by_no_tunnel_is_refused(kor: World, places: dict[str, Deployed]) -> None:
-    sockets = kor.nodes["KOR"]._sockets
+    sockets = kor.nodes["KOR"].sockets
     assert sockets is not None
     refused = await follow_through(sockets.listener, places["JPN"], places["KOR"])
     assert isinstance(refused, Ended)
@@ -256,7 +256,7 @@ async def test_a_carrier_does_not_answer_for_what_an_end_makes_it_open(roomy: di
             await refused("made for other ends")
         assert loop.time() - began > (2 * SHOWN_FROM - AT_ONCE) / OPENINGS_S - 0.1
         for told_by, of in (("KOR", "USA"), ("USA", "JPN")):
-            assert world.nodes[told_by]._partners.links[of].conduct.told(loop.time()) == ""
+            assert world.nodes[told_by].parts.partners.links[of].conduct.told(loop.time()) == ""
         # One that the carrier must not open is the end's own doing.
         other = tunnel(places, "JPN", "KOR")[1]
         setattr(other, "from", "FRA")
@@ -264,7 +264,7 @@ async def test_a_carrier_does_not_answer_for_what_an_end_makes_it_open(roomy: di
             async with dialled(places["JPN"], places["USA"], CARRY) as stream:
                 with pytest.raises(Ended, match="no order lets USA carry for JPN"):
                     await opened(stream, other)
-        assert "no order" in world.nodes["USA"]._partners.links["JPN"].conduct.told(loop.time())
+        assert "no order" in world.nodes["USA"].parts.partners.links["JPN"].conduct.told(loop.time())
 
 
 async def test_an_end_whose_order_came_before_the_carriers_is_no_hostile_one_and_the_log_says_why_once(
@@ -278,7 +278,7 @@ async def test_an_end_whose_order_came_before_the_carriers_is_no_hostile_one_and
             async with dialled(places["JPN"], places["USA"], CARRY) as stream:
                 with pytest.raises(Ended, match="USA's officers have to order it"):
                     await opened(stream, message)
-        assert world.nodes["USA"]._partners.links["JPN"].conduct.told(asyncio.get_running_loop().time()) == ""
+        assert world.nodes["USA"].parts.partners.links["JPN"].conduct.told(asyncio.get_running_loop().time()) == ""
     assert caplog.text.count("policy sign --carry-for JPN KOR") == 1
 
 

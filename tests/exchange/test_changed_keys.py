@@ -16,7 +16,7 @@ from gateway.demo.deployment import GATEWAY_NAME, Deployed
 from gateway.exchange.follower import PartnerFollower
 from gateway.exchange.limits import ExchangeLimits
 from gateway.exchange.partners import Partners, Pinned
-from gateway.exchange.way import LOST_REASON
+from gateway.exchange.streams import LOST_REASON, keep
 from gateway.identity import nation
 from gateway.identity.spiffe import Role, SpiffeId
 from gateway.identity.tls import KeyPairFiles
@@ -100,7 +100,7 @@ async def test_a_recipient_with_another_receipt_key_goes_on_in_every_lane(
 
 
 def receipt_key(world: World) -> object:
-    partner = world.nodes["JPN"]._partners.get("KOR")
+    partner = world.nodes["JPN"].parts.partners.get("KOR")
     return None if partner is None else partner.receipt[0]
 
 
@@ -137,13 +137,13 @@ def a_follower(world: World, jpn: Deployed, partners: Partners, telemetry: Telem
         key_pair=KeyPairFiles(Path("a\0b"), Path("a\0b")),
         signatory=signatory(jpn),
         partners=partners,
-        sequencer=node._sequencer,
-        reader=node._read,
+        sequencer=node.parts.sequencer,
+        reader=node.parts.store.read,
         opener=Opener("JPN", signatory(jpn).sealing),
         report_limits=ReportLimits(),
         limits=ExchangeLimits(backoff_min_s=0.001, backoff_max_s=0.001),
         telemetry=telemetry,
-        in_band=node._in_band,
+        in_band=node.parts.in_band,
         now_ns=time.time_ns,
         monotonic=time.monotonic,
     )
@@ -197,7 +197,7 @@ async def test_where_the_library_lost_the_reason_the_one_before_stands_and_is_to
             raise grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), words)
 
         caplog.clear()
-        task = asyncio.create_task(follower.direct.keep("dialled", serve))
+        task = asyncio.create_task(keep(follower.direct, "dialled", serve))
         try:
             async with asyncio.timeout(10):
                 await ended.wait()

@@ -88,7 +88,7 @@ class Scene:
 
     def problem(self, lane: str) -> str:
         """What KOR says of one lane."""
-        return self.world.nodes["KOR"]._partners.links["JPN"].problems.get(lane, "")
+        return self.world.nodes["KOR"].parts.partners.links["JPN"].problems.get(lane, "")
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -81,7 +81,7 @@ async def test_hashes_are_those_of_the_entries_and_no_entry_travels(world: World
 
 
 def entries_of(world: World) -> list[bytes]:
-    reader = world.nodes["JPN"]._read()
+    reader = world.nodes["JPN"].parts.store.read()
     row = reader.ledger(FLASH)
     assert row is not None
     return [reader.entry(row.id, index) or b"" for index in range(row.size)]

@@ -68,7 +68,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
 @pytest.fixture(autouse=True)
 def forgiven(world: World) -> None:
     """Each test begins with a partner of whom nothing is known."""
-    world.nodes["JPN"]._partners.links["KOR"].conduct = Conduct()
+    world.nodes["JPN"].parts.partners.links["KOR"].conduct = Conduct()
 
 
 async def latency_s(world: World) -> float:
@@ -112,12 +112,12 @@ async def told(world: World, *words: str) -> None:
     node = world.nodes["JPN"]
 
     def says() -> bool:
-        node._alarms.look()
+        node.parts.alarms.look()
         alarms = [alarm for alarm in node.status().alarms if "streams were ended" in alarm]
         return any(alarm.startswith("KOR: ") and any(word in alarm for word in words) for alarm in alarms)
 
     await until(says, f"the status says of KOR one of {words}, and not {node.status().alarms}")
-    node._alarms.look()
+    node.parts.alarms.look()
     assert not [alarm for alarm in node.status().alarms if alarm.startswith("USA: ")]
 
 
@@ -311,7 +311,7 @@ async def test_a_thousand_streams_are_refused_but_for_as_many_as_a_partner_may_h
 
 
 def _streams_of_kor(world: World) -> int:
-    return sum(world.nodes["JPN"]._partners.links["KOR"].followed.values())
+    return sum(world.nodes["JPN"].parts.partners.links["KOR"].followed.values())
 
 
 async def test_streams_that_are_opened_without_end_are_refused_before_they_cost_a_signature() -> None:

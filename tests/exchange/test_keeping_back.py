@@ -41,7 +41,7 @@ async def world(settled: dict[str, Deployed], tmp_path: Path) -> AsyncIterator[W
         places[node] = Deployed(node, tmp_path / node, place.national, place.exchange)
         shutil.copytree(place.directory, places[node].directory, ignore=shutil.ignore_patterns("store.db*"))
     async with running(places) as made:
-        keys = {name: node._partners.keys() for name, node in made.nodes.items()}
+        keys = {name: node.parts.partners.keys() for name, node in made.nodes.items()}
         yield made
     for name, place in places.items():
         reader = SqliteReader(place.store)
@@ -154,7 +154,7 @@ async def test_while_the_clock_is_not_trusted_what_rests_on_an_agreement_waits_i
     await until(lambda: NO_CLOCK in world.status("JPN", "KOR").problem, "JPN says why nothing goes")
     assert "flash: nothing is sent" in world.status("JPN", "KOR").problem
     # A further stream of the lane that ends takes nothing of that away.
-    link = world.nodes["JPN"]._partners.links["KOR"]
+    link = world.nodes["JPN"].parts.partners.links["KOR"]
     async with dialled(world.places["KOR"], world.places["JPN"]) as further:
         await further.open(TO_KOR)
         await until(lambda: link.followed["flash"] == 2, "KOR follows twice")
@@ -172,7 +172,7 @@ async def test_while_the_clock_is_not_trusted_what_rests_on_an_agreement_waits_i
 
 async def test_while_no_policy_is_believed_nothing_is_sent_and_nothing_given_up(world: World) -> None:
     (waiting,) = await released_while_away(world)
-    sequencer = world.nodes["JPN"]._sequencer
+    sequencer = world.nodes["JPN"].parts.sequencer
     in_force = sequencer.rulebook
     await sequencer.do(Govern(lambda rulebook: Rulebook.none(rulebook.partners)))
     await world.start("KOR")
@@ -186,7 +186,7 @@ async def test_a_partner_that_is_suspended_while_something_else_is_put_on_record
     world: World,
 ) -> None:
     lapsed = await released_while_away(world, 2)
-    sequencer = world.nodes["JPN"]._sequencer
+    sequencer = world.nodes["JPN"].parts.sequencer
     in_force = sequencer.rulebook
     # Of the same run: two releases that may not go any more, and the opening of their epoch, which may.
     await sequencer.do(Govern(without_agreements))
@@ -216,7 +216,7 @@ async def test_a_partner_that_is_suspended_while_something_else_is_put_on_record
 
 async def test_however_often_a_partner_asks_what_is_kept_back_is_put_on_record_once(world: World) -> None:
     await released_while_away(world)
-    await world.nodes["JPN"]._sequencer.do(Govern(suspending))
+    await world.nodes["JPN"].parts.sequencer.do(Govern(suspending))
     answers = []
     for _ in range(4):
         async with dialled(world.places["KOR"], world.places["JPN"]) as stream:

@@ -105,17 +105,17 @@ async def test_keys_wait_for_a_partner_that_does_not_know_and_go_into_use_when_i
     places = settle(tmp_path, "JPN", "KOR", limits={"keys": {"silent_s": 3600}})
     async with running(places, "JPN", linked=False) as world:
         jpn = world.nodes["JPN"]
-        before = dict(jpn._signatory.in_use)
+        before = dict(jpn.parts.signatory.in_use)
         People(places["JPN"]).rotate([kind.value for kind in (*SIGNING, KeyKind.STORAGE, KeyKind.SEALING)])
         # What nobody has to know goes into use at once.
         for kind in (KeyKind.STORAGE, KeyKind.SEALING):
-            await until(lambda kind=kind: jpn._signatory.in_use[kind] != before[kind], f"{kind} is in use")  # type: ignore[misc]
-        assert jpn._rotation.waiting_for() == ("KOR",)
-        assert all(jpn._signatory.in_use[kind] == before[kind] for kind in SIGNING)
+            await until(lambda kind=kind: jpn.parts.signatory.in_use[kind] != before[kind], f"{kind} is in use")  # type: ignore[misc]
+        assert jpn.parts.rotation.waiting_for() == ("KOR",)
+        assert all(jpn.parts.signatory.in_use[kind] == before[kind] for kind in SIGNING)
         await world.start("KOR")
         await world.linked()
         for kind in SIGNING:
-            await until(lambda kind=kind: jpn._signatory.in_use[kind] != before[kind], f"{kind} is in use")  # type: ignore[misc]
+            await until(lambda kind=kind: jpn.parts.signatory.in_use[kind] != before[kind], f"{kind} is in use")  # type: ignore[misc]
         await world.carries("JPN", "KOR")
         await world.carries("KOR", "JPN")
         assert world.metric("JPN", "signalfire_key_switches_total", kind="log") == 1
@@ -128,16 +128,16 @@ async def test_nobody_is_waited_for_who_has_been_silent_too_long_and_he_learns_w
         await world.carries("JPN", "KOR")
         await world.stop("KOR")
         jpn = world.nodes["JPN"]
-        before = dict(jpn._signatory.in_use)
+        before = dict(jpn.parts.signatory.in_use)
         people = People(places["JPN"])
         people.rotate([kind.value for kind in SIGNING])
         for kind in SIGNING:
-            await until(lambda kind=kind: jpn._signatory.in_use[kind] != before[kind], f"{kind} is in use")  # type: ignore[misc]
+            await until(lambda kind=kind: jpn.parts.signatory.in_use[kind] != before[kind], f"{kind} is in use")  # type: ignore[misc]
         people.retire()
-        await until(lambda: jpn._own_bundle.sequence == 3, "the former keys are retired")
+        await until(lambda: jpn.parts.own_bundle.sequence == 3, "the former keys are retired")
         await world.start("KOR")
         await world.linked()
-        assert world.nodes["KOR"]._partners.sequence("JPN") == 3
+        assert world.nodes["KOR"].parts.partners.sequence("JPN") == 3
         await world.carries("JPN", "KOR")
         await world.carries("KOR", "JPN")
 

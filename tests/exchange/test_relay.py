@@ -123,7 +123,7 @@ async def test_nothing_is_carried_unless_the_officers_of_all_three_say_so_and_no
     async with running(places) as world:
         jpn, kor, usa = world.places["JPN"], world.places["KOR"], world.places[CARRIER]
         assert await bring(jpn, Route("KOR", (CARRIER,)), "alice", "bob") == set()
-        link = world.nodes["JPN"]._partners.links["KOR"]
+        link = world.nodes["JPN"].parts.partners.links["KOR"]
         await until(lambda: "no order lets USA carry for JPN" in link.problems.get(f"tunnel {VIA}", ""), "USA refuses")
         assert await bring(usa, CarryFor(*ENDS), "alice", "bob") == set()
         await until(lambda: "between JPN and KOR" in link.problems.get(f"tunnel {VIA}", ""), "KOR refuses")
@@ -147,7 +147,7 @@ async def test_while_both_ways_are_open_the_direct_one_has_the_bulk_and_what_com
     await once_each(world, "KOR", pushed)
     await until(lambda: receipted(world, "JPN", "KOR"), "all is receipted")
     assert world.status("JPN", "KOR").problem == world.status("KOR", "JPN").problem == ""
-    assert world.nodes["KOR"]._partners.links["JPN"].differs == {}
+    assert world.nodes["KOR"].parts.partners.links["JPN"].differs == {}
 
 
 async def test_a_carrier_that_stops_leaves_the_direct_way_as_it_was(relay: tuple[World, Links]) -> None:

@@ -108,7 +108,7 @@ async def test_nothing_is_taken_from_an_origin_whose_key_is_gone(places: dict[st
             row = world.ledger("KOR", FLASH)
             return 0 if row is None else row.size
 
-        link = world.nodes["KOR"]._partners.links["JPN"]
+        link = world.nodes["KOR"].parts.partners.links["JPN"]
         await until(lambda: held() == 2 and link.heartbeat_at is not None, "the stream is open")
         await until(lambda: len(link.following) == 5, "so are the idle ones")
         withdraw_log_key(People(jpn))
@@ -126,10 +126,10 @@ async def test_a_stolen_key_is_replaced_under_load_and_the_flow_goes_on(places: 
         await world.carries("JPN", "KOR")
         jpn = world.nodes["JPN"]
         stolen = signatory(places["JPN"])
-        before = jpn._signatory.in_use[KeyKind.LOG]
+        before = jpn.parts.signatory.in_use[KeyKind.LOG]
         withdraw_log_key(People(places["JPN"]))
-        await until(lambda: jpn._signatory.in_use[KeyKind.LOG] != before, "the other key is in use at once")
-        await until(lambda: world.nodes["KOR"]._partners.sequence("JPN") == 3, "KOR knows")
+        await until(lambda: jpn.parts.signatory.in_use[KeyKind.LOG] != before, "the other key is in use at once")
+        await until(lambda: world.nodes["KOR"].parts.partners.sequence("JPN") == 3, "KOR knows")
         await world.linked()
         await world.carries("JPN", "KOR")
         await world.carries("KOR", "JPN")

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from gateway.exchange.dialling import LinkError
 from gateway.exchange.follower import PartnerFollower
+from gateway.exchange.streams import keep
 from gateway.ledger.origin import WITNESS, Lane
 from tests.exchange.relaying import allow, relayed, three
 from tests.faults.between import reached_at
@@ -21,7 +22,7 @@ ROUNDS = 3
 
 def following(world: World, name: str) -> list[asyncio.Task[None]]:
     """The tasks by which that gateway follows its partners."""
-    return [task for task in world.nodes[name]._tasks if task.get_name().startswith("follow ")]
+    return [task for task in world.nodes[name].running if task.get_name().startswith("follow ")]
 
 
 async def end(world: World, name: str) -> float:
@@ -64,7 +65,7 @@ async def test_while_it_pauses(tmp_path: Path) -> None:
     limits = {"exchange": {"backoff_min_s": 30, "backoff_max_s": 60}}
     async with running(settle(tmp_path, "JPN", "USA", limits=limits)) as world:
         await world.stop("USA")
-        problems = world.nodes["JPN"]._partners.links["USA"].problems
+        problems = world.nodes["JPN"].parts.partners.links["USA"].problems
         lanes = {WITNESS, *(lane.value for lane in Lane)}
         await until(lambda: lanes <= problems.keys(), "every lane has failed")
         assert await end(world, "JPN") < AT_ONCE_S
@@ -99,7 +100,7 @@ async def test_although_grpc_says_that_the_call_failed_where_it_was_the_task_tha
                     raise LinkError("Internal error from Core") from None
                 raise
 
-        keeping = asyncio.create_task(follower.direct.keep("some", serve))
+        keeping = asyncio.create_task(keep(follower.direct, "some", serve))
         await served.get()
         keeping.cancel()
         await asyncio.wait([keeping], timeout=AT_ONCE_S)

@@ -48,7 +48,7 @@ async def test_partners_compare_a_third_nodes_witness_ledger_by_themselves_and_n
         for name in ("KOR", "USA"):
             event = await world.event(name, "fork-evidence")
             assert f"{WITNESS}: two roots at size 2" in event.detail
-            keys = world.nodes[name]._partners.get("JPN")
+            keys = world.nodes[name].parts.partners.get("JPN")
             assert keys is not None
             one, other = event.evidence
             assert contradiction(one, other, owner_keys(keys)).origin == WITNESS
@@ -88,7 +88,7 @@ async def test_honest_nodes_find_nothing_and_record_nothing(tmp_path: Path) -> N
         assert not [each for each in found.values() if each.finding]
         assert not world.nodes["KOR"].status().alarms
         size = decisions(world)
-        await world.nodes["KOR"]._reconciling.compare_witnesses("USA")
+        await world.nodes["KOR"].parts.reconciling.compare_witnesses("USA")
         assert decisions(world) == size
 
 

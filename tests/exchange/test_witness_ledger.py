@@ -163,7 +163,7 @@ class Scene:
         self.flash = Forge(jpn.keys, signatory(world.places["KOR"]))
 
     def problem(self, lane: str) -> str:
-        return self.world.nodes["KOR"]._partners.links["JPN"].problems.get(lane, "")
+        return self.world.nodes["KOR"].parts.partners.links["JPN"].problems.get(lane, "")
 
     def send(self, lane: str, *batches: exchange_pb2.Batch) -> None:
         """From now on JPN sends these in a lane; streams that are open end."""

@@ -63,9 +63,8 @@ async def test_a_lane_that_brings_nothing_of_what_heartbeats_show_is_opened_anew
         shown = time.monotonic()
         await until(lambda: beating.opened("flash") == 2, "the lane is opened anew")
         assert SILENCE_S <= time.monotonic() - shown < SILENCE_S + 2
-        assert "heartbeats show entries" in world.nodes["KOR"]._partners.links["JPN"].problems.get("flash", "") or (
-            "flash" in world.nodes["KOR"]._partners.links["JPN"].following
-        )
+        link = world.nodes["KOR"].parts.partners.links["JPN"]
+        assert "heartbeats show entries" in link.problems.get("flash", "") or "flash" in link.following
         # What brings nothing again gets longer, or a large batch would never come over a narrow link.
         again = time.monotonic()
         await until(lambda: beating.opened("flash") == 3, "and again")
@@ -141,7 +140,7 @@ async def test_whoever_is_dialled_by_a_partner_dials_it_at_once_however_long_it_
     patient = {"backoff_min_s": 30, "backoff_max_s": 60}
     places = settle(tmp_path_factory.mktemp("patient"), "JPN", "KOR", limits={"exchange": patient})
     async with running(places, "KOR", linked=False) as world:
-        refused = world.nodes["KOR"]._partners.links["JPN"]
+        refused = world.nodes["KOR"].parts.partners.links["JPN"]
         await until(lambda: len(refused.problems) == 6, "KOR is refused in every lane, and waits")
         began = time.monotonic()
         await world.start("JPN")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-import gateway.ledger.stores.sqlite
+import gateway.ledger.stores.sqlite.store
 import gateway.seal.epoch
 from tests.faults.commits import Course, Sealed
 from tests.faults.vfs import CHANGING, Disk, Fault, Op, What, registered
@@ -33,7 +33,7 @@ def sealed(monkeypatch: pytest.MonkeyPatch) -> Sealed:
     monkeypatch.setattr(gateway.seal.epoch, "AESGCMSIV", noted.cipher)
     # The log is folded after each commit or two, and not after a thousand pages. So what fails in that is tried too;
     # and the log then holds nothing by which a database of two states would be mended by chance.
-    monkeypatch.setattr(gateway.ledger.stores.sqlite, "LOG_PAGES", 20)
+    monkeypatch.setattr(gateway.ledger.stores.sqlite.store, "LOG_PAGES", 20)
     return noted
 
 

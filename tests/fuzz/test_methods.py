@@ -23,7 +23,7 @@ from signalfire.v1 import c2_pb2, exchange_pb2, officer_pb2
 
 from gateway.c2.unreadable import UNREADABLE as NO_MESSAGE
 from gateway.demo.deployment import PUSHER
-from gateway.exchange.way import LOST_REASON
+from gateway.exchange.streams import LOST_REASON
 from gateway.identity.tls import KeyPairFiles
 from tests.exchange import dialler
 from tests.exchange.dialler import dialled

@@ -15,9 +15,9 @@ from signalfire.v1 import report_pb2
 from gateway.ledger.cosignature import cosign
 from gateway.ledger.note import Note
 from gateway.ledger.origin import Lane, Origin
+from gateway.release.batch import IncomingBatch
 from gateway.release.claims import Claim
 from gateway.release.plan import Plan
-from gateway.release.replica import IncomingBatch
 from tests.model.exchange import ORIGIN, RECIPIENT, Crash, Crashed, Exchange
 from tests.release.world import Site
 from tests.reports.examples import NOW, SECOND
@@ -199,8 +199,8 @@ class DeliversWhatItHas(Exchange):
     def plan(self, site: Site) -> Plan:
         plan = super().plan(site)
         if site.node == RECIPIENT:
-            plan.received = lambda originator, report_id: None  # type: ignore[method-assign]
-            plan.copies = lambda originator, report_id: {}  # type: ignore[method-assign]
+            plan.arrivals.known = lambda originator, report_id: None  # type: ignore[method-assign]
+            plan.arrivals.copies = lambda originator, report_id: {}  # type: ignore[method-assign]
         return plan
 
 

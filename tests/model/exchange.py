@@ -27,12 +27,12 @@ from gateway.ledger.errors import LedgerError
 from gateway.ledger.note import Note
 from gateway.ledger.origin import Lane, Origin
 from gateway.ledger.stores import CosignatureKind, FeedFilter, FeedItem, FeedRow
+from gateway.release.batch import IncomingBatch
 from gateway.release.claims import Agreement, Claim, claim_of, judge_claim
 from gateway.release.errors import StepRefused
 from gateway.release.evidence import Contradicted, KeepEvidence
 from gateway.release.pipeline import TakeReport
 from gateway.release.plan import Plan
-from gateway.release.replica import IncomingBatch
 from gateway.release.sequencer import Step
 from gateway.release.steps import FollowSuccessor, GoBack, KeepCosignature
 from gateway.release.succeeding import Succeed

@@ -309,13 +309,13 @@ class World:
     def witnessed(self, name: str, other: str) -> bool:
         """Whether `other` holds the receipt of `name` for a beat of its witness ledger."""
         node = self.nodes[other]
-        head = node._sequencer.head(node._sequencer.current(other, None, WITNESS))
+        head = node.parts.sequencer.head(node.parts.sequencer.current(other, None, WITNESS))
         kind = CosignatureKind.RECEIPT
-        return head is not None and node._read().cosignature(head.id, kind, name, head.edge.size) is not None
+        return head is not None and node.parts.store.read().cosignature(head.id, kind, name, head.edge.size) is not None
 
     def lanes_followed(self, origin: str, follower: str) -> int:
         """Lanes of `origin` that `follower` follows now, the witness ledger among them, as `origin` sees it."""
-        link = self.nodes[origin]._partners.links[follower]
+        link = self.nodes[origin].parts.partners.links[follower]
         return sum(count > 0 for count in link.followed.values())
 
     def status(self, name: str, partner: str) -> c2_pb2.PartnerStatus:

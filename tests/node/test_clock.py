@@ -58,7 +58,7 @@ async def pruning_waits_after_a_start(place: Deployed, clock: Clock, *, declared
     node = Node(configuration.load(place.config), clock, clock_is_right=declared, prover=PROOFS)
     await node.start()
     try:
-        return bool(node._read().meta(WAITS))
+        return bool(node.parts.store.read().meta(WAITS))
     finally:
         await node.stop()
 

@@ -14,6 +14,7 @@ from signalfire.v1 import c2_pb2, ledger_pb2
 from gateway import config as configuration
 from gateway.demo.deployment import Deployed
 from gateway.node import Node
+from gateway.node.looking import look_at_clock
 from gateway.synchronisation import KernelClock
 from policy.decide import BuiltIn
 from tests.node.nations import PROOFS, World, report, running, settle, until
@@ -57,7 +58,7 @@ async def test_a_wall_clock_that_jumps_expires_nothing_and_puts_nothing_in_anoth
     assert ("forward" if jump_s > 0 else "back") in status.clock_problem
     assert abs(status.time.ToNanoseconds() - time.time_ns()) < 2e9
     # The partner's bundle and certificates are as good as before, and reports are taken by their own times.
-    assert world.nodes["JPN"]._partners.get("KOR") is not None
+    assert world.nodes["JPN"].parts.partners.get("KOR") is not None
     assert world.following("JPN", "KOR")
     assert world.following("KOR", "JPN")
     meanwhile = report(node="JPN")
@@ -137,7 +138,7 @@ async def test_a_gateway_whose_machine_is_not_synchronised_counts_agreements_as_
         assert node.status().clock_problem == "the machine's clock is not synchronised"
         assert not node.clock.trusted()
         said[0] = KernelClock(True, 0.001)
-        node._look_at_clock()
+        look_at_clock(node.parts)
         assert node.clock.trusted()
         assert node.telemetry.registry.get_sample_value("signalfire_clock_max_error_seconds") == 0.001
         assert node.telemetry.registry.get_sample_value("signalfire_clock_trusted") == 1

@@ -134,7 +134,7 @@ async def test_history_is_sound_where_the_newest_bundle_names_a_retired_key_no_m
         _keep_sealing_key(people, old)
         sequence = people.announce()
         await known(world, "JPN", sequence)
-        bundle = world.nodes["KOR"]._partners.bundle("JPN")
+        bundle = world.nodes["KOR"].parts.partners.bundle("JPN")
         assert bundle is not None
         assert not bundle.retired
         await world.carries("JPN", "KOR")

@@ -134,7 +134,7 @@ async def test_a_second_wish_is_told_on_a_stream_that_is_open_and_what_it_asks_f
         given.put_nowait(first)
         assert (await anext(results)).accepted
         assert told.empty()
-        sequencer = world.nodes["JPN"]._sequencer
+        sequencer = world.nodes["JPN"].parts.sequencer
         for why in ("the disk", "the copy"):
             await sequencer.do(DeclareSetBack(why, (), ledger_pb2.SUCCESSION_REASON_RESTORE))
             assert why in (await told.get()).reason
@@ -224,7 +224,8 @@ async def test_a_store_that_was_written_to_before_it_noticed_has_its_other_histo
         await world.linked()
         await world.inboxes["KOR"].report(forked.report_id)
         await until(
-            lambda: world.nodes["JPN"]._read().meta(f"taken back {FLASH} KOR") is not None, "the fork was taken"
+            lambda: world.nodes["JPN"].parts.store.read().meta(f"taken back {FLASH} KOR") is not None,
+            "the fork was taken",
         )
         assert (await recover(world)).exit_code in (0, 3)
         for each in lost:

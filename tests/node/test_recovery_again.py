@@ -103,7 +103,7 @@ async def test_a_copy_that_was_written_to_past_the_loss_tells_of_the_decisions_t
         await world.push("JPN", *[alert(marking__releasable_to=[]) for _ in range(40)])
         await world.start("KOR")
         await world.linked()
-        await until(lambda: bool(world.nodes["JPN"]._read().meta(META)), "what the last beat says is known")
+        await until(lambda: bool(world.nodes["JPN"].parts.store.read().meta(META)), "what the last beat says is known")
         done = await recover(world)
         assert done.exit_code == PARTLY, done.output
         assert "decisions/1, of which no record tells" in done.output

@@ -81,7 +81,7 @@ async def flowing(world: World) -> AsyncIterator[Flow]:
 
 
 def in_use(world: World, node: str) -> dict[KeyKind, str]:
-    return dict(world.nodes[node]._signatory.in_use)
+    return dict(world.nodes[node].parts.signatory.in_use)
 
 
 async def switched(world: World, node: str, before: dict[KeyKind, str], kinds: tuple[KeyKind, ...] = EVERY) -> None:
@@ -90,7 +90,7 @@ async def switched(world: World, node: str, before: dict[KeyKind, str], kinds: t
 
 async def known(world: World, node: str, sequence: int) -> None:
     """Returns when every partner of `node` believes that bundle of its."""
-    partners = [other._partners for name, other in world.nodes.items() if name != node]
+    partners = [other.parts.partners for name, other in world.nodes.items() if name != node]
     await until(lambda: all(each.sequence(node) >= sequence for each in partners), f"{node}'s bundle is known")
 
 
@@ -145,12 +145,12 @@ def link_failures(world: World) -> float:
 
 
 def bundle_sequence(world: World, node: str) -> int:
-    return world.nodes[node]._own_bundle.sequence
+    return world.nodes[node].parts.own_bundle.sequence
 
 
 async def announced(world: World, node: str) -> int:
     """The sequence of the bundle that lies at a gateway, once it is announced."""
-    own = world.nodes[node]._own_bundle
+    own = world.nodes[node].parts.own_bundle
     path = own._path
     assert path is not None
     await until(lambda: own.note == path.read_bytes(), f"{node} announces its bundle: {own.problem}")
@@ -167,10 +167,10 @@ def receipts_are_complete(world: World) -> bool:
 
 def of_former_keys(world: World, node: str) -> list[str]:
     """What other nodes hold whose newest cosignature by `node` is under another key than the one in use."""
-    signatory = world.nodes[node]._signatory
+    signatory = world.nodes[node].parts.signatory
     found = []
     for name, other in world.nodes.items():
-        reader = other._read()
+        reader = other.parts.store.read()
         for row in reader.ledgers() if name != node else ():
             kind, key = (
                 (CosignatureKind.PQ, signatory.pq.verifier)
@@ -184,7 +184,7 @@ def of_former_keys(world: World, node: str) -> list[str]:
 
 
 def said(world: World, node: str) -> set[tuple[str, int]]:
-    return {(each.partner, each.sequence) for each in world.nodes[node]._rotation.status().known}
+    return {(each.partner, each.sequence) for each in world.nodes[node].parts.rotation.status().known}
 
 
 async def test_the_keys_of_history_are_known_when_their_private_halves_are_gone(places: dict[str, Deployed]) -> None:
@@ -201,7 +201,7 @@ async def test_the_keys_of_history_are_known_when_their_private_halves_are_gone(
         # Each stream brings by itself what the new keys signed again, and says which bundle is believed.
         await until(lambda: not of_former_keys(world, "JPN"), "the new keys cover what the former ones signed")
         await until(lambda: said(world, "JPN") == {("KOR", 3), ("USA", 3)}, "partners say which bundle they believe")
-        status = world.nodes["JPN"]._rotation.status()
+        status = world.nodes["JPN"].parts.rotation.status()
         states = {(key.kind, key.key_id): key.state for key in status.keys}
         assert states["log", before[KeyKind.LOG]] == officer_pb2.KEY_STATE_RETIRED
         assert states["log", in_use(world, "JPN")[KeyKind.LOG]] == officer_pb2.KEY_STATE_CURRENT
@@ -234,5 +234,5 @@ async def test_of_several_new_storage_keys_the_newest_is_taken_into_use_and_stay
     async with running(places, "JPN", linked=False) as world:
         await until(lambda: in_use(world, "JPN")[KeyKind.STORAGE] == made[-1], "the newest is in use")
         for _ in range(3):
-            await world.nodes["JPN"]._rotation.look()
+            await world.nodes["JPN"].parts.rotation.look()
             assert in_use(world, "JPN")[KeyKind.STORAGE] == made[-1]

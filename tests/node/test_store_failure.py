@@ -108,7 +108,7 @@ async def test_a_partners_batch_that_cannot_be_stored_is_taken_when_the_disk_is_
 async def test_damage_that_is_met_in_reading_ends_what_is_taken_and_the_heartbeats_say_so(world: World) -> None:
     await world.carries("JPN", "KOR")
     # As its event loop's reader, or an officer's, reports it.
-    world.nodes["JPN"]._store_failed(StoreDamaged("database disk image is malformed"))
+    world.nodes["JPN"].parts.store.failed(StoreDamaged("database disk image is malformed"))
     await until(lambda: "damaged" in world.nodes["JPN"].status().reason, "JPN knows of the damage")
     status = await status_of(world, "JPN")
     assert not status.accepting

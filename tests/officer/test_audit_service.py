@@ -143,7 +143,7 @@ async def test_a_look_is_durable_before_anything_is_answered(world: World) -> No
 
 
 async def test_what_cannot_be_put_on_record_is_not_shown(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    sequencer = world.nodes["JPN"]._sequencer
+    sequencer = world.nodes["JPN"].parts.sequencer
     monkeypatch.setattr(sequencer, "_problem", "the disk is full")
     async with stub(world.places["JPN"]) as service:
         with pytest.raises(grpc.aio.AioRpcError, match="the disk is full") as refused:
@@ -318,7 +318,7 @@ async def test_a_watch_goes_on_into_the_next_generation_of_the_ledger(world: Wor
     one, two = report(), report()
     await world.push_one("JPN", one)
     origin = Origin("JPN", None, DECISIONS, 1)
-    await world.nodes["JPN"]._sequencer.do(Succeed(origin, ledger_pb2.SUCCESSION_REASON_RESTORE, b"evidence"))
+    await world.nodes["JPN"].parts.sequencer.do(Succeed(origin, ledger_pb2.SUCCESSION_REASON_RESTORE, b"evidence"))
     await world.push_one("JPN", two)
     shown: list[tuple[str, str]] = []
     async with asyncio.timeout(PATIENCE_S):

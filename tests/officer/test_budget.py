@@ -60,13 +60,14 @@ async def test_a_certificate_alone_fills_the_record_with_no_more_than_its_bucket
         service = officer_pb2_grpc.OfficerServiceStub(opened)
         for _ in range(LOOKS):
             await service.SearchDecisions(officer_pb2.SearchDecisionsRequest())
-        size = {row.origin: row.size for row in world.nodes["JPN"]._read().ledgers() if row.origin.lane == "decisions"}
+        read = world.nodes["JPN"].parts.store.read
+        size = {row.origin: row.size for row in read().ledgers() if row.origin.lane == "decisions"}
         for _ in range(3):
             with pytest.raises(grpc.aio.AioRpcError, match=r"would fill the disk; try again in \d+ s") as refused:
                 await service.SearchDecisions(officer_pb2.SearchDecisionsRequest())
             assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             assert 0 < int(dict(refused.value.trailing_metadata())[PUSHBACK]) <= LEAST * 1000
-        after = {row.origin: row.size for row in world.nodes["JPN"]._read().ledgers() if row.origin.lane == "decisions"}
+        after = {row.origin: row.size for row in read().ledgers() if row.origin.lane == "decisions"}
         assert after == size
     # Who has looked too often can still bring an order; refused ones fill no more than their own bucket.
     officer = place.officer()
@@ -77,7 +78,7 @@ async def test_a_certificate_alone_fills_the_record_with_no_more_than_its_bucket
             await officer.enact(await suspending(place))
     # And one that is in order is put in force at once.
     assert not (await officer.enact(await suspending(place, "alice"))).refusals
-    assert "KOR" in world.nodes["JPN"]._governance.suspended
+    assert "KOR" in world.nodes["JPN"].parts.governance.suspended
 
 
 async def suspending(place: Deployed, *names: str) -> officer_pb2.SignedOrder:

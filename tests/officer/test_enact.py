@@ -489,14 +489,14 @@ async def test_routes_and_carrying_are_in_force_once_two_have_signed_and_survive
         assert (await world.event("JPN", "route-changed")).detail.startswith("order 2 ")
         await world.stop("JPN")
         node = await world.start("JPN")
-        assert node._sequencer.rulebook.routes == {"KOR": ("USA",)}
+        assert node.parts.sequencer.rulebook.routes == {"KOR": ("USA",)}
         code, said = await run("status", "--json", *connecting(place))
         assert code == 0
         assert json.loads(said)["routes"] == [{"partner": "KOR", "carriers": ["USA"]}]
         assert json.loads(said)["carries"] == [{"one": "KOR", "other": "USA"}]
         assert await bring(place, Suspend("USA", "A leak"), "bob") == set()
-        assert not node._sequencer.rulebook.routes
-        assert not node._sequencer.rulebook.carries
+        assert not node.parts.sequencer.rulebook.routes
+        assert not node.parts.sequencer.rulebook.carries
 
 
 async def test_what_is_ordered_of_routes_from_the_command_line_is_judged_by_the_gateway(

@@ -23,7 +23,7 @@ def send(sender: Site, recipient: Site, *, confirmed: bool = True, signed: bool 
         have = recipient.store.ledger(row.origin)
         at = 0 if have is None else have.size
         receipt = None
-        if at < row.size and not recipient.plan().has_ended(row.origin):
+        if at < row.size and not recipient.plan().ledgers.has_ended(row.origin):
             receipt = recipient.do(recipient.receive(sender.incoming(row.origin, at))).receipt
         if receipt is not None and confirmed:
             sender.do(KeepCosignature(row.origin, RECEIPT, receipt, sender.partners[recipient.node]))

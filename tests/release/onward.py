@@ -119,7 +119,7 @@ def put(site: Site, recipient: str, *contents: ledger_pb2.EntryContent) -> None:
 def put_parts(site: Site, recipient: str, *payloads: Sequence[ledger_pb2.Part]) -> None:
     plan = site.plan()
     for parts in payloads:
-        plan.writer(recipient, "flash").append_parts(parts)
+        plan.ledgers.writer(recipient, "flash").append_parts(parts)
     site.keep(plan)
 
 

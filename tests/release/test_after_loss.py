@@ -19,6 +19,7 @@ from gateway.ledger.merkle import leaf_hash
 from gateway.ledger.origin import Lane, Origin
 from gateway.ledger.statement import EntryStatement, EntryStatementKind
 from gateway.ledger.stores.sqlite import SqliteStore
+from gateway.release.batch import IncomingBatch
 from gateway.release.errors import RefusedReport
 from gateway.release.pipeline import DecideHeld, MayPush, TakeReport, TellWithdrawals
 from gateway.release.recovery.after_loss import NO_EVENT
@@ -27,7 +28,6 @@ from gateway.release.recovery.records import Recovery
 from gateway.release.recovery.restored import DeclareSetBack
 from gateway.release.recovery.returned import OwnLogKeys, TakeBack
 from gateway.release.recovery.wish import EndWish
-from gateway.release.replica import IncomingBatch
 from gateway.release.steps import RecordEvent
 from gateway.reports.kinds import Kind, kind_of
 from gateway.seal.keys import SealingPrivateKey

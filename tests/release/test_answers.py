@@ -113,7 +113,7 @@ def test_of_an_answer_the_partners_own_line_alone_is_kept(sent: Site, kor: Site)
 def test_the_last_statements_are_found_without_reading_the_others(kor: Site, jpn: Site) -> None:
     plan = jpn.plan()
     for _ in range(5):
-        plan.writer("KOR", "flash").append(b"\xff")
+        plan.ledgers.writer("KOR", "flash").append(b"\xff")
     jpn.keep(plan)
     kor.do(kor.receive(jpn.incoming(ORIGIN)))
     ledger = kor.row(ORIGIN).id

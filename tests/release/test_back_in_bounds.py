@@ -19,9 +19,10 @@ from gateway.ledger.merkle import leaf_hash
 from gateway.ledger.origin import Lane, Origin
 from gateway.ledger.stores.sqlite import SqliteStore
 from gateway.ledger.tiles import Edge
+from gateway.release.batch import MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, IncomingBatch
 from gateway.release.errors import Exhausted
 from gateway.release.recovery.returned import OwnLogKeys, Verified, verify_back
-from gateway.release.replica import MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, IncomingBatch, RootsDiffer
+from gateway.release.replica import RootsDiffer
 from gateway.release.room import Room, StoreLimits
 from gateway.release.sequencer import Sequencer, SequencerLimits
 from gateway.taking_back import TakingBack, weight_of

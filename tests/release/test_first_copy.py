@@ -17,8 +17,9 @@ from gateway.ledger.merkle import leaf_hash
 from gateway.ledger.note import Note
 from gateway.ledger.stores import CosignatureKind
 from gateway.ledger.tiles import Edge
+from gateway.release.batch import IncomingBatch
 from gateway.release.evidence import Contradicted
-from gateway.release.replica import IncomingBatch, ReplicaError
+from gateway.release.replica import ReplicaError
 from gateway.release.steps import KeepCosignature, SignatureError
 from tests.release.test_hostile_batches import ORIGIN, Forged, holding
 from tests.release.world import MakeSite, Site, signatory_of

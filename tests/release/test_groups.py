@@ -96,7 +96,7 @@ def test_a_report_that_does_not_fit_its_parts_is_sealed_whole(odd: str) -> None:
 
 def test_only_a_report_that_may_go_onward_is_sealed_in_parts(jpn: Site) -> None:
     plan = jpn.plan()
-    writer = plan.writer("KOR", "flash")
+    writer = plan.ledgers.writer("KOR", "flash")
     reports = [track(1, marking__onward_release=[]), track(2, marking__onward_release=["USA"])]
     places = [seal(writer, as_sealed(ledger_pb2.EntryContent(report=report))) for report in reports]
     origin = writer.head.origin

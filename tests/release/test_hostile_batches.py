@@ -14,11 +14,12 @@ from gateway.ledger.merkle import leaf_hash
 from gateway.ledger.note import Note, SignatureLine
 from gateway.ledger.origin import Origin
 from gateway.ledger.statement import EntryStatement, EntryStatementKind
-from gateway.ledger.stores import Commit, FeedFilter, FeedItem
+from gateway.ledger.stores import Commit, FeedFilter, FeedItem, Store
 from gateway.ledger.tiles import Edge
 from gateway.release import opening
+from gateway.release.batch import MAX_BATCH_BYTES, IncomingBatch
 from gateway.release.opening import Opener
-from gateway.release.replica import MAX_BATCH_BYTES, MAX_EPOCHS_SOUGHT, MAX_UNUSABLE, IncomingBatch, ReplicaError
+from gateway.release.replica import MAX_EPOCHS_SOUGHT, MAX_UNUSABLE, ReplicaError
 from gateway.seal.epoch import Epoch
 from tests.release.world import Site, identifier, partner_of, signatory_of
 from tests.reports.examples import NOW, launch_detection
@@ -84,13 +85,13 @@ def holding(report: report_pb2.Report) -> ledger_pb2.EntryContent:
 class CountingStore:
     """The store of a site, which counts the entries that are looked up one by one."""
 
-    def __init__(self, site: Site) -> None:
-        self.site = site
+    def __init__(self, store: Store) -> None:
+        self.store = store
         self.looked_up = 0
 
     def __getattr__(self, name: str) -> object:
         self.looked_up += name == "entry"
-        return getattr(self.site.store, name)
+        return getattr(self.store, name)
 
 
 # --- epochs
@@ -100,9 +101,8 @@ def test_a_batch_that_names_many_old_epochs_has_a_few_of_them_looked_up(kor: Sit
     epochs, entries = zip(*(jpn_forged.opened(at) for at in range(100)), strict=True)
     kor.do(kor.receive(jpn_forged.batch(entries)))
     named = [epoch.seal(at, COVER.SerializeToString()) for at, epoch in enumerate(epochs, 100)]
+    kor.store = counting = CountingStore(kor.store)  # type: ignore[assignment]  # forwards everything
     plan = kor.plan()
-    counting = CountingStore(kor)
-    plan.store = counting  # type: ignore[assignment]  # forwards everything
     received = kor.receive(jpn_forged.batch(named), Opener("KOR", kor.signatory.sealing)).apply(plan)
     kor.keep(plan)
     assert counting.looked_up == 1
@@ -126,9 +126,8 @@ def test_epochs_that_cannot_be_had_are_looked_up_once_and_a_few_at_most(kor: Sit
         (naming(strays[0], strays[1], strays[0], epoch, *strays), 2, 1),
         (naming(*strays, *strays, epoch), MAX_EPOCHS_SOUGHT, 0),
     ):
+        kor.store = counting = CountingStore(kor.store)  # type: ignore[assignment]  # forwards everything
         plan = kor.plan()
-        counting = CountingStore(kor)
-        plan.store = counting  # type: ignore[assignment]  # forwards everything
         received = kor.receive(batch).apply(plan)
         kor.keep(plan)
         assert counting.looked_up == looked_up
@@ -177,7 +176,7 @@ def test_a_batch_most_of_which_cannot_be_used_is_refused_whole(kor: Site, jpn_fo
     with pytest.raises(ReplicaError, match=f"{MAX_UNUSABLE + 1} of its entries cannot be used"):
         kor.receive(jpn_forged.batch([b"x" * 45] * (MAX_UNUSABLE + 1))).apply(plan)
     assert plan.commit == Commit()
-    assert plan.changed == {}
+    assert plan.ledgers.changed == {}
 
 
 def test_a_batch_some_of_which_cannot_be_used_is_taken_and_answered(kor: Site, jpn_forged: Forged) -> None:

@@ -153,7 +153,7 @@ def test_what_a_plan_shows_of_a_replica_is_under_the_newest_key_that_is_believed
     size = kor.row(TO_KOR).size
 
     def shown() -> int:
-        found = kor.plan().inclusion(TO_KOR, 1)
+        found = kor.plan().ledgers.inclusion(TO_KOR, 1)
         assert found is not None
         return Note.parse(found[1]).signatures[0].key_id
 
@@ -162,7 +162,8 @@ def test_what_a_plan_shows_of_a_replica_is_under_the_newest_key_that_is_believed
     kor.partners["JPN"] = believed(jpn.signatory, old, until=None)
     assert shown() == before, "nothing is signed with the new one yet"
     kor.partners["JPN"] = believed(jpn.signatory, old, until=NOW // SECOND)
-    assert kor.plan().inclusion(TO_KOR, 1) is None, "a third nation would not believe it, whatever receipt it bears"
+    found = kor.plan().ledgers.inclusion(TO_KOR, 1)
+    assert found is None, "a third nation would not believe it, whatever receipt it bears"
     anchor = jpn.store.cosignature(jpn.row(TO_KOR).id, ANCHOR, "JPN")
     assert anchor is not None
     kor.do(KeepCosignature(TO_KOR, ANCHOR, anchor.note, kor.partners["JPN"]))
@@ -170,7 +171,7 @@ def test_what_a_plan_shows_of_a_replica_is_under_the_newest_key_that_is_believed
     assert shown() == after
     kor.partners["JPN"] = believed(jpn.signatory, old, until=NOW // SECOND)
     assert shown() == after
-    found = kor.plan().inclusion(TO_KOR, 1)
+    found = kor.plan().ledgers.inclusion(TO_KOR, 1)
     assert found is not None
     checkpoint, _ = open_checkpoint(found[1], kor.partners["JPN"].log, TO_KOR)
     entry = kor.store.entry(kor.row(TO_KOR).id, 1)

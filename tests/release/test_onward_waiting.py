@@ -13,10 +13,10 @@ from gateway.ledger.origin import Origin
 from gateway.ledger.stores import CosignatureKind, CosignatureRow
 from gateway.release.passing import WITHDRAWN, WITHDRAWN_HELD
 from gateway.release.pipeline import TellWithdrawals
-from gateway.release.plan import Subject
 from gateway.release.rulebook import Rulebook
 from gateway.release.sharing import COVER_EVERY_NS, COVER_WITHIN_NS
 from gateway.release.steps import FollowSuccessor
+from gateway.release.subject import Subject
 from gateway.release.succeeding import Succeed
 from policy import compile_bundle
 from tests.audit.nations import NEW_LOG, nation, rotated
@@ -103,7 +103,7 @@ def test_a_held_report_that_does_not_open_any_more_is_withheld_and_held_no_longe
     jpn.now_ns += 60 * SECOND
     decide_what_is_due(jpn)
     plan = jpn.plan()
-    assert not plan.held_for(Subject("USA", identifier(american())))
+    assert not plan.holds.partners(Subject("USA", identifier(american())))
 
 
 # --- an originator whose keys change
@@ -149,7 +149,7 @@ def test_a_report_that_nothing_ever_covers_is_withheld_after_half_a_minute(uncov
     decide_what_is_due(jpn)
     assert decided(jpn)[-1] == ("WITHHELD", "(policy error)")
     assert "a third nation believes no other" in errors(jpn)[-1]
-    assert not jpn.plan().held_for(Subject("USA", identifier(american())))
+    assert not jpn.plan().holds.partners(Subject("USA", identifier(american())))
 
 
 # --- withdrawals

@@ -15,7 +15,8 @@ from gateway.ledger.stores import FeedFilter, LedgerId, Run
 from gateway.release.errors import RefusedReport
 from gateway.release.opening import Opener
 from gateway.release.pipeline import AcceptedReport, TakeReport
-from gateway.release.plan import SEGMENT_BYTES, Plan
+from gateway.release.plan import Plan
+from gateway.release.planned.ledger_writer import SEGMENT_BYTES
 from gateway.release.rulebook import NO_BUNDLE, Rulebook
 from gateway.release.sharing import DECISIONS_AN_ENTRY
 from gateway.seal.entry import EntryKind, parse_header
@@ -435,7 +436,7 @@ def sealings(site: Site, fill: object) -> list[tuple[str, int, bytes]]:
 
 def _sealed(site: Site, plan: Plan, ledger: LedgerId) -> list[tuple[str, int, bytes]]:
     (append,) = (a for a in plan.commit.appends if a.ledger == ledger)
-    origin = next(o for o, head in plan.changed.items() if head.id == ledger)
+    origin = next(o for o, head in plan.ledgers.changed.items() if head.id == ledger)
     entries = dict(enumerate(bundle.decode(append.entries, append.count), append.first))
     found = []
     for index, entry in entries.items():

@@ -163,6 +163,25 @@ async def test_one_alert_after_another_makes_one_commit_and_does_not_stop_it(run
     assert running.commits == [20, 1]
 
 
+async def test_a_commit_of_alerts_is_not_cut_short_by_the_next_alert(running: Running) -> None:
+    began, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        began.set()
+        assert go_on.wait(PATIENCE_S)
+
+    names = [f"alert {number}" for number in range(20)]
+    steps = [running.step(name, rank=Rank.FLASH) for name in names]
+    waiting = await running.queue(replace(steps[0], meanwhile=hold), *steps[1:])
+    running.run()
+    await asyncio.to_thread(began.wait, PATIENCE_S)
+    waiting += await running.queue(running.step("next", rank=Rank.FLASH), running.step("track"))
+    go_on.set()
+    await all_of(waiting)
+    assert running.done == [*names, "next", "track"]
+    assert running.commits == [20, 1, 1]
+
+
 async def test_who_finds_no_room_is_told_how_long_what_waits_will_take(running: Running) -> None:
     began, go_on = threading.Event(), threading.Event()
 

@@ -82,7 +82,7 @@ def test_a_warning_that_comes_while_an_all_clear_is_looked_at_is_recalled_and_ju
     warn(jpn, 3)
     step = TakeReport.of(all_clear(9999, event_id=EVENT), C2, anything)
     plan = jpn.plan()
-    looked_at = step.look(plan, plan.event_reports(EVENT, {2}))
+    looked_at = step.look(plan, plan.own_reports.of_event(EVENT, {2}))
     (late,) = warn(jpn, 1, first=50)
     jpn.do(replace(step, looked_at=looked_at))
     assert ("flash", late.report_id) in jpn.withdrawals("KOR")
@@ -156,9 +156,9 @@ class Returned:
         self.report = report
 
     def apply(self, plan: Plan) -> None:
-        writer = plan.writer("KOR", "flash")
+        writer = plan.ledgers.writer("KOR", "flash")
         index = writer.append(ledger_pb2.EntryContent(cover=ledger_pb2.Cover()).SerializeToString())
-        plan.record_release(
+        plan.releases.record(
             ReleasedRow(
                 identifier(self.report), "KOR", writer.head.id, index, self.report.traffic_class,
                 self.report.precedence, originator="USA",
@@ -206,8 +206,8 @@ def test_a_report_of_an_origin_that_sends_it_twice_is_withdrawn_once_and_stays_s
     kor.do(kor.receive(batch))
     # The same content in the next generation, as after a succession.
     plan = jpn.plan()
-    plan.end(Origin("JPN", "KOR", "flash", 1), Origin("JPN", "KOR", "flash", 2), 0)
-    writer = plan.writer("KOR", "flash")
+    plan.ledgers.end(Origin("JPN", "KOR", "flash", 1), Origin("JPN", "KOR", "flash", 2), 0)
+    writer = plan.ledgers.writer("KOR", "flash")
     for content in jpn.contents(Origin("JPN", "KOR", "flash", 1)).values():
         if content.WhichOneof("content") in ("report", "withdrawal"):
             writer.append(content.SerializeToString())

@@ -19,9 +19,10 @@ from gateway.ledger.origin import Origin
 from gateway.ledger.statement import EntryStatement, EntryStatementKind
 from gateway.ledger.stores import Commit, CosignatureKind, FeedFilter, FeedItem, FeedRow, ReceivedRow
 from gateway.ledger.tiles import Edge
+from gateway.release.batch import MAX_BATCH_ENTRIES, IncomingBatch
 from gateway.release.pipeline import TakeReport
-from gateway.release.plan import LedgerWriter
-from gateway.release.replica import MAX_BATCH_ENTRIES, IncomingBatch, ReplicaError
+from gateway.release.planned.ledger_writer import LedgerWriter
+from gateway.release.replica import ReplicaError
 from gateway.release.steps import FollowSuccessor
 from gateway.release.succeeding import Succeed
 from gateway.seal.entry import HEADER_SIZE
@@ -65,14 +66,14 @@ def put(jpn: Site, *contents: ledger_pb2.EntryContent | bytes) -> None:
     plan = jpn.plan()
     for content in contents:
         raw = content if isinstance(content, bytes) else content.SerializeToString()
-        plan.writer("KOR", "flash").append(raw)
+        plan.ledgers.writer("KOR", "flash").append(raw)
     jpn.keep(plan)
 
 
 def put_raw(jpn: Site, change: Callable[[list[bytes]], list[bytes]], *contents: ledger_pb2.EntryContent) -> None:
     """As `put`, with the sealed entries changed before they are appended and signed."""
     plan = jpn.plan()
-    writer = plan.writer("KOR", "flash")
+    writer = plan.ledgers.writer("KOR", "flash")
     for content in contents:
         writer.append(content.SerializeToString())
     writer.entries[:] = change(writer.entries)
@@ -202,7 +203,7 @@ def assert_refused(site: Site, batch: IncomingBatch, match: str = ".") -> None:
         site.receive(batch).apply(plan)
     assert plan.finish() == []
     assert plan.commit == Commit()
-    assert plan.changed == {}
+    assert plan.ledgers.changed == {}
 
 
 @pytest.fixture
@@ -349,9 +350,10 @@ def test_what_is_no_entry_at_all_is_kept_and_answered(jpn: Site, kor: Site) -> N
 
 def test_an_epoch_that_is_not_wrapped_for_this_node_cannot_be_used_nor_can_what_it_seals(jpn: Site, kor: Site) -> None:
     plan = jpn.plan()
-    stranger = LedgerWriter(plan.writer("KOR", "flash").head, jpn.signatory, [("KOR", partner_of("USA").sealing)])
+    writer = plan.ledgers.writer("KOR", "flash")
+    stranger = LedgerWriter(writer.head, jpn.signatory, [("KOR", partner_of("USA").sealing)])
     stranger.append(holding(launch_detection(1)).SerializeToString())
-    plan.writer("KOR", "flash").entries.extend(stranger.entries)
+    writer.entries.extend(stranger.entries)
     jpn.keep(plan)
     received = kor.do(kor.receive(jpn.incoming(ORIGIN)))
     assert len(received.unopenable) == 2
@@ -518,7 +520,7 @@ def test_a_partner_cannot_withdraw_what_another_originated(jpn: Site, kor: Site,
     kor.do(kor.receive(jpn.incoming(ORIGIN)))
     usa = make_site("USA")
     plan = usa.plan()
-    plan.writer("KOR", "flash").append(withdrawing(report).SerializeToString())
+    plan.ledgers.writer("KOR", "flash").append(withdrawing(report).SerializeToString())
     usa.keep(plan)
     kor.do(kor.receive(usa.incoming(Origin("USA", "KOR", "flash", 1))))
     found = kor.store.received("JPN", identifier(report))

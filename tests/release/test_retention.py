@@ -21,10 +21,11 @@ from gateway.ledger.tiles import node_reader
 from gateway.release.errors import RefusedReport
 from gateway.release.keeping import KeepBack
 from gateway.release.pipeline import DecideHeld, TakeReport, TellWithdrawals
-from gateway.release.plan import Plan, Subject
+from gateway.release.plan import Plan
 from gateway.release.ranks import Rank
 from gateway.release.retention import OWN_REPORTS, PRUNED, PruneEntries, PruneReports, envelope, gone_in, in_words
 from gateway.release.steps import KeepUnopenable, SignPostQuantum
+from gateway.release.subject import Subject
 from gateway.release.succeeding import Succeed
 from tests.release.aging import YEAR_NS, confirm, lanes, prune, pruned_in, send
 from tests.release.onward import USA_RULES, american, assert_sound, passing, recall
@@ -272,7 +273,7 @@ def test_an_entry_about_which_somebody_signed_that_it_cannot_be_used_stays(sites
 def test_an_entry_that_does_not_open_and_what_is_no_report_stay(sites: tuple[Site, Site]) -> None:
     jpn, kor = sites
     plan = jpn.plan()
-    writer = plan.writer("KOR", "flash")
+    writer = plan.ledgers.writer("KOR", "flash")
     writer.append(b"\xff junk")
     writer.append(ledger_pb2.EntryContent(cover=ledger_pb2.Cover()).SerializeToString())
     jpn.keep(plan)
@@ -451,7 +452,7 @@ def test_a_subject_that_is_held_in_the_same_commit_is_needed(sites: tuple[Site, 
         rank = Rank.SPARE
 
         def apply(self, plan: Plan) -> None:
-            plan.hold(Subject("", identifier(launch_detection(1))), "KOR", jpn.now_ns + YEAR_NS)
+            plan.holds.begin(Subject("", identifier(launch_detection(1))), "KOR", jpn.now_ns + YEAR_NS)
 
     plan = jpn.plan()
     Hold().apply(plan)

@@ -16,13 +16,14 @@ from gateway.ledger.checkpoint import LogPublicKey
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.origin import DECISIONS, WITNESS, Lane, Origin
 from gateway.ledger.stores import CosignatureKind, UntoldRow
-from gateway.release.plan import Subject
+from gateway.release.batch import IncomingBatch
 from gateway.release.recovery.restored import DeclareSetBack, SetBackWaiting
 from gateway.release.recovery.returned import ConfirmBack, OwnLogKeys, TakeBack, back_in, in_words
 from gateway.release.recovery.waiting_lines import waiting_for
 from gateway.release.recovery.wish import EndWish, standing
-from gateway.release.replica import IncomingBatch, RootsDiffer
+from gateway.release.replica import RootsDiffer
 from gateway.release.steps import RecordEvent
+from gateway.release.subject import Subject
 from tests.release.world import RELEASE_ALL, MakeSite, Site, as_sent, identifier, keys_of, partner_of, rules
 from tests.reports.examples import cancellation, launch_detection, track
 
@@ -241,11 +242,11 @@ def test_whoever_was_told_has_not_to_be_told_any_more_however_often_that_stood_t
             plan.commit.untold.append(UntoldRow(subject.originator, subject.report_id, partner))
             owed.add((subject, partner))
         else:
-            plan.record_told(subject, partner)
+            plan.untold.record_told(subject, partner)
             owed.discard((subject, partner))
             assert plan.commit.told[-1] == UntoldRow(subject.originator, subject.report_id, partner)
         asked = chance.choice(subjects)
-        assert set(plan.untold_to(asked)) == {partner for subject, partner in owed if subject == asked}
+        assert set(plan.untold.partners(asked)) == {partner for subject, partner in owed if subject == asked}
     rows = {(Subject(row.originator, row.report_id), row.partner) for row in plan.commit.untold}
     assert rows == owed
 

@@ -417,7 +417,7 @@ class Stumbling:
 
     def apply(self, plan: Plan) -> None:
         plan.next_feed()
-        plan.writer("KOR", "flash").append(b"half done")
+        plan.ledgers.writer("KOR", "flash").append(b"half done")
         raise self.error
 
 
@@ -430,8 +430,9 @@ class Contradicting:
     rank: Rank = Rank.FLASH
 
     def apply(self, plan: Plan) -> None:
-        index = plan.writer("KOR", "flash").append(b"released twice")
-        plan.record_release(ReleasedRow(self.report_id, "KOR", plan.writer("KOR", "flash").head.id, index, 1, 1))
+        writer = plan.ledgers.writer("KOR", "flash")
+        index = writer.append(b"released twice")
+        plan.releases.record(ReleasedRow(self.report_id, "KOR", writer.head.id, index, 1, 1))
 
 
 @dataclass(frozen=True)

@@ -93,9 +93,9 @@ def test_what_stands_in_the_same_commit_before_the_succession_goes_on_too(jpn: S
     acknowledge(jpn, 2)
     report = launch_detection(2)
     plan = jpn.plan()
-    writer = plan.writer("KOR", "flash")
+    writer = plan.ledgers.writer("KOR", "flash")
     index = writer.append(ledger_pb2.EntryContent(report=report).SerializeToString())
-    plan.record_release(ReleasedRow(identifier(report), "KOR", writer.head.id, index, 1, 4))
+    plan.releases.record(ReleasedRow(identifier(report), "KOR", writer.head.id, index, 1, 4))
     successor = Succeed(ORIGIN, LOST, b"").apply(plan)
     jpn.keep(plan)
     assert held(jpn, successor) == [f"+{report.report_id}"]

@@ -24,12 +24,12 @@ from gateway.ledger.note import Ed25519Verifier, Note
 from gateway.ledger.origin import Lane, Origin
 from gateway.ledger.stores import LedgerRow, Run, Store
 from gateway.ledger.stores.sqlite import SqliteStore
+from gateway.release.batch import IncomingBatch
 from gateway.release.heads import Heads
 from gateway.release.opening import Opener
 from gateway.release.pipeline import AcceptedReport, MayPush, TakeReport
 from gateway.release.plan import Plan
 from gateway.release.recovery.records import Recovery
-from gateway.release.replica import IncomingBatch
 from gateway.release.rulebook import Rulebook
 from gateway.release.sequencer import Step
 from gateway.release.signatory import Partner, Signatory
@@ -166,7 +166,7 @@ class Site:
         self.signed = plan.finish()
         if not plan.empty:
             self.store.commit(plan.commit)
-        self.heads.adopt(plan.changed, plan.ended)
+        self.heads.adopt(plan.ledgers.changed, plan.ledgers.ended)
         self.signatory = plan.signatory
         self.verdicts.adopt(plan.given_verdicts)
         if self.recovery is not None and plan.recording is not None:

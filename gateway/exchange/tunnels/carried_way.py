@@ -14,7 +14,7 @@ import grpc
 from signalfire.v1 import exchange_pb2, exchange_pb2_grpc
 
 from gateway.cancellation import first_of
-from gateway.exchange import handshake, proving
+from gateway.exchange import handshake, proving, streams
 from gateway.exchange.allowance import Intake
 from gateway.exchange.dialling import CHANNEL_OPTIONS, Dialler, LinkError, read, write
 from gateway.exchange.limits import BELIEF_S
@@ -68,7 +68,7 @@ class CarriedWay:
     async def run(self) -> None:
         """Keeps the tunnel open, and follows the partner through it."""
         try:
-            await self._way.keep(TUNNEL, self._open)
+            await streams.keep(self._way, TUNNEL, self._open)
         finally:
             self._way.link.problems.pop(self._way.key(TUNNEL), None)
 
@@ -122,7 +122,7 @@ class CarriedWay:
                         raise LinkError(f"{self._carrier} is believed no more under the key that it has proven")
 
             try:
-                await first_of(self._tunnel.run(), way.run(), watch())
+                await first_of(self._tunnel.run(), streams.follow(way), watch())
             except TunnelEnded as error:
                 raise LinkError(str(error)) from error
             finally:

@@ -29,9 +29,10 @@ from signalfire.v1 import c2_pb2, ledger_pb2, report_pb2
 from gateway.ledger.stores import DecisionPlace, DecisionRange, LedgerId, ReportRow
 from gateway.release.errors import RefusedReport
 from gateway.release.opening import Opener
-from gateway.release.plan import Plan, Subject
+from gateway.release.plan import Plan
 from gateway.release.recovery.told_before import keep_told, recalled_since
 from gateway.release.recovery.wish import lost_until_ns, standing
+from gateway.release.subject import Subject
 from gateway.reports.kinds import Kind, kind_of
 from gateway.reports.violations import Violation
 from gateway.seal.errors import SealError
@@ -85,7 +86,7 @@ def asking(plan: Plan) -> c2_pb2.Resubmit | None:
 
 def in_part(plan: Plan, report_id: bytes) -> InPart | None:
     """What is known of a report whose content is lost; None where nothing is."""
-    if not plan.was_set_back or plan.accepts(report_id):
+    if not plan.was_set_back or plan.own_reports.accepts(report_id):
         return None
     row = plan.store.report(report_id)
     if row is None:
@@ -115,7 +116,7 @@ def _of_record(plan: Plan, row: ReportRow) -> InPart | None:
 def _of_copy(plan: Plan, report_id: bytes) -> InPart | None:
     """Of a report of which nothing but releases is known: by the copy that says best when it was made."""
     best: report_pb2.Report | None = None
-    for row in plan.releases(Subject("", report_id)):
+    for row in plan.releases.of(Subject("", report_id)):
         content = _content(plan, row.ledger, row.index)
         if content is None or kind_of(content.report) is None:
             continue
@@ -137,14 +138,14 @@ def _of_copy(plan: Plan, report_id: bytes) -> InPart | None:
 
 def _content(plan: Plan, ledger: LedgerId, index: int) -> ledger_pb2.EntryContent | None:
     def fetch(at: int) -> bytes:
-        return plan.entry(ledger, at) or b""
+        return plan.ledgers.entry(ledger, at) or b""
 
     entry = fetch(index)
     if not entry:
         return None
     opener = Opener(plan.signatory.node, plan.signatory.sealing)
     try:
-        return opener.content(plan.origin_of(ledger), index, entry, fetch)
+        return opener.content(plan.ledgers.origin_of(ledger), index, entry, fetch)
     except SealError:
         return None
 
@@ -159,7 +160,7 @@ def note_back(plan: Plan, event_id: str, report_id: bytes) -> None:
     subject = Subject("", report_id)
     if event_id:
         plan.identifiers(_BACK + event_id)[report_id] = None
-    elif len(plan.releases(subject)) == 1 and recalled_since(plan, subject) is None:
+    elif len(plan.releases.of(subject)) == 1 and recalled_since(plan, subject) is None:
         named = uuid.UUID(bytes=report_id)
         plan.record_event(NO_EVENT, f"{named} came back without its event: until that is known no all-clear recalls it")
 
@@ -170,11 +171,11 @@ def back_of_event(plan: Plan, event_id: str) -> list[bytes]:
     """
     if not plan.was_set_back:
         return []
-    if plan.rebuilds_event(event_id):
+    if plan.own_reports.rebuilds_event(event_id):
         problem = "names an event of which reports are being put on record again"
         raise RefusedReport(c2_pb2.REFUSAL_CODE_UNAVAILABLE, [Violation("event_id", problem, "send it again")])
     back = plan.identifiers(_BACK + event_id)
-    for report_id in [each for each in back if plan.known(each) is not None]:
+    for report_id in [each for each in back if plan.own_reports.known(each) is not None]:
         # It is found by its event from now on. That holds of this plan whatever becomes of the step that asks.
         del back[report_id]
     return list(back)
@@ -222,9 +223,9 @@ def all_clear_over(plan: Plan, warning: report_pb2.Report) -> str | None:
     kind = kind_of(warning)
     if kind is None or int(kind.report_kind) not in WARNINGS or not _may_be_lost(plan, warning):
         return None
-    for report_id in plan.event_reports(warning.event_id, {int(Kind.ALL_CLEAR.report_kind)}):
+    for report_id in plan.own_reports.of_event(warning.event_id, {int(Kind.ALL_CLEAR.report_kind)}):
         try:
-            all_clear = plan.own(report_id).report
+            all_clear = plan.own_reports.opened(report_id).report
         except SealError:
             # It is lost itself, and recalls what there is when it is submitted again.
             continue

@@ -28,11 +28,12 @@ from gateway.ledger.origin import DECISIONS, Origin
 from gateway.ledger.stores import RecoveryRow, ReleasedRow, ReportRow, UntoldRow
 from gateway.release.groups import leaf_paths
 from gateway.release.opening import Opener
-from gateway.release.plan import Plan, Subject
+from gateway.release.plan import Plan
 from gateway.release.ranks import Rank
 from gateway.release.recovery.after_loss import ended_by
 from gateway.release.recovery.told_before import recalled_since
 from gateway.release.sharing import append_decision
+from gateway.release.subject import Subject
 from gateway.reports.kinds import Kind
 from gateway.seal.entry import parse_header
 from gateway.seal.errors import SealError
@@ -110,7 +111,7 @@ class RebuildRecords:
             partner=partner, outcome=decided.outcome, rule=decided.rule, agreement=decided.agreement
         )
         if decided.outcome == ledger_pb2.OUTCOME_RELEASED:
-            row = plan.release_to(subject, partner)
+            row = plan.releases.to(subject, partner)
             if row is None:
                 named = uuid.UUID(bytes=subject.report_id)
                 done.missing.append(f"the entry that released {named} to {partner}, which has not given it back yet")
@@ -120,12 +121,12 @@ class RebuildRecords:
                 plan.commit.cited.append((subject.originator, subject.report_id, partner, decided.agreement))
             done.releases += 1
         elif decided.outcome == ledger_pb2.OUTCOME_HELD:
-            if not self.stands(partner, decided) or plan.release_to(subject, partner) is not None:
+            if not self.stands(partner, decided) or plan.releases.to(subject, partner) is not None:
                 return
             decision.hold_until.FromNanoseconds(decided.hold_until_ns)
-            plan.hold(subject, partner, decided.hold_until_ns)
+            plan.holds.begin(subject, partner, decided.hold_until_ns)
             done.held += 1
-        new = not subject.originator and plan.known(subject.report_id) is None
+        new = not subject.originator and plan.own_reports.known(subject.report_id) is None
         index = append_decision(plan, _record(plan, decided), decision, first=new)
         if new:
             self._accept(plan, subject, decided, kind, index)
@@ -135,10 +136,10 @@ class RebuildRecords:
         self, plan: Plan, subject: Subject, decided: ledger_pb2.RecoveredDecision, kind: Kind, index: int
     ) -> None:
         """Makes an own report known again, without its content."""
-        plan.rebuild(
+        plan.own_reports.rebuild(
             ReportRow(
-                plan.next_report(), subject.report_id, decided.report_digest, decided.event_id, int(kind.report_kind),
-                decided.submitted_by, decided.accepted_ns, index, b"", pruned_ns=plan.now_ns,
+                plan.own_reports.next_number(), subject.report_id, decided.report_digest, decided.event_id,
+                int(kind.report_kind), decided.submitted_by, decided.accepted_ns, index, b"", pruned_ns=plan.now_ns,
             )
         )  # fmt: skip
         warning = report_pb2.Report(
@@ -148,7 +149,7 @@ class RebuildRecords:
         getattr(warning, kind.field).SetInParent()
         warning.report_time.FromNanoseconds(decided.accepted_ns)
         if ended_by(plan, warning):
-            owed = set(plan.released_to(subject)) - set(plan.untold_to(subject))
+            owed = set(plan.releases.standing(subject)) - set(plan.untold.partners(subject))
             plan.commit.untold.extend(UntoldRow("", subject.report_id, partner) for partner in sorted(owed))
         withdrawn_ns = recalled_since(plan, subject)
         if withdrawn_ns is not None:
@@ -177,12 +178,12 @@ class RebuildRecords:
 
     def _was_decided_anew(self, plan: Plan, subject: Subject, decided: ledger_pb2.RecoveredDecision) -> bool:
         """Whether an own report was submitted again, and accepted anew, since."""
-        known = None if subject.originator else plan.known(subject.report_id)
+        known = None if subject.originator else plan.own_reports.known(subject.report_id)
         return known is not None and known[1] > decided.accepted_ns
 
     def _describe(self, plan: Plan, row: ReleasedRow, decision: ledger_pb2.Decision) -> None:
         """Names the entry that holds a release, and what it holds."""
-        origin = plan.origin_of(row.ledger)
+        origin = plan.ledgers.origin_of(row.ledger)
         decision.ledger, decision.index = str(origin), row.index
         entry = plan.store.entry(row.ledger, row.index)
         if entry is None:

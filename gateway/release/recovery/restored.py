@@ -70,18 +70,18 @@ class DeclareSetBack:
             # The two have the same number from then on, so the one is told by the other.
             lost = max((each.generation for each in told if each.lane == DECISIONS), default=1)
             witness = max(witness, Origin.witness(node, lost), key=_number)
-            stood = final_state(plan, decisions) if plan.replica(decisions) is not None else "0 entries"
+            stood = final_state(plan, decisions) if plan.ledgers.head(decisions) is not None else "0 entries"
             succeeded = next_generation(plan, witness, self.reason)
             following = end_decisions(plan, witness, self.reason)
             going_on += [succeeded.successor, following]
             words += [succeeded.words, f"{decisions} ended at {stood}; {following} goes on"]
         for origin in dict.fromkeys(lines):
-            if origin in waiting or origin in plan.ended:
+            if origin in waiting or origin in plan.ledgers.ended:
                 continue
             succeeded = next_generation(plan, origin, self.reason)
             going_on.append(succeeded.successor)
             words.append(succeeded.words)
-        _keep_waiting(plan, (set(waiting_lines(plan)) | waiting) - set(plan.ended))
+        _keep_waiting(plan, (set(waiting_lines(plan)) | waiting) - set(plan.ledgers.ended))
         for number, detail in enumerate([self.why, *words]):
             plan.record_event(EVENT if number == 0 else "ledger-succeeded", detail)
         since_ns = self.since_ns

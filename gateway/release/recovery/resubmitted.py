@@ -21,11 +21,12 @@ from signalfire.v1 import ledger_pb2
 from gateway.ledger.origin import DECISIONS
 from gateway.ledger.stores import LedgerId, ReleasedRow
 from gateway.release.opening import Opener
-from gateway.release.plan import Plan, Subject
+from gateway.release.plan import Plan
 from gateway.release.recovery.after_loss import ALWAYS
 from gateway.release.recovery.rebuilding import describe_copy
 from gateway.release.recovery.told_before import recalled_since
 from gateway.release.sharing import Decided, Shared, record_of, share
+from gateway.release.subject import Subject
 from gateway.seal.entry import parse_header
 from gateway.seal.errors import SealError
 from policy.decide import BuiltIn, Outcome, withheld
@@ -44,7 +45,7 @@ def share_or_stand(plan: Plan, shared: Shared, partner: str) -> tuple[ledger_pb2
     if not plan.was_set_back:
         # Nothing has ever come back: nothing of a report that is accepted now is there, and nothing of a hold's.
         return share(plan, shared, partner)
-    row = plan.release_to(shared.subject, partner)
+    row = plan.releases.to(shared.subject, partner)
     if row is not None:
         return standing(plan, row), Decided(partner, Outcome.RELEASED, failed=False)
     if recalled_since(plan, shared.subject) is not None:
@@ -55,7 +56,7 @@ def share_or_stand(plan: Plan, shared: Shared, partner: str) -> tuple[ledger_pb2
 
 def standing(plan: Plan, row: ReleasedRow) -> ledger_pb2.Decision:
     """The record of a release that came back."""
-    origin = plan.origin_of(row.ledger)
+    origin = plan.ledgers.origin_of(row.ledger)
     decision = ledger_pb2.Decision(
         partner=row.partner, outcome=ledger_pb2.OUTCOME_RELEASED, rule=GIVEN_BACK, agreement=row.agreement,
         ledger=str(origin), index=row.index,
@@ -76,17 +77,17 @@ def standing(plan: Plan, row: ReleasedRow) -> ledger_pb2.Decision:
 
 def decide_what_is_left(plan: Plan, shared: Shared) -> list[tuple[ledger_pb2.Decision, Decided]]:
     """Decides on a report that was known without its content, for the partners for whom that is still to be done."""
-    if recalled_since(plan, shared.subject) is not None or plan.was_recalled(shared.subject.report_id):
+    if recalled_since(plan, shared.subject) is not None or plan.own_reports.was_recalled(shared.subject.report_id):
         return []
     before = decided_before(plan, shared.subject)
-    held = plan.held_for(shared.subject)
+    held = plan.holds.partners(shared.subject)
     found = []
     for partner in plan.rulebook.partners:
         last = before.get(partner)
-        if plan.release_to(shared.subject, partner) is not None:
+        if plan.releases.to(shared.subject, partner) is not None:
             continue
         if partner in held:
-            plan.settle(shared.subject, partner)
+            plan.holds.end(shared.subject, partner)
         elif last is not None and not last.error:
             continue
         found.append(share(plan, shared, partner))
@@ -99,7 +100,7 @@ def decided_before(plan: Plan, subject: Subject) -> Mapping[str, ledger_pb2.Deci
     places = plan.store.decisions_of_report(subject.report_id, ALWAYS, RECORDS_READ, oldest_first=True)
     found: dict[str, ledger_pb2.Decision] = {}
     for place in places:
-        origin = plan.origin_of(place.ledger)
+        origin = plan.ledgers.origin_of(place.ledger)
         entry = plan.store.entry(place.ledger, place.entry)
         if entry is None or origin.lane != DECISIONS:
             continue

@@ -45,16 +45,18 @@ from gateway.ledger.stores import (
 )
 from gateway.ledger.tiles import Edge
 from gateway.release import groups
+from gateway.release.batch import MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, IncomingBatch
 from gateway.release.keeping import RANGES, numbers_in, ranges
 from gateway.release.opening import Opener
-from gateway.release.plan import Plan, Subject
+from gateway.release.plan import Plan
 from gateway.release.ranks import Rank
 from gateway.release.recovery.after_loss import WARNINGS, at_latest, ended_by, note_back
 from gateway.release.recovery.told_before import keep_told, told_before
-from gateway.release.replica import MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, IncomingBatch, RootsDiffer
+from gateway.release.replica import RootsDiffer
 from gateway.release.sharing import can_be_told
 from gateway.release.signatory import Partner
 from gateway.release.steps import KeepCosignature
+from gateway.release.subject import Subject
 from gateway.reports.kinds import kind_of
 from gateway.seal.errors import SealError
 
@@ -138,8 +140,8 @@ class TakeBack:
 
     def apply(self, plan: Plan) -> int:
         """Verifies and takes back. Returns the size that the ledger has then. Raises LedgerError, and RootsDiffer."""
-        head = plan.replica(self.origin)
-        if head is None or head.replica or not plan.has_ended(self.origin) or self.origin in plan.ended:
+        head = plan.ledgers.head(self.origin)
+        if head is None or head.replica or not plan.ledgers.has_ended(self.origin) or self.origin in plan.ledgers.ended:
             raise LedgerError(f"{self.origin} has not ended here, and takes nothing back")
         edge, verified = head.edge, []
         for batch in self.batches:
@@ -155,7 +157,7 @@ class TakeBack:
             plan.commit.returned.append(
                 Append(head.id, each.first, len(each.entries), data, tiles, edge.root(), each.note.encode(), absent)
             )
-        plan.changed[self.origin] = replace(head, edge=edge)
+        plan.ledgers.changed[self.origin] = replace(head, edge=edge)
         if self.origin.recipient is not None:
             self._take_note(plan, head.id, head.edge.size, [entry for each in verified for entry in each.entries])
         indices = range(head.edge.size, edge.size)
@@ -221,15 +223,15 @@ def _subject(plan: Plan, originator: str, report_id: str) -> Subject:
 def note_release(plan: Plan, partner: str, ledger: LedgerId, index: int, report: report_pb2.Report) -> None:
     """Puts a release on record again, unless the report was released to that partner anew since."""
     subject = _subject(plan, report.originator_node, report.report_id)
-    if plan.was_released(subject, partner):
+    if plan.releases.ever_to(subject, partner):
         return
-    plan.record_release(
+    plan.releases.record(
         ReleasedRow(
             subject.report_id, partner, ledger, index, report.traffic_class, report.precedence,
             originator=subject.originator,
         )
     )  # fmt: skip
-    if not subject.originator and plan.known(subject.report_id) is None:
+    if not subject.originator and plan.own_reports.known(subject.report_id) is None:
         _note_unknown(plan, partner, report)
     told_ns = told_before(plan, subject).get(partner)
     if told_ns is not None:
@@ -248,18 +250,18 @@ def _note_unknown(plan: Plan, partner: str, report: report_pb2.Report) -> None:
         note_back(plan, report.event_id, subject.report_id)
         return
     # Copies that say less of its event or time may have come back before this one: by them it stood.
-    owed = plan.released_to(subject).keys() - plan.untold_to(subject) - {partner}
+    owed = plan.releases.standing(subject).keys() - plan.untold.partners(subject) - {partner}
     plan.commit.untold.extend(UntoldRow("", subject.report_id, other) for other in sorted(owed))
 
 
 def no_longer_stands(plan: Plan, subject: Subject) -> bool:
     """Whether a report was recalled, as far as this node knows: it was, where anybody was told so."""
-    if plan.was_withdrawn(subject) or told_before(plan, subject):
+    if plan.releases.was_withdrawn(subject) or told_before(plan, subject):
         return True
     if subject.originator:
-        received = plan.received(subject.originator, subject.report_id)
+        received = plan.arrivals.known(subject.originator, subject.report_id)
         return received is not None and received.withdrawn_ns is not None
-    return plan.was_recalled(subject.report_id)
+    return plan.own_reports.was_recalled(subject.report_id)
 
 
 def _note_withdrawal(plan: Plan, partner: str, withdrawal: ledger_pb2.Withdrawal) -> None:
@@ -269,17 +271,17 @@ def _note_withdrawal(plan: Plan, partner: str, withdrawal: ledger_pb2.Withdrawal
 
 def _note_told(plan: Plan, partner: str, subject: Subject, time_ns: int) -> None:
     """Puts on record that a partner was told then that a report no longer stands."""
-    if partner in plan.released_to(subject):
-        plan.record_withdrawal(subject, partner, time_ns)
-        plan.record_told(subject, partner)
-    elif not plan.was_released(subject, partner):
+    if partner in plan.releases.standing(subject):
+        plan.releases.withdraw(subject, partner, time_ns)
+        plan.untold.record_told(subject, partner)
+    elif not plan.releases.ever_to(subject, partner):
         # The release may come back later: in a ledger of another lane, which stands for itself.
         keep_told(plan, subject, partner, time_ns)
     if not subject.originator:
         plan.commit.recalled.append((subject.report_id, time_ns))
     # Whoever else had it was told in the same commit, and may never have received that.
-    for other in plan.released_to(subject):
-        if other != partner and other not in plan.untold_to(subject):
+    for other in plan.releases.standing(subject):
+        if other != partner and other not in plan.untold.partners(subject):
             plan.commit.untold.append(UntoldRow(subject.originator, subject.report_id, other))
 
 
@@ -349,9 +351,9 @@ class SealAgain:
                 case "report" | "onward_report":
                     report = _report_in(content)
                     subject = _subject(plan, report.originator_node, report.report_id)
-                    if plan.was_released(subject, self.partner):
+                    if plan.releases.ever_to(subject, self.partner):
                         continue
-                    writer = plan.writer(self.partner, lane)
+                    writer = plan.ledgers.writer(self.partner, lane)
                     at = groups.seal(writer, groups.as_sealed(content))
                     note_release(plan, self.partner, writer.head.id, at, report)
                     sealed.setdefault(str(writer.head.origin), []).append(at)
@@ -359,9 +361,9 @@ class SealAgain:
                 case "withdrawal":
                     told = content.withdrawal
                     subject = _subject(plan, told.originator_node, told.report_id)
-                    if self.partner not in plan.released_to(subject):
+                    if self.partner not in plan.releases.standing(subject):
                         continue
-                    writer = plan.writer(self.partner, lane)
+                    writer = plan.ledgers.writer(self.partner, lane)
                     sealed.setdefault(str(writer.head.origin), []).append(writer.append(content.SerializeToString()))
                     _note_withdrawal(plan, self.partner, told)
         for line, indices in sealed.items():

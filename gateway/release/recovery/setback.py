@@ -41,16 +41,16 @@ def end_decisions(plan: Plan, witness: Origin, reason: ledger_pb2.SuccessionReas
 
     Its number is that of the witness ledger's successor or, where that has been opened before, the next one.
     """
-    ending = plan.decisions().head.origin
+    ending = plan.ledgers.decisions().head.origin
     agreed = _witnessed(plan, witness, ending)
     number = max(witness.generation, ending.generation) + 1
     while ending.generation < number:
-        plan.end(ending, ending.successor(), 0)
+        plan.ledgers.end(ending, ending.successor(), 0)
         ending = ending.successor()
     succession = ledger_pb2.Succession(reason=reason)
     if agreed is not None:
         succession.agreed_size, succession.agreed_root = agreed.size, agreed.root
-    plan.decisions().append(ledger_pb2.EntryContent(succession=succession).SerializeToString())
+    plan.ledgers.decisions().append(ledger_pb2.EntryContent(succession=succession).SerializeToString())
     return ending
 
 
@@ -104,8 +104,8 @@ def keep_own_contradiction(plan: Plan, origin: Origin, claimed: bytes) -> None:
 
 def final_state(plan: Plan, origin: Origin) -> str:
     """How an own ledger stands that is about to end, this very plan included, in words."""
-    if plan.replica(origin) is None:
+    if plan.ledgers.head(origin) is None:
         return "0 entries"
-    writer = plan.writer_of(origin)
+    writer = plan.ledgers.writer_of(origin)
     edge, _ = writer.head.edge.grow([leaf_hash(entry) for entry in writer.entries])
     return f"{edge.size} entries, root {edge.root().hex()}"

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from gateway.ledger.errors import StoreError
-from gateway.release.plan import Plan, Subject
+from gateway.release.plan import Plan
+from gateway.release.subject import Subject
 
 _ABOUT: Final = "told before "
 """Begins the key of the store's own value about one report; the originator (`-` for this node) and the identifier, in
@@ -39,7 +40,7 @@ def keep_told(plan: Plan, subject: Subject, partner: str, time_ns: int) -> None:
 def recalled_since(plan: Plan, subject: Subject) -> int | None:
     """Since when a report no longer stands, as the first who was told of it was told; None where nobody was."""
     times = [*told_before(plan, subject).values()]
-    since_ns = plan.withdrawn_since(subject)
+    since_ns = plan.releases.withdrawn_since(subject)
     return min(times if since_ns is None else [*times, since_ns], default=None)
 
 

@@ -89,7 +89,7 @@ def _set_proof_aside(plan: Plan) -> None:
     """Keeps a record that the nation's recovery key alone opens, where there is one."""
     if plan.recording is None:
         return
-    decisions, own = plan.decisions(), plan.signatory
+    decisions, own = plan.ledgers.decisions(), plan.signatory
     origin, index = decisions.head.origin, decisions.next_index
     key, wrap = RecordKey.draw_new(str(origin), index, index, own.node, plan.recording.key, own.random)
     ciphertext = key.seal(index, ledger_pb2.RecoveryRecord(), CAPACITIES[0])

@@ -9,9 +9,10 @@ import pytest
 
 import gateway
 from gateway.ledger.stores import CosignatureKind, CosignatureRow, LedgerId, ReceivedRow
-from gateway.ledger.stores.sqlite import APPLICATION_ID, SqliteStore
+from gateway.ledger.stores.sqlite import SqliteStore
+from gateway.ledger.stores.sqlite.schema import APPLICATION_ID
 
-FIRST = Path(gateway.__file__).parent / "ledger/stores/migrations/0001.sql"
+FIRST = Path(gateway.__file__).parent / "ledger/stores/sqlite/migrations/0001.sql"
 
 
 def test_what_came_first_says_of_which_class_and_precedence_a_received_report_is(tmp_path: Path) -> None:

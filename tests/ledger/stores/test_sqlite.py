@@ -39,14 +39,15 @@ from gateway.ledger.stores import (
     UnopenableRow,
     UntoldRow,
     VerdictRow,
-    writing,
 )
-from gateway.ledger.stores.sqlite import APPLICATION_ID, FEED_SCAN_ROWS, SqliteReader, SqliteStore
+from gateway.ledger.stores.sqlite import SqliteReader, SqliteStore, columns
+from gateway.ledger.stores.sqlite.reports import FEED_SCAN_ROWS
+from gateway.ledger.stores.sqlite.schema import APPLICATION_ID
 from tests.ledger.stores.growth import LEDGER, ORIGIN, Growth, checkpoint, entries_of, feed_row, grown
 
 ANYTHING = FeedFilter(frozenset({1, 2, 3}), include_own=True)
 
-VERSION = len(list((Path(gateway.__file__).parent / "ledger/stores/migrations").glob("*.sql")))
+VERSION = len(list((Path(gateway.__file__).parent / "ledger/stores/sqlite/migrations").glob("*.sql")))
 
 
 @pytest.fixture
@@ -232,14 +233,14 @@ def test_every_row_of_a_commit_is_given_back(store: SqliteStore) -> None:
 @pytest.mark.parametrize(
     ("row", "columns"),
     [
-        (CosignatureRow, writing.COSIGNATURE),
-        (ReportRow, writing.REPORT),
-        (ReleasedRow, writing.RELEASED),
-        (FeedRow, writing.FEED),
-        (ReceivedRow, writing.RECEIVED),
-        (CopyRow, writing.COPY),
-        (HeldRow, writing.HELD),
-        (UntoldRow, writing.UNTOLD),
+        (CosignatureRow, columns.COSIGNATURE),
+        (ReportRow, columns.REPORT),
+        (ReleasedRow, columns.RELEASED),
+        (FeedRow, columns.FEED),
+        (ReceivedRow, columns.RECEIVED),
+        (CopyRow, columns.COPY),
+        (HeldRow, columns.HELD),
+        (UntoldRow, columns.UNTOLD),
     ],
 )
 def test_the_fields_of_a_row_stand_in_the_order_of_its_columns(row: Any, columns: str) -> None:

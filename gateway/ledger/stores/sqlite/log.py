@@ -1,4 +1,4 @@
-"""The write-ahead log as a process finds it: written again before anything is read from it.
+"""The write-ahead log as a process finds it: written again before anything is read from it. And how it is emptied.
 
 After a sync that failed, or a process that ended before its sync, the log may hold what can be read and is not durable:
 a failed fsync() leaves pages in memory that count as clean, and no later fsync() writes them
@@ -16,10 +16,14 @@ So whoever opens a store to write does this first:
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Final
 
 import apsw
+
+BUSY_MS = 5000
+"""Milliseconds for which a lock of another process is waited for."""
 
 CHUNK: Final = 1 << 16
 """Bytes at a time: SQLite's largest page, so as much as a VFS is ever asked to write."""
@@ -38,14 +42,14 @@ def without_folding(db: apsw.Connection) -> apsw.Connection:
     return db
 
 
-def make_log_durable(path: Path, vfs: str | None, busy_ms: int) -> None:
+def make_log_durable(path: Path, vfs: str | None) -> None:
     """Does all of the above, where there is a log. Raises apsw.Error or OSError."""
     log = log_of(path)
     if not log.exists() or log.stat().st_size == 0:
         return
     lock = without_folding(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs))
     try:
-        lock.set_busy_timeout(busy_ms)
+        lock.set_busy_timeout(BUSY_MS)
         lock.execute("BEGIN IMMEDIATE")
         _write_again(log, vfs)
     finally:
@@ -61,3 +65,16 @@ def _write_again(log: Path, vfs: str | None) -> None:
         file.xSync(apsw.SQLITE_SYNC_FULL)
     finally:
         file.xClose()
+
+
+def empty_log(db: apsw.Connection) -> None:
+    """Folds the write-ahead log into the file and cuts it to nothing: its frames hold pages as they were before.
+
+    A reader who still looks at an older state keeps it from being cut; the next time it is tried again.
+    """
+    db.set_busy_timeout(0)
+    try:
+        with contextlib.suppress(apsw.BusyError):
+            db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    finally:
+        db.set_busy_timeout(BUSY_MS)
