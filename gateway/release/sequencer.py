@@ -3,8 +3,8 @@
 Everything that a node makes durable passes here: reports with their decisions and releases, partners' batches with
 their receipts, receipts that partners gave, post-quantum lines. A commit takes what has queued while the one before it
 became durable, with no timer: batches grow with load by themselves, and an idle node answers at once. Who is next says
-`gateway.release.waiting`. A commit is filled for a short time, and no longer than until an alert comes: what did not
-fit waits for the next one.
+`gateway.release.waiting`. A commit is filled for a short time: what did not fit waits for the next one. It gives way to
+an alert that comes meanwhile, unless it holds alerts itself, or was taken although some waited (rule 2 there).
 
 The order in which a commit survives a crash stands as numbered comments below `Sequencer._commit`.
 """
@@ -15,7 +15,6 @@ import asyncio
 import concurrent.futures
 import functools
 import logging
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
@@ -127,8 +126,8 @@ class SequencerLimits:
     bytes: int = 1 << 20
     """Bytes a commit: keeps each ledger's segment within one gRPC message."""
     fill_ms: float = 20.0
-    """Milliseconds after which no further step goes into a commit. An alert that comes meanwhile ends it before, and
-    then waits for all of it to be written."""
+    """Milliseconds after which no further step goes into a commit. One that gives way to alerts is ended by one that
+    comes meanwhile, which then waits for all of it to be written."""
     queue: int = 8192
     """Reports of C2 systems that may wait for their commit. ROUTINE ones may fill half of it, and FLASH all."""
     queue_bytes: int = 64 << 20
@@ -185,8 +184,8 @@ class Sequencer:
         self._step_s = FIRST_STEP_S
         self._fits = min(EXPECTED, limits.steps)
         """Steps that are taken for the next commit: some more than it will have time for."""
-        self._may_wait: float = 0
-        """Alerts that may wait while the commit at hand is filled; one more ends it."""
+        self._gives_way = False
+        """Whether an alert that comes ends the commit at hand."""
         self._fold_put_off = 0
         """Commits by which the log's folding was put off, for alerts that waited."""
         # One thread, so that the store's connection and the heads have one owner.
@@ -350,17 +349,19 @@ class Sequencer:
     async def _make_durable(self, places: Sequence[Place[_Queued]]) -> None:
         began = self._monotonic()
         batch = [place.item for place in places]
-        # One that holds alerts itself goes on, so that a flood of them goes in large commits.
-        holds_alerts = any(place.rank is Rank.FLASH for place in places)
-        self._may_wait = math.inf if holds_alerts else self._waiting.alerts
+        # One that holds alerts goes on, so that a flood of them goes in large commits; so does one that is taken
+        # although alerts wait, for it is the only one that others have for a while.
+        self._gives_way = not self._waiting.alerts and all(place.rank is not Rank.FLASH for place in places)
         try:
             work = self._in_thread(self._commit, batch)
             made = await asyncio.shield(work)
         except asyncio.CancelledError:
             # The thread cannot be stopped half-way: let the commit end before the store is closed.
-            await asyncio.wait([work])
-            for _, done in batch:
-                done(Unavailable("the gateway is stopping"))
+            try:
+                await asyncio.wait([work])
+            finally:
+                for _, done in batch:
+                    done(Unavailable("the gateway is stopping"))
             raise
         except Exception as error:  # whatever it was, the commit is in doubt and every step must hear of it
             log.critical("a commit failed: %s; the store is being opened again", error, exc_info=error)
@@ -438,9 +439,9 @@ class Sequencer:
     def _commit(self, batch: list[_Queued]) -> tuple[list[Any], Plan, Sequence[tuple[Origin, Note]]] | None:
         """Prepares and commits, and returns what came of as many steps as went in. Runs in the sequencer's thread.
 
-        None: nothing was begun, for an alert has come since other steps were taken, and none waited then.
+        None: nothing was begun, for an alert has come since the steps were taken, and they give way to it.
         """
-        if self._waiting.alerts > self._may_wait == 0:
+        if self._gives_way and self._waiting.alerts:
             return None
         store = self._store
         if store is None:
@@ -548,7 +549,7 @@ class Sequencer:
                 outcomes[place] = StepBroken(f"it failed unexpectedly ({type(error).__name__}: {error}); see the log")
                 return None
             # An alert that comes now waits for the step at hand, and for no further one.
-            if self._monotonic() >= until or self._waiting.alerts > self._may_wait:
+            if self._monotonic() >= until or (self._gives_way and self._waiting.alerts):
                 count = place + 1
                 break
         self._foresee(count, self._monotonic() - began)

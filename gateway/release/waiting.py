@@ -62,6 +62,8 @@ class Place(Generic[T]):
     bounded: bool
     end: int = 0
     """Virtual time at which it ends, within its rank; 0: it has none there yet."""
+    taken: int = 0
+    """Virtual time at which it was taken."""
 
 
 @dataclass(slots=True)
@@ -97,7 +99,9 @@ class _Queue(Generic[T]):
             line.bytes += place.weight
 
     def put_back(self, place: Place[T]) -> None:
-        """To the front, with the time that it had."""
+        """To the front, with the time that it had, at the time at which it was taken."""
+        if place.end:
+            self.now = place.taken
         line = self._line(place.source)
         line.places.appendleft(place)
         if place.bounded:
@@ -115,6 +119,7 @@ class _Queue(Generic[T]):
         lines = self.lines.values()
         line = min(lines, key=_Line.begins) if len(lines) > 1 else next(iter(lines))
         place = line.places.popleft()
+        place.taken = self.now
         if place.end > self.now:
             self.now = place.end
         self._took(line, place)

@@ -1,9 +1,10 @@
-"""Alerts through the sequencer: they wait for one step at the most, whatever else there is to do."""
+"""Alerts through the sequencer: they wait for one step at the most, whatever else there is to do, and others go on."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -21,6 +22,7 @@ from gateway.release.pipeline import AcceptedReport, TakeReport
 from gateway.release.plan import Plan
 from gateway.release.ranks import Rank
 from gateway.release.sequencer import Durable, Sequencer, SequencerLimits
+from gateway.release.waiting import ALERTS_IN_A_ROW
 from tests.release.world import RELEASE_ALL, anything, partner_of, rules, signatory_of
 from tests.reports.examples import NOW, all_clear, cancellation, correction, launch_detection, report_id, track
 
@@ -180,6 +182,39 @@ async def test_a_commit_of_alerts_is_not_cut_short_by_the_next_alert(running: Ru
     await all_of(waiting)
     assert running.done == [*names, "next", "track"]
     assert running.commits == [20, 1, 1]
+
+
+async def test_the_commit_that_others_have_between_many_of_alerts_is_not_cut_short_by_an_alert(
+    running: Running,
+) -> None:
+    began, go_on = threading.Event(), threading.Event()
+    waiting: list[asyncio.Task[Any]] = []
+    loop = asyncio.get_running_loop()
+
+    def another(number: int) -> None:
+        # One alert after another: the next is there before the commit of this one is durable.
+        put = asyncio.run_coroutine_threadsafe(running.queue(alerts[number + 1]), loop)
+        waiting.extend(put.result(PATIENCE_S))
+
+    def hold() -> None:
+        began.set()
+        assert go_on.wait(PATIENCE_S)
+
+    alerts = [
+        running.step(f"alert {number}", rank=Rank.FLASH, meanwhile=functools.partial(another, number))
+        for number in range(ALERTS_IN_A_ROW)
+    ]
+    alerts.append(running.step("alert that waits", rank=Rank.FLASH))
+    tracks = [running.step("first", meanwhile=hold), *(running.step(f"track {number}") for number in range(9))]
+    waiting += await running.queue(alerts[0], *tracks)
+    running.run()
+    await asyncio.to_thread(began.wait, PATIENCE_S)
+    assert running.done == [*(f"alert {number}" for number in range(ALERTS_IN_A_ROW)), "first"]
+    waiting += await running.queue(running.step("alert that comes", rank=Rank.FLASH))
+    go_on.set()
+    await all_of(waiting)
+    assert running.commits == [*[1] * ALERTS_IN_A_ROW, 10, 2]
+    assert running.done[-2:] == ["alert that waits", "alert that comes"]
 
 
 async def test_who_finds_no_room_is_told_how_long_what_waits_will_take(running: Running) -> None:

@@ -509,11 +509,18 @@ async def test_a_conflict_is_looked_for_among_what_the_commit_was_filled_with_an
         before = running.faults.commits
         again = Contradicting(identifier(launch_detection(1)))
         reports = [launch_detection(seed) for seed in range(2, 66)]
-        tasks = await running.queue(again, *map(taking, reports))
-        broken, *_ = await outcomes(tasks[:1])
-        assert isinstance(broken, StepBroken)
-        assert running.faults.commits - before == 3, "four of them, two of them, and the one alone"
-        assert not any(taken.duplicate for taken in await outcomes(tasks[1:]))
+        broken: list[tuple[object, int]] = []
+
+        async def put() -> None:
+            # Told before the next commit is begun.
+            running.sequencer.put(again, lambda outcome: broken.append((outcome, running.faults.commits - before)))
+
+        first = asyncio.create_task(put())
+        assert not any(taken.duplicate for taken in await outcomes(await running.queue(*map(taking, reports))))
+        await first
+        ((outcome, commits),) = broken
+        assert isinstance(outcome, StepBroken)
+        assert commits == 3, "four of them, two of them, and the one alone"
     assert_sound(path, launch_detection(1), *reports)
 
 

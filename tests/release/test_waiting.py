@@ -183,6 +183,39 @@ def test_others_that_are_put_back_whole_for_an_alert_have_not_had_their_commit()
     assert ranks == [Rank.FLASH] * ALERTS_IN_A_ROW + [Rank.ROUTINE]
 
 
+def test_what_is_put_back_keeps_its_turn_among_sources() -> None:
+    queue = waiting(steps=MANY)
+    # Much has gone through, so virtual time has come far.
+    for source in ("a", "b"):
+        many(queue, 50, Rank.ROUTINE, source)
+    for _ in range(1000):
+        many(queue, 1, Rank.ROUTINE, "a")
+        many(queue, 1, Rank.ROUTINE, "b")
+        queue.take(2, MANY)
+        queue.put_back(())
+    taken = queue.take(MANY, MANY)
+    assert len(taken) == 100
+    many(queue, 50, Rank.ROUTINE, "c")
+    queue.put_back(taken)
+    served: Counter[str] = Counter()
+    for _ in range(200):
+        # All three always have some waiting.
+        for source in ("a", "b", "c"):
+            many(queue, 1, Rank.ROUTINE, source)
+        served.update(item.source for item in items(queue.take(1, MANY)))
+        queue.put_back(())
+    # What came while nobody else waited goes first, and then they take turns.
+    assert min(served.values()) >= 40, served
+
+
+def test_who_comes_while_much_is_put_back_does_not_wait_behind_all_of_it() -> None:
+    queue = waiting(steps=MANY)
+    many(queue, 500, Rank.ROUTINE, "a")
+    queue.put_back(queue.take(64, MANY))
+    many(queue, 1, Rank.ROUTINE, "b")
+    assert "b" in {item.source for item in items(queue.take(3, MANY))}
+
+
 def test_alerts_without_end_let_the_others_have_a_commit_now_and_then() -> None:
     queue = waiting()
     many(queue, 10, Rank.ROUTINE)

@@ -186,7 +186,8 @@ def _append(db: apsw.Connection, appends: Sequence[Append], successor: str) -> N
         )
         if db.changes() != 1:
             raise _does_not_continue(ledger, begins[ledger])
-    _SEGMENT(db, [(each.ledger, each.first, each.count, each.entries) for each in appends])
+    # One by one: the statement keeps what it was last given until its next use, and segments are large.
+    db.executemany(_SEGMENT.one, [(each.ledger, each.first, each.count, each.entries) for each in appends])
     _CHECKPOINT(db, [(each.ledger, each.first + each.count, each.checkpoint) for each in appends])
     _TILE(db, [(*place, hashes) for place, hashes in tiles.items()])
     _keep_as_hashes(db, [row for append in appends for row in append.absent])
