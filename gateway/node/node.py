@@ -2,7 +2,7 @@
 
 Made: the keys are loaded, and every part is made of the configuration; nothing is open. Start: the store is opened and
 its heads restored; the start, the officers' files and the partners' bundles are put on record; listeners open; partners
-are dialled. Whatever is wrong stops it before a port is open. Stop is the reverse.
+are dialled. What is wrong with configuration, keys or policy stops it before a port is open. Stop is the reverse.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import functools
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from signalfire.v1 import ledger_pb2
 
@@ -115,6 +115,22 @@ class Durable:
 
 EXPECTED: Final = 64
 """Reports of which is read at once what is on record: a query for each costs more, and gives up the interpreter."""
+
+
+class _Filled(NamedTuple):
+    """A plan, how many of the steps it came to, and whether an alert cut it short."""
+
+    plan: Plan
+    steps: int
+    gave_way: bool
+
+
+class _Made(NamedTuple):
+    """A durable commit: what came of the steps that went in, and the checkpoints that it signed."""
+
+    outcomes: list[Any]
+    filled: _Filled
+    checkpoints: Sequence[tuple[Origin, Note]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,11 +387,11 @@ class Sequencer:
             await self._recover(error)
             return
         if made is None:
-            self._waiting.put_back(places)
+            self._waiting.put_back(places, gave_way=True)
             return
-        outcomes, plan, checkpoints = made
+        outcomes, plan = made.outcomes, made.filled.plan
         # What did not fit goes first in the next commit.
-        self._waiting.put_back(places[len(outcomes) :])
+        self._waiting.put_back(places[len(outcomes) :], gave_way=made.filled.gave_way)
         self._heads.adopt(plan.ledgers.changed, plan.ledgers.ended)
         self._verdicts.adopt(plan.given_verdicts)
         if self._recovery is not None and plan.recording is not None:
@@ -391,7 +407,7 @@ class Sequencer:
         self._step_s += (took_s / len(outcomes) - self._step_s) / STEPS_AVERAGED
         self._listener(
             Durable(
-                checkpoints,
+                made.checkpoints,
                 frozenset(plan.ledgers.changed),
                 dict(plan.ledgers.ended),
                 plan.feed,
@@ -436,8 +452,8 @@ class Sequencer:
             self._problem = f"the store's log could not be folded: {error}"
             await self._recover(error)
 
-    def _commit(self, batch: list[_Queued]) -> tuple[list[Any], Plan, Sequence[tuple[Origin, Note]]] | None:
-        """Prepares and commits, and returns what came of as many steps as went in. Runs in the sequencer's thread.
+    def _commit(self, batch: list[_Queued]) -> _Made | None:
+        """Prepares and commits as many steps as go in. Runs in the sequencer's thread.
 
         None: nothing was begun, for an alert has come since the steps were taken, and they give way to it.
         """
@@ -450,9 +466,10 @@ class Sequencer:
         while True:
             count = len(batch)
             try:
-                plan, count = self._prepare(store, batch, outcomes)
-                checkpoints = self._write(store, plan)
-                return [outcomes[place] for place in range(count)], plan, checkpoints
+                filled = self._prepare(store, batch, outcomes)
+                count = filled.steps
+                checkpoints = self._write(store, filled.plan)
+                return _Made([outcomes[place] for place in range(count)], filled, checkpoints)
             except StoreConflict as error:
                 # What did not fit was not to blame.
                 batch = self._without_conflict(store, batch[:count], outcomes, error)
@@ -475,8 +492,8 @@ class Sequencer:
         outcomes[left[0]] = StepBroken(f"it contradicts what is durable ({error}); see the log")
         return batch
 
-    def _prepare(self, store: Store, batch: list[_Queued], outcomes: dict[int, Any]) -> tuple[Plan, int]:
-        """The plan of a commit, and how many of the steps it came to."""
+    def _prepare(self, store: Store, batch: list[_Queued], outcomes: dict[int, Any]) -> _Filled:
+        """The plan of a commit."""
         # 1. Fill the plan. Nothing outside it changes: a crash here loses what nobody was told of.
         while (filled := self._fill(store, batch, outcomes)) is None:
             # A step failed in a way that it should not: it is answered with that, and the others start afresh. The
@@ -513,9 +530,9 @@ class Sequencer:
         if own:
             self._opened(own)
 
-    def _fill(self, store: Store, batch: list[_Queued], outcomes: dict[int, Any]) -> tuple[Plan, int] | None:
-        """Applies steps that have not failed before, as long as there is time; returns how many it came to. None: one
-        has failed now in a way that may have left a trace.
+    def _fill(self, store: Store, batch: list[_Queued], outcomes: dict[int, Any]) -> _Filled | None:
+        """Applies steps that have not failed before, as long as there is time. None: one has failed now in a way that
+        may have left a trace.
         """
         began = self._monotonic()
         until = began + self._limits.fill_ms / 1000
@@ -549,11 +566,13 @@ class Sequencer:
                 outcomes[place] = StepBroken(f"it failed unexpectedly ({type(error).__name__}: {error}); see the log")
                 return None
             # An alert that comes now waits for the step at hand, and for no further one.
-            if self._monotonic() >= until or (self._gives_way and self._waiting.alerts):
+            if self._gives_way and self._waiting.alerts:
+                return _Filled(plan, place + 1, gave_way=True)
+            if self._monotonic() >= until:
                 count = place + 1
                 break
         self._foresee(count, self._monotonic() - began)
-        return plan, count
+        return _Filled(plan, count, gave_way=False)
 
     def _foresee(self, steps: int, took_s: float) -> None:
         """Sets how many steps are taken for the next commit: twice as many as would fit if each took as long as these.

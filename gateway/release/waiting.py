@@ -142,8 +142,6 @@ class _Queue(Generic[T]):
             line.bytes -= place.weight
         if not line.places:
             del self.lines[place.source]
-            if not self.lines:
-                self.now = 0
 
 
 class Waiting(Generic[T]):
@@ -158,7 +156,7 @@ class Waiting(Generic[T]):
         self._alerts = 0
         self._alerts_in_a_row = 0
         self._in_a_row_before = 0
-        """As it was before what was taken last."""
+        """The same before what was taken last."""
         self._turn = 0
         self._counted = False
         """Whether what was taken last took turns."""
@@ -254,11 +252,12 @@ class Waiting(Generic[T]):
             depth, turn = depth + 1, turn // KEPT_FOR_LOWER
         return depth
 
-    def put_back(self, places: Sequence[Place[T]]) -> None:
-        """What was taken last and did not fit, if anything: to the front again, in the order in which it was taken. All
-        of it: as if it had never been taken.
+    def put_back(self, places: Sequence[Place[T]], *, gave_way: bool = False) -> None:
+        """What was taken last and did not fit, if anything: to the front again, in the order in which it was taken.
+
+        `gave_way`: an alert cut it short, so it was not the commit that others have between many of alerts.
         """
-        if len(places) == len(self._taken):
+        if gave_way:
             self._alerts_in_a_row = self._in_a_row_before
         self._taken = ()
         raised = {(place.rank, place.source) for place in places if not place.end}

@@ -38,7 +38,7 @@ def _into(table: str, columns: str, on_conflict: str = "") -> _Into:
     return _Into(one, many)
 
 
-_SEGMENT: Final = _into("segment", "ledger, first, count, entries")
+_SEGMENT: Final = "INSERT INTO segment (ledger, first, count, entries) VALUES (?, ?, ?, ?)"
 _CHECKPOINT: Final = _into("checkpoint", "ledger, size, note")
 _TILE: Final = _into(
     "tile", "ledger, level, idx, hashes", "ON CONFLICT (ledger, level, idx) DO UPDATE SET hashes = excluded.hashes"
@@ -187,7 +187,7 @@ def _append(db: apsw.Connection, appends: Sequence[Append], successor: str) -> N
         if db.changes() != 1:
             raise _does_not_continue(ledger, begins[ledger])
     # One by one: the statement keeps what it was last given until its next use, and segments are large.
-    db.executemany(_SEGMENT.one, [(each.ledger, each.first, each.count, each.entries) for each in appends])
+    db.executemany(_SEGMENT, [(each.ledger, each.first, each.count, each.entries) for each in appends])
     _CHECKPOINT(db, [(each.ledger, each.first + each.count, each.checkpoint) for each in appends])
     _TILE(db, [(*place, hashes) for place, hashes in tiles.items()])
     _keep_as_hashes(db, [row for append in appends for row in append.absent])
