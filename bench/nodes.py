@@ -172,6 +172,8 @@ class Node:
             self._sequencer.put(step, settled)
         await done
         self.cpu_seconds = time.process_time() - began
+        # The sequencer's turn: only then is the log folded, where that is due.
+        await asyncio.sleep(0)
         await self._sequencer.alive()
         for outcome in outcomes:
             if isinstance(outcome, Exception):

@@ -1,12 +1,12 @@
 """What sealing costs: microseconds to seal and to open one entry, and to open an epoch and read one back.
 
-Run from the top of the repository: ``PYTHONPATH=.:proto python bench/seal.py [content bytes ...]``.
+Run from the top of the repository: ``PYTHONPATH=.:proto python bench/seal.py``.
 Each figure is the best of five runs, in one thread.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
@@ -29,8 +29,11 @@ def seal_next(epoch: Epoch, index: Iterator[int], content: bytes) -> bytes:
     return epoch.seal(next(index), content)
 
 
-def main(sizes: list[int]) -> None:
-    """Measure for contents of these sizes, bytes."""
+def main() -> None:
+    """Measures what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sizes", nargs="*", type=int, default=[400], metavar="BYTES", help="of a content; default: 400")
+    sizes = parser.parse_args().sizes
     recipient, origin = SealingPrivateKey.generate(), SealingPrivateKey.generate()
     readers = [("KOR", recipient.public), ("JPN", origin.public)]
     epoch, opening = Epoch.open_new(ORIGIN, 0, readers)
@@ -47,4 +50,4 @@ def main(sizes: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    main([int(size) for size in sys.argv[1:]] or [400])
+    main()

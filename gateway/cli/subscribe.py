@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 from google.protobuf import json_format
+from google.protobuf.timestamp_pb2 import Timestamp
 from signalfire.v1 import report_pb2
 
 from gateway.cli.connecting import gateway_options
@@ -96,11 +98,11 @@ def as_json(item: Received | Withdrawn) -> dict[str, Any]:
             "withdrawn": {
                 "report_id": item.report_id,
                 "originator_node": item.originator_node,
-                "time": item.time.isoformat(),
+                "time": _as_text(item.time),
                 "traffic_class": report_pb2.TrafficClass.Name(item.traffic_class),
                 "precedence": report_pb2.Precedence.Name(item.precedence),
             },
-            "received_time": item.received_time.isoformat(),
+            "received_time": _as_text(item.received_time),
         }
     return {
         "cursor": item.cursor,
@@ -108,10 +110,17 @@ def as_json(item: Received | Withdrawn) -> dict[str, Any]:
         "received_from": item.received_from,
         "ledger": item.ledger,
         "index": item.index,
-        "received_time": item.received_time.isoformat(),
+        "received_time": _as_text(item.received_time),
         "pq_pending": item.pq_pending,
         "is_withdrawn": item.withdrawn,
     }
+
+
+def _as_text(time: datetime) -> str:
+    """As the times of a report are printed."""
+    stamp = Timestamp()
+    stamp.FromDatetime(time)
+    return stamp.ToJsonString()
 
 
 def _keep(path: Path, cursor: str) -> None:

@@ -141,7 +141,7 @@ class SequencerLimits:
     """Steps a commit: bounds how long the first of them waits for the last."""
     bytes: int = 1 << 20
     """Bytes a commit: keeps each ledger's segment within one gRPC message."""
-    fill_ms: float = 20.0
+    fill_ms: float = 16.0
     """Milliseconds after which no further step goes into a commit. One that gives way to alerts is ended by one that
     comes meanwhile, which then waits for all of it to be written."""
     queue: int = 8192
