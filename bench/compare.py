@@ -1,6 +1,6 @@
 """Signalfire beside what carries reports without it: throughput, processor, latency of alerts; in turns, in one run.
 
-Run from the top of the repository: ``PYTHONPATH=.:proto python bench/compare.py [--rounds 3] [--reports 20000]
+Run from the top of the repository: ``PYTHONPATH=.:proto python bench/compare.py [--rounds 3] [--reports 10000]
 [--only relay,signalfire] [--json FILE] [--chart FILE]``.
 
 Each round starts each system anew, one after another, and measures with the same load (`bench/load.py`):

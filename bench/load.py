@@ -312,10 +312,10 @@ class Process:
 class Sizes:
     """What is measured."""
 
-    reports: int = 20_000
+    reports: int = 10_000
     in_flight: int = 4000
     alerts: int = 300
-    rate: float = 10_000.0
+    rate: float = 2000.0
     seconds: float = 10.0
     alerts_s: float = 10.0
     warm_up: int = 2000
