@@ -237,8 +237,8 @@ class KeepUnopenable:
 
     @property
     def rank(self) -> Rank:
-        """That of its lane."""
-        return rank_of_lane(self.origin)
+        """That of its lane, but never an alert's, as a receipt's: they keep their order."""
+        return min(rank_of_lane(self.origin), Rank.IMMEDIATE)
 
     def apply(self, plan: Plan) -> EntryStatement | None:
         """Verifies and keeps; None where one about this entry is on record. Raises SignatureError."""
