@@ -14,6 +14,7 @@ from gateway.ledger.note import Ed25519Signer, Note, SignatureLine
 from gateway.ledger.origin import Origin
 from gateway.ledger.statement import EntryStatement, EntryStatementKind
 from gateway.ledger.stores import CosignatureKind
+from gateway.release.ranks import Rank
 from gateway.release.steps import KeepCosignature, KeepUnopenable, SignatureError, SignPostQuantum, UnverifiedAnswer
 from tests.release.world import RELEASE_ALL, Site, partner_of, rules, signatory_of
 from tests.reports.examples import NOW, SECOND, launch_detection
@@ -56,6 +57,11 @@ def assert_no_commit(site: Site, step: KeepCosignature | KeepUnopenable) -> None
     step.apply(plan)
     plan.finish()
     assert plan.empty
+
+
+def test_answers_about_alerts_end_no_commit_of_tracks_and_keep_their_order(sent: Site) -> None:
+    # Of one rank and one source: none overtakes another, and none is taken for an alert.
+    assert receipt(sent).rank is statement(sent).rank is Rank.IMMEDIATE
 
 
 def test_a_statement_that_is_on_record_costs_no_commit(sent: Site) -> None:

@@ -21,7 +21,7 @@ from gateway.release.errors import Exhausted, RefusedReport
 from gateway.release.pipeline import AcceptedReport, TakeReport
 from gateway.release.plan import Plan
 from gateway.release.ranks import Rank
-from gateway.release.sequencer import Durable, Sequencer, SequencerLimits
+from gateway.release.sequencer import FOLD_PUT_OFF, Durable, Sequencer, SequencerLimits
 from gateway.release.waiting import ALERTS_IN_A_ROW
 from tests.release.world import RELEASE_ALL, anything, partner_of, rules, signatory_of
 from tests.reports.examples import NOW, all_clear, cancellation, correction, launch_detection, report_id, track
@@ -215,6 +215,56 @@ async def test_the_commit_that_others_have_between_many_of_alerts_is_not_cut_sho
     await all_of(waiting)
     assert running.commits == [*[1] * ALERTS_IN_A_ROW, 10, 2]
     assert running.done[-2:] == ["alert that waits", "alert that comes"]
+
+
+async def test_others_whose_commits_are_all_cut_short_by_alerts_have_a_whole_one_after_many(running: Running) -> None:
+    loop = asyncio.get_running_loop()
+    waiting: list[asyncio.Task[Any]] = []
+
+    def alert() -> None:
+        put = asyncio.run_coroutine_threadsafe(running.queue(running.step("alert", rank=Rank.FLASH)), loop)
+        waiting.extend(put.result(PATIENCE_S))
+
+    tracks = await running.queue(*(running.step(f"track {number}", meanwhile=alert) for number in range(40)))
+    running.run()
+    await all_of(tracks)
+    await all_of(waiting)
+    cut = ALERTS_IN_A_ROW + 1
+    # A track, the alert that came meanwhile, and so on; then all the others, and what came beside them.
+    assert running.commits == [*[1, 1] * ALERTS_IN_A_ROW, 1, 40 - cut, 1 + 40 - cut]
+
+
+async def test_folding_the_log_is_put_off_for_alerts_that_wait_and_not_for_ever(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folded: list[int] = []
+    fold = SqliteStore.fold
+
+    def noted(store: SqliteStore) -> None:
+        folded.append(len(running.commits))
+        fold(store)
+
+    monkeypatch.setattr(SqliteStore, "log_is_long", True)
+    monkeypatch.setattr(SqliteStore, "fold", noted)
+    loop = asyncio.get_running_loop()
+    waiting: list[asyncio.Task[Any]] = []
+
+    def another(number: int) -> None:
+        # The next alert waits before the commit of this one is durable.
+        if number + 1 < len(alerts):
+            put = asyncio.run_coroutine_threadsafe(running.queue(alerts[number + 1]), loop)
+            waiting.extend(put.result(PATIENCE_S))
+
+    alerts = [
+        running.step(f"alert {number}", rank=Rank.FLASH, meanwhile=functools.partial(another, number))
+        for number in range(2 * (FOLD_PUT_OFF + 1) + 3)
+    ]
+    waiting += await running.queue(alerts[0])
+    running.run()
+    while len(running.commits) < len(alerts):
+        await all_of(list(waiting))
+    await running.sequencer.do(running.step("last"))
+    assert folded[:3] == [FOLD_PUT_OFF + 1, 2 * (FOLD_PUT_OFF + 1), len(alerts)]
 
 
 async def test_who_finds_no_room_is_told_how_long_what_waits_will_take(running: Running) -> None:

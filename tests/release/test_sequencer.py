@@ -319,6 +319,24 @@ async def test_others_have_their_turn_while_very_many_are_told_and_a_stop_then_k
         assert running.faults.commits == 1
 
 
+async def test_who_is_stopped_twice_over_a_commit_keeps_nobody_in_the_dark(path: Path) -> None:
+    async with opened(path) as running:
+        running.faults.gate = threading.Event()
+        told: list[AcceptedReport | Exception] = []
+        for seed in range(3):
+            running.sequencer.put(taking(launch_detection(seed)), told.append)
+        running.run()
+        assert running.running is not None
+        assert await asyncio.to_thread(running.faults.entered.wait, PATIENCE_S)
+        for _ in range(2):
+            running.running.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await in_time(running.running)
+        assert [type(outcome) for outcome in told] == [Unavailable] * 3
+        running.faults.gate.set()
+
+
 async def test_what_is_put_and_finds_no_room_is_refused_at_once_and_told_of_no_further(path: Path) -> None:
     async with opened(path, limits=SequencerLimits(queue=8)) as running:
         told: list[AcceptedReport | Exception] = []
