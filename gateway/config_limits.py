@@ -81,7 +81,7 @@ class ExchangeSection(Section):
     connections: Annotated[int, Field(ge=16, le=65_536)] = _DEFAULT_EXCHANGE.connections
     heartbeat_s: Annotated[float, Field(gt=0, le=60)] = _DEFAULT_EXCHANGE.heartbeat_s
     silence_s: Annotated[float, Field(gt=0, le=600)] = _DEFAULT_EXCHANGE.silence_s
-    handshake_s: Annotated[float, Field(gt=0, le=60)] = _DEFAULT_EXCHANGE.handshake_s
+    handshake_s: Annotated[float, Field(ge=1, le=60)] = _DEFAULT_EXCHANGE.handshake_s
     backoff_min_s: Annotated[float, Field(gt=0, le=60)] = _DEFAULT_EXCHANGE.backoff_min_s
     backoff_max_s: Annotated[float, Field(gt=0, le=60)] = _DEFAULT_EXCHANGE.backoff_max_s
     stagger_s: Annotated[float, Field(ge=0.05, le=60)] = _DEFAULT_EXCHANGE.stagger_s

@@ -134,6 +134,7 @@ OUT_OF_RANGE = [
     ("heartbeat_s: 0.1", "heartbeat_s: .nan", "limits.exchange.heartbeat_s"),
     ("heartbeat_s: 0.1", "heartbeat_s: soon", "limits.exchange.heartbeat_s"),
     ("handshake_s: 1.0", "handshake_s: 61", "limits.exchange.handshake_s"),
+    ("handshake_s: 1.0", "handshake_s: 0.9", "limits.exchange.handshake_s"),
     ("silence_s: 2.0", "silence_s: 0.15", "silence_s is less than two heartbeats"),
     ("silence_s: 2.0", "streams: 4", "limits.exchange.streams"),
     ("silence_s: 2.0", "batch_bytes: 65536", "limits.exchange.batch_bytes"),

@@ -14,11 +14,11 @@ from signalfire.v1 import report_pb2
 
 from bench.brokers.servers import NotHere
 from bench.system import Clients, System, SystemFailed
+from tests.patience import PATIENCE_S
 
 REPORTS = 100
 ALERTS = 5
 SYSTEMS = ("bench.brokers.nats:Nats", "bench.brokers.nats:NatsSynced", "bench.brokers.rabbitmq:RabbitMQ")
-PATIENCE_S = 60.0
 
 
 def reports() -> Sequence[report_pb2.Report]:

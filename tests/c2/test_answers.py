@@ -25,10 +25,10 @@ from gateway.release.sequencer import Sequencer, SequencerLimits
 from gateway.release.watch import Watch
 from gateway.reports.violations import Violation
 from gateway.telemetry import Telemetry
+from tests.patience import PATIENCE_S
 from tests.release.world import LIMITS, Site, rulebook_of, signatory_of
 from tests.reports.examples import NOW
 
-PATIENCE_S = 20.0
 IN_FLIGHT = 4
 SYSTEM = SpiffeId.of("JPN", Role.C2, "sensors")
 NOTHING = PushGrant(frozenset(), frozenset(), frozenset(), frozenset(), report_pb2.CLASSIFICATION_UNCLASSIFIED)

@@ -20,8 +20,8 @@ from gateway.demo.deployment import PUSHER, READER
 from gateway.release.ranks import Rank
 from gateway.reports.kinds import Kind
 from tests.node.nations import NARROW, World, as_system, report, running, settle
+from tests.patience import PATIENCE_S
 
-PATIENCE_S = 20.0
 LITTLE = {"reports_s": 5, "reports_burst": 20, "alerts_s": 1, "alerts_burst": 5, "streams": 2, "bytes_burst": 1 << 20}
 
 

@@ -22,7 +22,8 @@ from gateway.identity.errors import PeerError
 from gateway.identity.revocation import Issuers
 from gateway.identity.spiffe import Role
 from gateway.identity.standing import RECHECK_S, Standing
-from tests.node.nations import EVERY_CLASS, PATIENCE_S, World, as_officer, as_system, report, running, settle
+from tests.node.nations import EVERY_CLASS, World, as_officer, as_system, report, running, settle
+from tests.patience import PATIENCE_S
 
 
 @pytest_asyncio.fixture

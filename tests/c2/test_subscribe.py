@@ -20,13 +20,13 @@ from gateway.reports.kinds import Kind
 from tests.node.nations import (
     EVERY_CLASS,
     NARROW,
-    PATIENCE_S,
     World,
     cancellation,
     report,
     running,
     settle,
 )
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

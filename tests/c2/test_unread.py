@@ -27,10 +27,10 @@ from gateway.release.plan import Plan
 from gateway.release.sequencer import Durable, Sequencer, SequencerLimits
 from gateway.reports.kinds import Kind
 from gateway.telemetry import Telemetry
+from tests.patience import PATIENCE_S
 from tests.release.world import LIMITS, RELEASE_ALL, partner_of, rules, signatory_of
 from tests.reports.examples import NOW, all_clear, cancellation, track
 
-PATIENCE_S = 20.0
 SYSTEM = SpiffeId.of("JPN", Role.C2, "sensors")
 ANYTHING = PushGrant(
     frozenset({"*"}),

@@ -14,6 +14,7 @@ from gateway.release.plan import Plan
 from gateway.release.ranks import Rank
 from gateway.release.recovery.restored import DeclareSetBack
 from gateway.release.recovery.wish import MARGIN_NS, EndWish, standing
+from tests.patience import PATIENCE_S
 from tests.release.world import Site
 from tests.reports.examples import NOW, SECOND, launch_detection
 
@@ -105,7 +106,7 @@ async def test_nobody_is_asked_while_no_policy_is_in_force_and_who_waits_is_told
     await asyncio.sleep(0)
     assert not waiting.done()
     in_force = True
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         assert await waiting == standing(jpn.store)
     assert wishes.of(RADAR) is not None
 
@@ -113,7 +114,7 @@ async def test_nobody_is_asked_while_no_policy_is_in_force_and_who_waits_is_told
 async def test_who_waits_is_told_when_a_wish_arises(jpn: Site) -> None:
     jpn.do(lost("the disk", NOW))
     wishes = Wishes(lambda: jpn.store, Time())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         assert (await wishes.next(None)).reason == "the disk"
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from gateway.demo.deployment import PUSHER, READER
 from tests.cli.conftest import World
+from tests.patience import PATIENCE_S
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "c2.md"
-PATIENCE_S = 30
 
 
 def test_the_client_that_is_shown_pushes_by_open_calls_and_shows_what_stands(world: World) -> None:

@@ -19,8 +19,7 @@ from gateway.cli import main
 from gateway.demo.deployment import PUSHER, READER
 from tests.cli.conftest import World, make
 from tests.client.reports import fresh
-
-PATIENCE_S = 30
+from tests.patience import PATIENCE_S
 
 
 def run(*arguments: str, given: str = "") -> Result:

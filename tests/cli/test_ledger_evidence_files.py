@@ -20,9 +20,9 @@ from gateway.ledger.errors import StoreError
 from gateway.ledger.stores.sqlite import SqliteReader
 from tests.cli.conftest import World, make
 from tests.client.reports import fresh
+from tests.patience import PATIENCE_S
 
 REPORTS = [fresh(seed) for seed in range(3)]
-PATIENCE_S = 30
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,7 @@ from gateway.cli import main
 from gateway.demo.deployment import PUSHER
 from tests.cli.conftest import World, make
 from tests.client.reports import fresh
-
-PATIENCE_S = 30
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture(scope="module")

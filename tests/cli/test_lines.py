@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli.lines import MAX_LINE, LineError, lines
+from tests.patience import PATIENCE_S
 
 TEXT = b"one\n\ntwo\nthree without an end"
 READ = [(1, b"one\n"), (2, b"\n"), (3, b"two\n"), (4, b"three without an end")]
@@ -32,7 +33,7 @@ async def test_a_line_of_a_pipe_is_there_while_the_next_one_is_not_written_yet()
     end, write = os.pipe()
     with os.fdopen(end, "rb") as pipe, os.fdopen(write, "wb", buffering=0) as writer:
         reading = lines(pipe)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             for number in (1, 2, 3):
                 writer.write(b"line\n")
                 assert await anext(reading) == (number, b"line\n")

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 from gateway.cli import main
 from tests.cli.conftest import World
+from tests.patience import PATIENCE_S
 
 STOP_WITHIN_S = 8
 """Seconds in which a gateway must have stopped after it was told to."""
@@ -129,7 +130,7 @@ def test_a_gateway_that_is_told_to_stop_ends_within_seconds_with_exit_code_0(
 
 async def _answers(world: World, node: str) -> None:
     """Returns when the gateway answers. The connection is made again by the library, so nothing is waited for here."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         await anext(aiter(world.places[node].officer().watch_decisions()))
 
 

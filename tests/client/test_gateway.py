@@ -19,11 +19,10 @@ from gateway.demo.deployment import PUSHER, READER, Deployed, deploy
 from gateway.node import Node
 from tests.client.reports import fresh
 from tests.faults.proxy import Proxy, Shape
+from tests.patience import PATIENCE_S
 
 POLICIES = Path(__file__).resolve().parents[2] / "policy" / "examples" / "trilateral"
 EXERCISE = [report_pb2.TRAFFIC_CLASS_EXERCISE]
-PATIENCE_S = 30
-"""Seconds after which a test that hangs fails."""
 
 
 @pytest.fixture

@@ -15,10 +15,8 @@ import pytest
 
 from tests.client.steered import Answers, Context, Home, Reports, Steered
 from tests.foreign.conftest import HERE
+from tests.patience import PATIENCE_S
 from tests.reports.examples import report_id
-
-PATIENCE_S = 30
-"""Seconds after which a test that hangs fails."""
 
 
 async def answer_all(service: Steered, reports: Reports, context: Context) -> Answers:

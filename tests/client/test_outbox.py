@@ -11,7 +11,8 @@ from gateway.client.errors import ClientError
 from gateway.client.outbox import FRAME_BYTES, Outbox
 from gateway.client.sending import _Pushing, _take, _write
 from tests.client.steered import Answers, Context, Home, Reports, Steered
-from tests.client.test_submit import PATIENCE_S, submitted
+from tests.client.test_submit import submitted
+from tests.patience import PATIENCE_S
 from tests.reports.examples import all_clear, cancellation, correction, launch_detection, report_id, track
 
 ROUTINE = report_pb2.PRECEDENCE_ROUTINE

@@ -12,8 +12,8 @@ from gateway.client import Result
 from gateway.demo.deployment import PUSHER
 from gateway.reports.kinds import Kind
 from tests.node.nations import report, running, settle
+from tests.patience import PATIENCE_S
 
-PATIENCE_S = 20.0
 FLASH_ALONE = {"store": {"reserve_bytes": 1 << 50, "least_bytes": 1 << 20}}
 
 

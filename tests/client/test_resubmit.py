@@ -15,7 +15,7 @@ from signalfire.v1 import c2_pb2, report_pb2
 from gateway.cli import main
 from tests.client.steered import Answers, Context, Home, Reports, Steered
 from tests.client.test_outbox import going, nothing_goes, outbox, pass_time
-from tests.client.test_submit import PATIENCE_S
+from tests.patience import PATIENCE_S
 from tests.reports.examples import all_clear, cancellation, launch_detection, report_id, track
 
 RECALL = cancellation(9, cancellation__report_ids=[report_id(0)])

@@ -18,10 +18,8 @@ from gateway.client import Client, ClientError, Result
 from gateway.client.sending import REQUEST_REPORTS
 from gateway.identity import nation
 from tests.client.steered import Answers, Context, Home, Reports, Steered, Submitting
+from tests.patience import PATIENCE_S
 from tests.reports.examples import report_id
-
-PATIENCE_S = 20
-"""Seconds after which a test that hangs fails."""
 
 
 def reports(count: int) -> list[report_pb2.Report]:

@@ -14,9 +14,7 @@ from signalfire.v1 import c2_pb2, report_pb2
 from gateway.client import CaughtUp, ClientError, CursorTooOld, Received, Withdrawn
 from gateway.client.receiving import Item
 from tests.client.steered import Context, Home, Steered, Subscribing, settle
-
-PATIENCE_S = 20
-"""Seconds after which a test that hangs fails."""
+from tests.patience import PATIENCE_S
 
 EXERCISE = [report_pb2.TRAFFIC_CLASS_EXERCISE]
 Items = AsyncIterator[Sequence[c2_pb2.Item]]

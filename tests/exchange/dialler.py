@@ -21,7 +21,8 @@ from gateway.identity.tls import KeyPairFiles
 from gateway.ledger.merkle import EMPTY_ROOT
 from gateway.ledger.note import Ed25519Signer, Note
 from gateway.release.signatory import Signatory
-from tests.node.nations import PATIENCE_S, channel, gateway_authority, server_name
+from tests.node.nations import channel, gateway_authority, server_name
+from tests.patience import PATIENCE_S
 
 FOLLOW, HEARTBEAT, INSPECT = handshake.FOLLOW, handshake.HEARTBEAT, handshake.INSPECT
 CARRY = handshake.CARRY

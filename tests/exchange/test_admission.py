@@ -20,10 +20,10 @@ from gateway.identity.tls import KeyPairFiles
 from gateway.ledger.origin import Origin
 from tests.exchange.dialler import dialled
 from tests.node.nations import channel, gateway_authority, running, server_name, settle, until
+from tests.patience import PATIENCE_S
 
 KOR = Way("KOR")
 GENUINE, THIEF = b"genuine", b"thief"
-PATIENCE_S = 60.0
 
 
 @dataclass

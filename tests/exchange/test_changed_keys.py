@@ -30,6 +30,7 @@ from gateway.telemetry import Telemetry
 from tests.exchange.dialler import dialled, signatory
 from tests.exchange.origin import Forge
 from tests.node.nations import World, report, running, settle, until
+from tests.patience import PATIENCE_S
 
 FLASH = Origin.release("JPN", "KOR", "flash", 1)
 
@@ -199,7 +200,7 @@ async def test_where_the_library_lost_the_reason_the_one_before_stands_and_is_to
         caplog.clear()
         task = asyncio.create_task(keep(follower.direct, "dialled", serve))
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 await ended.wait()
         finally:
             task.cancel()

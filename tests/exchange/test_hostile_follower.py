@@ -25,6 +25,7 @@ from gateway.reports.kinds import Kind
 from tests.exchange.dialler import HEARTBEAT, dialled, signatory
 from tests.exchange.origin import Forge
 from tests.node.nations import World, holdings, report, running, settle, until
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -39,7 +40,7 @@ IMMEDIATE = Origin.release("JPN", "KOR", "immediate", 1)
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     """Three nations, with something in the ledgers that JPN keeps for KOR; each test leaves them serving."""
     directory = Path(tmp_path_factory.mktemp("nations"))
-    limits = {"exchange": {"streams": STREAMS, "silence_s": 1.0, "handshake_s": 0.5}}
+    limits = {"exchange": {"streams": STREAMS, "silence_s": 1.0, "handshake_s": 1.0}}
     async with running(settle(directory, "JPN", "KOR", "USA", limits=limits)) as running_world:
         await running_world.carries("JPN", "KOR", "USA")
         track = report(Kind.TRACK)
@@ -158,7 +159,7 @@ async def test_streams_beyond_the_limit_are_refused_and_those_that_are_not_prove
             async with dialled(world.places["USA"], jpn) as others:
                 assert (await others.open("signalfire/v1/JPN/USA/flash/1")).WhichOneof("message") == "opened"
             await world.carries("JPN", "KOR", "USA")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 async with dialled(kor, jpn) as again:
                     with contextlib.suppress(Exception):

@@ -40,10 +40,11 @@ from tests.node.nations import (
     system_pair,
     until,
 )
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-HANDSHAKE_S = 0.5
+HANDSHAKE_S = 1.0
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -104,7 +105,7 @@ async def calls(address: str, to: Deployed, pair: KeyPairFiles) -> grpc.aio.AioR
 async def refusal_of(call: Any) -> grpc.aio.AioRpcError:
     """The status of a call that gives nothing."""
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             answer = await call.read()
     except grpc.aio.AioRpcError as refused:
         return refused

@@ -19,6 +19,7 @@ from gateway.ledger.origin import Origin
 from tests.exchange.dialler import INSPECT, Stream, dialled, signatory
 from tests.exchange.origin import Follower, HostileOrigin, Script
 from tests.node.nations import World, running, settle
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -223,7 +224,7 @@ def heads(*ledgers: exchange_pb2.HeldLedger) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def hostile_places(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return settle(Path(tmp_path_factory.mktemp("hostile")), "JPN", "KOR", limits={"exchange": {"handshake_s": 0.5}})
+    return settle(Path(tmp_path_factory.mktemp("hostile")), "JPN", "KOR", limits={"exchange": {"handshake_s": 1.0}})
 
 
 @pytest.mark.parametrize(
@@ -333,7 +334,7 @@ async def released(world: World) -> None:
 
 
 async def test_cancelling_a_comparison_leaves_the_gateway_serving(world: World) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE_S):
         stream = world.places["JPN"].officer().reconcile("KOR")
         assert (await anext(stream)).ledger
         await stream.aclose()  # type: ignore[attr-defined]  # an async generator

@@ -31,6 +31,7 @@ from gateway.ledger.origin import Origin
 from tests.exchange.dialler import FOLLOW, HEARTBEAT, Ended, Stream, dialled, signatory
 from tests.exchange.origin import Forge
 from tests.node.nations import World, channel, gateway_authority, report, running, server_name, settle, until
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -53,7 +54,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
             "streams": STREAMS,
             "connections": CONNECTIONS,
             "silence_s": 5.0,
-            "handshake_s": 0.3,
+            "handshake_s": 1.0,
             "openings": 5000,
         }
     }
@@ -239,7 +240,7 @@ async def test_a_message_that_is_compressed_or_too_large_is_refused_before_it_is
 
     async def bombs() -> None:
         for compression, message in ((grpc.Compression.Gzip, bomb), (grpc.Compression.NoCompression, bomb[: 5 << 20])):
-            async with as_kor(world) as stream, asyncio.timeout(10):
+            async with as_kor(world) as stream, asyncio.timeout(PATIENCE_S):
                 call = stream.call
                 with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):
                     if compression is grpc.Compression.Gzip:
@@ -296,7 +297,7 @@ async def test_a_thousand_streams_are_refused_but_for_as_many_as_a_partner_may_h
 
     async def thousand() -> None:
         held = asyncio.Event()
-        async with _connected(world) as opened, asyncio.timeout(60):
+        async with _connected(world) as opened, asyncio.timeout(PATIENCE_S):
             streams = [asyncio.ensure_future(one(opened, held)) for _ in range(1000)]
             # All but those that are held end by themselves.
             for _, ended in zip(range(1000 - STREAMS), asyncio.as_completed(streams), strict=False):

@@ -14,7 +14,8 @@ from gateway.exchange.streams import keep
 from gateway.ledger.origin import WITNESS, Lane
 from tests.exchange.relaying import allow, relayed, three
 from tests.faults.between import reached_at
-from tests.node.nations import PATIENCE_S, World, running, settle, until
+from tests.node.nations import World, running, settle, until
+from tests.patience import PATIENCE_S
 
 AT_ONCE_S = 1.0
 ROUNDS = 3

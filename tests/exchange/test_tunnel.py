@@ -22,10 +22,10 @@ from gateway.exchange.tunnels.pacing import FALL_S, Bucket, CarryLimits, Pacer
 from gateway.exchange.tunnels.sockets import Sockets
 from gateway.exchange.tunnels.tunnel import MAX_UNREAD, OPENINGS_S, READ, Tunnel, TunnelEnded
 from gateway.seal.tunnel import Ends, cell_keys
+from tests.patience import PATIENCE_S
 
 ENDS = Ends("JPN", "KOR", "USA")
 LIMITS = CarryLimits(tick_s=0.005, classes=(4, 64))
-PATIENCE_S = 10.0
 
 
 @dataclass(slots=True)

@@ -32,6 +32,7 @@ from gateway.seal.errors import SealError
 from tests.exchange.dialler import HEARTBEAT, dialled, signatory
 from tests.exchange.origin import Follower, Forge, HostileOrigin
 from tests.node.nations import World, forget, report, running, settle, until
+from tests.patience import PATIENCE_S
 
 WITNESS = Origin.witness("JPN", 1)
 FLASH = Origin.release("JPN", "KOR", "flash", 1)
@@ -326,7 +327,7 @@ async def test_a_ledger_that_shrinks_between_heartbeats_is_evidence_and_heard(sc
     scene.jpn.heartbeat = shrink
     for each in scene.jpn.open_streams.pop(HEARTBEAT, []):
         each.cancel()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await told.wait()
     event = await scene.world.event("KOR", "fork-evidence")
     assert "shrank from 9 entries to 4" in event.detail

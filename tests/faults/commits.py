@@ -28,12 +28,12 @@ from gateway.release.sequencer import Durable, Sequencer, SequencerLimits
 from gateway.release.steps import KeepCosignature, ReceiveBatch, SignPostQuantum
 from gateway.reports.limits import ReportLimits
 from tests.faults.vfs import Disk
+from tests.patience import PATIENCE_S
 from tests.release.world import RELEASE_ALL, Site, anything, as_sent, identifier, partner_of, rules, signatory_of
 from tests.reports.examples import NOW, launch_detection
 
 TO_KOR: Final = Origin("JPN", "KOR", "flash", 1)
 FROM_KOR: Final = Origin("KOR", "JPN", "flash", 1)
-PATIENCE_S: Final = 20.0
 
 
 class Sealed:

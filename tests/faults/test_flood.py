@@ -29,8 +29,8 @@ from gateway.ledger.origin import Lane, Origin
 from gateway.reports.kinds import Kind
 from tests.exchange.dialler import dialled
 from tests.node.nations import EVERY_CLASS, as_system, report, settle
+from tests.patience import PATIENCE_S
 
-PATIENCE_S: Final = 60.0
 FLOODER: Final = "flooder"
 STREAMS: Final = 8
 QUOTA: Final = 300

@@ -15,8 +15,7 @@ from gateway.demo.deployment import PUSHER, Deployed, deploy
 from tests.client.reports import fresh
 from tests.faults.launch import FaultyGateway, Settings
 from tests.faults.vfs import Fault, Op, What
-
-PATIENCE_S = 30.0
+from tests.patience import PATIENCE_S
 
 
 async def push(place: Deployed, *seeds: int) -> None:

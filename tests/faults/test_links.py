@@ -22,7 +22,8 @@ from gateway.exchange.limits import ExchangeLimits
 from gateway.reports.kinds import Kind
 from tests.faults.between import Links, links
 from tests.faults.proxy import CLEAR, Direction, Proxy, Shape
-from tests.node.nations import PATIENCE_S, World, report, running, settle, until
+from tests.node.nations import World, report, running, settle, until
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

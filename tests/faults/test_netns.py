@@ -18,7 +18,8 @@ from gateway.client import Received
 from gateway.demo.deployment import PUSHER, READER
 from tests.faults.netns import Countries, Weather, apart, why_not
 from tests.faults.test_links import AS_DEFAULT, DEFAULTS, LATE_S, NOTICED_S, ROUND_TRIP_S, USED_S
-from tests.node.nations import PATIENCE_S, Inbox, report, settle
+from tests.node.nations import Inbox, report, settle
+from tests.patience import PATIENCE_S
 
 _WHY_NOT: Final = why_not()
 pytestmark = [

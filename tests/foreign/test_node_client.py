@@ -24,9 +24,9 @@ from gateway.demo.deployment import GATEWAY_NAME, PUSHER, READER
 from gateway.identity.spiffe import Role, SpiffeId, dns_name
 from tests.cli.conftest import World, make
 from tests.client.reports import fresh
+from tests.patience import PATIENCE_S
 
 HERE = Path(__file__).resolve().parent
-PATIENCE_S = 30
 
 
 @pytest.fixture(scope="module")

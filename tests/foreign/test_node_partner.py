@@ -33,10 +33,10 @@ from gateway.identity.spiffe import Role, SpiffeId
 from tests.cli.conftest import World, make
 from tests.client.reports import fresh
 from tests.node.rotating import SIGNING, People
+from tests.patience import PATIENCE_S
 
 HERE = Path(__file__).resolve().parent
 VECTORS = HERE.parent / "vectors"
-PATIENCE_S = 30.0
 FLASH, WITNESS = "signalfire/v1/JPN/USA/flash/1", "signalfire/v1/JPN/witness/1"
 ALTERED = 3
 """Entries of the vectors of which the program flips a bit."""

@@ -65,7 +65,7 @@ a_few = settings(
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     """JPN, which is fuzzed, and KOR, which goes on as ever."""
     directory = Path(tmp_path_factory.mktemp("nations"))
-    limits = {"exchange": {"handshake_s": 0.2, "silence_s": 1.0}}
+    limits = {"exchange": {"handshake_s": 1.0, "silence_s": 1.0}}
     async with running(settle(directory, "JPN", "KOR", limits=limits)) as running_world:
         yield running_world
 

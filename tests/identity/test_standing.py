@@ -18,10 +18,9 @@ from gateway.identity.revocation import Issuers
 from gateway.identity.spiffe import Role
 from gateway.identity.standing import Standing, while_believed
 from tests.identity.world import World
+from tests.patience import PATIENCE_S
 
 OFTEN_S = 0.001
-PATIENCE_S = 10
-"""Seconds after which a test that hangs fails."""
 
 GONE = PeerError(Refusal.EXPIRED, "it expired", where="test", mend="Renew it.")
 

@@ -38,10 +38,8 @@ from gateway.release.plan import LATEST_TIME
 from gateway.reports.kinds import Kind
 from policy import Bundle
 from policy.approve.proofs import Proofs
+from tests.patience import PATIENCE_S
 from tests.reports import examples
-
-PATIENCE_S: Final = 15.0
-"""Seconds after which what was waited for is held never to come."""
 
 TRILATERAL: Final = Path(__file__).parents[2] / "policy" / "examples" / "trilateral"
 

@@ -30,6 +30,7 @@ from gateway.reports.kinds import Kind
 from gateway.seal.entry import parse_header
 from tests.exchange.dialler import HEARTBEAT, Ended, Stream, dialled, signatory
 from tests.node.nations import EVERY_CLASS, World, as_system, cancellation, report, running, settle
+from tests.patience import PATIENCE_S
 
 USA_ONLY = ["USA"]
 INTERNAL = report_pb2.TRAFFIC_CLASS_TEST
@@ -229,7 +230,7 @@ def opened_at_rest(place: Deployed, owner: str) -> bytes:
 async def received(world: World, name: str) -> bytes:
     """Every byte that a C2 system of that nation is sent, for every traffic class, from the beginning."""
     data = b""
-    async with as_system(world.places[name], "command") as channel, asyncio.timeout(15):
+    async with as_system(world.places[name], "command") as channel, asyncio.timeout(PATIENCE_S):
         subscribe: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(
             "/signalfire.v1.C2Service/Subscribe", request_serializer=None, response_deserializer=None
         )

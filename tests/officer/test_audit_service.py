@@ -18,7 +18,6 @@ from gateway.demo.deployment import PUSHER, Deployed
 from gateway.ledger.origin import DECISIONS, Origin
 from gateway.release.succeeding import Succeed
 from tests.node.nations import (
-    PATIENCE_S,
     World,
     as_officer,
     as_system,
@@ -28,6 +27,7 @@ from tests.node.nations import (
     settle,
     until,
 )
+from tests.patience import PATIENCE_S
 
 Filter = officer_pb2.DecisionFilter
 

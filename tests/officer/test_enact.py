@@ -42,7 +42,8 @@ from policy.approve.order import Action
 from policy.decide import BuiltIn
 from policy.vocabulary import Posture
 from tests.node import nations
-from tests.node.nations import PATIENCE_S, World, as_officer, as_system, report, running, settle, until
+from tests.node.nations import World, as_officer, as_system, report, running, settle, until
+from tests.patience import PATIENCE_S
 from tests.policy.officers import SetProver
 
 

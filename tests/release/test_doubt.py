@@ -24,11 +24,11 @@ from gateway.release.pipeline import AcceptedReport, TakeReport
 from gateway.release.recovery.restored import DeclareSetBack
 from gateway.release.recovery.wish import standing
 from gateway.release.sequencer import Durable, Sequencer, SequencerLimits
+from tests.patience import PATIENCE_S
 from tests.release.world import RELEASE_ALL, MakeSite, anything, partner_of, rules, signatory_of
 from tests.reports.examples import NOW, launch_detection
 
 TO_KOR = Origin("JPN", "KOR", "flash", 1)
-PATIENCE_S = 10.0
 
 
 class Node:

@@ -27,6 +27,7 @@ from gateway.release.signatory import Signatory
 from gateway.release.steps import KeepCosignature, RecordEvent
 from gateway.seal.errors import KeyMaterialError, OpenError
 from gateway.seal.storage import StorageKey, StorageKeys
+from tests.patience import PATIENCE_S
 from tests.release.key_rings import SIGNING, believed, switch, with_new_keys
 from tests.release.test_sequencer import PARTNERS, RULES, Faults, FaultyStore
 from tests.release.world import MakeSite, Site, anything, keys_of, rulebook_of
@@ -57,7 +58,7 @@ async def test_a_commit_that_switches_keys_counts_wholly_or_not_at_all(tmp_path:
     await sequencer.open()
     running = asyncio.create_task(sequencer.run())
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await sequencer.do(RecordEvent("started", "a test"))
             # What shares the commit is signed with the new keys, or is not there.
             report = TakeReport.of(launch_detection(1), "spiffe://jpn/c2/radar", anything)

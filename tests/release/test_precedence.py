@@ -23,10 +23,10 @@ from gateway.release.plan import Plan
 from gateway.release.ranks import Rank
 from gateway.release.sequencer import FOLD_PUT_OFF, Durable, Sequencer, SequencerLimits
 from gateway.release.waiting import ALERTS_IN_A_ROW
+from tests.patience import PATIENCE_S
 from tests.release.world import RELEASE_ALL, anything, partner_of, rules, signatory_of
 from tests.reports.examples import NOW, all_clear, cancellation, correction, launch_detection, report_id, track
 
-PATIENCE_S = 10.0
 ROOM = 64
 RADAR, NET = "spiffe://jpn/c2/radar", "spiffe://jpn/c2/net"
 

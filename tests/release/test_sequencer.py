@@ -32,14 +32,13 @@ from gateway.release.recovery.restored import DeclareSetBack
 from gateway.release.sequencer import Durable, Sequencer, SequencerLimits
 from gateway.release.waiting import Place
 from gateway.release.watch import Watch
+from tests.patience import PATIENCE_S
 from tests.release.world import RELEASE_ALL, MakeSite, anything, as_sent, identifier, partner_of, rules, signatory_of
 from tests.reports.examples import NOW, launch_detection
 
 ORIGIN = Origin("JPN", "KOR", "flash", 1)
 RULES = rules(KOR=RELEASE_ALL)
 PARTNERS = {"KOR": partner_of("KOR")}
-PATIENCE_S = 10.0
-"""No wait in this file takes longer; nearly all are over at once."""
 
 
 @dataclass

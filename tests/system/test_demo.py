@@ -20,8 +20,7 @@ from click.testing import CliRunner
 
 from gateway.cli import main
 from tests.demo.world import ROOT
-
-PATIENCE_S = 60
+from tests.patience import PATIENCE_S
 
 
 def demo(directory: Path, *options: str) -> subprocess.Popen[str]:

@@ -13,8 +13,7 @@ from signalfire.v1 import c2_pb2
 from gateway.cli.demo import POLICIES
 from gateway.demo.deployment import PUSHER, Deployed, Gateway, deploy
 from tests.client.reports import fresh
-
-PATIENCE_S = 20
+from tests.patience import PATIENCE_S
 
 
 async def up(gateways: dict[str, Gateway]) -> None:
