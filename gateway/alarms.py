@@ -1,6 +1,6 @@
 """Alarms: what an operator must hear of, from the moment at which it is so until it is so no longer.
 
-Eleven kinds, each with a gauge of its own:
+Sixteen kinds, each with a gauge of its own:
 
 1. **Receipt overdue**: the oldest entry of a lane for a partner that has no receipt yet is older than is allowed. An
    entry's age counts from when it was first seen without one, so after a start from then on. A lane in which this node
@@ -23,27 +23,41 @@ Eleven kinds, each with a gauge of its own:
 10. **Turned away**: several streams of a partner's gateway were ended of late for what it did, or did not do
     (`gateway.exchange.conduct`). Nothing but those streams is touched by it.
 11. **No policy**: no policy of the officers is in force, so nothing is released to anybody.
+12. **Owed**: a partner is heard, its heartbeats show entries of a lane that are not here, and for longer than is
+    allowed nothing of that lane has come. A backlog that comes is progress, however long it takes.
+13. **Expires**: something that this node's LIVE reports depend on expires within WEEKS_AHEAD, or has
+    (`gateway.expiry`).
+14. **Withheld**: something failed, and a FLASH report was withheld from a partner for it (`gateway.attention`).
+15. **After the all-clear**: a warning that was made before the all-clear of its event was accepted after it, and stands
+    (`gateway.attention`).
+16. **Unopened**: something in the feed does not open, and subscribers are not given it (`gateway.attention`).
 
-`look` compares and does nothing else; whoever calls it logs what rose and what fell.
+What becomes critical rises anew. `look` compares and does nothing else; whoever calls it logs what rose and what fell.
 """
 
 from __future__ import annotations
 
+import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
+from gateway.attention import Late
 from gateway.exchange.partners import DIRECT, Link
+from gateway.expiry import Expiry
 from gateway.ledger.errors import NoteError
 from gateway.ledger.note import Note, Verifier
-from gateway.ledger.origin import WITNESS, Origin
+from gateway.ledger.origin import WITNESS, Lane, Origin
 from gateway.ledger.stores import CosignatureKind, StoreReader
 from gateway.release.evidence import META
 from gateway.release.heads import Head
 from gateway.release.signatory import Partner
 from gateway.telemetry import Telemetry
+
+LIVE: Final = "LIVE"
+"""The traffic class of the real world."""
 
 KEPT_SIZES: Final = 64
 """Sizes of one ledger of which it is remembered when they were seen. What stands between two of them is taken for as
@@ -61,6 +75,9 @@ class AlarmLimits:
     clock_offset_s: float = 0.5
     """Seconds that a partner's clock may be off from ours: clocks that are synchronised agree to some milliseconds, and
     reports flag times that are off by a second."""
+    entries_owed_s: float = 30.0
+    """Seconds for which nothing may come of a lane of which a partner shows entries: by then its stream was opened anew
+    three times (`gateway.exchange.owed`), and the largest batch has come over some 35 kB/s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +124,23 @@ class Unreceipted:
         self._seen = deque(seen)
 
 
+@dataclass(slots=True)
+class Standstill:
+    """Since when nothing has come of one lane, though something is owed."""
+
+    _size: int = 0
+    _since: float | None = None
+
+    def age_s(self, owed: bool, size: int, now: float) -> float:
+        """For how long that is so, seconds; 0 where nothing is owed. `size`: entries of the lane that are here."""
+        if not owed:
+            self._since = None
+        elif self._since is None or size != self._size:
+            self._since = now
+        self._size = size
+        return 0.0 if self._since is None else now - self._since
+
+
 class Alarms:
     """Looks at the links and the ledgers, and says what is wrong."""
 
@@ -122,9 +156,11 @@ class Alarms:
         monotonic: Callable[[], float],
         keys: Callable[[], Mapping[str, Partner]] = dict,
         clock: Callable[[], ClockState] = ClockState,
-        has_policy: Callable[[], bool] = lambda: True,
+        policy: Callable[[], bytes] = lambda: b"in force",
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        expiring: Callable[[], Sequence[Expiry]] = tuple,
     ) -> None:
+        """`policy` gives the digest of the one in force; empty where none is."""
         self._node = node
         self._limits = limits
         self._links = links
@@ -135,10 +171,12 @@ class Alarms:
         self._monotonic = monotonic
         self._keys = keys
         self._clock = clock
-        self._has_policy = has_policy
+        self._policy = policy
         self._now = now
+        self._expiring = expiring
         self._began = monotonic()
         self._unreceipted: dict[tuple[Origin, str], Unreceipted] = {}
+        self._standstills: dict[tuple[str, str], Standstill] = {}
         self._standing: dict[tuple[str, ...], Alarm] = {}
         self._since: dict[tuple[str, ...], datetime] = {}
 
@@ -151,12 +189,21 @@ class Alarms:
         ]
 
     def look(self) -> tuple[list[Alarm], list[Alarm]]:
-        """Looks anew, and sets the gauges. Returns what has risen and what has fallen since the last look.
+        """Looks anew, and sets the gauges. Returns what has risen, or become critical, and what has fallen since the
+        last look.
 
         Raises StoreError.
         """
         heads = list(self._heads())
-        found: dict[tuple[str, ...], Alarm] = {alarm.key: alarm for alarm in (*self._own_clock(), *self._no_policy())}
+        own = (
+            self._own_clock(),
+            self._no_policy(),
+            self._expires(),
+            self._withheld(),
+            self._after_all_clear(),
+            self._unopened(),
+        )
+        found: dict[tuple[str, ...], Alarm] = {alarm.key: alarm for kind in own for alarm in kind}
         for partner, link in self._links.items():
             alarms = (
                 self._silent(partner, link),
@@ -165,12 +212,18 @@ class Alarms:
                 self._refuses(partner, link),
                 self._turned_away(partner, link),
                 self._overdue(partner, link, heads),
+                self._owed(partner, link, heads),
                 self._differ(partner, link, heads),
                 self._uncovered(partner, heads),
                 self._clock_off(partner, link),
             )
             found.update({alarm.key: alarm for kind in alarms for alarm in kind})
-        risen = [alarm for key, alarm in sorted(found.items()) if key not in self._standing]
+        before = self._standing
+        risen = [
+            alarm
+            for key, alarm in sorted(found.items())
+            if key not in before or (alarm.critical and not before[key].critical)
+        ]
         fallen = [alarm for key, alarm in sorted(self._standing.items()) if key not in found]
         self._standing, now = found, self._now()
         self._since = {key: self._since.get(key, now) for key in found}
@@ -226,7 +279,7 @@ class Alarms:
             yield Alarm(("clock",), state.remark)
 
     def _no_policy(self) -> Iterator[Alarm]:
-        has_policy = self._has_policy()
+        has_policy = bool(self._policy())
         self._telemetry.policy_in_force.set(has_policy)
         if not has_policy:
             text = (
@@ -234,6 +287,46 @@ class Alarms:
                 " (`signalfire policy sign`) and it is activated"
             )
             yield Alarm(("policy",), text, critical=True)
+
+    def _expires(self) -> Iterator[Alarm]:
+        now = self._now()
+        for expiry in self._expiring():
+            if (words := expiry.words(now)) is not None:
+                yield Alarm(("expires", expiry.what, expiry.name), words, critical=expiry.at <= now)
+
+    def _withheld(self) -> Iterator[Alarm]:
+        counts = dict.fromkeys(self._links, 0)
+        for partner, traffic_class, failure, count, since in self._telemetry.attention.withheld(
+            self._policy(), self._now()
+        ):
+            counts[partner] = counts.get(partner, 0) + count
+            text = (
+                f"FLASH withheld from {partner}: {failure} ({count} {traffic_class} since {since:%Y-%m-%dT%H:%M:%SZ})"
+            )
+            yield Alarm(("withheld", partner, traffic_class, failure), text, critical=traffic_class == LIVE)
+        for partner, count in counts.items():
+            self._telemetry.alerts_withheld.labels(partner=partner).set(count)
+
+    def _after_all_clear(self) -> Iterator[Alarm]:
+        attention, standing = self._telemetry.attention, set[bytes]()
+        if report_ids := attention.late_ids:
+            rows = self._reader().reports(report_ids)
+            standing = {row.report_id for row in rows if row.withdrawn_ns is None}
+        by_event = attention.late(standing, self._monotonic())
+        self._telemetry.after_all_clear.set(sum(map(len, by_event.values())))
+        for event_id, late in by_event.items():
+            named = f"a warning was accepted after the all-clear of its event, and stands: {_named(late[0])}"
+            more = f", and {len(late) - 1} more of that event" if len(late) > 1 else ""
+            yield Alarm(("after all-clear", event_id), named + more)
+
+    def _unopened(self) -> Iterator[Alarm]:
+        unopened = self._telemetry.attention.unopened
+        self._telemetry.unopened_items.set(len(unopened))
+        if unopened:
+            words = unopened[max(unopened)]
+            more = f", and {len(unopened) - 1} more" if len(unopened) > 1 else ""
+            text = f"the store holds what does not open, and subscribers are not given it: {words}{more}"
+            yield Alarm(("unopened",), text, critical=True)
 
     def _overdue(self, partner: str, link: Link, heads: Iterable[Head]) -> Iterator[Alarm]:
         now, ages = self._monotonic(), dict[str, float]()
@@ -256,6 +349,24 @@ class Alarms:
             if age_s > self._limits.receipt_overdue_s:
                 text = f"{partner} has given no receipt in lane {lane} for an entry that is {age_s:.0f} s old"
                 yield Alarm(("overdue", partner, lane), text)
+
+    def _owed(self, partner: str, link: Link, heads: Iterable[Head]) -> Iterator[Alarm]:
+        """While the partner is heard: that it is silent is told by itself, and whoever returns begins anew."""
+        now = self._monotonic()
+        heard = link.heard_at is not None and now - link.heard_at <= self._limits.partner_silent_s
+        here = dict[str, int]()
+        for head in heads:
+            if head.replica and head.origin.owner == partner:
+                here[head.origin.lane] = here.get(head.origin.lane, 0) + head.edge.size
+        for lane in (*Lane, WITNESS):
+            standstill = self._standstills.setdefault((partner, lane), Standstill())
+            owed = heard and link.owed.since(lane) is not None
+            age_s = standstill.age_s(owed, here.get(lane, 0), now)
+            self._telemetry.owed.labels(partner=partner, lane=lane).set(age_s)
+            if age_s > self._limits.entries_owed_s:
+                why = f": {link.problems[lane]}" if lane in link.problems else ""
+                text = f"{partner} shows entries in lane {lane} that do not come: nothing for {age_s:.0f} s"
+                yield Alarm(("owed", partner, lane), text + why)
 
     def _differ(self, partner: str, link: Link, heads: Iterable[Head]) -> Iterator[Alarm]:
         found = dict(link.differs)
@@ -294,6 +405,10 @@ class Alarms:
                 " nobody can prove any more what it sent"
             )
             yield Alarm(("uncovered", partner, lane), text)
+
+
+def _named(late: Late) -> str:
+    return str(uuid.UUID(bytes=late.report_id))
 
 
 def _bears(raw: bytes | None, verifier: Verifier) -> bool:

@@ -41,6 +41,8 @@ class ReportSection(Section):
     flag_ahead_s: Annotated[float, Field(ge=0, le=_DAY_S)] = _DEFAULT_REPORTS.flag_offset.total_seconds()
     flag_behind_s: Annotated[float, Field(ge=0, le=100 * 366 * _DAY_S)] = _DEFAULT_REPORTS.flag_behind.total_seconds()
     max_age_s: Annotated[float, Field(ge=0, le=100 * 366 * _DAY_S)] = _DEFAULT_REPORTS.max_age.total_seconds()
+    onward_alerts_s: Annotated[float, Field(ge=0.01, le=1_000_000)] = _DEFAULT_REPORTS.onward_alerts_s
+    onward_alerts_burst: Annotated[int, Field(ge=1, le=1_000_000)] = _DEFAULT_REPORTS.onward_alerts_burst
 
     @model_validator(mode="after")
     def _flag_before_refusal(self) -> ReportSection:
@@ -56,6 +58,8 @@ class ReportSection(Section):
             flag_offset=timedelta(seconds=self.flag_ahead_s),
             flag_behind=timedelta(seconds=self.flag_behind_s),
             max_age=timedelta(seconds=self.max_age_s),
+            onward_alerts_s=self.onward_alerts_s,
+            onward_alerts_burst=self.onward_alerts_burst,
         )
 
 
@@ -175,6 +179,7 @@ class AlarmSection(Section):
     receipt_overdue_s: Annotated[float, Field(gt=0, le=_DAY_S)] = _DEFAULT_ALARMS.receipt_overdue_s
     partner_silent_s: Annotated[float, Field(gt=0, le=_DAY_S)] = _DEFAULT_ALARMS.partner_silent_s
     clock_offset_s: Annotated[float, Field(gt=0, le=_DAY_S)] = _DEFAULT_ALARMS.clock_offset_s
+    entries_owed_s: Annotated[float, Field(gt=0, le=_DAY_S)] = _DEFAULT_ALARMS.entries_owed_s
 
 
 class KeySection(Section):

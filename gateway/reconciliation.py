@@ -61,7 +61,7 @@ SILENT: Final = (LinkError, IdentityError, grpc.aio.AioRpcError, OSError)
 
 
 LOOK_S: Final = 1.0
-"""Seconds between looks at which partner is due."""
+"""Seconds between looks at whether a partner is due."""
 
 FIRST_S: Final = 30.0
 """Within so many seconds of the start a partner is compared with for the first time, at random: nodes that start
@@ -219,15 +219,25 @@ async def keep_comparing(
 ) -> None:
     """Compares third nodes' witness ledgers with each partner that is heard, until cancelled: soon after the start, and
     again after half of `interval_s` to all of it. A partner that cannot be asked is asked again at the next turn.
+
+    Partners are asked side by side: one that is slow to answer, or never comes to an end, puts off none but itself.
     """
-    due = {node: monotonic() + random.uniform(0, min(interval_s, FIRST_S)) for node in links}
+    async with asyncio.TaskGroup() as group:
+        for node, link in links.items():
+            group.create_task(_keep_comparing_with(node, link, reconciling, interval_s, monotonic))
+
+
+async def _keep_comparing_with(
+    node: str, link: Link, reconciling: Reconciling, interval_s: float, monotonic: Callable[[], float]
+) -> None:
+    due = monotonic() + random.uniform(0, min(interval_s, FIRST_S))
     while True:
-        for node in [node for node, at in due.items() if monotonic() >= at and links[node].heartbeat_at is not None]:
+        if monotonic() >= due and link.heartbeat_at is not None:
             try:
                 await reconciling.compare_witnesses(node)
             except (*SILENT, LedgerError, ReleaseError) as error:
                 log.warning("witness ledgers cannot be compared with %s: %s", node, shown(str(error)))
-            due[node] = monotonic() + interval_s * random.uniform(0.5, 1)
+            due = monotonic() + interval_s * random.uniform(0.5, 1)
         await asyncio.sleep(min(LOOK_S, interval_s))
 
 

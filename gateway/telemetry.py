@@ -8,6 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
+from gateway.attention import Alert, Attention
+
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
@@ -37,9 +39,10 @@ class Tally(Collector):
 
 
 class Telemetry:
-    """All metrics of one gateway, in a registry of their own."""
+    """All metrics of one gateway, in a registry of their own, and what happened that an operator must look at."""
 
     def __init__(self) -> None:
+        self.attention = Attention()
         self.registry = CollectorRegistry()
         registry = self.registry
         self.reports = Tally(
@@ -231,6 +234,23 @@ class Telemetry:
             ["partner", "lane"],
             registry=registry,
         )
+        self.owed = Gauge(
+            "signalfire_owed_seconds",
+            "Time for which nothing has come of a lane of which the partner's heartbeats show entries, seconds.",
+            ["partner", "lane"],
+            registry=registry,
+        )
+        self.alerts_withheld = Gauge(
+            "signalfire_alerts_withheld",
+            "FLASH reports that were withheld from the partner because something failed, as the alarm counts them.",
+            ["partner"],
+            registry=registry,
+        )
+        self.after_all_clear = Gauge(
+            "signalfire_warnings_after_all_clear",
+            "Warnings that stand though accepted after the all-clear of their event, as the alarm counts them.",
+            registry=registry,
+        )
         self.roots_differ = Gauge(
             "signalfire_roots_differ",
             "1 while the partner has contradicted itself, or the two ends of a ledger do not have the same.",
@@ -295,13 +315,20 @@ class Telemetry:
             ["one", "other"],
             registry=registry,
         )
+        self.unopened_items = Gauge(
+            "signalfire_unopened_items",
+            "Items of the feed that subscribers were not given since the start, because they do not open.",
+            registry=registry,
+        )
         self.subscribers = Gauge("signalfire_subscribers", "Open subscriptions of C2 systems.", registry=registry)
 
-    def decided(self, partner: str, outcome: str, failed: bool) -> None:
-        """Counts one decision; `failed`: a rule could not be evaluated."""
+    def decided(self, partner: str, outcome: str, failed: bool, alert: Alert | None = None) -> None:
+        """Counts one decision; `failed`: a rule could not be evaluated; `alert`: what is to be told of it."""
         self.decisions.count(partner, outcome)
         if failed:
             self.policy_errors.labels(partner=partner).inc()
+        if alert is not None:
+            self.attention.decided(partner, alert)
 
     def clock_trusted(self, trusted: bool) -> None:
         """Tells whether the node believes its own clock."""

@@ -14,12 +14,14 @@ rule withholds; of a released report only the named fields go. The language is t
 The modules, each one idea, from the text up:
 
 ==============  ================================================================================================
-a file's text   ``yaml_source`` (strict YAML), ``document`` (the keys), ``vocabulary`` and ``countries`` (the words)
+a file's text   ``yaml_source`` (strict YAML), ``document`` (the keys), ``texts`` (what stands under them), with the
+                words of ``vocabulary`` and ``countries``; ``document_reader`` and ``written`` (the files, read)
 fields          ``fields`` (paths and built-in sets), ``values`` (what stands at a path)
 conditions      ``cel``, ``checked`` (the typed tree), ``strict`` (no error is absorbed), ``condition_rules``,
                 ``condition_words``, ``parts`` (which part failed), ``areas`` and ``geojson``
 obligations     ``obligations``, ``coarsen``, ``grid``, ``uncertainty``
-the decision    ``compile`` (files to rules), ``decide``, ``transform``, ``invariants``, and ``bundle``, which puts them
+the decision    ``compile`` (files to ``rules``), ``questions`` (which of them apply), ``decide`` (what becomes of a
+                report), ``decision`` (that as a value), ``transform``, ``invariants``, and ``bundle``, which puts them
                 together and is the only module that does I/O
 proofs          the room ``prove``: invariants, and what a new bundle loosens, for every valid report
 approval        the room ``approve``: officers' signed orders; ``invariants_kept``
@@ -33,7 +35,8 @@ tools           ``cases`` and ``testing``, ``explain``, ``recorded`` (on recorde
 from __future__ import annotations
 
 from policy.bundle import Bundle, compile_bundle, digest_of, load, read_files
-from policy.decide import Asking, BuiltIn, Circumstances, Decision, Finding, Outcome, Trace
+from policy.decide import Asking
+from policy.decision import BuiltIn, Circumstances, Decision, Finding, Outcome, Trace
 from policy.errors import NotReleasedError, PolicyError, Problem, ReleasePolicyError
 from policy.limits import Limits
 from policy.transform import WasReleased, refers_to

@@ -18,21 +18,14 @@ from signalfire.v1 import report_pb2
 from policy import transform as copies
 from policy.cel import Vocabulary
 from policy.compile import AREAS, CASES, PARTNERS, POLICY_FILE, check_size, compile_files
-from policy.decide import (
-    RELEASED,
-    Asking,
-    BuiltIn,
-    Circumstances,
-    Decision,
-    Equivalences,
-    PartnerPolicy,
-    Policies,
-    withheld,
-)
+from policy.decide import Asking
+from policy.decision import RELEASED, BuiltIn, Circumstances, Decision, withheld
 from policy.document import Agreement
 from policy.errors import ObligationError, PolicyError, Problem
 from policy.invariants import Invariant
 from policy.limits import DEFAULT_LIMITS, Limits
+from policy.questions import Equivalences, Policies
+from policy.rules import PartnerPolicy
 from policy.transform import WasReleased
 from policy.vocabulary import Posture
 

@@ -18,26 +18,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 from signalfire.v1 import report_pb2
 
 from policy import valid, values, yaml_source
 from policy.bundle import Bundle
 from policy.compile import CASES
-from policy.decide import BuiltIn, Circumstances, Outcome
-from policy.document import DocumentReader, KindWord, NodeCode, PostureWord
+from policy.decision import BuiltIn, Circumstances, Outcome
+from policy.document import Document
+from policy.document_reader import DocumentReader
 from policy.errors import PolicyError, did_you_mean
 from policy.fields import BUILT_IN, LEAVES, MESSAGES, kind_of_path
 from policy.limits import DEFAULT_LIMITS, Limits
 from policy.specimen import specimen
+from policy.texts import KindWord, NodeCode, PostureWord
 from policy.values import Misfit
 from policy.vocabulary import CONTENT, KIND_OF_ARM
 from policy.yaml_source import Listing, Node, line_of, plain
-
-_M = TypeVar("_M", bound=BaseModel)
 
 EVERYTHING: Final = "all"
 """Under ``had``: the partner has every report that is asked about."""
@@ -66,11 +66,7 @@ TimeText = Annotated[datetime, BeforeValidator(_time)]
 OutcomeWord = Annotated[Outcome, BeforeValidator(_outcome)]
 
 
-class _Keys(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class CasesDocument(_Keys):
+class CasesDocument(Document):
     """A file of cases. ``now`` and ``posture`` stand for the cases that have none."""
 
     now: TimeText | None = None
@@ -78,16 +74,16 @@ class CasesDocument(_Keys):
     cases: list[Any] | None = None
 
 
-class ReportDocument(_Keys):
+class ReportDocument(Document):
     """How a case's report is made: from a specimen or from another case, and what is changed in it."""
 
     kind: KindWord | None = None
     like: str | None = None
-    set: dict[str, Any] = {}
-    unset: list[str] = []
+    set: dict[str, Any] = Field(default_factory=dict)
+    unset: list[str] = Field(default_factory=list)
 
 
-class ExpectDocument(_Keys):
+class ExpectDocument(Document):
     """What is expected."""
 
     outcome: OutcomeWord | None = None
@@ -99,7 +95,7 @@ class ExpectDocument(_Keys):
     error: str | None = None
 
 
-class CaseDocument(_Keys):
+class CaseDocument(Document):
     """One case."""
 
     name: str | None = None
@@ -161,12 +157,6 @@ def read_cases(bundle: Bundle, limits: Limits = DEFAULT_LIMITS) -> tuple[Case, .
     return tuple(cases)
 
 
-class _Documents(DocumentReader):
-    def model(self, model: type[_M], file: str, node: Node, where: str) -> _M | None:
-        """What is written at ``node``; None where it is not understood, and then the problem is noted."""
-        return self._model(model, file, node, plain(node), where)
-
-
 @dataclass(frozen=True, slots=True)
 class _Place:
     """A node of a file, and what to call it."""
@@ -187,7 +177,7 @@ class _Reader:
     def __init__(self, bundle: Bundle, limits: Limits) -> None:
         self.bundle = bundle
         self.limits = limits
-        self.documents = _Documents()
+        self.documents = DocumentReader()
         self.reports: dict[str, report_pb2.Report] = {}
         self.lines: dict[str, str] = {}
 

@@ -1,8 +1,8 @@
 """From a bundle's files to rules that can be asked. Pure: files come in as bytes, and everything wrong with them goes
 out at once.
 
-Beyond what ``yaml_source`` (the text), ``document`` (the keys), ``areas`` (geometry), ``invariants`` and ``cel`` (the
-conditions) refuse, a bundle is refused where
+Beyond what ``yaml_source`` (the text), ``document`` and ``written`` (the keys), ``areas`` (geometry), ``invariants``
+and ``cel`` (the conditions) refuse, a bundle is refused where
 
 1. ``policy.yaml`` is missing, or a file has no place in a bundle: its places are ``policy.yaml``, ``invariants.yaml``,
    ``partners/<CODE>.yaml``, ``areas/<name>.geojson`` and ``cases/<name>.yaml``;
@@ -28,27 +28,21 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Final
 
-from policy import areas, cel, document, transform, yaml_source
+from policy import areas, cel, transform, yaml_source
 from policy.areas import Area
-from policy.decide import CompiledRule, PartnerPolicy, Policies, Term
-from policy.document import (
-    Agreement,
-    AreaDocument,
-    DocumentReader,
-    PartnerDocument,
-    PolicyDocument,
-    ReleaseRule,
-    Rule,
-    WrittenRule,
-    sections_understood,
-)
+from policy.document import Agreement, AreaDocument, Coarsen, ReleaseRule, Rule
+from policy.document_reader import DocumentReader
 from policy.errors import AreaError, ConditionError, PolicyError, Problem, did_you_mean
 from policy.fields import BUILT_IN, LEAVES, MESSAGES, fault_of_path, fields_of_kind
 from policy.invariants import Invariant, parse_invariants
 from policy.limits import Limits
 from policy.obligations import NONE, Grid, Obligations, Remark, Rounding
+from policy.questions import Policies
+from policy.rules import CompiledRule, PartnerPolicy, Term
+from policy.texts import AREA_FILE
 from policy.vocabulary import Effect, Kind, Posture
-from policy.yaml_source import Node, Text, line_of
+from policy.written import PartnerDocument, PolicyDocument, WrittenRule, read_partner, read_policy, sections_understood
+from policy.yaml_source import Node, line_of
 
 POLICY_FILE: Final = "policy.yaml"
 INVARIANTS_FILE: Final = "invariants.yaml"
@@ -57,7 +51,7 @@ AREAS: Final = "areas"
 CASES: Final = "cases"
 
 _PARTNER_FILE = re.compile(r"partners/([A-Z]{3})\.yaml")
-_AREA_FILE = re.compile(r"areas/[a-z0-9][a-z0-9_-]{0,63}\.geojson")
+_AREA_FILE = re.compile(AREA_FILE)
 _CASE_FILE = re.compile(r"cases/[A-Za-z0-9][A-Za-z0-9_-]{0,63}\.yaml")
 
 
@@ -139,7 +133,7 @@ class _Compiler:
             self.language = cel.Language(cel.Vocabulary({}, {}, is_whole=False))
             return self.language.vocabulary
         is_whole = not self.reader.problems_of(POLICY_FILE) and sections_understood(root)
-        self.shared = self.reader.policy(POLICY_FILE, root)
+        self.shared = read_policy(self.reader, POLICY_FILE, root)
         self.check_field_sets(self.shared, root)
         named = {area.geojson for area in self.shared.areas.values() if area is not None}
         for name in sorted(files):
@@ -222,7 +216,7 @@ class _Compiler:
         root = self.read(file, content)
         if root is None:
             return None
-        written = self.reader.partner(file, root)
+        written = read_partner(self.reader, file, root)
         partner = file.removeprefix(f"{PARTNERS}/").removesuffix(".yaml")
         self.check_partner(file, root, partner, written)
         if len(written.rules) > self.limits.rules:
@@ -308,12 +302,7 @@ class _Compiler:
         try:
             return self.language.compile(text, kinds, self.limits)
         except ConditionError as error:
-            place = node.entries.get("when") if isinstance(node, yaml_source.Mapping) else None
-            for fault in error.faults:
-                line = line_of(node, ("when",))
-                if isinstance(place, Text):
-                    line = place.first_line + (max(fault.line, 1) - 1 if place.literal else 0)
-                self.report(file, line, f"In the condition: {fault.what}", fault.remedy)
+            self.reader.report_faults(file, node, "when", error)
             return None
 
     def term(self, file: str, partner: str, node: Node, rule: Rule) -> Term | None:
@@ -361,7 +350,7 @@ def _term(name: str, agreement: Agreement) -> Term:
 def _obligations(rule: ReleaseRule) -> Obligations:
     if rule.coarsen is None and rule.remark is None:
         return NONE
-    coarsen = rule.coarsen or document.Coarsen()
+    coarsen = rule.coarsen or Coarsen()
     position: Grid | Rounding | None = None
     if coarsen.position is not None:
         if coarsen.position.grid_m is not None:

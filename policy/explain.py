@@ -18,8 +18,9 @@ from signalfire.v1 import report_pb2
 
 from policy import values
 from policy.bundle import Bundle
-from policy.decide import Circumstances, CompiledRule, Decision, Finding, Trace
+from policy.decision import Circumstances, Decision, Finding, Trace
 from policy.parts import Asked, Part, Verdict, parts_of
+from policy.rules import CompiledRule
 from policy.transform import WasReleased, refers_to
 from policy.vocabulary import CONTENT, KIND_OF_ARM, Effect
 

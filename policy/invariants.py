@@ -20,27 +20,25 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from policy import cel, yaml_source
-from policy.document import ClassificationWord, DocumentReader, KindWord, Name, PostureWord, Prose, TrafficClassWord
+from policy.document import Document
+from policy.document_reader import DocumentReader
 from policy.errors import ConditionError, Problem, did_you_mean
 from policy.fields import BUILT_IN, LEAVES, fault_of_path
 from policy.limits import Limits
+from policy.texts import ClassificationWord, KindWord, ListOf, Name, PostureWord, Prose, TrafficClassWord
 from policy.vocabulary import Classification, Kind, Posture, TrafficClass
-from policy.yaml_source import Listing, Node, Text, line_of, plain
+from policy.yaml_source import Listing, Node, line_of, plain
 
 ALL: Final = "all"
 
-_MAX_ENTRIES: Final = 512
-"""Invariants of a bundle, and entries of one list: more than an officer can hold in mind."""
-
-_T = TypeVar("_T")
-
-_M = TypeVar("_M", bound=BaseModel)
+_MAX_INVARIANTS: Final = 512
+"""Invariants of a bundle: more than an officer can hold in mind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +61,6 @@ class Invariant:
         return self.partners is None or partner in self.partners
 
 
-def _each_once(values: tuple[_T, ...]) -> tuple[_T, ...]:
-    if twice := sorted({str(value) for value in values if values.count(value) > 1}):
-        raise PydanticCustomError("twice", "{value} stands twice.", {"value": ", ".join(twice)})
-    return values
-
-
 def _partners(value: object) -> object:
     if isinstance(value, str) and value != ALL:
         remedy = "Write all, or the codes in brackets, e.g. [KOR, USA]."
@@ -76,28 +68,19 @@ def _partners(value: object) -> object:
     return [ALL] if value == ALL else value
 
 
-_ListOf = Annotated[
-    tuple[_T, ...], Field(strict=False, min_length=1, max_length=_MAX_ENTRIES), AfterValidator(_each_once)
-]
-
-
-class _Keys(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
+class _Keys(Document):
     invariants: list[Any] | None = None
 
 
-class _Written(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
+class _Written(Document):
     name: Name
     reason: Prose
-    partners: Annotated[_ListOf[str], BeforeValidator(_partners)] | None = None
-    kinds: _ListOf[KindWord] | None = None
-    traffic_classes: _ListOf[TrafficClassWord] | None = None
-    postures: _ListOf[PostureWord] | None = None
+    partners: Annotated[ListOf[str], BeforeValidator(_partners)] | None = None
+    kinds: ListOf[KindWord] | None = None
+    traffic_classes: ListOf[TrafficClassWord] | None = None
+    postures: ListOf[PostureWord] | None = None
     never: str | None = None
-    fields: _ListOf[str] | None = None
+    fields: ListOf[str] | None = None
     sent_classification_above: ClassificationWord | None = None
 
 
@@ -118,14 +101,8 @@ def parse_invariants(
     there are problems the invariants are not for use.
     """
     root, problems = yaml_source.read(file, content, limits)
-    reader = _Reader(file, limits, language, field_sets, partners, _Documents(problems))
+    reader = _Reader(file, limits, language, field_sets, partners, DocumentReader(problems))
     return (() if root is None else reader.document(root)), problems
-
-
-class _Documents(DocumentReader):
-    def model(self, model: type[_M], file: str, node: Node, where: str) -> _M | None:
-        """What is written at ``node``; None where it is not understood, and then the problem is noted."""
-        return self._model(model, file, node, plain(node), where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +112,7 @@ class _Reader:
     language: cel.Language
     field_sets: Mapping[str, Collection[str]]
     partners: Collection[str]
-    documents: _Documents
+    documents: DocumentReader
 
     def report(self, node: Node, path: tuple[str | int, ...], what: str, remedy: str) -> None:
         self.documents.report(self.file, line_of(node, path), what, remedy)
@@ -147,8 +124,8 @@ class _Reader:
             self.report(root, (), '"invariants" is missing.', "Add invariants: and a list of them.")
         if not isinstance(listing, Listing):
             return ()
-        if len(listing.items) > _MAX_ENTRIES:
-            what = f"There are {len(listing.items)} invariants; the limit is {_MAX_ENTRIES}."
+        if len(listing.items) > _MAX_INVARIANTS:
+            what = f"There are {len(listing.items)} invariants; the limit is {_MAX_INVARIANTS}."
             self.report(listing, (), what, "Say more with each.")
             return ()
         found: dict[str, Invariant] = {}
@@ -200,12 +177,7 @@ class _Reader:
         try:
             return self.language.compile(text, kinds, self.limits)
         except ConditionError as error:
-            place = node.entries.get("never") if isinstance(node, yaml_source.Mapping) else None
-            for fault in error.faults:
-                line = line_of(node, ("never",))
-                if isinstance(place, Text):
-                    line = place.first_line + (max(fault.line, 1) - 1 if place.literal else 0)
-                self.documents.report(self.file, line, f"In the condition: {fault.what}", fault.remedy)
+            self.documents.report_faults(self.file, node, "never", error)
             return None
 
     def paths(self, node: Node, named: Collection[str]) -> tuple[str, ...]:

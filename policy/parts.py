@@ -22,7 +22,7 @@ from signalfire.v1 import report_pb2
 
 from policy import cel, checked, strict, values
 from policy.checked import Call, Comprehension, Expr, Ident, Select
-from policy.decide import Circumstances
+from policy.decision import Circumstances
 from policy.errors import EvaluationError
 
 _LITERALS: Final = re.compile(

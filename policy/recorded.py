@@ -21,7 +21,7 @@ from signalfire.v1 import report_pb2
 
 from policy import values
 from policy.bundle import Bundle
-from policy.decide import Circumstances, Decision, Outcome
+from policy.decision import Circumstances, Decision, Outcome
 from policy.vocabulary import CONTENT, KIND_OF_ARM, Kind, Posture
 
 

@@ -17,8 +17,8 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, 
 from google.protobuf.descriptor import FieldDescriptor
 from pydantic import BaseModel
 
-from policy import cases, document, invariants, values
-from policy.decide import Outcome
+from policy import cases, document, invariants, texts, values
+from policy.decision import Outcome
 from policy.fields import BUILT_IN, LEAVES, MESSAGES, message_inside
 from policy.obligations import (
     LEAST_METRES,
@@ -48,36 +48,33 @@ def _words(words: Sequence[str], description: str) -> Schema:
     return {"enum": list(words), "description": description}
 
 
-_NAME: Final = "[a-z0-9][a-z0-9-]{0,63}"
-_IDENTIFIER: Final = "[a-z][a-z0-9_]{0,63}"
-_MARKING_POLICY: Final = "[A-Z0-9_-]{1,32}"
 _TIME: Final = _text(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})", "A time with its zone.")
 _FIELD: Final[Schema] = {
-    "anyOf": [{"enum": [*BUILT_IN, *LEAVES]}, {"type": "string", "pattern": f"^(?:{_NAME})$"}],
+    "anyOf": [{"enum": [*BUILT_IN, *LEAVES]}, {"type": "string", "pattern": f"^(?:{texts.NAME})$"}],
     "description": "A field by its path, a built-in field set, or one of your own.",
 }
 _CONDITION: Final[Schema] = {"type": "string", "minLength": 1, "description": "A condition in CEL (docs/policy.md)."}
 _FREE: Final[Schema] = {"type": "string", "minLength": 1}
 
 _VALUES: Final[tuple[tuple[object, Schema], ...]] = (
-    (document.NodeCode, _text("[A-Z]{3}", "A node: ISO 3166-1 alpha-3.")),
-    (document.CountryCode, _text("[A-Z]{3}", "A node: ISO 3166-1 alpha-3.")),
-    (document.Name, _text(_NAME, "A name: a-z, 0-9 and -.")),
-    (document.Prose, {"type": "string", "minLength": 1, "maxLength": 500, "pattern": r"\S"}),
-    (document.Moment, _text(r"\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}:\d{2}Z)?", "A day, from 00:00 UTC, or a moment.")),
-    (document.KindWord, _words(list(Kind), "A kind of report.")),
-    (document.TrafficClassWord, _words([word.name for word in TrafficClass], "A traffic class.")),
-    (document.ClassificationWord, _words([word.name for word in Classification], "A level, the lowest first.")),
-    (document.PostureWord, _words(list(Posture), "A posture.")),
-    (document.Caveat, _text("[A-Z0-9 _-]{1,32}", "A caveat.")),
-    (document.AreaFile, _text(r"areas/[a-z0-9][a-z0-9_-]{0,63}\.geojson", "A GeoJSON file of the bundle.")),
-    (document.CoarseMetres, _number("number", LEAST_METRES, MOST_METRES, "Metres.")),
-    (document.CoarseSpeed, _number("number", LEAST_SPEED_STEP_MPS, MOST_SPEED_STEP_MPS, "Metres a second.")),
-    (document.CoarseSeconds, _number("integer", LEAST_TIME_STEP_S, MOST_TIME_STEP_S, "Seconds.")),
-    (document.HoldSeconds, _number("integer", 1, 31 * 86_400, "Seconds after the report was accepted.")),
-    (document.Radius, _number("number", 1, 5_000_000, "Metres.")),
-    (document.Latitude, _number("number", -90, 90, "Degrees north.")),
-    (document.Longitude, _number("number", -180, 180, "Degrees east.")),
+    (texts.NodeCode, _text("[A-Z]{3}", "A node: ISO 3166-1 alpha-3.")),
+    (texts.CountryCode, _text("[A-Z]{3}", "A node: ISO 3166-1 alpha-3.")),
+    (texts.Name, _text(texts.NAME, "A name: a-z, 0-9 and -.")),
+    (texts.Prose, {"type": "string", "minLength": 1, "maxLength": 500, "pattern": r"\S"}),
+    (texts.Moment, _text(r"\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}:\d{2}Z)?", "A day, from 00:00 UTC, or a moment.")),
+    (texts.KindWord, _words(list(Kind), "A kind of report.")),
+    (texts.TrafficClassWord, _words([word.name for word in TrafficClass], "A traffic class.")),
+    (texts.ClassificationWord, _words([word.name for word in Classification], "A level, the lowest first.")),
+    (texts.PostureWord, _words(list(Posture), "A posture.")),
+    (texts.Caveat, _text(texts.CAVEAT, "A caveat.")),
+    (texts.AreaFile, _text(texts.AREA_FILE, "A GeoJSON file of the bundle.")),
+    (texts.CoarseMetres, _number("number", LEAST_METRES, MOST_METRES, "Metres.")),
+    (texts.CoarseSpeed, _number("number", LEAST_SPEED_STEP_MPS, MOST_SPEED_STEP_MPS, "Metres a second.")),
+    (texts.CoarseSeconds, _number("integer", LEAST_TIME_STEP_S, MOST_TIME_STEP_S, "Seconds.")),
+    (texts.HoldSeconds, _number("integer", 1, 31 * 86_400, "Seconds after the report was accepted.")),
+    (texts.Radius, _number("number", 1, 5_000_000, "Metres.")),
+    (texts.Latitude, _number("number", -90, 90, "Degrees north.")),
+    (texts.Longitude, _number("number", -180, 180, "Degrees east.")),
     (cases.TimeText, _TIME),
     (cases.OutcomeWord, _words(list(Outcome), "What becomes of the report.")),
 )
@@ -186,17 +183,17 @@ def _document(title: str, schema: Schema) -> Schema:
 
 
 def _policy() -> Schema:
-    level = _typed(document.ClassificationWord)
+    level = _typed(texts.ClassificationWord)
     return _keyed(
-        document._PolicyKeys,
+        document.PolicyKeys,
         (),
         {
-            "agreements": _named(_NAME, _typed(document.Agreement)),
-            "countries": _named(_IDENTIFIER, _typed(document._CountriesKeys)["properties"]["countries"]),
-            "areas": _named(_IDENTIFIER, _one_of(_typed(document.AreaDocument))),
-            "field_sets": _named(_NAME, _FIELDS),
+            "agreements": _named(texts.NAME, _typed(document.Agreement)),
+            "countries": _named(texts.IDENTIFIER, _typed(document.CountriesKeys)["properties"]["countries"]),
+            "areas": _named(texts.IDENTIFIER, _one_of(_typed(document.AreaDocument))),
+            "field_sets": _named(texts.NAME, _FIELDS),
             "equivalences": _named(
-                _MARKING_POLICY,
+                texts.MARKING_POLICY,
                 {"type": "object", "propertyNames": level, "additionalProperties": level, "minProperties": 1},
             ),
         },
@@ -217,11 +214,11 @@ def _rule(model: type[BaseModel]) -> Schema:
 
 def _partner() -> Schema:
     rules: Schema = {"type": "array", "items": {"oneOf": [_rule(document.ReleaseRule), _rule(document.WithholdRule)]}}
-    return _keyed(document._PartnerKeys, (), {"rules": rules})
+    return _keyed(document.PartnerKeys, (), {"rules": rules})
 
 
 def _invariants() -> Schema:
-    codes: Schema = {"type": "array", "items": _typed(document.NodeCode), "minItems": 1, "uniqueItems": True}
+    codes: Schema = {"type": "array", "items": _typed(texts.NodeCode), "minItems": 1, "uniqueItems": True}
     about: Schema = {"anyOf": [{"const": invariants.ALL}, codes], "description": "all, or the partners' codes."}
     one = _keyed(
         invariants._Written,

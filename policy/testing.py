@@ -16,8 +16,9 @@ from signalfire.v1 import report_pb2
 from policy import values
 from policy.bundle import Bundle
 from policy.cases import Case
-from policy.decide import CompiledRule, Decision, Finding, Outcome
+from policy.decision import Decision, Finding, Outcome
 from policy.fields import ALWAYS_RELEASED
+from policy.rules import CompiledRule
 
 
 @dataclass(frozen=True, slots=True)

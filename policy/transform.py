@@ -31,7 +31,7 @@ from google.protobuf.message import Message
 from signalfire.v1 import report_pb2
 
 from policy import obligations
-from policy.decide import RELEASED, BuiltIn, Decision, Outcome
+from policy.decision import RELEASED, BuiltIn, Decision, Outcome
 from policy.errors import NotReleasedError
 from policy.fields import message_inside
 from policy.vocabulary import CONTENT

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from signalfire.v1 import report_pb2
 
-from gateway.alarms import KEPT_SIZES, AlarmLimits, Alarms, ClockState, Unreceipted
+from gateway.alarms import KEPT_SIZES, Alarm, AlarmLimits, Alarms, ClockState, Unreceipted
+from gateway.attention import LATE_KEPT, LATE_TOLD_S, UNOPENED_KEPT, Alert, Late
 from gateway.exchange.partners import DIRECT, Link
+from gateway.expiry import Expiry
 from gateway.ledger.checkpoint import Checkpoint, sign_checkpoint
 from gateway.ledger.cosignature import cosign
 from gateway.ledger.evidence import contradiction
@@ -25,7 +28,7 @@ from gateway.release.witness import Beat
 from gateway.telemetry import Telemetry
 from tests.audit.nations import anchored, nation, rotated
 from tests.release.world import RELEASE_ALL, Site, partner_of, rules, signatory_of
-from tests.reports.examples import NOW, SECOND, launch_detection
+from tests.reports.examples import NOW, SECOND, all_clear, launch_detection
 
 TO_KOR = Origin.release("JPN", "KOR", "flash", 1)
 LIMITS = AlarmLimits(receipt_overdue_s=10, partner_silent_s=5)
@@ -39,7 +42,8 @@ class Scene:
         self.seconds = 1000.0
         self.link = Link(heard_at=1000.0, answered_at=1000.0)
         self.clock = ClockState()
-        self.has_policy = True
+        self.policy = b"a policy"
+        self.expiring: list[Expiry] = []
         self.telemetry = Telemetry()
         self.alarms = Alarms(
             "JPN",
@@ -52,19 +56,26 @@ class Scene:
             lambda: self.seconds,
             lambda: self.site.partners,
             lambda: self.clock,
-            lambda: self.has_policy,
+            lambda: self.policy,
             lambda: datetime.fromtimestamp(self.seconds, UTC),
+            lambda: self.expiring,
         )
 
     def look(self, after: float = 0.0, *, heard: bool = True, answered: bool = True) -> tuple[list[str], list[str]]:
+        """What rises and falls at a look so much later, in words."""
+        risen, fallen = self.look_for_alarms(after, heard=heard, answered=answered)
+        return [alarm.text for alarm in risen], [alarm.text for alarm in fallen]
+
+    def look_for_alarms(
+        self, after: float = 0.0, *, heard: bool = True, answered: bool = True
+    ) -> tuple[list[Alarm], list[Alarm]]:
         """What rises and falls at a look so much later."""
         self.seconds += after
         if heard:
             self.link.heard_at = self.seconds
         if answered:
             self.link.answered_at = self.seconds
-        risen, fallen = self.alarms.look()
-        return [alarm.text for alarm in risen], [alarm.text for alarm in fallen]
+        return self.alarms.look()
 
     def metric(self, name: str, **labels: str) -> float | None:
         return self.telemetry.registry.get_sample_value(name, {"partner": "KOR", **labels})
@@ -91,15 +102,33 @@ def test_nothing_is_wrong_where_nothing_is(scene: Scene) -> None:
 
 
 def test_that_no_policy_is_in_force_is_a_critical_alarm_until_one_is(scene: Scene) -> None:
-    scene.has_policy = False
+    scene.policy = b""
     (alarm,), _ = scene.alarms.look()
     assert alarm.critical
     assert alarm.text.startswith("no policy is in force: every report is withheld")
     assert scene.telemetry.registry.get_sample_value("signalfire_policy_in_force") == 0
-    scene.has_policy = True
+    scene.policy = b"a policy"
     risen, fallen = scene.look()
     assert (risen, len(fallen)) == ([], 1)
     assert scene.telemetry.registry.get_sample_value("signalfire_policy_in_force") == 1
+
+
+def test_what_does_not_open_is_a_critical_alarm_that_names_the_last_and_counts_the_others(scene: Scene) -> None:
+    attention = scene.telemetry.attention
+    assert attention.did_not_open(7, "report a of JPN")
+    assert not attention.did_not_open(7, "report a of JPN")
+    (alarm,), _ = scene.alarms.look()
+    assert alarm.critical
+    assert alarm.text == "the store holds what does not open, and subscribers are not given it: report a of JPN"
+    attention.did_not_open(9, "report b of JPN")
+    assert scene.look() == ([], [])
+    (standing,) = scene.alarms.standing
+    assert "report b of JPN, and 1 more (alarm since" in standing
+    assert scene.telemetry.registry.get_sample_value("signalfire_unopened_items") == 2
+
+    for item in range(2 * UNOPENED_KEPT):
+        attention.did_not_open(item, "a report")
+    assert len(attention.unopened) == UNOPENED_KEPT
 
 
 def test_what_stands_is_told_with_the_time_since_when_it_does(scene: Scene) -> None:
@@ -321,3 +350,203 @@ def test_an_own_clock_that_is_not_trusted_is_a_critical_alarm_and_one_that_drift
     assert [text.partition(" (alarm since")[0] for text in scene.alarms.standing] == [scene.clock.remark]
     scene.clock = ClockState()
     assert len(scene.look()[1]) == 1
+
+
+# --- what a partner shows and does not bring
+
+
+def shows(scene: Scene, size: int, lane: str = "flash") -> None:
+    """A heartbeat of KOR shows that many entries of a lane; as many are here as the replica holds."""
+    origin = Origin.release("KOR", "JPN", lane, 1)
+    held = {str(head.origin): head.edge.size for head in scene.site.heads if head.replica}
+    scene.link.owed.shown([Checkpoint(origin, size, b"r" * 32)], held, scene.seconds)
+
+
+@pytest.fixture
+def kor(tmp_path: Path) -> Iterator[Site]:
+    site = Site("KOR", tmp_path / "kor.sqlite")
+    yield site
+    site.close()
+
+
+def brings(scene: Scene, kor: Site, number: int) -> None:
+    """One more entry of KOR's FLASH lane comes."""
+    to = {"marking__policy": "KOR", "marking__releasable_to": ["JPN"]}
+    kor.take(launch_detection(number, originator_node="KOR", **to), rules("KOR", JPN=RELEASE_ALL))
+    origin = Origin.release("KOR", "JPN", "flash", 1)
+    row = scene.site.store.ledger(origin)
+    scene.site.do(scene.site.receive(kor.incoming(origin, 0 if row is None else row.size)))
+
+
+def test_entries_that_are_shown_and_do_not_come_are_an_alarm_until_they_come(scene: Scene, kor: Site) -> None:
+    shows(scene, 2)
+    assert scene.look() == ([], [])
+    assert scene.look(29) == ([], [])
+    assert scene.metric("signalfire_owed_seconds", lane="flash") == 29
+    scene.link.problems["flash"] = "the store is full"
+    (text,), _ = scene.look(2)
+    assert text == "KOR shows entries in lane flash that do not come: nothing for 31 s: the store is full"
+    assert scene.look(1) == ([], []), "told once"
+    brings(scene, kor, 1)
+    shows(scene, 2)
+    assert len(scene.look(1)[1]) == 1
+    assert scene.metric("signalfire_owed_seconds", lane="flash") == 0
+
+
+def test_a_backlog_that_comes_is_no_alarm_however_long_it_takes_and_one_that_stops_is(scene: Scene, kor: Site) -> None:
+    for number in range(8):
+        shows(scene, 1000)
+        assert scene.look(25) == ([], [])
+        brings(scene, kor, number)
+    assert scene.look() == ([], [])
+    shows(scene, 1000)
+    assert len(scene.look(31)[0]) == 1
+
+
+def test_whoever_returns_with_a_backlog_begins_anew(scene: Scene) -> None:
+    shows(scene, 2)
+    scene.look()
+    assert scene.look(3 * 86_400, heard=False)[0] == ["KOR is silent: no heartbeat for 259200 s"]
+    risen, fallen = scene.look(1)
+    assert (risen, len(fallen)) == ([], 1)
+    assert scene.look(29) == ([], [])
+    assert len(scene.look(2)[0]) == 1
+
+
+def test_one_lane_that_stands_still_is_an_alarm_though_another_brings_what_it_has(scene: Scene, kor: Site) -> None:
+    shows(scene, 2, "routine")
+    for number in range(5):
+        scene.look(10)
+        brings(scene, kor, number)
+    assert [text.partition(":")[0] for text in scene.alarms.standing] == [
+        "KOR shows entries in lane routine that do not come"
+    ]
+
+
+# --- what expires
+
+
+@pytest.mark.parametrize(
+    ("what", "name", "told"),
+    [
+        ("certificate", "gateway", "the certificate of this gateway"),
+        ("authority", "c2", "the c2 authority of this nation"),
+        ("bundle", "KOR", "the trust bundle of KOR"),
+        ("own-bundle", "JPN", "the trust bundle of this node"),
+        ("agreement", "trilateral-2023", "the agreement trilateral-2023"),
+    ],
+)
+def test_what_expires_is_an_alarm_four_weeks_before_and_a_critical_one_once_it_has(
+    scene: Scene, what: str, name: str, told: str
+) -> None:
+    day = 86_400
+    at = datetime.fromtimestamp(scene.seconds + 29 * day, UTC)
+    scene.expiring = [Expiry(what, name, at)]
+    assert scene.look() == ([], [])
+    (alarm,), _ = scene.look_for_alarms(2 * day)
+    assert (alarm.text, alarm.critical) == (f"{told} expires at {at:%Y-%m-%dT%H:%M:%SZ}, in 27 days", False)
+    assert scene.look(day) == ([], []), "told once"
+    (alarm,), fallen = scene.look_for_alarms(26 * day)
+    assert (alarm.text.partition(": ")[0], alarm.critical, fallen) == (
+        f"{told} expired at {at:%Y-%m-%dT%H:%M:%SZ}", True, [],
+    )  # fmt: skip
+    assert scene.look(day) == ([], []), "told once"
+    scene.expiring = [Expiry(what, name, datetime.fromtimestamp(scene.seconds + 90 * day, UTC))]
+    assert len(scene.look()[1]) == 1
+
+
+def test_what_exercises_and_tests_alone_rest_on_may_end(scene: Scene) -> None:
+    scene.expiring = [Expiry("agreement", "annex", datetime.fromtimestamp(scene.seconds, UTC), live=False)]
+    assert scene.look() == ([], [])
+
+
+# --- alerts that something failed for
+
+
+BROKEN = "the agreement annex has lapsed"
+
+
+def test_alerts_that_a_failure_withheld_are_a_critical_alarm_until_one_like_them_goes(scene: Scene) -> None:
+    decided = scene.telemetry.decided
+    decided("KOR", "released", False, Alert("LIVE", "LaunchDetection"))
+    assert scene.look() == ([], [])
+    decided("KOR", "withheld", False, Alert("LIVE", "LaunchDetection", BROKEN))
+    (alarm,), _ = scene.look_for_alarms()
+    assert alarm.critical
+    assert alarm.text == f"FLASH withheld from KOR: {BROKEN} (1 LIVE since 1970-01-01T00:16:40Z)"
+    decided("KOR", "withheld", False, Alert("LIVE", "LaunchDetection", BROKEN))
+    decided("KOR", "withheld", False, Alert("LIVE", "Track", BROKEN))
+    assert scene.look(60) == ([], []), "told once"
+    assert f"{BROKEN} (3 LIVE since 1970-01-01T00:16:40Z)" in scene.alarms.standing[0]
+    assert scene.metric("signalfire_alerts_withheld") == 3
+    for other in (Alert("EXERCISE", "LaunchDetection"), Alert("LIVE", "ImpactPrediction")):
+        decided("KOR", "released", False, other)
+    decided("USA", "released", False, Alert("LIVE", "LaunchDetection"))
+    scene.look(1)
+    assert "(3 LIVE" in scene.alarms.standing[0]
+    decided("KOR", "released", False, Alert("LIVE", "LaunchDetection"))
+    assert scene.look(1) == ([], [])
+    assert "(1 LIVE" in scene.alarms.standing[0]
+    decided("KOR", "released", False, Alert("LIVE", "Track"))
+    assert len(scene.look(1)[1]) == 1
+    assert scene.metric("signalfire_alerts_withheld") == 0
+
+
+def test_an_alert_that_was_withheld_is_told_once_though_the_next_one_goes_before_anybody_looks(scene: Scene) -> None:
+    scene.telemetry.decided("KOR", "withheld", True, Alert("LIVE", "LaunchDetection", BROKEN))
+    scene.telemetry.decided("KOR", "released", False, Alert("LIVE", "LaunchDetection"))
+    assert len(scene.look()[0]) == 1
+    assert len(scene.look(1)[1]) == 1
+    assert scene.look(1) == ([], [])
+
+
+def test_another_policy_ends_what_was_told_of_the_one_before(scene: Scene) -> None:
+    scene.telemetry.decided("KOR", "withheld", False, Alert("EXERCISE", "LaunchDetection", BROKEN))
+    (alarm,), _ = scene.look_for_alarms()
+    assert not alarm.critical, "it is an exercise"
+    scene.policy = b"another"
+    assert len(scene.look()[1]) == 1
+
+
+# --- warnings after the all-clear of their event
+
+
+def late(scene: Scene, number: int) -> report_pb2.Report:
+    """A launch detection that was made before the all-clear and accepted after it."""
+    report = launch_detection(10 + number)
+    taken = scene.site.take(report, rules(KOR=RELEASE_ALL))
+    assert taken.late is not None
+    scene.telemetry.attention.accepted_late(taken.late)
+    return report
+
+
+def test_a_warning_after_its_all_clear_is_an_alarm_until_it_is_recalled(scene: Scene) -> None:
+    scene.site.take(all_clear(1), rules(KOR=RELEASE_ALL))
+    scene.link.paused.update(flash="not looked at here", immediate="nor this")
+    first = late(scene, 1)
+    (text,), _ = scene.look()
+    assert text == f"a warning was accepted after the all-clear of its event, and stands: {first.report_id}"
+    late(scene, 2)
+    assert scene.look(1) == ([], []), "told once for each event"
+    assert ", and 1 more of that event (alarm since" in scene.alarms.standing[0]
+    assert scene.telemetry.registry.get_sample_value("signalfire_warnings_after_all_clear") == 2
+    scene.site.take(all_clear(2), rules(KOR=RELEASE_ALL))
+    risen, fallen = scene.look(1)
+    assert (risen, len(fallen)) == ([], 1)
+    assert scene.telemetry.registry.get_sample_value("signalfire_warnings_after_all_clear") == 0
+
+
+def test_it_is_told_for_an_hour_at_the_most(scene: Scene) -> None:
+    scene.site.take(all_clear(1), rules(KOR=RELEASE_ALL))
+    scene.link.paused.update(flash="not looked at here", immediate="nor this")
+    late(scene, 1)
+    assert len(scene.look()[0]) == 1
+    assert scene.look(LATE_TOLD_S - 1) == ([], [])
+    assert len(scene.look(1)[1]) == 1
+
+
+def test_thousands_of_them_do_not_fill_the_memory(scene: Scene) -> None:
+    attention = scene.telemetry.attention
+    for number in range(1000):
+        attention.accepted_late(Late(str(number), number.to_bytes(16)))
+    assert len(attention.late_ids) == LATE_KEPT

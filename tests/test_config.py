@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from gateway.config import Config, ConfigError, load
 from gateway.demo.deployment import Deployed
 from gateway.exchange.limits import ExchangeLimits
-from gateway.identity import nation
+from gateway.identity import issuing
 from gateway.identity.errors import IdentityError, LockError
 from gateway.identity.relocking import lock_directory
 from gateway.identity.unlocking import KeyFile
@@ -133,12 +133,12 @@ OUT_OF_RANGE = [
     ("heartbeat_s: 0.1", "heartbeat_s: -1", "limits.exchange.heartbeat_s"),
     ("heartbeat_s: 0.1", "heartbeat_s: .nan", "limits.exchange.heartbeat_s"),
     ("heartbeat_s: 0.1", "heartbeat_s: soon", "limits.exchange.heartbeat_s"),
-    ("handshake_s: 1.0", "handshake_s: 61", "limits.exchange.handshake_s"),
-    ("handshake_s: 1.0", "handshake_s: 0.9", "limits.exchange.handshake_s"),
-    ("silence_s: 2.0", "silence_s: 0.15", "silence_s is less than two heartbeats"),
-    ("silence_s: 2.0", "streams: 4", "limits.exchange.streams"),
-    ("silence_s: 2.0", "batch_bytes: 65536", "limits.exchange.batch_bytes"),
-    ("silence_s: 2.0", "batch_bytes: 1.5", "limits.exchange.batch_bytes"),
+    ("handshake_s: 10.0", "handshake_s: 61", "limits.exchange.handshake_s"),
+    ("handshake_s: 10.0", "handshake_s: 0.9", "limits.exchange.handshake_s"),
+    ("silence_s: 5.0", "silence_s: 0.15", "silence_s is less than two heartbeats"),
+    ("silence_s: 5.0", "streams: 4", "limits.exchange.streams"),
+    ("silence_s: 5.0", "batch_bytes: 65536", "limits.exchange.batch_bytes"),
+    ("silence_s: 5.0", "batch_bytes: 1.5", "limits.exchange.batch_bytes"),
     ("  exchange:\n    ", "  reports: {max_bytes: 60001}\n  exchange:\n    ", "limits.reports.max_bytes"),
     ("  exchange:\n    ", "  reports: {max_ahead_s: 1, flag_ahead_s: 2}\n  exchange:\n    ", "flag_ahead_s is larger"),
     ("  exchange:\n    ", "  reports: {max_age_s: -1}\n  exchange:\n    ", "limits.reports.max_age_s"),
@@ -186,7 +186,7 @@ def test_everything_that_is_wrong_is_said_at_once(jpn: Deployed) -> None:
     path = edited(
         jpn,
         ("node: JPN", "node: ABC"),
-        ("silence_s: 2.0", "streams: 4"),
+        ("silence_s: 5.0", "streams: 4"),
         ("roster: roster.yaml", "rooster: roster.yaml"),
         ("- FLASH", "- FLUSH"),
     )
@@ -350,7 +350,7 @@ async def test_an_address_that_is_taken_stops_the_start_and_says_which(jpn: Depl
 
 async def test_a_certificate_that_is_not_that_of_the_key_stops_the_start(jpn: Deployed, tmp_path: Path) -> None:
     pki = jpn.directory / "pki"
-    nation.issue_gateway(
+    issuing.issue_gateway(
         pki, "a", tmp_path / "other", now=datetime.now(UTC) + timedelta(seconds=2), address=jpn.exchange,
         keys_from=jpn.directory / "keys",
     )  # fmt: skip

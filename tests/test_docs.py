@@ -41,7 +41,7 @@ from gateway.reports.validate import validate_submitted
 from gateway.telemetry import Telemetry
 from policy import bundle, yaml_source
 from policy.approve import Reason
-from policy.decide import BuiltIn
+from policy.decision import BuiltIn
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PAGES: Final = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("tests/*/README.md")])

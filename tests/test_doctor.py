@@ -27,12 +27,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from ruamel.yaml import YAML
 
 from gateway.cli import main
+from gateway.demo.annex import annexed
 from gateway.demo.deployment import Deployed
 from gateway.doctor import bundles, machine, reach, record
 from gateway.doctor.examine import Surroundings, examine
 from gateway.doctor.finding import Finding, Level, warning
 from gateway.expiry import Expiry, ExpiryTold, expiries
-from gateway.identity import nation
+from gateway.identity import issuing, nation, next_bundle
 from gateway.identity.authority import Validity, certificate_pem
 from gateway.identity.locked import KeyLock
 from gateway.identity.relocking import lock_directory
@@ -43,11 +44,17 @@ from gateway.identity.unlocking import KeyFile
 from gateway.ledger.stores.sqlite import SqliteStore
 from gateway.synchronisation import KernelClock, Synchronised, kernel_clock
 from gateway.telemetry import Telemetry
+from policy.bundle import compile_bundle, read_files
 from policy.bundle import load as load_policy
 from tests.exchange.origin import HostileOrigin
 from tests.node.nations import running, settle
 
 GOOD_CLOCK: Final = KernelClock(True, 0.001)
+
+
+def quick_disk(store: Path) -> list[Finding]:
+    """This machine's disk, whose syncs take no time: others may keep it busy."""
+    return machine.disk(store, monotonic=lambda: 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +118,7 @@ def here(deployed: Path, tmp_path: Path) -> Installation:
     key_file.write_bytes(secrets.token_bytes(32))
     key_file.chmod(0o600)
     lock_directory(tmp_path / "jpn" / "keys", KeyFile(key_file))
-    found = Installation(tmp_path / "jpn", Surroundings(kernel_clock=lambda: GOOD_CLOCK))
+    found = Installation(tmp_path / "jpn", Surroundings(kernel_clock=lambda: GOOD_CLOCK, disk=quick_disk))
     found.change(unlock={"key_file": str(key_file)})
     return found
 
@@ -324,7 +331,7 @@ def test_a_key_of_another_kind_is_named(here: Installation) -> None:
 
 
 def test_keys_that_are_not_encrypted_are_a_warning(deployed: Path) -> None:
-    found = Installation(deployed / "jpn", Surroundings(kernel_clock=lambda: GOOD_CLOCK))
+    found = Installation(deployed / "jpn", Surroundings(kernel_clock=lambda: GOOD_CLOCK, disk=quick_disk))
     assert "not encrypted at rest" in found.only(Level.WARNING).what
 
 
@@ -394,10 +401,10 @@ def test_a_bundle_that_expires_is_told_weeks_ahead(here: Installation) -> None:
 
 def test_an_own_bundle_that_does_not_name_the_keys_in_use_is_named(here: Installation, tmp_path: Path) -> None:
     now = datetime.now(UTC)
-    nation.issue_gateway(here.pki, "b", tmp_path / "b", now=now, address="127.0.0.1:1")
+    issuing.issue_gateway(here.pki, "b", tmp_path / "b", now=now, address="127.0.0.1:1")
     for path in (here.pki / "gateways").glob("a.*"):
         path.unlink()
-    nation.write_bundle(here.pki, now=now)
+    next_bundle.write_bundle(here.pki, now=now)
     own = Path(YAML(typ="safe", pure=True).load(here.config.read_text())["trust"]["bundle"])
     shutil.copy(here.pki / "bundle.note", here.directory / own)
     assert any(each.check == "own bundle" and each.level is Level.PROBLEM for each in here.wrong())
@@ -682,6 +689,13 @@ def test_everything_that_expires_is_told_and_what_is_gone_is_not(deployed: Path)
     told.tell([Expiry("bundle", "KOR", kor.expires)])
     assert value("certificate", "gateway") is None
     assert value("bundle", "KOR") == kor.expires.timestamp()
+
+
+def test_of_agreements_those_are_told_under_which_live_reports_are_released(deployed: Path) -> None:
+    starts = datetime(2026, 11, 1, tzinfo=UTC)
+    files = annexed(read_files(deployed / "jpn" / "policy"), "JPN", "KOR", starts, starts + timedelta(days=1))
+    found = expiries(deployed / "none", "JPN", None, {}, compile_bundle(files))
+    assert {each.name: each.live for each in found} == {"trilateral-2023": True, "exercise-annex": False}
 
 
 def test_what_cannot_be_read_does_not_stop_the_rest(tmp_path: Path, deployed: Path) -> None:

@@ -12,7 +12,8 @@ from gateway.generations import FILE, Generations, highest_of
 from gateway.ledger.errors import StoreError
 from gateway.ledger.origin import Origin
 from gateway.release.errors import Unavailable
-from tests.faults.vfs import CHANGING, Disk, Fault, What, register_default
+from tests.faults.disk import CHANGING, Disk, Fault, What
+from tests.faults.vfs import register_default
 from tests.node.nations import World, forget, running, settle
 
 FLASH = [Origin.release("JPN", "KOR", "flash", number) for number in range(1, 12)]

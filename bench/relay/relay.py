@@ -16,7 +16,7 @@ from typing import Final
 from bench.relay.client import Place, RelayClients
 from bench.relay.node import Config
 from bench.system import SystemFailed
-from gateway.identity import nation
+from gateway.identity import issuing, nation
 from gateway.identity.spiffe import Role, SpiffeId, dns_name
 
 ROOT: Final = Path(__file__).parents[2]
@@ -71,8 +71,8 @@ class Relay:
             place = directory / node
             own = exchange if node == _ORIGIN else f"127.0.0.1:{next(ports)}"
             nation.create_nation(place / "pki", node, now=now)
-            nation.issue_gateway(place / "pki", _NAME, place / "keys", now=now, address=own)
-            nation.issue_c2(place / "pki", _C2, place / _C2, now=now)
+            issuing.issue_gateway(place / "pki", _NAME, place / "keys", now=now, address=own)
+            issuing.issue_c2(place / "pki", _C2, place / _C2, now=now)
             config = Config(
                 node=node,
                 keys=str(place / "keys"),

@@ -29,7 +29,7 @@ from gateway.release.orders import Kept, kept_orders
 from gateway.release.retention import PRUNED
 from gateway.seal.errors import SealError
 from policy.approve import Activate, Suspend, decode, effect
-from policy.decide import BuiltIn
+from policy.decision import BuiltIn
 
 log = logging.getLogger(__name__)
 

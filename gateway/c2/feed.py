@@ -12,11 +12,15 @@ A cursor names a place in the feed, and the run of the gateway that gave it. It 
 A subscription without a cursor is given all that is kept: it begins after what was let go of partners' reports, and is
 not given own reports of which the content was. Those are let go by a setting of their own, and may be younger than
 partners' reports that are kept: they never keep anything else from anybody.
+
+What does not open, though the store can be read, is passed over, logged once and told (`gateway.attention`): one rotten
+entry must keep nothing else from anybody. A withdrawal that does not open is given by what its row says.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import struct
 import time
@@ -27,9 +31,10 @@ from typing import Final, NamedTuple
 
 from signalfire.v1 import c2_pb2, ledger_pb2, report_pb2
 
+from gateway.attention import Attention
 from gateway.c2.grants import ReadGrant
 from gateway.ledger import bundle
-from gateway.ledger.errors import LedgerError
+from gateway.ledger.errors import LedgerError, StoreError
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import CosignatureKind, FeedFilter, FeedItem, FeedRow, LedgerId, ReportRow, StoreReader
 from gateway.release.opening import Opener
@@ -39,6 +44,8 @@ from gateway.release.subject import Subject
 from gateway.release.watch import Watch
 from gateway.seal.errors import SealError
 from gateway.seal.storage import StorageKeys
+
+log = logging.getLogger(__name__)
 
 READ_ROWS = 256
 """Rows of the feed read at once while a subscriber catches up."""
@@ -208,6 +215,7 @@ class Feed:
     opener: Opener
     storage: StorageKeys
     monotonic: Callable[[], float] = time.monotonic
+    attention: Attention = field(default_factory=Attention)
     _origins: dict[LedgerId, Origin] = field(default_factory=dict)
     _catching_up: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by the one whose turn it is."""
@@ -311,12 +319,13 @@ class Feed:
         turn = _Turn(self.reader(), rows, ended)
         for looked_at, (each, row) in enumerate(zip(found, rows, strict=True), 1):
             try:
-                entry = each if isinstance(each, FeedEntry) else self._load(row, turn)
-                room -= self._give(response, entry, grant, turn)
+                entry = each if isinstance(each, FeedEntry) else self._opened(row, turn)
+                if entry is not None:
+                    room -= self._give(response, entry, grant, turn)
             except _ContentGone:
                 if row.seq > may_lack:
                     return response, looked_at, self._pruned(row.seq)
-            except (LedgerError, SealError) as error:
+            except StoreError as error:
                 return response, looked_at, error
             if room <= 0 or self.monotonic() >= turn_ends:
                 break
@@ -324,6 +333,28 @@ class Feed:
 
     def _cursor(self, position: int) -> str:
         return f"{self.runs.tag}:{position}"
+
+    def _opened(self, row: FeedRow, turn: _Turn) -> FeedEntry | None:
+        """The content of a row; None where it does not open. Of a withdrawal then what the row says, for it must be
+        heeded.
+        """
+        try:
+            return self._load(row, turn)
+        except StoreError:
+            raise
+        except (LedgerError, SealError) as error:
+            named = f"{row.item.name.lower()} {uuid.UUID(bytes=row.report_id)} of {row.originator}"
+            where = "" if row.ledger is None else f", {self._origin(row.ledger)} entry {row.index}"
+            if self.attention.did_not_open(row.seq, f"{named}{where}"):
+                log.critical("item %d of the feed, %s%s, does not open: %s", row.seq, named, where, error)
+        if row.item is not FeedItem.WITHDRAWAL:
+            return None
+        withdrawal = ledger_pb2.Withdrawal(
+            traffic_class=report_pb2.TrafficClass.ValueType(row.traffic_class),
+            precedence=report_pb2.Precedence.ValueType(row.precedence),
+        )
+        withdrawal.time.FromNanoseconds(row.received_ns)
+        return FeedEntry(row, withdrawal)
 
     def _load(self, row: FeedRow, turn: _Turn) -> FeedEntry:
         """The content of a row, opened from the ledger that holds it."""
@@ -352,7 +383,7 @@ class Feed:
 
     def _may_know(self, row: FeedRow, grant: ReadGrant, turn: _Turn) -> bool:
         """Whether a withdrawal is of a report that the grant covers. A report that is not here yet may be one, and so
-        may one whose content was let go.
+        may one whose content was let go, or does not open.
         """
         if row.traffic_class not in grant.traffic_classes:
             return False
@@ -361,10 +392,10 @@ class Feed:
             return True
         (withdrawn, *_), _ = turn.reader.feed(known.feed - 1, 1, _EVERYTHING)
         try:
-            content = self._load(withdrawn, turn).content
+            entry = self._opened(withdrawn, turn)
         except _ContentGone:
             return True
-        return isinstance(content, report_pb2.Report) and grant.allows(content)
+        return entry is None or (isinstance(entry.content, report_pb2.Report) and grant.allows(entry.content))
 
     def _origin(self, ledger: LedgerId) -> Origin:
         """The origin of a ledger. Its number never comes to mean another, so it is looked up once."""

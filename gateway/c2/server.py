@@ -44,7 +44,6 @@ from gateway.ledger.stores import FeedFilter
 from gateway.release.sequencer import Sequencer
 from gateway.reports.kinds import Kind
 from gateway.reports.limits import ReportLimits
-from gateway.seal.errors import SealError
 from gateway.telemetry import Telemetry
 from policy.countries import NODE_CODES
 
@@ -241,7 +240,7 @@ class C2Servicer:
             await self._refuse(context, refused)
         except PrunedError as error:
             await context.abort(grpc.StatusCode.OUT_OF_RANGE, str(error))
-        except (LedgerError, SealError) as error:
+        except LedgerError as error:
             log.error("subscription of %s: %s", client, error)
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the feed cannot be read now; resume from your cursor")
         finally:

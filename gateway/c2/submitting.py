@@ -47,7 +47,7 @@ from gateway.reports.fields import quoted
 from gateway.reports.kinds import kind_of
 from gateway.reports.limits import ReportLimits
 from gateway.reports.parse import parse_report, split_request
-from gateway.reports.validate import clock_warning, validate_submitted
+from gateway.reports.validate import clock_warning, early_ns, too_early, validate_submitted
 from gateway.reports.violations import Violation, refusal
 from gateway.telemetry import Telemetry
 
@@ -146,6 +146,11 @@ class Submitting:
         violations = push.violations(report)
         if violations:
             raise RefusedReport(c2_pb2.REFUSAL_CODE_NOT_GRANTED, violations)
+        wait_ns = early_ns(report, now_ns, self.report_limits)
+        if wait_ns > 0 and moment.clock_trusted:
+            # A refusal for good would cost the warning; seconds later it is as good as any whose clock is a little off.
+            found = [too_early(report, now_ns, self.report_limits)]
+            raise RefusedReport(c2_pb2.REFUSAL_CODE_UNAVAILABLE, found, math.ceil(wait_ns / 1_000_000))
         warning = clock_warning(report, now_ns, self.report_limits, submitted=True)
         if warning is not None:
             self._telemetry.clock_flags.labels(client=str(client)).inc()
@@ -169,7 +174,12 @@ class Submitting:
         """What is answered for a report that was taken; to be copied."""
         self._telemetry.reports.count("duplicate" if accepted.duplicate else "accepted")
         for decided in accepted.decisions:
-            self._telemetry.decided(decided.partner, decided.outcome, decided.failed)
+            self._telemetry.decided(*decided)
+        if (late := accepted.late) is not None:
+            # Nobody knows whether it should stand: an operator is told, and the log keeps it.
+            named, event_id = uuid.UUID(bytes=late.report_id), quoted(late.event_id)
+            log.warning("report %s was accepted after the all-clear of its event %s, and stands", named, event_id)
+            self._telemetry.attention.accepted_late(late)
         return _accepted(accepted.accepted_ns, accepted.duplicate)
 
     def refused(self, client: SpiffeId, report_id: str, step: TakeReport | None, error: Exception) -> c2_pb2.Refused:
@@ -194,7 +204,7 @@ class Submitting:
                     told.append(Violation("", f"has {more} more such problems", "mend those that are told first"))
                 refused = refusal(error.code, told)
                 if error.code == c2_pb2.REFUSAL_CODE_UNAVAILABLE:
-                    refused.retry_after_ms = self.limits.retry_after_ms
+                    refused.retry_after_ms = error.retry_after_ms or self.limits.retry_after_ms
                 return refused
             case Exhausted():
                 found = [Violation("", f"cannot be taken now: {error}", "send it again after retry_after_ms")]

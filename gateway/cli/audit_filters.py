@@ -48,10 +48,11 @@ EVENT_KINDS: Final = (
     "started", "roster-pinned", "policy-activated", "partner-suspended", "partner-resumed", "posture-declared",
     "route-changed", "carrying-changed",
     "roster-replaced", "posture-over", "order-refused", "audit-access", "withdrawals-kept-back", "entries-kept-back",
+    "after-all-clear",
     "pruned", "clock-declared-right", "pruning-resumed", "pruning-waits", "bundle-taken-up", "root-replaced",
     "keys-switched", "ledger-succeeded", "decisions-set-back", "reconciled", "fork-evidence",
     "store-set-back", "given-back", "records-rebuilt", "report-filled-in", "resubmission-finished",
-    "recalled-while-lost", "recalled-by-time", "event-not-known",
+    "recalled-while-lost", "recalled-by-time", "event-not-known", "passing-on-put-off", "passing-on-failed",
 )  # fmt: skip
 """Every kind of event that a gateway records, as docs/officer.md lists them."""
 

@@ -19,7 +19,7 @@ from gateway.cli.audit_rows import outcome_of, precedence_of, time_text, traffic
 from gateway.cli.visible import visible
 from gateway.release.passing import WITHDRAWN, WITHDRAWN_HELD
 from gateway.release.rulebook import NO_BUNDLE, NO_POLICY
-from policy.decide import BuiltIn
+from policy.decision import BuiltIn
 
 BUILT_IN: Final[Mapping[str, str]] = {
     BuiltIn.SUSPENDED: "Officers had suspended the partner: then nothing is released to it, whatever the policy says.",

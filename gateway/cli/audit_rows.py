@@ -38,6 +38,7 @@ ATTENTION: Final = frozenset(
         "order-refused",
         "withdrawals-kept-back",
         "entries-kept-back",
+        "after-all-clear",
         "ledger-succeeded",
         "clock-declared-right",
         "pruning-resumed",

@@ -11,7 +11,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from gateway.audit.verify import LedgerCheck, Verification
+from gateway.audit.ledger_check import LedgerCheck
+from gateway.audit.verify import Verification
 from gateway.demo.play import Replay
 from gateway.demo.tally import Tally
 

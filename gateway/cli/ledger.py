@@ -12,7 +12,9 @@ import click
 from rich.table import Table
 
 from gateway import config as configuration
-from gateway.audit.verify import Finding, LedgerCheck, Verification, verify_store
+from gateway.audit.ledger_check import LedgerCheck
+from gateway.audit.records import Finding
+from gateway.audit.verify import Verification, verify_store
 from gateway.cli.connecting import PARTLY
 from gateway.cli.ledger_export import export_command, verify_folder
 from gateway.cli.ledger_proofs import check_proof_command, prove

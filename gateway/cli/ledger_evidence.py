@@ -20,7 +20,15 @@ from gateway.config import Config
 from gateway.identity.errors import IdentityError
 from gateway.identity.keyring import Keyring
 from gateway.ledger.errors import LedgerError
-from gateway.ledger.evidence import MAX_EVIDENCE, Contradiction, EvidenceError, contradiction, decode, encode
+from gateway.ledger.evidence import (
+    MAX_EVIDENCE,
+    Contradiction,
+    EvidenceError,
+    contradiction,
+    contradictions,
+    decode,
+    encode,
+)
 from gateway.release.evidence import KIND, owner_keys, recorded_keys
 from gateway.release.opening import Opener
 from gateway.release.signatory import Partner, Signatory
@@ -114,6 +122,7 @@ def check_evidence_command(file: Path, bundle: Path, root: Path, as_json: bool) 
         raise click.ClickException(str(error)) from error
     try:
         found = check(raw, nation)
+        others = contradictions(*decode(raw), owner_keys(nation))[1:]
     except EvidenceError as error:
         if as_json:
             click.echo(json.dumps({"proved": False, "finding": str(error)}, indent=2))
@@ -121,9 +130,12 @@ def check_evidence_command(file: Path, bundle: Path, root: Path, as_json: bool) 
             click.echo(f"NOT PROVED: {error}")
         sys.exit(PARTLY)
     if as_json:
-        click.echo(json.dumps(_as_json(found), indent=2))
+        told = {"proved": True, "node": found.origin.owner, **_as_json(found), "others": [*map(_as_json, others)]}
+        click.echo(json.dumps(told, indent=2))
         return
     click.echo(f"PROVED: {found.origin.owner} contradicted itself. {found}")
+    for other in others:
+        click.echo(f"  and also {other}")
 
 
 def check(raw: bytes, accused: Partner) -> Contradiction:
@@ -144,8 +156,6 @@ def check(raw: bytes, accused: Partner) -> Contradiction:
 
 def _as_json(found: Contradiction) -> dict[str, object]:
     return {
-        "proved": True,
-        "node": found.origin.owner,
         "ledger": str(found.origin),
         "heads": [{"size": head.size, "root": head.root.hex()} for head in found.heads],
     }

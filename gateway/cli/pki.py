@@ -13,7 +13,7 @@ from cryptography import x509
 from gateway.cli.pki_rotation import COMMANDS as ROTATION
 from gateway.cli.pki_rotation import now_utc, refusals
 from gateway.cli.protection import locking_options, nation_lock, new_passphrase, passphrase_option
-from gateway.identity import describe, nation
+from gateway.identity import describe, issuing, nation, next_bundle
 from gateway.identity.admission import write_outgoing
 from gateway.identity.authority import IpAddress
 from gateway.identity.errors import SpiffeIdError
@@ -73,7 +73,7 @@ _out_dir = click.option(
 _leaf_days = click.option(
     "--days",
     type=click.IntRange(1, 825),
-    default=nation.LEAF_LIFETIME.days,
+    default=issuing.LEAF_LIFETIME.days,
     show_default=True,
     help="How long the certificate is valid.",
 )
@@ -199,7 +199,7 @@ def gateway_command(
     with refusals():
         if isinstance(wrapper, KeyFile) and wrapper.make():
             click.echo(f"Made the key file {wrapper.path}: it unlocks the gateway's keys. Keep it apart from them.")
-        issued = nation.issue_gateway(
+        issued = issuing.issue_gateway(
             directory,
             name,
             out,
@@ -234,7 +234,7 @@ def c2_command(name: str, directory: Path, out: Path, days: int, passphrase_file
     """
     with refusals():
         lock = nation_lock(directory, passphrase_file)
-        issued = nation.issue_c2(directory, name, out, now=now_utc(), lifetime=timedelta(days=days), lock=lock)
+        issued = issuing.issue_c2(directory, name, out, now=now_utc(), lifetime=timedelta(days=days), lock=lock)
     click.echo(f"Issued {issued} into {out}.")
 
 
@@ -255,7 +255,7 @@ def officer_command(name: str, directory: Path, out: Path, days: int, passphrase
     """
     with refusals():
         lock = nation_lock(directory, passphrase_file)
-        issued = nation.issue_officer(directory, name, out, now=now_utc(), lifetime=timedelta(days=days), lock=lock)
+        issued = issuing.issue_officer(directory, name, out, now=now_utc(), lifetime=timedelta(days=days), lock=lock)
     click.echo(f"Issued {issued} into {out}.")
 
 
@@ -310,7 +310,7 @@ def recovery_command(directory: Path, passphrase_file: Path | None) -> None:
 @click.option(
     "--days",
     type=click.IntRange(1, 1830),
-    default=nation.BUNDLE_LIFETIME.days,
+    default=next_bundle.BUNDLE_LIFETIME.days,
     show_default=True,
     help="How long partners may use the bundle.",
 )
@@ -343,7 +343,7 @@ def bundle_command(
     """
     with refusals():
         lock = nation_lock(directory, passphrase_file)
-        bundle = nation.write_bundle(
+        bundle = next_bundle.write_bundle(
             directory, now=now_utc(), lifetime=timedelta(days=days), sequence=sequence, lock=lock
         )
         if out is not None:

@@ -12,7 +12,7 @@ from typing import Final
 import click
 
 from gateway.cli.protection import nation_lock, passphrase_option
-from gateway.identity import nation
+from gateway.identity import issuing, nation
 from gateway.identity.admission import (
     CRL_LIFETIME,
     admit,
@@ -65,7 +65,7 @@ def now_utc() -> datetime:
 @click.option(
     "--days",
     type=click.IntRange(1, 825),
-    default=nation.LEAF_LIFETIME.days,
+    default=issuing.LEAF_LIFETIME.days,
     show_default=True,
     help="How long the certificate is valid.",
 )

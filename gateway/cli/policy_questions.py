@@ -21,7 +21,7 @@ from gateway.cli.terminal import console
 from gateway.identity.locked import KeyLock, Unwrapper
 from policy import prove as proofs
 from policy.cases import Case
-from policy.decide import Circumstances
+from policy.decision import Circumstances
 from policy.explain import Explanation, explain
 from policy.prove import Loosening, Status
 from policy.recorded import compare_recorded

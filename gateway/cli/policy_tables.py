@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from signalfire.v1 import report_pb2
 
-from policy.decide import Outcome
+from policy.decision import Outcome
 from policy.explain import Explanation, Fate, RuleExplanation
 from policy.parts import Part, Verdict
 from policy.recorded import Change, Comparison

@@ -9,6 +9,7 @@ from signalfire.v1 import c2_pb2, c2_pb2_grpc, officer_pb2, officer_pb2_grpc, re
 
 from gateway.client import auditing, receiving, sending
 from gateway.client.connection import Connector, Credentials
+from gateway.client.outbox import HELD_BACK
 
 
 class Client:
@@ -36,21 +37,24 @@ class Client:
         reports: Iterable[report_pb2.Report] | AsyncIterable[report_pb2.Report],
         *,
         in_flight: int = 1024,
+        held_back: int = HELD_BACK,
         on_resubmit: sending.OnResubmit | None = None,
     ) -> AsyncIterator[sending.Result]:
         """Pushes reports and gives a `Result` for each, in the order of the answers.
 
-        A report is taken from `reports` when there is room: at most `in_flight` (1 or more) wait for their answer. Ends
-        when all are answered. Warnings for which the gateway has no room are not waited for by their all-clear, and are
-        given back with `superseded_by` once that is accepted. An iterable that waits for its next report must be an
-        async one, for a plain one would hold up everything else meanwhile. An error that `reports` raises, or a
-        TypeError for what is no `Report`, is raised here once everything taken before it is answered. Raises
-        ClientError when the gateway refuses the caller, not the report, or answers for another one.
+        A report is taken from `reports` when there is room: at most `in_flight` (1 or more) wait for their answer, and
+        besides up to `held_back` (0 or more) for which the gateway has no room now, so that an alert or an all-clear
+        behind them is taken and goes at once. Ends when all are answered. Warnings that the gateway cannot take now
+        are not waited for by their all-clear, and are given back with `superseded_by` once that is accepted. An
+        iterable that waits for its next report must be an async one, for a plain one would hold up everything else
+        meanwhile. An error that `reports` raises, or a TypeError for what is no `Report`, is raised here once
+        everything taken before it is answered. Raises ClientError when the gateway refuses the caller, not the report,
+        or answers for another one.
 
         `on_resubmit`, if given, is told what the gateway has lost, whenever a stream opens while that is so, and when
         it arises: push all of that again, as it was; what the gateway has is answered as a duplicate.
         """
-        return sending.submit(self._connector, reports, in_flight, on_resubmit)
+        return sending.submit(self._connector, reports, in_flight, on_resubmit, held_back)
 
     def subscribe(
         self,

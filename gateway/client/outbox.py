@@ -13,11 +13,11 @@ Rules, in order:
    refused together must not come back together. After RESOURCE_EXHAUSTED nothing else of that precedence or a lower one
    goes before that either. What counts there is a report's own precedence, by which the node takes it: whatever is to
    recall it, alerts go on.
-5. An all-clear waits for no warning that rule 4 holds back: it goes without, and the warning stays. Once the all-clear
+5. An all-clear waits for no warning that rule 4 has wait: it goes without, and the warning stays. Once the all-clear
    is accepted the warning is superseded, and leaves the outbox without having been sent: accepted after the all-clear,
-   it would stand. If the all-clear is refused for good, the warning goes after all. A warning that is later than the
-   all-clear, by report_time, is not superseded: it goes after it, and stands. A correction or cancellation waits, for
-   the node refuses one that names what it does not know.
+   it would stand. That it was put in before it is enough, whatever its report_time: so it is where there is room, too
+   (but see rule 8). If the all-clear is refused for good, the warning goes after all. A correction or cancellation
+   waits, for the node refuses one that names what it does not know.
 6. A correction or cancellation that names nothing but what was superseded is superseded with it: the node never had
    any of that, or has lost it (rule 8), so nothing is to be recalled, and it would refuse the recall. One that names
    anything else goes: only who made it can name the others in one of their own, and the node's answer tells him to. So
@@ -25,10 +25,16 @@ Rules, in order:
 7. What the node has lost may be put in after what names it, and that may name each other. No report waits for one that
    waits for it: of such a ring the one that was refused for now goes again in its time, until the node has it or
    refuses it for good, and the others after it.
-8. While the node asks for what it has lost, partners may have what is superseded. It is recalled there all the same:
-   what they give back from before the loss the node holds against the all-clears that it has accepted, and lets none
-   stand that is no later than one of them, by report_time. A later one it does let stand, so that one has to reach the
-   node, and then what recalls it: this is why rule 5 goes by report_time.
+8. Once the node has asked for what it has lost, partners may have what is superseded. It is recalled there all the
+   same: what they give back from before the loss the node holds against the all-clears that it has accepted, and lets
+   none stand that is no later than one of them, by report_time. A later one it does let stand, so that one has to reach
+   the node, and then what recalls it: from then on a warning that is later than the all-clear is not superseded by it,
+   but goes after it, and stands.
+9. Who puts in waits for room: at most `in_flight` have a place. What waits for something other than its own answer has
+   a place besides, or an alert or an all-clear could not be put in behind it: up to `held_back` of what rule 4 has held
+   back and of what waits for that, and up to `in_flight` corrections and cancellations that were refused for now,
+   whose reports may yet be put in. What was held back keeps that place until it is answered. However many there are,
+   no more than `in_flight` are under way: beyond that FLASH alone goes.
 """
 
 from __future__ import annotations
@@ -52,6 +58,9 @@ _WARNINGS: Final = frozenset({"launch_detection", "track", "impact_prediction"})
 FRAME_BYTES: Final = 8
 """Bytes that a report adds to its request at most beside its own."""
 
+HELD_BACK: Final = 65_536
+"""Reports that may wait besides for room at the node: of tracks of 500 bytes about 200 MB."""
+
 JITTER: Final = 0.5
 """Up to which part of the time that the node says is added to it."""
 
@@ -59,8 +68,12 @@ JITTER: Final = 0.5
 class Outbox:
     """Numbers of reports, from 0, in the order in which they were put in. Belongs to the event loop's thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, in_flight: int = 1024, held_back: int = HELD_BACK) -> None:
         self.unanswered: dict[int, report_pb2.Report] = {}
+        self.has_lost = False
+        """Whether the node has asked for what it has lost (rule 8)."""
+        self._in_flight = in_flight
+        self._held_back = held_back
         self._added = 0
         self._own: dict[int, int] = {}
         """By which the node takes it."""
@@ -76,13 +89,35 @@ class Outbox:
         self._blocked: dict[int, set[int]] = {}
         """What waits for answers to others, and to which."""
         self._aside: dict[int, set[int]] = {}
-        """Warnings that are held back, and the all-clears that went without them."""
+        """Warnings that wait, and the all-clears that went without them."""
+        self._without: dict[int, set[int]] = {}
+        """The same by all-clear."""
         self._held_until: dict[int, float] = {}
         self._put_off: set[int] = set()
         """Corrections and cancellations that were refused for now, and not for their number."""
         self._never_had: dict[int, set[str]] = {}
         """Of corrections and cancellations, the reports that they name and that were superseded."""
+        self._all_clears: set[int] = set()
+        self._beside: set[int] = set()
+        """What was held back, or waits for such (rule 9)."""
         self._changed = asyncio.Event()
+        self._left = asyncio.Event()
+        """Set when there may be room."""
+
+    def is_full(self) -> bool:
+        """Whether there is no room for another (rule 9)."""
+        besides = min(len(self._beside), self._held_back) + min(len(self._put_off), self._in_flight)
+        return len(self.unanswered) - besides >= self._in_flight
+
+    def is_full_of_held_back(self) -> bool:
+        """Whether that is since too much is held back."""
+        return len(self._beside) >= self._held_back and self.is_full()
+
+    async def room(self) -> None:
+        """Waits until there is room for another."""
+        while self.is_full():
+            self._left.clear()
+            await self._left.wait()
 
     def add(self, report: report_pb2.Report) -> None:
         """Puts one in."""
@@ -90,7 +125,7 @@ class Outbox:
         self._added += 1
         first = set[int]()
         if report.WhichOneof("content") in _RECALLS:
-            first = {each for each, other in self.unanswered.items() if _recalls(report, other)}
+            first = self._recalled_of(report)
         self.unanswered[number] = report
         self._own[number] = self._ranks[number] = rank
         for each in first:
@@ -99,9 +134,14 @@ class Outbox:
                 self._ranks[each] = rank
                 if each in self._to_send:
                     self._queue(each)
+        if self._is_held(rank) or not first.isdisjoint(self._beside):
+            self._beside.add(number)
+        if report.WhichOneof("content") == "all_clear":
+            self._all_clears.add(number)
         if first:
             self._blocked[number] = first
-            self._go_without(number)
+            if number in self._all_clears:
+                self._go_without(number)
         else:
             self._queue(number)
         for recall in self._put_off:
@@ -112,6 +152,12 @@ class Outbox:
                 if self._ranks[number] < self._ranks[recall]:
                     self._ranks[number] = self._ranks[recall]
                     self._queue(number)
+
+    def _recalled_of(self, report: report_pb2.Report) -> set[int]:
+        """What is there that it recalls."""
+        if named := frozenset(_named(report)):
+            return {each for each, other in self.unanswered.items() if other.report_id in named}
+        return {each for each, other in self.unanswered.items() if _recalls(report, other)}
 
     def send_all_again(self) -> None:
         """On a new connection: everything that has no answer."""
@@ -158,10 +204,11 @@ class Outbox:
         now = asyncio.get_running_loop().time()
         pause_s: float | None = None
         best: tuple[int, int] | None = None
+        many = len(self._flying) >= self._in_flight
         for own, waiting in self._waiting.items():
             while waiting and not self._counts(*waiting[0]):
                 heapq.heappop(waiting)
-            if not waiting:
+            if not waiting or (many and own < report_pb2.PRECEDENCE_FLASH):
                 continue
             held_s = self._held_until.get(own, 0.0) - now
             if held_s > 0:
@@ -181,9 +228,9 @@ class Outbox:
         that is not among them, and are to be answered as well, none of them as accepted.
         """
         superseded = []
-        for warning in [each for each, all_clears in self._aside.items() if number in all_clears]:
+        for warning in sorted(self._without.pop(number, ())):
             self._aside[warning].discard(number)
-            if accepted:
+            if accepted and not (self.has_lost and _is_later(self.unanswered[warning], self.unanswered[number])):
                 superseded.append(warning)
             elif not self._aside[warning]:
                 del self._aside[warning]
@@ -223,11 +270,14 @@ class Outbox:
 
     def _leave(self, number: int) -> None:
         del self.unanswered[number], self._own[number], self._ranks[number]
-        self._aside.pop(number, None)
+        for all_clear in self._aside.pop(number, ()):
+            self._without[all_clear].discard(number)
+        self._beside.discard(number)
         self._never_had.pop(number, None)
         self._flying.discard(number)
         self._to_send.discard(number)
         self._put_off.discard(number)
+        self._all_clears.discard(number)
         for recall in self._recalled_by.pop(number, ()):
             if recall not in self.unanswered:
                 # It was under way when this one was put in, and was taken.
@@ -238,42 +288,55 @@ class Outbox:
                 del self._blocked[recall]
                 if recall not in self._flying:
                     self._queue(recall)
+        self._left.set()
+        self._changed.set()
 
-    def refused_for_now(self, number: int, retry_after_ms: int, *, exhausted: bool) -> bool:
-        """It goes again when the node says. `exhausted`: there is too much of it. Returns whether it may wait for a
-        report that is put in later, the first time that this is so.
-        """
+    def refused_for_now(self, number: int, retry_after_ms: int, *, exhausted: bool) -> None:
+        """It goes again when the node says. `exhausted`: there is too much of it."""
         loop = asyncio.get_running_loop()
         pause_s = retry_after_ms / 1000 * random.uniform(1.0, 1.0 + JITTER)
         self._flying.discard(number)
         loop.call_later(pause_s, self._again, number)
         if exhausted:
-            for own in range(self._own[number] + 1):
-                self._held_until[own] = max(self._held_until.get(own, 0.0), loop.time() + pause_s)
-            for recall in list(self._blocked):
-                self._go_without(recall)
-        content = self.unanswered[number].WhichOneof("content")
-        if exhausted or content not in _BY_NAME or number in self._put_off:
-            return False
-        self._put_off.add(number)
-        return True
+            self._hold(number, loop.time() + pause_s)
+        elif self.unanswered[number].WhichOneof("content") in _BY_NAME:
+            self._put_off.add(number)
+        for all_clear in [each for each in self._all_clears if each in self._blocked]:
+            self._go_without(all_clear)
+        self._left.set()
+        self._changed.set()
 
-    def _go_without(self, recall: int) -> None:
-        """Has an all-clear wait no more for warnings that are held back (rule 5)."""
-        report = self.unanswered.get(recall)
-        if report is None or report.WhichOneof("content") != "all_clear":
-            return
-        now = asyncio.get_running_loop().time()
-        for each in list(self._blocked[recall]):
-            if each in self._aside or (each not in self._flying and self._held_until.get(self._own[each], 0.0) > now):
-                if not _is_later(self.unanswered[each], report):
-                    self._aside.setdefault(each, set()).add(recall)
-                    self._to_send.discard(each)
-                self._blocked[recall].discard(each)
-                self._recalled_by[each].remove(recall)
-        if not self._blocked[recall]:
-            del self._blocked[recall]
-            self._queue(recall)
+    def _hold(self, number: int, until: float) -> None:
+        """Has what it says of its own precedence and of lower ones wait (rule 4)."""
+        precedences = range(self._own[number] + 1)
+        begins = {own for own in precedences if not self._is_held(own)}
+        for own in precedences:
+            self._held_until[own] = max(self._held_until.get(own, 0.0), until)
+        held = [number]
+        if begins:
+            held += [each for each, own in self._own.items() if own in begins and each not in self._flying]
+        while held:  # and what waits for them
+            each = held.pop()
+            if each not in self._beside:
+                self._beside.add(each)
+                recalls = self._recalled_by.get(each, ())
+                held += [recall for recall in recalls if recall in self._blocked and recall in self.unanswered]
+
+    def _is_held(self, own: int) -> bool:
+        return self._held_until.get(own, 0.0) > asyncio.get_running_loop().time()
+
+    def _go_without(self, all_clear: int) -> None:
+        """Has an all-clear wait no more for warnings that are refused for now, or held back (rule 5)."""
+        for each in list(self._blocked[all_clear]):
+            if each not in self._flying and (each not in self._to_send or self._is_held(self._own[each])):
+                self._aside.setdefault(each, set()).add(all_clear)
+                self._without.setdefault(all_clear, set()).add(each)
+                self._to_send.discard(each)
+                self._blocked[all_clear].discard(each)
+                self._recalled_by[each].remove(all_clear)
+        if not self._blocked[all_clear]:
+            del self._blocked[all_clear]
+            self._queue(all_clear)
 
     def _again(self, number: int) -> None:
         # A new connection may have taken it meanwhile.

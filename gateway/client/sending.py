@@ -13,7 +13,7 @@ from signalfire.v1 import c2_pb2, c2_pb2_grpc, report_pb2
 
 from gateway.client.connection import Connector
 from gateway.client.errors import ClientError
-from gateway.client.outbox import Outbox
+from gateway.client.outbox import HELD_BACK, Outbox
 from gateway.client.pause import Pause
 
 log = logging.getLogger(__name__)
@@ -46,8 +46,8 @@ class Result:
     code: c2_pb2.RefusalCode.ValueType = c2_pb2.REFUSAL_CODE_UNSPECIFIED
     violations: tuple[c2_pb2.Violation, ...] = ()
     superseded_by: str = ""
-    """Of a warning that was refused with RESOURCE_EXHAUSTED, or not sent because others were: the all-clear that was
-    accepted without it. It does not stand and needs no sending again; a connection that broke may have taken it before.
+    """Of a warning that was refused for now, or not sent because others were: the all-clear that was accepted without
+    it. It does not stand and needs no sending again; a connection that broke may have taken it before.
     Of a correction or cancellation that names such warnings alone: the same. There is nothing that it could recall.
     """
 
@@ -59,28 +59,24 @@ OnResubmit = Callable[[c2_pb2.Resubmit], None]
 class _Pushing:
     """What one call of `submit` has to push, and what came of it."""
 
-    def __init__(self, in_flight: int, on_resubmit: OnResubmit | None) -> None:
+    def __init__(self, in_flight: int, on_resubmit: OnResubmit | None, held_back: int = HELD_BACK) -> None:
         self.on_resubmit = on_resubmit
         self.results: asyncio.Queue[Result | Exception | None] = asyncio.Queue()
         """Answers; after the last None, or the error that the caller's reports ended with; the error of a connection
         that is not worth trying again.
         """
-        self.outbox = Outbox()
-        self._room = asyncio.Semaphore(in_flight)
-        self._besides = in_flight
-        """How many more may still wait besides: for reports that the caller has yet to give."""
-        self._beside: set[int] = set()
+        self.outbox = Outbox(in_flight, held_back)
         self._complete = False
-        self._told_at = float("-inf")
+        self._told_at: dict[str, float] = {}
         self._failure: Exception | None = None
 
     async def fill(self, reports: Iterable[report_pb2.Report] | AsyncIterable[report_pb2.Report]) -> None:
         """Takes reports in as there is room."""
         try:
-            await self._room.acquire()
+            await self.outbox.room()
             async for report in _each(reports):
                 self.outbox.add(_copy(report))
-                await self._room.acquire()
+                await self.outbox.room()
         except Exception as error:  # the caller's own, which is given back to him when all before it is answered
             self._failure = error
         self._complete = True
@@ -89,36 +85,26 @@ class _Pushing:
     def answered(self, number: int, result: Result) -> None:
         """A report has its answer, and what it supersedes with it."""
         superseded = self.outbox.answered(number, accepted=result.accepted)
-        self._give(number, result)
+        self.results.put_nowait(result)
         for each in superseded:
             report_id = self.outbox.unanswered[each].report_id
             self.outbox.answered(each, accepted=False)
             exhausted = c2_pb2.REFUSAL_CODE_RESOURCE_EXHAUSTED
-            self._give(each, Result(report_id, False, code=exhausted, superseded_by=result.report_id))
+            self.results.put_nowait(Result(report_id, False, code=exhausted, superseded_by=result.report_id))
         self._end_if_done()
-
-    def _give(self, number: int, result: Result) -> None:
-        if number in self._beside:
-            self._beside.discard(number)
-            self._besides += 1
-        else:
-            self._room.release()
-        self.results.put_nowait(result)
 
     def held_back(self, why: str) -> None:
         """Says now and then that there is too much, or whoever waits would see nothing."""
-        now = asyncio.get_running_loop().time()
-        if now >= self._told_at + TOLD_AGAIN_S:
-            self._told_at = now
-            log.warning("the gateway holds reports back, which go again by themselves: %s", why)
+        self._warn("the gateway holds reports back, which go again by themselves: %s", why)
+        if self.outbox.is_full_of_held_back():
+            waiting = len(self.outbox.unanswered)
+            self._warn("%d reports wait: nothing further is taken, no alert and no all-clear either", waiting)
 
-    def refused_for_now(self, number: int, retry_after_ms: int, *, exhausted: bool) -> None:
-        """A report goes again later."""
-        if self.outbox.refused_for_now(number, retry_after_ms, exhausted=exhausted) and self._besides:
-            # What it waits for must find room, or neither would ever go.
-            self._besides -= 1
-            self._beside.add(number)
-            self._room.release()
+    def _warn(self, text: str, value: object) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._told_at.get(text, float("-inf")) + TOLD_AGAIN_S:
+            self._told_at[text] = now
+            log.warning(text, value)
 
     def _end_if_done(self) -> None:
         if self._complete and not self.outbox.unanswered:
@@ -153,9 +139,10 @@ async def submit(
     reports: Iterable[report_pb2.Report] | AsyncIterable[report_pb2.Report],
     in_flight: int,
     on_resubmit: OnResubmit | None = None,
+    held_back: int = HELD_BACK,
 ) -> AsyncIterator[Result]:
     """See `Client.submit`."""
-    pushing = _Pushing(in_flight, on_resubmit)
+    pushing = _Pushing(in_flight, on_resubmit, held_back)
 
     async def reporting_failure(work: Any) -> None:
         try:
@@ -211,8 +198,10 @@ async def _write(call: Any, outbox: Outbox, sent: dict[int, int]) -> None:
 
 def _take(response: c2_pb2.SubmitResponse, pushing: _Pushing, sent: dict[int, int]) -> None:
     """Takes what one message says."""
-    if response.HasField("resubmit") and pushing.on_resubmit is not None:
-        pushing.on_resubmit(response.resubmit)
+    if response.HasField("resubmit"):
+        pushing.outbox.has_lost = True
+        if pushing.on_resubmit is not None:
+            pushing.on_resubmit(response.resubmit)
     for answer in response.answers:
         _take_answer(answer, pushing, sent)
 
@@ -246,8 +235,8 @@ def _take_answer(answer: c2_pb2.Answer, pushing: _Pushing, sent: dict[int, int])
     if refused.code in (c2_pb2.REFUSAL_CODE_UNAVAILABLE, c2_pb2.REFUSAL_CODE_RESOURCE_EXHAUSTED):
         # Nothing is wrong with the report: it goes again when the gateway says.
         exhausted = refused.code == c2_pb2.REFUSAL_CODE_RESOURCE_EXHAUSTED
+        pushing.outbox.refused_for_now(number, refused.retry_after_ms, exhausted=exhausted)
         if exhausted:
             pushing.held_back(refused.violations[0].problem if refused.violations else "there are too many")
-        pushing.refused_for_now(number, refused.retry_after_ms, exhausted=exhausted)
         return
     pushing.answered(number, Result(report_id, False, code=refused.code, violations=tuple(refused.violations)))

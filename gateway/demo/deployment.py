@@ -31,7 +31,7 @@ from ruamel.yaml import YAML
 
 from gateway.client import Client, Credentials
 from gateway.demo.errors import DemoError
-from gateway.identity import nation
+from gateway.identity import issuing, nation, next_bundle
 from gateway.identity.officer_keys import create_officer_key, read_officer_key
 from gateway.identity.spiffe import Role, SpiffeId, dns_name
 from policy import digest_of, read_files
@@ -137,11 +137,11 @@ def deploy(
         pki = place.directory / "pki"
         place.directory.mkdir(parents=True)
         nation.create_nation(pki, node, now=now)
-        nation.issue_gateway(pki, GATEWAY_NAME, place.directory / "keys", now=now, address=place.exchange)
+        issuing.issue_gateway(pki, GATEWAY_NAME, place.directory / "keys", now=now, address=place.exchange)
         for name in (PUSHER, READER):
-            nation.issue_c2(pki, name, place.directory / "c2" / name, now=now)
-        nation.issue_officer(pki, OFFICER, place.directory / "officer", now=now)
-        nation.write_bundle(pki, now=now)
+            issuing.issue_c2(pki, name, place.directory / "c2" / name, now=now)
+        issuing.issue_officer(pki, OFFICER, place.directory / "officer", now=now)
+        next_bundle.write_bundle(pki, now=now)
         _appoint(place)
     for node, place in deployed.items():
         shutil.copytree(policies[node], place.policy)
@@ -257,7 +257,7 @@ class Gateway:
                 process_group=0,
             )
 
-    async def ready(self, timeout_s: float = 30.0) -> None:
+    async def ready(self, timeout_s: float = 60.0) -> None:
         """Returns when it answers. Raises DemoError when it ends instead, or does not answer in time."""
         deadline = asyncio.get_running_loop().time() + timeout_s
         officer = self.place.officer()

@@ -6,7 +6,7 @@ import shutil
 from datetime import datetime
 
 from gateway.demo.deployment import Deployed
-from gateway.identity import admission, nation
+from gateway.identity import admission, nation, next_bundle
 from gateway.identity.installing import install
 from gateway.identity.locked import KeyLock
 from gateway.identity.rotation import KINDS, make_request
@@ -36,7 +36,7 @@ def retire_former_keys(place: Deployed, now: datetime) -> TrustBundle:
 
 def _announce(place: Deployed, now: datetime) -> TrustBundle:
     keys, pki, out = place.directory / "keys", place.directory / "pki", place.directory / "outgoing"
-    bundle = nation.write_bundle(pki, now=now)
+    bundle = next_bundle.write_bundle(pki, now=now)
     admission.write_outgoing(pki, out)
     install(
         out, keys, KeyLock(keys), place.node, now=now, root=nation.read_root_vkey(pki), bundle=place.bundle

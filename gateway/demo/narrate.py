@@ -21,7 +21,7 @@ from signalfire.v1 import ledger_pb2, officer_pb2, report_pb2
 
 from gateway.demo.drill import STATION
 from policy.approve import Activate, SignedOrder, decode, effect
-from policy.decide import BuiltIn
+from policy.decision import BuiltIn
 
 _RECALLS: Final = {
     "Correction": "withdraws {count} (correction: {words})",

@@ -27,7 +27,7 @@ from gateway.demo.scenario import Scenario
 from gateway.demo.stage import Stage
 from gateway.demo.tally import Tally, utc_now
 
-SETTLE_S: Final = 30.0
+SETTLE_S: Final = 60.0
 """Seconds that everything may take to arrive once the last report was pushed."""
 
 ACTS_S: Final = 120.0

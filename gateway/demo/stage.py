@@ -27,7 +27,7 @@ from gateway.demo.tally import Tally, utc_now
 from policy import Posture, digest_of
 from policy.approve import Activate, DeclarePosture, Reason, Resume, Suspend
 from policy.approve.order import Action
-from policy.decide import BuiltIn
+from policy.decision import BuiltIn
 
 PATIENCE_S: Final = 60.0
 """Seconds that what an act waits for may take: a gateway that was killed has started and caught up by then."""

@@ -13,7 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from gateway.doctor.finding import Finding, expiring, or_ok, problem, refused, unknown
 from gateway.identity.errors import IdentityError, Refusal, SpiffeIdError
 from gateway.identity.locked import KeyLock
-from gateway.identity.nation import national_authorities
+from gateway.identity.national import national_authorities
 from gateway.identity.node_keys import GATEWAY_CERTIFICATE, GATEWAY_KEY
 from gateway.identity.peer import Authorities, verify_peer
 from gateway.identity.private_files import read_private

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
-from typing import Final
 
+from gateway.expiry import WEEKS_AHEAD
 from gateway.identity.errors import IdentityError
-
-WEEKS_AHEAD: Final = timedelta(days=28)
-"""How long before something expires it is a warning: bundles are exchanged between people, who need weeks."""
 
 
 class Level(StrEnum):

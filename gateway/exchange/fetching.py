@@ -56,7 +56,7 @@ async def fetched(
                     return
                 match message.WhichOneof("message"):
                     case "batch":
-                        yield _incoming(origin, message.batch)
+                        yield IncomingBatch.of(origin, message.batch)
                     case "cosignature":
                         yield bytes(message.cosignature.note)
                     case "ended":
@@ -77,11 +77,6 @@ async def _next(call: Any) -> Any:
     if message is None:
         raise LinkError("the partner sent a message that is not of the contract")
     return message
-
-
-def _incoming(origin: Origin, batch: exchange_pb2.Batch) -> IncomingBatch:
-    absent = [(entry.index, entry.leaf_hash, entry.note) for entry in batch.absent]
-    return IncomingBatch(origin, batch.first, batch.count, batch.entries, absent, batch.checkpoint)
 
 
 async def _prove(call: Any, own: SpiffeId, signer: Ed25519Signer, partner: Partner, in_band: InBand | None) -> None:

@@ -22,11 +22,11 @@ from gateway.exchange.owed import Watchdog
 from gateway.exchange.partners import DIRECT
 from gateway.exchange.signed_anew import signed_by
 from gateway.exchange.way import Way
-from gateway.ledger.errors import LedgerError
+from gateway.ledger.errors import LedgerError, StoreError
 from gateway.ledger.note import Note
 from gateway.ledger.origin import WITNESS, Lane, Origin
 from gateway.ledger.stores import CosignatureKind
-from gateway.release.batch import IncomingBatch
+from gateway.release.batch import STATEMENT_BYTES, IncomingBatch
 from gateway.release.claims import claim_of
 from gateway.release.replica import RootsDiffer
 from gateway.release.steps import FollowSuccessor, GoBack, KeepCosignature, ReceiveBatch
@@ -58,6 +58,8 @@ class FollowedLane:
     async def follow(self) -> None:
         """Follows the lane until its stream ends. Raises what ended it."""
         way, lane = self._way, self._lane
+        # Before it is dialled: what was refused stands as the lane's problem until it can be looked at again.
+        await self._in_turn()
         async with way.dial(self._key) as stub:
             # Only what is believed and held once the connection stands counts: that may have taken long.
             partner, authorities = way.partner(), way.authorities()
@@ -137,11 +139,14 @@ class FollowedLane:
                     self._watchdog.brought()
                     if self._way.name == DIRECT:
                         self._way.link.owed.brought(self._lane, self._means.monotonic())
+                    await self._in_turn()
                     await self._receive(call, origin, message.batch)
                     self._alerts_are_here(message.batch.first + message.batch.count, alerts_due)
                 case "cosignature":
                     note = message.cosignature.note
                     await self._way.heed(KeepCosignature(origin, _kind_of(note, origin), note, self._way.partner()))
+                    if (wait_s := self._way.allowance.line_wait_s(self._lane)) > 0:
+                        await asyncio.sleep(wait_s)
                 case "ended":
                     successor = Origin.parse(message.ended.successor)
                     await self._means.sequencer.do(FollowSuccessor(origin, successor))
@@ -182,32 +187,33 @@ class FollowedLane:
             await write(call, exchange_pb2.FollowRequest(receipt=exchange_pb2.Receipt(note=note)))
 
     async def _receive(self, call: Any, origin: Origin, batch: exchange_pb2.Batch) -> None:
-        incoming = IncomingBatch(
-            origin,
-            batch.first,
-            batch.count,
-            batch.entries,
-            [(entry.index, entry.leaf_hash, entry.note) for entry in batch.absent],
-            batch.checkpoint,
-        )
+        incoming = IncomingBatch.of(origin, batch)
         step = ReceiveBatch(incoming, self._way.partner(), self._means.opener, self._means.report_limits)
+        # Now, for whatever becomes of it: the stream may be gone by then, and it is looked at all the same.
+        self._way.allowance.charge(self._lane, incoming.weight)
         try:
             received = await self._way.heed(step)
-        except RootsDiffer as error:
-            self._way.link.differs[self._lane] = str(error)
+        except LedgerError as error:
+            if not isinstance(error, StoreError):
+                self._way.allowance.refused(self._lane, incoming.weight)
+            if isinstance(error, RootsDiffer):
+                self._way.link.differs[self._lane] = str(error)
             raise
         self._way.link.differs.pop(self._lane, None)
         if received.held:
             # It came by another way before. Whoever sent it is told, by whichever way, that it is here.
             self._means.telemetry.passed_over.labels(partner=self._way.node).inc()
             await self._give_receipt(call, origin)
-            await self._read_no_faster(batch)
             return
         # The batch is durable here: only now may its receipt go.
         await write(call, exchange_pb2.FollowRequest(receipt=exchange_pb2.Receipt(note=received.receipt)))
-        for note, problem in zip(received.unopenable, received.problems, strict=True):
-            self._means.telemetry.unopenable.labels(partner=self._way.node, direction="received").inc()
-            log.error("%s cannot be used: %s", origin, shown(problem))
+        if received.unopenable:
+            count = len(received.unopenable)
+            self._way.allowance.charge(self._lane, count * STATEMENT_BYTES)
+            self._means.telemetry.unopenable.labels(partner=self._way.node, direction="received").inc(count)
+            # One line a batch: all of them are on record, each with a signed statement.
+            log.error("%s: %d entries cannot be used; the first: %s", origin, count, shown(received.problems[0]))
+        for note in received.unopenable:
             await write(call, exchange_pb2.FollowRequest(unopenable=exchange_pb2.Unopenable(note=note)))
         if received.clock_warnings:
             # One line a batch. They were delivered: it is not known here whose clock is wrong.
@@ -216,15 +222,14 @@ class FollowedLane:
                 origin, len(received.clock_warnings), received.clock_warnings[0],
             )  # fmt: skip
         for decided in received.decisions:
-            self._means.telemetry.decided(decided.partner, decided.outcome, decided.failed)
+            self._means.telemetry.decided(*decided)
         self._entries_received.inc(batch.count)
         self._reports_received.inc(received.reports)
         self._withdrawals_received.inc(received.withdrawals)
-        await self._read_no_faster(batch)
 
-    async def _read_no_faster(self, batch: exchange_pb2.Batch) -> None:
-        """Waits before the next batch is read, where the partner sends more than it may."""
-        if (wait_s := self._way.allowance.wait_s(self._lane, len(batch.entries))) > 0:
+    async def _in_turn(self) -> None:
+        """Waits, where the partner has sent more than it may on this stream or another, or what was refused."""
+        if (wait_s := self._way.allowance.due_s(self._lane)) > 0:
             await asyncio.sleep(wait_s)
 
 

@@ -6,11 +6,13 @@ Rules:
    signed checkpoint, and this node's receipt at the end. Nothing is taken on such a stream.
 2. The owner names a size that it has. It is given the segment that holds the entry of that index, and all after it; it
    believes nothing but its own signatures, so what it says that it has is not compared.
-3. The stream ends when all was given.
+3. The stream ends when all was given. It goes at the pace at which the owner is given ledgers by all its streams
+   together (`gateway.exchange.serving`).
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -42,11 +44,13 @@ async def give_back(
     max_bytes: int,
     message: Callable[[Run], exchange_pb2.Batch],
     send: Callable[[exchange_pb2.FollowResponse], Awaitable[None]],
+    turn: Callable[[int], float],
     still_believed: Callable[[], object],
 ) -> int:
     """Gives a ledger back to its owner, from the segment that holds entry `size` on. Returns how many entries went.
 
-    `still_believed` is asked before each batch, and raises. Raises NotHeld, and StoreError.
+    `turn` charges for so many bytes, and gives the seconds until more may go. `still_believed` is asked before each
+    batch, and raises. Raises NotHeld, and StoreError.
     """
     row = reader().ledger(origin)
     if row is None or not row.replica or row.size == 0:
@@ -56,11 +60,14 @@ async def give_back(
     await send(exchange_pb2.FollowResponse(opened=exchange_pb2.Opened(size=row.size)))
     position = row.size if size == row.size else reader().segment_of(row.id, size)
     first = position
+    await asyncio.sleep(turn(0))
     while position < row.size and (run := reader().run(row.id, position, max_bytes)) is not None:
         still_believed()
         position = run.first + run.count
         signed = recorded_checkpoint(reader(), row, position) or run.checkpoint
-        await send(exchange_pb2.FollowResponse(batch=message(replace(run, checkpoint=signed))))
+        batch = message(replace(run, checkpoint=signed))
+        await send(exchange_pb2.FollowResponse(batch=batch))
+        await asyncio.sleep(turn(batch.ByteSize()))
     receipt = reader().cosignature(row.id, CosignatureKind.RECEIPT, signatory.node)
     if receipt is not None:
         note = signed_by(receipt.note, signatory.receipt.at(now_ns() // 1_000_000_000))

@@ -32,8 +32,8 @@ class ExchangeLimits:
     silence_s: float = 3.0
     """Seconds without a heartbeat after which a connection is given up."""
     handshake_s: float = 10.0
-    """Seconds that a dialer has to prove itself, and then to say what it follows, which it may put off so that alerts go
-    first (`gateway.exchange.way`)."""
+    """Seconds that a dialer has to prove itself, and then to say what it follows. That he may put off, so that
+    alerts go first (`gateway.exchange.way`)."""
     backoff_min_s: float = 0.1
     """First pause before dialling again."""
     backoff_max_s: float = 1.0

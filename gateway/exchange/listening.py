@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
 from typing import Final
 
 from signalfire.v1 import exchange_pb2
@@ -11,15 +13,24 @@ from signalfire.v1 import exchange_pb2
 from gateway.exchange import handshake
 from gateway.exchange.dialling import LinkError, read, write
 from gateway.exchange.heartbeat import check_heartbeat
+from gateway.exchange.inspecting import Pace
 from gateway.exchange.partners import DIRECT
 from gateway.exchange.way import Way
-from gateway.ledger.evidence import EvidenceError, contradiction
+from gateway.ledger.evidence import Contradiction, EvidenceError, contradictions
 from gateway.ledger.statement import Heartbeat, Takes
-from gateway.release.evidence import Contradicted, against_record, owner_keys
+from gateway.release.evidence import Contradicted, all_against_record, owner_keys
+from gateway.release.signatory import Partner
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_LANE: Final = "heartbeat"
+
+USUAL_S: Final = 1.0
+"""Seconds between heartbeats where nothing else is set. A partner's interval may be shorter than this node's, and the
+partner waits for the echo: so where this node's is longer, others are heard as often as if it was this one."""
+
+SOONEST: Final = 4
+"""Heartbeats that are heard in the time of one."""
 
 
 class Listener:
@@ -28,6 +39,8 @@ class Listener:
     def __init__(self, way: Way) -> None:
         self._way = way
         self._means = way.means
+        usual_s = min(self._means.limits.heartbeat_s, USUAL_S)
+        self._pace = Pace(SOONEST / usual_s, self._means.monotonic)
 
     async def listen(self) -> None:
         """Listens until the stream ends. Raises what ended it."""
@@ -41,6 +54,8 @@ class Listener:
                 offers = self._means.in_band.offers()
                 while True:
                     message = await way.in_time(read(call))
+                    # It is verified, and may have to go on record: what comes too soon waits.
+                    await asyncio.sleep(self._pace.wait_s(way.node))
                     if message.WhichOneof("message") != "pulse":
                         raise LinkError(f"{message.WhichOneof('message')} came where a heartbeat was due")
                     # First, for it may announce the key that has signed the heartbeat.
@@ -73,13 +88,19 @@ class Listener:
         """
         partner, own = self._way.partner(), self._means.signatory.node
         stated = Heartbeat.open(raw, partner.gateway, node=partner.node, recipient=own).heads
-        found = against_record(self._means.reader(), stated, raw, partner)
-        if found is not None:
-            await self._way.keep_evidence(found)
-            raise Contradicted(found)
+        against = list(all_against_record(self._means.reader(), stated, raw, partner))
+        if found := [*against, *self._against_the_last(raw, partner)]:
+            await self._way.keep_evidence(*found)
+        if against:
+            raise Contradicted(against[0])
+
+    def _against_the_last(self, raw: bytes, partner: Partner) -> Sequence[Contradiction]:
+        """What a heartbeat says of each ledger that the one before it, by this way, contradicts."""
         if self._way.heard.note:
+            # One that is no statement any more, for its key was retired since, proves nothing.
             with contextlib.suppress(EvidenceError):
-                await self._way.keep_evidence(contradiction(self._way.heard.note, raw, owner_keys(partner)))
+                return contradictions(self._way.heard.note, raw, owner_keys(partner))
+        return ()
 
     def _hear(self, pulse: exchange_pb2.Pulse) -> int:
         link, heard = self._way.link, self._way.heard

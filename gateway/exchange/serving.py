@@ -47,6 +47,10 @@ log = logging.getLogger(__name__)
 ANSWERS_AT_ONCE: Final = 4
 """Answers of one stream that wait for their commit at once."""
 
+READ_BYTES_S: Final = float(16 << 20)
+"""Bytes of ledgers a second that one partner is given, by all its streams together: more than a gateway puts on record,
+and a fraction of what would keep this one from others. Who reads the same again and again does so at this pace."""
+
 
 @dataclass(slots=True)
 class Caller:
@@ -104,6 +108,7 @@ class Serving:
         self._hedge_s = hedge_s
         self._still_believed = still_believed
         self._answer_pace = Pace(limits.answers_s, lambda: monotonic_ns() / 1e9)
+        self._read_pace = Pace(READ_BYTES_S, lambda: monotonic_ns() / 1e9)
 
     async def follow(
         self,
@@ -205,6 +210,7 @@ class Serving:
                 max_bytes=self._limits.batch_bytes,
                 message=batch_message,
                 send=context.write,
+                turn=lambda size: self._read_pace.wait_s(partner.node, size),
                 still_believed=lambda: self._judge(partner),
             )
         except NotHeld as error:
@@ -297,6 +303,8 @@ class Serving:
         # Sizes of which the follower has a checkpoint: a further signature means something to it only at one of these.
         ends = {position}
         further: dict[CosignatureKind, CosignatureRow] = {}
+        # Who opens streams again and again waits as long as one that goes on.
+        await asyncio.sleep(self._read_pace.wait_s(partner.node, 0))
         while True:
             seen = bell.rings
             self._still_believed(partner)
@@ -320,11 +328,14 @@ class Serving:
                     if run is not None:
                         # From where the partner was last asked for until the write nothing gives way to anything else.
                         run = presented(run, origin, self._signatory)
-                        await context.write(exchange_pb2.FollowResponse(batch=batch_message(run)))
+                        batch = batch_message(run)
+                        await context.write(exchange_pb2.FollowResponse(batch=batch))
                         position = run.first + run.count
                         ends.add(position)
                         standing.went(position, len(run.entries) + len(run.checkpoint))
                         entries_sent.inc(run.count)
+                        # As the last thing: what comes next is asked for anew.
+                        await asyncio.sleep(self._read_pace.wait_s(partner.node, batch.ByteSize()))
                         continue
                 for kind in (CosignatureKind.ANCHOR, CosignatureKind.PQ):
                     sent = further.get(kind)
@@ -361,13 +372,16 @@ class Serving:
         most = self._limits.batch_bytes if origin.lane == Lane.FLASH else self._limits.bulk_bytes
         # A doubt may be about a later segment: the first is tried alone then.
         for max_bytes in (most, 1):
-            run = None if position == row.size else self._reader().run(row.id, position, max_bytes)
-            if run is None:
-                paused.pop(stream, None)
-                return None
-            verdict = judge(
-                self._reader(), row, run, self._sequencer.rulebook, self._now(), clock_trusted=self._clock_trusted()
-            )
+            reader = self._reader()
+            # At one moment: a run is as long as what is kept back of it allows.
+            with reader.snapshot():
+                run = None if position == row.size else reader.run(row.id, position, max_bytes)
+                if run is None:
+                    paused.pop(stream, None)
+                    return None
+                verdict = judge(
+                    reader, row, run, self._sequencer.rulebook, self._now(), clock_trusted=self._clock_trusted()
+                )
             if verdict.new:
                 return KeepBack(origin, run)
             doubt = verdict.doubt

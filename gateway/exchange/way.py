@@ -27,7 +27,7 @@ from gateway.ledger.evidence import Contradiction
 from gateway.ledger.origin import WITNESS, Lane
 from gateway.ledger.stores import StoreReader
 from gateway.release.errors import ReleaseError
-from gateway.release.evidence import Contradicted, KeepEvidence, owner_keys
+from gateway.release.evidence import Contradicted, KeepAllEvidence, owner_keys
 from gateway.release.opening import Opener
 from gateway.release.sequencer import Sequencer, Step
 from gateway.release.signatory import Partner, Signatory
@@ -192,10 +192,11 @@ class Way:
             await self.keep_evidence(error.found)
             raise
 
-    async def keep_evidence(self, found: Contradiction) -> None:
+    async def keep_evidence(self, *found: Contradiction) -> None:
         """Puts on record that the partner has contradicted itself."""
         partner = self.means.partners.get(self.node)
-        if await self.means.sequencer.do(KeepEvidence(found, None if partner is None else owner_keys(partner))):
+        keys = None if partner is None else owner_keys(partner)
+        for kept in await self.means.sequencer.do(KeepAllEvidence(found, keys)):
             # Once for each ledger: a partner that contradicts itself again and again is not dialled each time.
-            self.forks.ring(found.origin.lane)
-            log.critical("%s has contradicted itself: %s; both statements are on record", self.node, found)
+            self.forks.ring(kept.origin.lane)
+            log.critical("%s has contradicted itself: %s; both statements are on record", self.node, kept)

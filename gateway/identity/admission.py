@@ -1,7 +1,7 @@
 """The nation's side of rotation: new keys are admitted, old ones retired, certificates revoked, authorities replaced.
 
-What is decided here takes effect with the next trust bundle (`nation.write_bundle`), and for C2 systems and officers
-with the files that a gateway gets beside it (`write_outgoing`).
+What is decided here takes effect with the next trust bundle (`next_bundle`), and for C2 systems and officers with the
+files that a gateway gets beside it (`write_outgoing`).
 
 Rules for a request (`rotation`), in order:
 
@@ -32,24 +32,18 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from gateway.identity.authority import Authority, IpAddress, Validity, certificate_pem
 from gateway.identity.errors import IssueError, Refusal, SecretFileError
+from gateway.identity.gateway_records import GatewayRecord, new_record_path, read_records, tls_key_digest, write_record
+from gateway.identity.issuers import read_issuers
+from gateway.identity.issuing import LEAF_LIFETIME, MAX_LEAF_LIFETIME, write_national
 from gateway.identity.keyring import public_key_id
 from gateway.identity.locked import KeyLock
 from gateway.identity.nation import (
     AUTHORITY_LIFETIME,
-    LEAF_LIFETIME,
-    MAX_LEAF_LIFETIME,
-    GatewayRecord,
     Nation,
     authority_certificate,
     authority_crl,
     load_nation,
-    new_record_path,
-    read_issuers,
-    read_records,
-    tls_key_digest,
     write_authority,
-    write_national,
-    write_record,
 )
 from gateway.identity.node_keys import GATEWAY_CERTIFICATE
 from gateway.identity.private_files import read_private, write_private
@@ -70,7 +64,7 @@ REQUEST_AHEAD: Final = timedelta(hours=1)
 
 BUNDLE_FILE: Final = "bundle.note"
 REVOKED_KEYS: Final = "revoked-keys.json"
-"""In a nation's directory: the TLS keys whose certificates were revoked, as `nation.tls_key_digest` names them."""
+"""In a nation's directory: the TLS keys whose certificates were revoked, as `tls_key_digest` names them."""
 
 
 _DIGESTS: Final = TypeAdapter(list[Annotated[str, Field(pattern=r"^[0-9a-f]{64}\z")]])

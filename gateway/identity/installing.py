@@ -20,8 +20,8 @@ from typing import Final
 from cryptography import x509
 
 from gateway.identity.errors import CredentialsError, Refusal, SecretFileError
+from gateway.identity.issuers import crl_file, parse_issuers, read_issuers
 from gateway.identity.locked import KeyLock
-from gateway.identity.nation import crl_file, parse_issuers, read_issuers
 from gateway.identity.node_keys import GATEWAY_CERTIFICATE, GATEWAY_KEY, tls_key, tls_key_file
 from gateway.identity.peer import verify_peer
 from gateway.identity.private_files import read_private, write_private

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 
 from gateway.identity.errors import Refusal, SecretFileError
-from gateway.identity.nation import crl_file, parse_issuers
+from gateway.identity.issuers import crl_file, parse_issuers, read_issuers
 from gateway.identity.peer import Authorities
 from gateway.identity.private_files import read_private
 from gateway.identity.revocation import MAX_AUTHORITIES, MAX_LISTS, Issuers, overdue, set_back
@@ -74,3 +74,13 @@ class NationalAuthorities:
             if role in self._seen:
                 _log.info("authorities of the role %s have changed and are in force", role.value)
             self._seen[role] = raw
+
+
+def national_authorities(out: Path, node: str) -> Authorities:
+    """The authorities that the gateway whose secrets lie in `out` believes for its own C2 systems and officers, and
+    what they have revoked. Raises `SecretFileError`, also for a revocation list that is not of these authorities.
+    """
+    return {
+        (trust_domain_of(node), role): read_issuers(out / f"{role.value}-ca.crt.pem", out / crl_file(role))
+        for role in (Role.C2, Role.OFFICER)
+    }

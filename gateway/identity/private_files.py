@@ -13,10 +13,13 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from gateway.identity.errors import Refusal, SecretFileError
+from gateway.identity.errors import IssueError, Refusal, SecretFileError
 
 MAX_FILE_SIZE: Final = 1 << 20
 """Bytes that are read of a key, certificate or bundle: far above any of them, far below what would hurt."""
+
+PUBLIC_MODE: Final = 0o644
+"""Of the files among them that anybody may read."""
 
 _CREDENTIAL_MODE: Final = 0o440
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
@@ -87,6 +90,18 @@ def read_private(path: Path, *, credential: bool = False, most: int = MAX_FILE_S
             mend="Restore the right one; a revocation list loses what has expired when the next is signed.",
         )
     return content
+
+
+def refuse_present(*paths: Path, mend: str) -> None:
+    """Raises `IssueError` where one of `paths` is there already; `mend` says what to do instead."""
+    for path in paths:
+        if path.exists():
+            raise IssueError(
+                Refusal.ALREADY_THERE,
+                "this is there already, and keys are never overwritten",
+                where=str(path),
+                mend=mend,
+            )
 
 
 def _refuse_exposed(path: Path, status: os.stat_result, *, credential: bool) -> None:

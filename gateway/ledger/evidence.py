@@ -13,7 +13,7 @@ Evidence travels as one JSON object (RFC 8259) of two members, no others, none t
 ``signalfire/v1/fork-evidence``, and `statements`, the two notes. Whoever has the node's keys can check it alone: it
 needs no store and no ledger.
 
-All functions raise EvidenceError for a pair that proves nothing.
+All functions raise EvidenceError for a pair that proves nothing, but for `contradictions`, which finds nothing in it.
 """
 
 from __future__ import annotations
@@ -85,12 +85,24 @@ def contradiction(one: bytes, other: bytes, keys: OwnerKeys, other_keys: OwnerKe
     """The first contradiction between two signed notes of the node with these keys; `other` is judged by `other_keys`
     of the same node, where they are given.
     """
+    found = contradictions(one, other, keys, other_keys)
+    if not found:
+        raise EvidenceError(f"both statements of {keys.node} can be true: they prove nothing")
+    return found[0]
+
+
+def contradictions(
+    one: bytes, other: bytes, keys: OwnerKeys, other_keys: OwnerKeys | None = None
+) -> Sequence[Contradiction]:
+    """The same of every ledger about which the two contradict each other; empty where both can be true. Two heartbeats
+    name many ledgers: what they say of one must not hide what they say of another.
+    """
     first, second = _open(one, keys), _open(other, other_keys or keys)
-    for origin, head in first.heads.items():
-        against = second.heads.get(origin)
-        if against is not None and _contradict(first, head, second, against):
-            return Contradiction(origin, (head, against), (first.raw, second.raw))
-    raise EvidenceError(f"both statements of {keys.node} can be true: they prove nothing")
+    return [
+        Contradiction(origin, (head, against), (first.raw, second.raw))
+        for origin, head in first.heads.items()
+        if (against := second.heads.get(origin)) is not None and _contradict(first, head, second, against)
+    ]
 
 
 def _contradict(first: _Statement, head: Checkpoint, second: _Statement, against: Checkpoint) -> bool:

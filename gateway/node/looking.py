@@ -8,7 +8,7 @@ import asyncio
 import logging
 
 from gateway.exchange.bundle_record import BundleRecord, TakeUp
-from gateway.expiry import ExpiryTold, expiries
+from gateway.expiry import expiries
 from gateway.ledger.errors import LedgerError
 from gateway.node.parts import Parts
 from gateway.release.errors import StepRefused, Unavailable
@@ -21,8 +21,8 @@ log = logging.getLogger(__package__)
 REFRESH_S = 1.0
 """Seconds between looks at the files that may change under a running gateway."""
 
-EXPIRY_S = 60.0
-"""Seconds between looks at what expires: it is told weeks ahead."""
+EXPIRY_S = 5.0
+"""Seconds between looks at what expires: it is told weeks ahead, and for so long after it was renewed."""
 
 
 async def look_around(parts: Parts) -> None:
@@ -43,12 +43,11 @@ async def look_around(parts: Parts) -> None:
 
 
 async def look_at_expiry(parts: Parts) -> None:
-    """Keeps the metric of what expires true; until cancelled."""
-    told = ExpiryTold(parts.telemetry.expiry)
+    """Keeps true what is told of what expires, by metric and alarm; until cancelled."""
     while True:
         bundles = {node: parts.partners.bundle(node) for node in parts.partners}
         policy = parts.sequencer.rulebook.policy
-        told.tell(expiries(parts.config.keys, parts.config.node, parts.own_bundle.bundle, bundles, policy))
+        parts.expiry.tell(expiries(parts.config.keys, parts.config.node, parts.own_bundle.bundle, bundles, policy))
         await asyncio.sleep(EXPIRY_S)
 
 

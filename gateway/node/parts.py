@@ -16,8 +16,10 @@ from gateway.exchange.in_band import InBand
 from gateway.exchange.own_bundle import OwnBundle
 from gateway.exchange.partners import Partners, Pinned
 from gateway.exchange.rotation import Rotation
+from gateway.expiry import ExpiryTold
 from gateway.generations import Generations
 from gateway.node.identity import load_identity
+from gateway.node.shown import Shown
 from gateway.node.store import NodeStore
 from gateway.officer.reading import Reading
 from gateway.reconciliation import Reconciling
@@ -97,6 +99,7 @@ class Parts:
             monotonic=self.clock.monotonic,
             rulebook=self.governance.restore,
             clock_trusted=self.clock.trusted,
+            partners_shown=Shown(self.partners.links, self.clock.monotonic).by_all,
             room=self.room,
             readers=self.store.readers,
             on_failure=self.store.failed,
@@ -129,6 +132,7 @@ class Parts:
         )
 
         # What is wrong, and what partners hold otherwise.
+        self.expiry = ExpiryTold(self.telemetry.expiry)
         self.alarms = Alarms(
             config.node,
             config.alarm_limits(),
@@ -140,8 +144,9 @@ class Parts:
             self.clock.monotonic,
             self.partners.keys,
             lambda: ClockState(self.clock.problem or "", self.synchronisation.remark),
-            lambda: self.sequencer.rulebook.policy is not None,
+            lambda: self.sequencer.rulebook.digest,
             self.clock.now,
+            lambda: self.expiry.found,
         )
         self.taking_back = TakingBack(
             own=self.identity.own,

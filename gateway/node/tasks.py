@@ -8,13 +8,15 @@ from typing import Any, TypeAlias
 from gateway.exchange.allowance import Allowance
 from gateway.exchange.follower import PartnerFollower
 from gateway.exchange.tunnels.sockets import Sockets
+from gateway.ledger.origin import Lane
 from gateway.node.looking import look_around, look_at_expiry
 from gateway.node.parts import Parts
 from gateway.reconciliation import keep_comparing
 from gateway.release.letting_go import let_go
 from gateway.release.opening import Opener
-from gateway.release.pending import take_up_pending
+from gateway.release.pending import pass_on_in_turn, take_up_pending
 from gateway.release.postquantum import sign_within_a_second
+from gateway.release.sharing import Decided
 from gateway.release.witnessing import keep_witness
 from gateway.taking_back import keep_taking_back
 from gateway.watchdog import measure_lag
@@ -65,6 +67,9 @@ def keeping_up(parts: Parts) -> Iterator[Named]:
     def heard() -> Mapping[str, bool]:
         return {node: parts.partners.links[node].heartbeat_at is not None for node in parts.partners}
 
+    def decided(what: Decided) -> None:
+        telemetry.decided(*what)
+
     def count_pruned(what: str, count: int) -> None:
         telemetry.pruned.labels(what=what).inc(count)
 
@@ -74,9 +79,12 @@ def keeping_up(parts: Parts) -> Iterator[Named]:
     yield (
         "pending",
         take_up_pending(
-            sequencer, parts.store.read, clock.now_ns, clock.trusted, can_be_told, telemetry.decided, withdrawals_wait
+            sequencer, parts.store.read, clock.now_ns, clock.trusted, can_be_told, decided, withdrawals_wait
         ),
     )
+    for lane in Lane:
+        passing = pass_on_in_turn(sequencer, parts.store.read, lane, parts.report_limits, decided)
+        yield f"passing on, {lane}", passing
     yield "post-quantum", sign_within_a_second(sequencer, parts.watch, telemetry, config.node, clock.monotonic)
     yield "witness", keep_witness(sequencer, frozenset(parts.partners), witness.interval_s, clock.monotonic)
     yield (

@@ -8,7 +8,9 @@ has a record of its own: where its copy stands, and whether it was withdrawn. Ru
 2. Who passed a report on withdraws his own copy alone. The originator withdraws every copy.
 3. A report *stands* while one copy of it has arrived that is not withdrawn.
 4. Subscribers are given the first copy that arrives, withdrawn if it does not stand. A further copy is given only where
-   the report had ceased to stand and now stands again.
+   the report stands by it, and either had ceased to stand or is the originator's own: whoever passes a report on may
+   coarsen it, or mark it so that few may read it, and a copy of his that is faster must not hide what the originator
+   says.
 5. Subscribers are told of a withdrawal where the report stood and now does not; and of every originator's withdrawal
    that they had not been told of before, for the report may be on its way to them by another path.
 """
@@ -76,7 +78,8 @@ def take_report(plan: Plan, way: Way, subject: Subject, report: report_pb2.Repor
     plan.arrivals.record_copy(mine)
     copies = {**copies, way.via: mine}
     standing = stands(originator, copies)
-    if known is not None and known.feed is not None and (stood or not standing):
+    given = known is not None and known.feed is not None
+    if given and not (standing and (not stood or way.via == originator)):
         return Arrived(first=True, given=False, stands=standing)
     kind = kind_of(report)
     row = FeedRow(

@@ -62,9 +62,17 @@ class LookFirst(StepRefused):
 
 
 class RefusedReport(StepRefused):
-    """A report was not taken."""
+    """A report was not taken. With UNAVAILABLE it may be handed in again `retry_after_ms` milliseconds later; None:
+    after the usual pause.
+    """
 
-    def __init__(self, code: c2_pb2.RefusalCode.ValueType, violations: Sequence[Violation]) -> None:
+    def __init__(
+        self,
+        code: c2_pb2.RefusalCode.ValueType,
+        violations: Sequence[Violation],
+        retry_after_ms: int | None = None,
+    ) -> None:
         super().__init__("; ".join(map(str, violations)))
         self.code = code
         self.violations = violations
+        self.retry_after_ms = retry_after_ms

@@ -4,6 +4,11 @@ Everything that a partner signs about a ledger is held against the checkpoint of
 statements that cannot both be true are evidence (`gateway.ledger.evidence`): they are kept, both, in the decisions
 ledger, once for each ledger, whatever else comes of the message that brought the second one.
 
+A heartbeat may name any generation of a ledger, one that never was too, and costs whoever signs it nothing. So evidence
+is kept of every ledger up to the generation after the one that is followed here, whose number is bounded as successions
+are (`gateway.release.successions`). Of all further ones of a line (all generations for one recipient in one lane)
+together the first contradiction is kept, and says that it is the only one. Neither uses up the room of the other.
+
 What is stated now counts under keys in use alone: whoever took a retired one signs what he likes, and it blames nobody.
 What is on record was believed when it came. So a pair may be kept of which one note is under a key that has been
 retired since; a pair under keys in use, which convinces others as well, is kept besides as soon as there is one.
@@ -11,8 +16,10 @@ retired since; a pair under keys in use, which convinces others as well, is kept
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import contextlib
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway.ledger.checkpoint import Checkpoint
@@ -32,11 +39,19 @@ META: Final = "fork-evidence "
 PAIR: Final = "fork-evidence-pair "
 """Begins the key of the pair itself; the origin line follows."""
 
+BEYOND: Final = "fork-evidence-beyond "
+"""Begins the key of the store's own value that says that there is evidence about a generation of a line that is not
+followed yet; owner, recipient and lane follow."""
+
 FINDING: Final = "witness-finding "
 """Begins the key of what comparing a third node's witness ledger has found, where no two notes prove it alone."""
 
 KIND: Final = "fork-evidence"
 """The kind of the event that holds it."""
+
+JUDGED: Final = 128
+"""Pairs of which it is remembered whether they hold by the keys in use: who contradicts himself does so again with each
+heartbeat, and each would be verified anew."""
 
 
 class Contradicted(LedgerError):
@@ -69,16 +84,20 @@ def against_record(
 
     None where there is none, or where what contradicts is not signed by `owner` with a key in use.
     """
+    return next(all_against_record(reader, stated, raw, owner), None)
+
+
+def all_against_record(
+    reader: StoreReader, stated: Iterable[Checkpoint], raw: bytes, owner: Partner
+) -> Iterator[Contradiction]:
+    """Each of the heads that does."""
     for head in stated:
         row = reader.ledger(head.origin)
         held = None if row is None or not 0 < head.size <= row.size else recorded_checkpoint(reader, row, head.size)
         if held is None or Note.parse(held).text == head.text():
             continue
-        try:
-            return contradiction(held, raw, recorded_keys(owner), owner_keys(owner))
-        except EvidenceError:
-            continue
-    return None
+        with contextlib.suppress(EvidenceError):
+            yield contradiction(held, raw, recorded_keys(owner), owner_keys(owner))
 
 
 def recorded_checkpoint(reader: StoreReader, row: LedgerRow | Head, size: int) -> bytes | None:
@@ -104,7 +123,8 @@ def require_no_contradiction(reader: StoreReader, origin: Origin, raw: bytes, ow
 
 @dataclass(frozen=True, slots=True)
 class KeepEvidence:
-    """Puts a contradiction on record, once for each ledger: whoever contradicts himself can do so without end.
+    """Puts a contradiction on record: once for each ledger up to the one that comes next here, and once for all further
+    generations of its line. Whoever contradicts himself can do so without end.
 
     Where `keys`, the owner's in use, are given, a pair under these takes the place of one that is not.
     """
@@ -115,16 +135,51 @@ class KeepEvidence:
     rank: Rank = Rank.OWN
 
     def apply(self, plan: Plan) -> bool:
-        """Records it. Returns whether it was not known."""
-        key, pair = f"{META}{self.found.origin}", f"{PAIR}{self.found.origin}"
-        known = _known(plan, pair)
-        better = _proves(self.found.encode(), self.keys) and not _proves(known, self.keys)
-        if _known(plan, key) is not None and not better:
+        """Records it. Returns whether it is kept, and was not known."""
+        origin = self.found.origin
+        current = plan.heads.current(origin.owner, origin.recipient, origin.lane)
+        # The owner is ahead of what is followed here by one generation from when it ends a ledger until that is told.
+        if origin.generation > current.generation + 1:
+            return self._beyond(plan, current)
+        key, pair = f"{META}{origin}", f"{PAIR}{origin}"
+        if _known(plan, key) is not None and not self._is_better(_known(plan, pair)):
             return False
         plan.record_event(KIND, str(self.found), self.found.statements)
         plan.commit.meta[key] = str(self.found).encode()
         plan.commit.meta[pair] = self.found.encode()
         return True
+
+    def _beyond(self, plan: Plan, current: Origin) -> bool:
+        key = f"{BEYOND}{current.owner} {current.recipient or '-'} {current.lane}"
+        if _known(plan, key) is not None:
+            return False
+        plan.record_event(
+            KIND,
+            f"{self.found}; no such ledger is here, {current} is the last of its line: of all further generations"
+            " together this evidence alone is kept, whatever else comes",
+            self.found.statements,
+        )
+        plan.commit.meta[key] = str(self.found.origin).encode()
+        return True
+
+    def _is_better(self, known: bytes | None) -> bool:
+        if self.keys is None or (known is not None and _proves(known, self.keys)):
+            return False
+        return _proves(self.found.encode(), self.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class KeepAllEvidence:
+    """Puts on record what one note contradicts, of each ledger by the rules of `KeepEvidence`."""
+
+    found: Sequence[Contradiction]
+    keys: OwnerKeys | None = None
+    weight: int = 0
+    rank: Rank = Rank.OWN
+
+    def apply(self, plan: Plan) -> Sequence[Contradiction]:
+        """Records them. Returns those that are kept, and were not known."""
+        return [each for each in self.found if KeepEvidence(each, self.keys).apply(plan)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +207,13 @@ def _known(plan: Plan, key: str) -> bytes | None:
     return plan.store.meta(key) if found is None else found
 
 
-def _proves(pair: bytes | None, keys: OwnerKeys | None) -> bool:
+def _proves(pair: bytes, keys: OwnerKeys) -> bool:
     """Whether a pair proves by these keys that their node contradicted itself."""
-    if pair is None or keys is None:
-        return False
+    return _proven(pair, replace(keys, log=tuple(keys.log), gateway=tuple(keys.gateway), pq=tuple(keys.pq)))
+
+
+@functools.lru_cache(maxsize=JUDGED)
+def _proven(pair: bytes, keys: OwnerKeys) -> bool:
     try:
         contradiction(*decode(pair), keys)
     except EvidenceError:

@@ -5,33 +5,47 @@ Rules, in order:
 1. A report is passed on that its originator itself sent, that stands, and whose marking names one of this node's
    partners in `onward_release`. Then every partner but the originator gets a decision, on record. What others passed on
    is not passed on again.
-2. It takes the way of every report (`gateway.release.sharing`), in the commit that makes it part of the replica.
+2. It takes the way of every report (`gateway.release.sharing`), in the commit that makes it part of the replica. Where
+   one batch brings more than COPIES_A_STEP copies, or an originator more warnings than he may have passed on at once,
+   the others are put off (`gateway.release.put_off`) and follow in steps of that size, by the policy then in force.
 3. When its originator withdraws it, everyone who was passed it is told in the commit that takes the withdrawal, and its
-   holds end. That needs no key and no content: what cannot be opened any more can still be withdrawn.
+   holds end. That needs no key and no content: what cannot be opened any more can still be withdrawn. What was put off
+   until then is not passed on, as what comes withdrawn is not.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import uuid
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
+from google.protobuf.message import DecodeError
 from signalfire.v1 import ledger_pb2, report_pb2
 
+from gateway.ledger import bundle
+from gateway.ledger.errors import BundleError
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import CopyRow
 from gateway.release.onward import Passage
 from gateway.release.opening import Opener
 from gateway.release.plan import Plan
+from gateway.release.put_off import PutOff, Range, Work
+from gateway.release.ranks import Rank, rank_of_lane
 from gateway.release.recovery.resubmitted import share_or_stand
 from gateway.release.sharing import Decided, Shared, record_decisions, record_of, withdraw
 from gateway.release.subject import Subject
 from gateway.reports.identifiers import in_bytes
+from gateway.reports.limits import ReportLimits
 from gateway.reports.parse import canonical
+from gateway.seal.entry import EntryKind, parse_header
 from gateway.seal.epoch import content_of
 from gateway.seal.errors import OpenError, SealError
-from policy.decide import BuiltIn, Outcome, withheld
+from policy.decision import BuiltIn, Outcome, withheld
+
+log = logging.getLogger(__name__)
 
 WITHDRAWN: Final = "(withdrawn by its originator)"
 """Built-in reason, on record for each partner who was passed a report and is told that its originator withdrew it."""
@@ -41,19 +55,154 @@ WITHDRAWN_HELD: Final = "(withdrawn by its originator while it was held)"
 goes."""
 
 
-def pass_on(
-    plan: Plan, opener: Opener, origin: Origin, index: int, entry: bytes, report: report_pb2.Report
-) -> Sequence[Decided]:
-    """Decides for each partner about a report that has just arrived from its originator and stands (rules 1 and 2)."""
+ENTRIES_A_STEP: Final = 256
+"""Entries at which one step looks for reports that were put off: each is opened, which takes some 100 µs."""
+
+
+class Passing:
+    """Passes on what a batch brings, report by report, as far as one step may (rule 2)."""
+
+    def __init__(self, plan: Plan, opener: Opener, origin: Origin, limits: ReportLimits) -> None:
+        self._plan = plan
+        self._opener = opener
+        self._origin = origin
+        self._put_off = PutOff(plan)
+        self._behind = self._put_off.first(origin) is not None
+        self._work = Work(plan, limits)
+
+    def take(self, index: int, entry: bytes, report: report_pb2.Report) -> Sequence[Decided]:
+        """Decides for each partner about a report that has just arrived from its originator and stands; or puts it
+        off.
+        """
+        partners = _concerned(self._plan, self._origin, report)
+        if not partners:
+            return ()
+        if self._behind or not self._work.covers(report, len(partners)):
+            self._behind = True
+            self._put_off.add(self._origin, index)
+            return ()
+        passage = _passage(self._plan, self._opener, self._origin, index, entry)
+        return _decide(self._plan, partners, report, self._plan.now_ns, passage)
+
+
+class PassedOn(NamedTuple):
+    """What a step has dealt with of what was put off: how many entries, and what was decided."""
+
+    entries: int
+    decisions: Sequence[Decided]
+
+
+@dataclass(frozen=True, slots=True)
+class PassOn:
+    """Passes on the next of what was put off of one originator in one lane, which `origin` is a ledger of."""
+
+    origin: Origin
+    limits: ReportLimits
+    weight: int = 0
+
+    @property
+    def rank(self) -> Rank:
+        """That of its lane, but never an alert's: there are many, and what comes meanwhile may be the first of its
+        event.
+        """
+        return min(rank_of_lane(self.origin), Rank.IMMEDIATE)
+
+    def apply(self, plan: Plan) -> PassedOn:
+        """Decides, in their order, as many as one step may."""
+        put_off = PutOff(plan)
+        first = put_off.first(self.origin)
+        if first is None:
+            return PassedOn(0, ())
+        work = Work(plan, self.limits)
+        opener = Opener(plan.signatory.node, plan.signatory.sealing)
+        decided: list[Decided] = []
+        lost: list[str] = []
+        position = first.next
+        # Read before anything is added.
+        for index, entry in list(_durable(plan, first)):
+            try:
+                found = _waiting(plan, opener, first.origin, index, entry)
+            except (SealError, BundleError, DecodeError) as error:
+                lost.append(f"entry {index}: {error}")
+                found = None
+            if found is not None:
+                report, received_ns, passage = found
+                partners = _concerned(plan, first.origin, report)
+                if partners and not work.covers(report, len(partners)):
+                    break
+                decided += _decide(plan, partners, report, received_ns, passage)
+            position = index + 1
+        if lost:
+            log.error("%s: %d entries were to be passed on and do not open: %s", first.origin, len(lost), lost[0])
+            plan.record_event(
+                "passing-on-failed",
+                f"{len(lost)} of the entries {first.next} to {position - 1} of {first.origin} were to be looked at and"
+                " do not open any more: what they hold is not passed on",
+            )
+        if position > first.next:
+            put_off.advance(first, position)
+        return PassedOn(position - first.next, decided)
+
+
+def _durable(plan: Plan, some: Range) -> Iterator[tuple[int, bytes]]:
+    """The next entries of a range, by index, as many as one step looks at; what this very plan brings comes later."""
+    head = plan.heads.get(some.origin)
+    if head is None:
+        return
+    end = min(some.end, some.next + ENTRIES_A_STEP, head.edge.size)
+    position = some.next
+    while position < end:
+        first = plan.store.segment_of(head.id, position)
+        run = plan.store.run(head.id, first, 1)
+        assert run is not None, "the ledger goes on"
+        entries = bundle.decode(run.entries, run.count, allow_absent=True)
+        for index in range(position, min(first + run.count, end)):
+            yield index, entries[index - first]
+        position = first + run.count
+
+
+def _waiting(
+    plan: Plan, opener: Opener, origin: Origin, index: int, entry: bytes
+) -> tuple[report_pb2.Report, int, Passage] | None:
+    """The report that arrived as that entry of a replica and stands, when it was received, and how it came; None where
+    there is none. Raises SealError, BundleError and DecodeError where it does not open any more.
+    """
+    head = plan.heads.get(origin)
+    assert head is not None  # the entry is in it
+    if not entry or plan.store.statement(head.id, index) is not None:
+        return None
+    if parse_header(entry).kind is EntryKind.EPOCH_OPENING:
+        return None
+    passage = _passage(plan, opener, origin, index, entry)
+    content = ledger_pb2.EntryContent.FromString(content_of(passage.payload))
+    if not content.HasField("report"):
+        return None
+    report = content.report
+    report.DiscardUnknownFields()
+    copy = plan.arrivals.copies(origin.owner, in_bytes(report.report_id)).get(origin.owner)
+    if copy is None or (copy.ledger, copy.index) != (head.id, index) or copy.withdrawn_ns is not None:
+        # What came as another entry before, or was withdrawn since.
+        return None
+    assert copy.received_ns is not None  # it arrived
+    return report, copy.received_ns, passage
+
+
+def _concerned(plan: Plan, origin: Origin, report: report_pb2.Report) -> Sequence[str]:
+    """The partners who get a decision about a report of the owner of `origin`; none where it goes to none of them."""
     onward = report.marking.onward_release
     if not onward:
         return ()
     partners = [partner for partner in plan.rulebook.partners if partner != origin.owner]
-    if not any(partner in onward for partner in partners):
+    return partners if any(partner in onward for partner in partners) else ()
+
+
+def _decide(
+    plan: Plan, partners: Sequence[str], report: report_pb2.Report, received_ns: int, passage: Passage
+) -> Sequence[Decided]:
+    """Decides about a report for these partners, on record."""
+    if not partners:
         return ()
-    passage = _passage(plan, opener, origin, index, entry)
-    subject = Subject(origin.owner, in_bytes(report.report_id))
-    shared = Shared(subject, report, plan.now_ns, passage)
+    shared = Shared(Subject(passage.origin.owner, in_bytes(report.report_id)), report, received_ns, passage)
     records, decided = [], []
     for partner in partners:
         record, short = share_or_stand(plan, shared, partner)

@@ -10,7 +10,8 @@ The report has been validated at the door. Here, in order:
    their own (`gateway.release.taking`).
 3. **Share** with every partner (`gateway.release.sharing`): decide, transform, seal and append, or hold.
 4. **Withdraw** what no longer stands from everyone who was released it, and end its holds.
-5. **Record** the decisions, released, withheld and held, in the node's own ledger.
+5. **Record** the decisions, released, withheld and held, in the node's own ledger; and, as an event, that a warning
+   came after the all-clear of its event (`gateway.release.after_all_clear`).
 
 What was held is decided again when it is due (`DecideHeld`), and what could not be told yet is told when it can be
 (`TellWithdrawals`). Nothing here commits: the plan does (`gateway.release.sequencer`).
@@ -25,7 +26,9 @@ from typing import Final, NamedTuple
 
 from signalfire.v1 import c2_pb2, ledger_pb2, report_pb2
 
+from gateway.attention import Late
 from gateway.ledger.stores import FeedItem, FeedRow, HeldRow, ReportRow
+from gateway.release.after_all_clear import note_order
 from gateway.release.errors import LookFirst, RefusedReport
 from gateway.release.passing import decide_again
 from gateway.release.plan import FeedEntry, Plan
@@ -60,7 +63,7 @@ from gateway.reports.kinds import Kind, kind_of
 from gateway.reports.parse import canonical
 from gateway.reports.violations import Violation
 from gateway.seal.errors import SealError
-from policy.decide import BuiltIn, Outcome, withheld
+from policy.decision import BuiltIn, Outcome, withheld
 
 LOOKED_AT_A_STEP: Final = 512
 """Warnings of an event at which one step of an all-clear looks: each is opened, which takes some 50 µs."""
@@ -80,6 +83,8 @@ class AcceptedReport(NamedTuple):
     duplicate: bool
     decisions: tuple[Decided, ...] = ()
     """What was decided now, for the metrics; empty for a duplicate."""
+    late: Late | None = None
+    """What is to be told of it, where it is a warning that was made before the all-clear of its event."""
 
 
 @dataclass(slots=True)
@@ -171,15 +176,18 @@ class TakeReport:
                 plan.signatory.storage.seal(self.raw, subject.report_id, plan.signatory.random),
             )
         )  # fmt: skip
+        late = None
         if ended_ns is not None:
             plan.commit.recalled.append((subject.report_id, ended_ns))
+        else:
+            late = note_order(plan, report)
         plan.own_reports.accept(subject.report_id, Accepted(report, self.digest, self.submitted_by, plan.now_ns))
         row = FeedRow(
             plan.next_feed(), FeedItem.REPORT, None, seq, report.originator_node, subject.report_id,
             kind, report.traffic_class, report.precedence, plan.now_ns,
         )  # fmt: skip
         plan.publish(FeedEntry(row, report, withdrawn=ended_ns is not None))
-        return AcceptedReport(plan.now_ns, duplicate=False, decisions=tuple(decided))
+        return AcceptedReport(plan.now_ns, duplicate=False, decisions=tuple(decided), late=late)
 
     def _again(self, plan: Plan, subject: Subject, digest: bytes, accepted_ns: int) -> AcceptedReport:
         if digest != self.digest:
@@ -336,17 +344,26 @@ class TakeReport:
             elif not may:
                 problem = f"{ids[place]} is a report that you have no grant to push"
                 refused.append(Violation(where, problem, "let a C2 system recall it whose grant covers it"))
-        if foreign and asking(plan) is not None:
-            # It may be one of those that were lost, and are submitted again after this.
-            problem = f"names a report that {plan.signatory.node} does not know, and it has lost some"
-            remedy = "submit first again what it asks for (resubmit), then this"
-            waits = [Violation(each.field, problem, remedy) for each in foreign]
-            raise RefusedReport(c2_pb2.REFUSAL_CODE_UNAVAILABLE, waits)
+        if foreign and (found := _may_be_lost(plan)) is not None:
+            raise RefusedReport(c2_pb2.REFUSAL_CODE_UNAVAILABLE, [Violation(each.field, *found) for each in foreign])
         if foreign:
             raise RefusedReport(c2_pb2.REFUSAL_CODE_NOT_ORIGINATOR, foreign + refused)
         if refused:
             raise RefusedReport(c2_pb2.REFUSAL_CODE_NOT_GRANTED, refused)
         return wanted
+
+
+def _may_be_lost(plan: Plan) -> tuple[str, str] | None:
+    """What is wrong with naming a report that is not known, and how to mend it, where it may have been lost: to refuse
+    its recall for good would let it stand. None: it cannot have been.
+    """
+    unknown = f"names a report that {plan.signatory.node} does not know, and "
+    if asking(plan) is not None:
+        return unknown + "it has lost some", "submit first again what it asks for (resubmit), then this"
+    if not plan.partners_shown:
+        # Of an older copy nobody knows before a partner shows what it holds.
+        return unknown + "not every partner has shown yet that it has lost none", "send it again after retry_after_ms"
+    return None
 
 
 def _held(plan: Plan, recalled: Sequence[Subject]) -> list[Subject]:

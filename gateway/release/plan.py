@@ -35,7 +35,7 @@ from gateway.release.subject import Subject
 from gateway.release.verdicts import Indexing, Verdict, Verdicts
 from gateway.reports.identifiers import in_bytes
 from gateway.reports.kinds import Kind
-from policy.decide import Circumstances
+from policy.decision import Circumstances
 from policy.transform import refers_to
 
 LATEST_TIME: Final = "latest time"
@@ -68,6 +68,7 @@ class Plan:
         *,
         verdicts: Verdicts,
         clock_trusted: bool = True,
+        partners_shown: bool = True,
         recovery: Recovery | None = None,
     ) -> None:
         self.heads = heads
@@ -82,6 +83,9 @@ class Plan:
         self._rulebook = rulebook
         self._circumstances: Circumstances | None = None
         self.clock_trusted = clock_trusted
+        self.partners_shown = partners_shown
+        """Whether partners have shown since the start what they hold of this node's ledgers, all of them. Until they
+        have, this store may be an older copy, and what is not known may have been lost."""
         self.now_ns = now_ns()
         self.now = Timestamp()
         """The same as a message."""

@@ -4,13 +4,16 @@ Rules, in order:
 
 1. The checkpoint is signed by a log key of the ledger's owner and speaks of this very ledger.
 2. The replica has not ended. What the replica holds already is passed over (`gateway.release.first_copy`). The rest
-   continues it exactly, holds as many entries as the checkpoint says, and at most MAX_BATCH_ENTRIES in MAX_BATCH_BYTES.
+   continues it exactly, holds as many entries as the checkpoint says, and at most MAX_BATCH_ENTRIES in MAX_BATCH_BYTES,
+   of which it gives at most MAX_BATCH_ABSENT as their hashes.
 3. The root computed over the replica with the batch added equals the signed one. Then the batch is whole, in order,
    unaltered and from the owner; no proof needs to travel.
-4. An entry given as its hash alone comes with the owner's signed reason. Of every signed note the lines of the owner's
-   keys are kept, and no others.
+4. An entry given as its hash alone comes with the owner's signed reason. These are verified last: until then nothing
+   was done that a batch under a false root could make laborious. Of every signed note the lines of the owner's keys are
+   kept, and no others.
 5. Content is sealed in the newest epoch before it. A batch of which more than MAX_UNUSABLE entries, and more than half,
-   do not open or are not what may be there is refused whole.
+   do not open or are not what may be there is refused whole. Reports that were passed on do not count among them: what
+   is wrong with one may be its originator's doing, who must not be able to close another's ledger.
 6. The batch, the receipt and what subscribers will read become durable together; only then is the receipt sent.
 7. An entry that will not open, or whose content may not be there, does not break the chain: it is kept, answered with a
    signed statement, and never delivered. The statement names fields and rules; values stay in this node's log.
@@ -21,7 +24,8 @@ Rules, in order:
    is wrong with the batch.
 10. Of a home ledger, which is the owner's witness ledger, nothing is opened, and no entry may be given as its hash.
 11. A report in a ledger is its owner's, or is passed on with its originator's proof (`gateway.release.onward`). What
-   its owner lets go onward is passed on in the same commit, and so is its withdrawal (`gateway.release.passing`).
+   its owner lets go onward is passed on in the same commit, as far as that is one step's work, and so is its withdrawal
+   (`gateway.release.passing`).
 """
 
 from __future__ import annotations
@@ -48,13 +52,13 @@ from gateway.ledger.stores import (
 )
 from gateway.ledger.tiles import Edge
 from gateway.release.arriving import Arrived, Contradiction, Way, take_report, take_withdrawal
-from gateway.release.batch import MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, IncomingBatch
+from gateway.release.batch import MAX_BATCH_ABSENT, MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, IncomingBatch
 from gateway.release.evidence import require_no_contradiction
 from gateway.release.first_copy import OtherHistory, beyond, is_held
 from gateway.release.heads import Head
 from gateway.release.onward import NotBelieved, verify
 from gateway.release.opening import Opener
-from gateway.release.passing import follow_withdrawals, pass_on
+from gateway.release.passing import Passing, follow_withdrawals
 from gateway.release.plan import Plan
 from gateway.release.sharing import Decided
 from gateway.release.signatory import Partner
@@ -92,7 +96,7 @@ class Received:
     receipt: bytes
     unopenable: Sequence[bytes]
     problems: Sequence[str]
-    """For this node's log: what is wrong with each of those entries, with the values that are refused."""
+    """What is wrong with each of those entries, with the values that are refused: for nobody but this node."""
     size: int
     reports: int
     withdrawals: int
@@ -113,7 +117,6 @@ class _Verified:
     note: Note
     entries: Sequence[bytes]
     leaves: Sequence[bytes]
-    absent: Sequence[tuple[int, bytes, bytes]]
 
 
 def receive(
@@ -145,20 +148,23 @@ def _receive(plan: Plan, batch: IncomingBatch, owner: Partner, opener: Opener, l
         batch = rest
     try:
         verified = _verify(batch, before.size, owner)
+        edge, tiles = before.grow(verified.leaves)
+        if edge.root() != verified.checkpoint.root:
+            raise RootsDiffer(
+                f"{batch.origin}: entries {batch.first} to {edge.size - 1} do not give the"
+                f" root that {batch.origin.owner} signed"
+            )
+        absent = _reasons(batch, owner)
+    except RootsDiffer:
+        raise
     except LedgerError as error:
         raise ReplicaError(f"{batch.origin}: batch at {batch.first}: {error}") from error
-    edge, tiles = before.grow(verified.leaves)
-    if edge.root() != verified.checkpoint.root:
-        raise RootsDiffer(
-            f"{batch.origin}: entries {batch.first} to {edge.size - 1} do not give the"
-            f" root that {batch.origin.owner} signed"
-        )
     # A home ledger is sealed to its owner alone.
     home = batch.origin.recipient is None
     found = {} if home else _open(plan, batch, verified, opener, limits)
     # From here on the batch is part of the plan, and nothing below may refuse it.
     note = verified.note.encode()
-    ledger = plan.ledgers.extend_replica(batch.origin, edge, tiles, batch.entries, note, verified.absent)
+    ledger = plan.ledgers.extend_replica(batch.origin, edge, tiles, batch.entries, note, absent)
     text = verified.note.text
     line = cosign(text, plan.signatory.receipt, plan.now_ns // 1_000_000_000)
     receipt = Note(text, (line,)).encode()
@@ -171,6 +177,7 @@ def _receive(plan: Plan, batch: IncomingBatch, owner: Partner, opener: Opener, l
     clock_warnings: list[str] = []
     reports = withdrawals = 0
     decisions: list[Decided] = []
+    passing = Passing(plan, opener, batch.origin, limits)
     withdrawn: dict[Subject, str] = {}
     plan.arrivals.expect(said.subject for said in found.values() if not isinstance(said, _Unusable))
     for index, said in found.items():
@@ -198,14 +205,14 @@ def _receive(plan: Plan, batch: IncomingBatch, owner: Partner, opener: Opener, l
                 clock_warnings.append(warning)
         if arrived.first and arrived.stands and said.subject.originator == batch.origin.owner:
             entry = verified.entries[index - batch.first]
-            decisions += pass_on(plan, opener, batch.origin, index, entry, said.report)
+            decisions += passing.take(index, entry, said.report)
     follow_withdrawals(plan, withdrawn)
     return Received(receipt, unopenable, problems, edge.size, reports, withdrawals, clock_warnings, decisions)
 
 
 def _not_held(plan: Plan, batch: IncomingBatch, head: Head, owner: Partner) -> IncomingBatch | None:
     """What of a batch is not in the replica yet. Raises ReplicaError."""
-    if batch.count > MAX_BATCH_ENTRIES or len(batch.entries) > MAX_BATCH_BYTES:
+    if batch.count > MAX_BATCH_ENTRIES or len(batch.entries) > MAX_BATCH_BYTES or len(batch.absent) > MAX_BATCH_ABSENT:
         raise ReplicaError(f"{batch.origin}: batch at {batch.first} is larger than a batch may be")
     try:
         return None if is_held(batch, head, owner.log, plan.ledgers.tree(head)) else beyond(batch, head.edge.size)
@@ -227,29 +234,35 @@ def _verify(
         raise ReplicaError(f"it holds {batch.count} entries, and a batch may have {MAX_BATCH_ENTRIES}")
     if len(batch.entries) > MAX_BATCH_BYTES:
         raise ReplicaError(f"its entries have {len(batch.entries)} bytes, and those of a batch {MAX_BATCH_BYTES}")
+    if len(batch.absent) > MAX_BATCH_ABSENT:
+        raise ReplicaError(f"it gives {len(batch.absent)} entries as hashes, and a batch may {MAX_BATCH_ABSENT}")
     if batch.count < 1 or checkpoint.size != size + batch.count:
         raise ReplicaError(f"its checkpoint is of size {checkpoint.size}, and {batch.count} entries were sent")
     entries = bundle.decode(batch.entries, batch.count, allow_absent=True)
-    absent = {index: (leaf, note_) for index, leaf, note_ in batch.absent}
+    absent = {index: leaf for index, leaf, _ in batch.absent}
     places = {batch.first + place for place, entry in enumerate(entries) if not entry}
     if batch.origin.recipient is None and absent:
         raise ReplicaError("it gives entries of a home ledger as hashes, of which nothing is ever kept back")
     if places != absent.keys() or len(absent) != len(batch.absent):
         raise ReplicaError("the entries given as hashes are not those that the bundle leaves out")
-    for index, (leaf, raw) in absent.items():
+    leaves = [leaf_hash(entry) if entry else absent[index] for index, entry in enumerate(entries, batch.first)]
+    return _Verified(checkpoint, note.of_keys([key.verifier(batch.origin) for key in owner.log]), entries, leaves)
+
+
+def _reasons(batch: IncomingBatch, owner: Partner) -> Sequence[tuple[int, bytes, bytes]]:
+    """Of each entry that is given as its hash: index, leaf hash, and the owner's signed reason as it is kept.
+
+    Raises LedgerError.
+    """
+    kept: list[tuple[int, bytes, bytes]] = []
+    for index, leaf, raw in batch.absent:
         statement = EntryStatement.open(
             raw, owner.gateway, kind=EntryStatementKind.ABSENT, node=batch.origin.owner, origin=batch.origin
         )
         if (statement.index, statement.leaf_hash) != (index, leaf):
             raise ReplicaError(f"the reason given for entry {index} speaks of another entry")
-    leaves = [leaf_hash(entry) if entry else absent[index][0] for index, entry in enumerate(entries, batch.first)]
-    return _Verified(
-        checkpoint,
-        note.of_keys([key.verifier(batch.origin) for key in owner.log]),
-        entries,
-        leaves,
-        [(index, leaf, Note.parse(raw).of_keys(owner.gateway).encode()) for index, (leaf, raw) in absent.items()],
-    )
+        kept.append((index, leaf, Note.parse(raw).of_keys(owner.gateway).encode()))
+    return kept
 
 
 class _Unusable(Exception):
@@ -261,6 +274,12 @@ class _Unusable(Exception):
     def __init__(self, reason: str, problem: str = "") -> None:
         super().__init__(reason)
         self.problem = problem or reason
+
+
+class _PassedOnInVain(_Unusable):
+    """One of another node's reports that its owner passed on: whatever is wrong with it, the entry opened, so that the
+    ledger and its keys are sound.
+    """
 
 
 def _reason(error: _Unusable) -> str:
@@ -287,7 +306,7 @@ def _open(
 ) -> Mapping[int, _Report | _Withdrawal | _Unusable]:
     """The reports and withdrawals in a verified batch, by index, and what cannot be used. Adds nothing to `plan`.
 
-    Raises ReplicaError for a batch of which MAX_UNUSABLE entries and most cannot be used.
+    Raises ReplicaError for a batch of which MAX_UNUSABLE entries and most cannot be used, beside what was passed on.
     """
     head = plan.ledgers.head(batch.origin)
 
@@ -298,7 +317,7 @@ def _open(
 
     owner = batch.origin.owner
     found: dict[int, _Report | _Withdrawal | _Unusable] = {}
-    usable = 0
+    sound = 0
     newest: int | None = None
     learned: int | None = None
     # Epochs that cannot be had, and why: each entry that names one would have it read and unwrapped again.
@@ -328,13 +347,18 @@ def _open(
                 said = _judge(plan, content, owner, limits)
                 if said is not None:
                     found[index] = said
-            usable += 1
+            sound += 1
         except SealError as error:
             found[index] = _Unusable(str(error))
+        except _PassedOnInVain as error:
+            found[index] = error
+            sound += 1
         except _Unusable as error:
             found[index] = error
-    unusable = [said for said in found.values() if isinstance(said, _Unusable)]
-    if len(unusable) > max(MAX_UNUSABLE, usable):
+    unusable = [
+        said for said in found.values() if isinstance(said, _Unusable) and not isinstance(said, _PassedOnInVain)
+    ]
+    if len(unusable) > max(MAX_UNUSABLE, sound):
         raise ReplicaError(
             f"{batch.origin}: batch at {batch.first}: {len(unusable)} of its entries cannot be used, the first because"
             f" {_reason(unusable[0])}; compare keys and versions with {batch.origin.owner}"
@@ -353,11 +377,13 @@ def _judge(
             return _judge_report(content.report, owner, limits)
         case "onward_report":
             onward = content.onward_report
-            judged = _judge_report(onward.report, onward.report.originator_node, limits)
             try:
+                judged = _judge_report(onward.report, onward.report.originator_node, limits)
                 verify(onward, carrier=owner, node=plan.signatory.node, partners=plan.partners)
             except NotBelieved as error:
-                raise _Unusable(f"passed on, and not believed: {error}", f"{error} ({error.detail})") from error
+                raise _PassedOnInVain(f"passed on, and not believed: {error}", f"{error} ({error.detail})") from error
+            except _Unusable as error:
+                raise _PassedOnInVain(str(error), error.problem) from error
             return judged
         case "withdrawal":
             withdrawal = content.withdrawal

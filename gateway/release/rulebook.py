@@ -12,7 +12,7 @@ from typing import Final
 from signalfire.v1 import report_pb2
 
 from policy import bundle, decide
-from policy.decide import Circumstances, Decision, withheld
+from policy.decision import Circumstances, Decision, withheld
 from policy.errors import PolicyError, Problem
 from policy.vocabulary import Posture
 

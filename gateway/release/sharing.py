@@ -2,7 +2,8 @@
 
 In order: **decide** by the policy in force; **transform** the partner's copy, which holds the fields that the decision
 names and no other; of another node's report, **prove** it by its originator's entry; **seal and append** it to the
-partner's ledger of the report's precedence; or **hold** it. What cannot be proved because its originator has retired a
+partner's ledger of the report's precedence; or **hold** it, by the rule's word, or while it is not known whether its
+agreement is in force since the clock is not trusted. What cannot be proved because its originator has retired a
 key, and nothing by the one that took over has come yet, is held for COVER_EVERY_NS, again and again, and withheld once
 COVER_WITHIN_NS have passed since that was first met. What no
 longer stands is **withdrawn** from everyone who was released it, whatever policy says now, on the fastest lane, without
@@ -15,6 +16,7 @@ he can be told. So does what one commit cannot hold.
 from __future__ import annotations
 
 import hashlib
+import logging
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,9 +24,12 @@ from typing import Final, NamedTuple
 
 from signalfire.v1 import ledger_pb2, report_pb2
 
+from gateway.attention import Alert
+from gateway.ledger.errors import LedgerError
 from gateway.ledger.origin import Lane, Origin
 from gateway.ledger.stores import ReleasedRow, UntoldRow
 from gateway.release import groups
+from gateway.release.failing import alert_of
 from gateway.release.onward import CannotBeProved, Inclusion, Passage, passed_on
 from gateway.release.plan import Plan, time_of
 from gateway.release.recovery.told_before import told_before
@@ -33,9 +38,11 @@ from gateway.release.subject import Subject
 from gateway.reports.identifiers import in_bytes
 from gateway.reports.kinds import Kind, kind_of
 from gateway.seal.entry import commitment_of
-from policy.decide import BuiltIn, Decision, Outcome, withheld
+from policy.decision import BuiltIn, Decision, Outcome, withheld
 from policy.obligations import NONE
 from policy.transform import refers_to
+
+log = logging.getLogger(__name__)
 
 LANES: Final = {
     report_pb2.PRECEDENCE_FLASH: Lane.FLASH,
@@ -58,6 +65,10 @@ NOTICES_A_COMMIT: Final = 512
 """Withdrawals that one step sends; the rest wait for steps of their own, so that the next warning does not."""
 
 
+CLOCK_EVERY_NS: Final = 1_000_000_000
+"""Nanoseconds after which a report is decided again whose agreement counts as lapsed because the clock is not trusted:
+while it is not, nothing that is held is decided."""
+
 COVER_EVERY_NS: Final = 3_000_000_000
 """Nanoseconds after which is looked again whether a key in use covers another node's report."""
 
@@ -73,11 +84,14 @@ time, 8 bytes, and the SHA-256 of the owner's keys."""
 
 
 class Decided(NamedTuple):
-    """One decision in short: the partner, what became of the report, and whether a rule failed."""
+    """One decision in short: the partner, what became of the report, whether a rule failed, and of an alert what an
+    operator must hear of (`gateway.release.failing`).
+    """
 
     partner: str
     outcome: Outcome
     failed: bool
+    alert: Alert | None = None
 
 
 @dataclass(slots=True)
@@ -112,10 +126,7 @@ def share(plan: Plan, shared: Shared, partner: str) -> tuple[ledger_pb2.Decision
     report = shared.report
     if shared.asking is None:
         shared.asking = plan.rulebook.ask(report, plan.circumstances(shared.accepted_ns))
-    decision = shared.asking.decide(partner, usable=partner in plan.recipients)
-    copy = None
-    if decision.outcome is Outcome.RELEASED:
-        decision, copy = _copy(plan, shared, decision)
+    decision, copy = _decided(plan, shared, shared.asking, partner)
     record = record_of(decision)
     if copy is not None:
         record.changed.extend(copy.changed)
@@ -132,7 +143,25 @@ def share(plan: Plan, shared: Shared, partner: str) -> tuple[ledger_pb2.Decision
     if decision.hold_until is not None:
         record.hold_until.FromDatetime(decision.hold_until)
         plan.holds.begin(shared.subject, partner, record.hold_until.ToNanoseconds())
-    return record, Decided(partner, decision.outcome, bool(decision.error))
+    return record, Decided(partner, decision.outcome, bool(decision.error), alert_of(report, decision))
+
+
+def _decided(plan: Plan, shared: Shared, asking: Asking, partner: str) -> tuple[Decision, Copy | None]:
+    """What becomes of a report for a partner, and the copy that is released to him. Nothing is in the plan yet, so what
+    fails for one partner is withheld from that one alone.
+    """
+    try:
+        decision = asking.decide(partner, usable=partner in plan.recipients)
+        if decision.rule == BuiltIn.AGREEMENT_LAPSED and not plan.clock_trusted:
+            # Nobody knows whether it has. What is held is decided again only once the clock is trusted.
+            due = time_of(plan.now_ns + CLOCK_EVERY_NS)
+            return replace(decision, outcome=Outcome.HELD, hold_until=due), None
+        return _copy(plan, shared, decision) if decision.outcome is Outcome.RELEASED else (decision, None)
+    except LedgerError:
+        raise
+    except Exception as error:  # a warning for others may not fail with it
+        log.exception("a decision for %s failed: the report is withheld from it", partner)
+        return withheld(partner, BuiltIn.POLICY_ERROR, error=f"{type(error).__name__}: {error}"), None
 
 
 def _copy(plan: Plan, shared: Shared, decision: Decision) -> tuple[Decision, Copy | None]:

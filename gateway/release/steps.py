@@ -57,8 +57,8 @@ class ReceiveBatch:
 
     @property
     def weight(self) -> int:
-        """Bytes of the batch."""
-        return len(self.batch.entries)
+        """What the batch counts for, bytes."""
+        return self.batch.weight
 
     @property
     def rank(self) -> Rank:

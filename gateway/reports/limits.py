@@ -28,7 +28,8 @@ class ReportLimits:
     max_ahead: timedelta = timedelta(seconds=5)
     """How far a report time may lie ahead of this gateway's clock at the C2 door. Synchronised clocks differ by
     milliseconds; beyond this one of the two clocks is wrong and no time in the report can be believed. The system
-    sends a report again; a partner's ledger does not, so there nothing is refused for it."""
+    sends a report again, and within a minute it is taken; a partner's ledger does not, so there nothing is refused for
+    it."""
 
     flag_offset: timedelta = timedelta(seconds=1)
     """Beyond how far ahead a report time is flagged where it is taken, at most `max_ahead`. The warning is still good;
@@ -41,7 +42,8 @@ class ReportLimits:
 
     max_age: timedelta = timedelta(hours=1)
     """How old a report time may be at the C2 door. A warning is worth minutes, and a system that sends older ones
-    is replaying a queue or has a wrong clock. A demonstration that replays history raises it."""
+    is replaying a queue or has a wrong clock. Corrections and cancellations have no such limit. A demonstration that
+    replays history raises it."""
 
     max_prediction_ahead: timedelta = timedelta(hours=1)
     """How far after the report time a predicted track point may lie. The longest ballistic flights last about 45
@@ -60,6 +62,13 @@ class ReportLimits:
     unit, 1e-12 to 0.01. Above the rounding of a covariance that was kept in 32-bit numbers (6e-8 a term), far below
     any error of sign or order."""
 
+    onward_alerts_s: float = 50.0
+    """FLASH reports of one partner that are passed on to others in the long run, reports a second, 0.01 to 1,000,000.
+    They take the lane of this node's own warnings; what is beyond waits for its turn."""
+
+    onward_alerts_burst: int = 200
+    """The same at once, 1 to 1,000,000 reports: the launches of a raid."""
+
     max_ahead_ns: int = field(init=False, repr=False, compare=False)
     """`max_ahead` in nanoseconds, as are the six below: the hot path compares integers."""
     flag_offset_ns: int = field(init=False, repr=False, compare=False)
@@ -74,6 +83,10 @@ class ReportLimits:
             raise LimitError(f"max_report_bytes is {self.max_report_bytes}; give 1 to {_ENTRY_BYTES} bytes")
         if not 1e-12 <= self.covariance_tolerance <= 0.01:
             raise LimitError(f"covariance_tolerance is {self.covariance_tolerance}; give 1e-12 to 0.01")
+        if not 0.01 <= self.onward_alerts_s <= 1_000_000:
+            raise LimitError(f"onward_alerts_s is {self.onward_alerts_s}; give 0.01 to 1,000,000 reports a second")
+        if not 1 <= self.onward_alerts_burst <= 1_000_000:
+            raise LimitError(f"onward_alerts_burst is {self.onward_alerts_burst}; give 1 to 1,000,000 reports")
         for name in _DURATIONS:
             duration: timedelta = getattr(self, name)
             if duration < _ZERO:

@@ -5,10 +5,13 @@ order, are those of `signalfire/v1/report.proto`:
 
 1. The conventions of every field (`gateway.reports.fields`) and shape (`gateway.reports.geometry`).
 2. The originator is this node (C2 door), or the node whose ledger brought the report (partner's door).
-3. At the C2 door the report time is at most `max_ahead` in the future and at most `max_age` in the past. Not at the
-   partner's: what comes there is judged once, so a clock that is slow here must not cost warnings (`clock_warning`
-   flags them); and a partner that was offline receives what is hours old, and the ledger says when it was sent. Nor
-   while the gateway does not trust its own clock: it cannot say whose is wrong, and flags alone.
+3. At the C2 door the report time is at most `max_ahead` in the future and at most `max_age` in the past. One that lies
+   no more than WAITED_FOR_NS ahead is not wrong for that: it is taken once its time has come (`early_ns`). A correction
+   or cancellation may have any age, for it says itself what it recalls; an all-clear may not, for an old one would
+   recall what was reported since. Not at the partner's: what comes there is judged once, so a clock that is slow here
+   must not cost warnings (`clock_warning` flags them); and a partner that was offline receives what is hours old, and
+   the ledger says when it was sent. Nor while the gateway does not trust its own clock: it cannot say whose is wrong,
+   and flags alone.
 4. The valid time is not after the report time; of a predicted track point, at most `max_prediction_ahead` after it.
 5. In live traffic only countries that exist are named; exercises and tests may use user-assigned codes.
 6. A reference names each report once and never the report itself.
@@ -63,13 +66,19 @@ MOST_REFERENCES: Final = 64
 MOST_LAUNCH_AREA: Final = 64
 _SOUND_MARKINGS: Final[Known[tuple[bytes, bool, bool]]] = Known(256)
 """Markings that keep every rule: serialised, with what they were judged by (live traffic, at the C2 door)."""
+WAITED_FOR_NS: Final = 60 * SECOND_NS
+"""How far ahead a report time may lie for its report to be taken in the end. A warning that comes seconds late is worth
+more than one that never does; beyond this a clock is not a little off but wrong."""
+_OF_ANY_AGE: Final = frozenset({"correction", "cancellation"})
+"""Content that names each report which it recalls."""
 _CLOCK_REMEDY: Final = "synchronise the clock of the system that made the report"
 
 
 def validate_submitted(
     report: report_pb2.Report, *, node: str, now: int, limits: ReportLimits, clock_trusted: bool = True
 ) -> list[Violation]:
-    """Everything that is wrong with a report that a C2 system of `node` submits; empty: it may be taken.
+    """Everything that is wrong with a report that a C2 system of `node` submits; empty: it may be taken, once its time
+    has come (`early_ns`).
 
     `now` is this gateway's time in nanoseconds since 1970-01-01T00:00:00Z, `clock_trusted` whether it believes that.
     `report` has come through `gateway.reports.parse`.
@@ -82,25 +91,39 @@ def validate_submitted(
         problem = f"is {quoted(originator)}, and this gateway takes the reports of {node}"
         examination.wrong("", "originator_node", problem, f"send {node}, or push to the other node's gateway")
     report_time = _check_envelope(examination, report)
-    if not clock_trusted:
+    if report_time is None or not clock_trusted:
         return examination.found
-    if report_time is not None and report_time - now > limits.max_ahead_ns:
+    ahead = report_time - now
+    if ahead > limits.max_ahead_ns and (examination.found or ahead > WAITED_FOR_NS):
+        examination.found.append(too_early(report, now, limits))
+    if -ahead > limits.max_age_ns and report.WhichOneof("content") not in _OF_ANY_AGE:
         examination.wrong(
             "",
             "report_time",
-            f"is {time_text(report_time)}, {seconds_text(report_time - now)} ahead of this gateway's clock, and at"
-            f" most {seconds_text(limits.max_ahead_ns)} are allowed",
-            _CLOCK_REMEDY,
-        )
-    if report_time is not None and now - report_time > limits.max_age_ns:
-        examination.wrong(
-            "",
-            "report_time",
-            f"is {time_text(report_time)}, {seconds_text(now - report_time)} ago, and at most"
+            f"is {time_text(report_time)}, {seconds_text(-ahead)} ago, and at most"
             f" {seconds_text(limits.max_age_ns)} are allowed",
             "send reports when they are made; for a replay, have the gateway's limits.reports.max_age_s raised",
         )
     return examination.found
+
+
+def early_ns(report: report_pb2.Report, now: int, limits: ReportLimits) -> int:
+    """In how many nanoseconds the report time lies as little ahead as it must at the C2 door; 0 or less: it does.
+
+    `report` has a report time, and `now` is as in `validate_submitted`.
+    """
+    return _report_time(report) - now - limits.max_ahead_ns
+
+
+def too_early(report: report_pb2.Report, now: int, limits: ReportLimits) -> Violation:
+    """What is to be said of a report of which `early_ns` is above 0."""
+    report_time = _report_time(report)
+    return Violation(
+        "report_time",
+        f"is {time_text(report_time)}, {seconds_text(report_time - now)} ahead of this gateway's clock, and at"
+        f" most {seconds_text(limits.max_ahead_ns)} are allowed",
+        _CLOCK_REMEDY,
+    )
 
 
 def validate_released(report: report_pb2.Report, *, origin: str, limits: ReportLimits) -> list[Violation]:
@@ -125,8 +148,7 @@ def clock_warning(report: report_pb2.Report, now: int, limits: ReportLimits, *, 
     Flagged is a report time more than `flag_offset` after `now` (nanoseconds since 1970), and of one that a C2 system
     `submitted` also one more than `flag_behind` before it.
     """
-    stamp = report.report_time
-    report_time = stamp.seconds * SECOND_NS + stamp.nanos
+    report_time = _report_time(report)
     ahead = report_time - now
     if ahead > limits.flag_offset_ns:
         off, remedy = f"{seconds_text(ahead)} ahead of", _CLOCK_REMEDY
@@ -139,6 +161,11 @@ def clock_warning(report: report_pb2.Report, now: int, limits: ReportLimits, *, 
         f"report_time of {report.report_id} from {report.originator_node} is"
         f" {time_text(report_time)}, {off} this gateway's clock: {remedy}"
     )
+
+
+def _report_time(report: report_pb2.Report) -> int:
+    stamp = report.report_time
+    return stamp.seconds * SECOND_NS + stamp.nanos
 
 
 def _check_envelope(examination: Examination, report: report_pb2.Report) -> int | None:

@@ -33,7 +33,7 @@ import z3
 
 from policy.bundle import Bundle
 from policy.checked import Expr
-from policy.decide import CompiledRule, Decision, Finding, PartnerPolicy
+from policy.decision import Decision, Finding
 from policy.document import Agreement
 from policy.invariants_kept import removed_or_weakened
 from policy.obligations import at_least_as_coarse, changes
@@ -44,6 +44,7 @@ from policy.prove.solver import LOCK, TRUE, every, no, some, text
 from policy.prove.subject import Setting, Subject
 from policy.prove.terms import Terms
 from policy.prove.verdict import Counterexample, Loosening, Looser, ProofSettings, Status
+from policy.rules import CompiledRule, PartnerPolicy
 from policy.vocabulary import Effect, Kind, Posture
 
 

@@ -24,11 +24,11 @@ from functools import partial
 import z3
 
 from policy.bundle import Bundle
-from policy.decide import CompiledRule, PartnerPolicy
 from policy.obligations import NONE, changes
 from policy.prove.solver import FALSE, TRUE, every, no, some, text
 from policy.prove.subject import Setting, Subject, nanoseconds
 from policy.prove.terms import Terms
+from policy.rules import CompiledRule, PartnerPolicy
 from policy.vocabulary import Effect, Kind, Posture, TrafficClass
 
 

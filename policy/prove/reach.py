@@ -8,11 +8,11 @@ from collections.abc import Iterable
 import z3
 
 from policy.bundle import Bundle
-from policy.decide import CompiledRule
 from policy.prove.decision import Deciding, Rule, settings
 from policy.prove.solver import LOCK, Answer, Question, every, no, some
 from policy.prove.subject import Subject
 from policy.prove.verdict import ProofSettings, Shadowed
+from policy.rules import CompiledRule
 from policy.vocabulary import Effect
 
 

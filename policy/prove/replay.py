@@ -11,7 +11,8 @@ from google.protobuf.message import Message
 from signalfire.v1 import report_pb2
 
 from policy.bundle import Bundle
-from policy.decide import Circumstances, Decision, Outcome, own_level
+from policy.decide import own_level
+from policy.decision import Circumstances, Decision, Outcome
 from policy.errors import EvaluationError, NotReleasedError, ObligationError
 from policy.invariants import Invariant
 from policy.vocabulary import CONTENT, KIND_OF_ARM

@@ -15,10 +15,10 @@ import z3
 from google.protobuf.descriptor import FieldDescriptor
 
 from policy.areas import Area
-from policy.decide import Equivalences
 from policy.prove import validity
 from policy.prove.solver import DOUBLE, FALSE, TRUE, double, every, no, some, text
 from policy.prove.validity import always_set, field_at, is_content, name_of, parent_of
+from policy.questions import Equivalences
 from policy.vocabulary import Kind, Posture, TrafficClass
 
 Sort = Literal["bool", "int", "uint", "double", "string", "timestamp", "duration"]

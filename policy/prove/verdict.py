@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from signalfire.v1 import report_pb2
 
-from policy.decide import Circumstances
+from policy.decision import Circumstances
 from policy.vocabulary import Kind
 
 

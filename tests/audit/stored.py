@@ -14,8 +14,9 @@ import apsw
 import pytest
 from signalfire.v1 import ledger_pb2
 
-from gateway.audit import verify
-from gateway.audit.verify import Finding, verify_store
+from gateway.audit import cosignature_check, verify
+from gateway.audit.records import Finding
+from gateway.audit.verify import verify_store
 from gateway.ledger import note
 from gateway.ledger.cosignature import verify_cosignature
 from gateway.ledger.errors import LedgerError
@@ -177,7 +178,7 @@ def remembering() -> Iterator[None]:
     """Within it what holds is worked out once: entries that open, signatures that hold, and policies."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(verify, "Opener", Remembering)
-        patch.setattr(verify, "verify_cosignature", cache(verify_cosignature))
+        patch.setattr(cosignature_check, "verify_cosignature", cache(verify_cosignature))
         patch.setattr(note, "verify_ed25519", cache(note.verify_ed25519))
         patch.setattr(orders, "compile_bundle", _compiled)
         yield

@@ -16,7 +16,8 @@ from typing import Any, Final
 import apsw
 import pytest
 
-from gateway.audit.verify import Finding, verify_store
+from gateway.audit.records import Finding
+from gateway.audit.verify import verify_store
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.stores.sqlite import SqliteReader
 from tests.audit.history import History, build
@@ -68,6 +69,9 @@ META: Final[Mapping[str, str]] = {
     "pruned": "how far it was looked for what is old: another value has it looked at later, or the feed begin later",
     "bundle": "the sequence of a partner's bundle that was taken up, which every bundle is signed with",
     "successions": "until when a partner's successions are spent: another value has one more or one less followed",
+    "onward alerts": "until when an originator's share of the FLASH lane is spent: another value has some of his"
+    " reports go sooner or later",
+    "all-clear": "the last all-clear of an event: a warning that came after it is told, or not, and stands in any case",
     "decisions to index": "the index that it speaks of is compared whole",
     "key": "the key that is current: keys that are not in the keyring, or not in the bundle, stop the start",
     "resubmit": "what C2 systems are asked to submit again: of another time, what is still here counts as a duplicate",

@@ -13,7 +13,8 @@ from signalfire.v1 import c2_pb2, report_pb2
 
 from gateway.demo.deployment import PUSHER
 from gateway.ledger.origin import Origin
-from tests.node.nations import World, holdings, report, running, settle, until
+from tests.node.nations import World, holdings, report, running, settle
+from tests.node.waiting import until
 from tests.reports.examples import change
 
 SECONDS_AGO = 60

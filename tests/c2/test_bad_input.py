@@ -14,19 +14,8 @@ from signalfire.v1 import c2_pb2, report_pb2
 
 from gateway.client import ClientError
 from gateway.reports.kinds import Kind
-from tests.node.nations import (
-    NARROW,
-    UNGRANTED,
-    World,
-    as_system,
-    cancellation,
-    holdings,
-    report,
-    request_of,
-    running,
-    settle,
-    submit_bytes,
-)
+from tests.node.connecting import as_system, request_of, submit_bytes
+from tests.node.nations import NARROW, UNGRANTED, World, cancellation, holdings, report, running, settle
 from tests.reports.examples import change
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -15,7 +15,8 @@ from gateway.c2.limits import C2Limits
 from gateway.demo.deployment import PUSHER, Deployed
 from gateway.release import pipeline, taking
 from gateway.reports.kinds import Kind
-from tests.node.nations import World, as_system, cancellation, report, request_of, running, settle
+from tests.node.connecting import as_system, request_of
+from tests.node.nations import World, cancellation, report, running, settle
 from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

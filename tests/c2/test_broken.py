@@ -10,7 +10,8 @@ from signalfire.v1 import c2_pb2
 
 from gateway.c2.broken import GROWTH, KEPT, TRIES, Broken
 from gateway.release.pipeline import TakeReport
-from tests.node.nations import report, request_of, running, settle, submit_bytes
+from tests.node.connecting import request_of, submit_bytes
+from tests.node.nations import report, running, settle
 
 
 def test_each_failure_asks_for_a_longer_pause_and_the_last_for_none() -> None:

@@ -16,13 +16,15 @@ from signalfire.v1 import c2_pb2, c2_pb2_grpc, officer_pb2, officer_pb2_grpc
 
 from gateway.client import CaughtUp, ClientError, Received
 from gateway.demo.deployment import PUSHER, READER, Deployed
-from gateway.identity import nation
+from gateway.identity import issuing, nation
 from gateway.identity.authority import Authority, Validity
 from gateway.identity.errors import PeerError
 from gateway.identity.revocation import Issuers
 from gateway.identity.spiffe import Role
 from gateway.identity.standing import RECHECK_S, Standing
-from tests.node.nations import EVERY_CLASS, World, as_officer, as_system, report, running, settle
+from tests.node.connecting import as_officer, as_system
+from tests.node.nations import World, report, running, settle
+from tests.node.waiting import EVERY_CLASS
 from tests.patience import PATIENCE_S
 
 
@@ -49,7 +51,7 @@ class Renewal:
     def issue(self, system: str) -> None:
         """Puts a certificate of the new authority in the place of a system's old one."""
         new = self._directory / system
-        nation.issue_c2(self._directory, system, new, now=datetime.now(UTC))
+        issuing.issue_c2(self._directory, system, new, now=datetime.now(UTC))
         for name in ("c2.key.pem", "c2.crt.pem"):
             (new / name).replace(self._place.directory / "c2" / system / name)
 

@@ -17,15 +17,8 @@ from gateway.client import CaughtUp, Client, ClientError, Credentials, Picture, 
 from gateway.demo.deployment import GATEWAY_NAME
 from gateway.identity.spiffe import Role, SpiffeId, dns_name
 from gateway.reports.kinds import Kind
-from tests.node.nations import (
-    EVERY_CLASS,
-    NARROW,
-    World,
-    cancellation,
-    report,
-    running,
-    settle,
-)
+from tests.node.nations import NARROW, World, cancellation, report, running, settle
+from tests.node.waiting import EVERY_CLASS
 from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -327,7 +320,10 @@ async def test_many_subscribers_at_different_places_receive_the_same(world: Worl
 
 async def test_the_number_of_subscriptions_of_one_system_is_bounded_and_freed_again(tmp_path: Path) -> None:
     places = settle(tmp_path, "JPN", "KOR", limits={"c2": {"subscriptions": 2}})
-    async with running(places, "JPN", linked=False) as world:  # its inbox is the first
+    async with running(places, "JPN", linked=False) as world:
+        # Its inbox is the first.
+        inbox = world.inboxes["JPN"]
+        await inbox.holds(lambda: any(isinstance(item, CaughtUp) for item in inbox.items), "its subscription")
         held = world.places["JPN"].client("command").subscribe(EVERY_CLASS)
         async with contextlib.aclosing(held):  # type: ignore[type-var]
             assert isinstance(await anext(held), CaughtUp)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.demo.deployment import PUSHER, READER, Deployed, Gateway, deploy
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 POLICIES = ROOT / "policy" / "examples" / "trilateral"
@@ -52,7 +53,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         for gateway in made.gateways.values():
             gateway.start()
         for gateway in made.gateways.values():
-            asyncio.run(gateway.ready())
+            asyncio.run(gateway.ready(PATIENCE_S))
         yield made
     finally:
         for gateway in made.gateways.values():

@@ -23,7 +23,7 @@ from gateway.cli.audit_rows import rows_of
 from gateway.cli.visible import visible
 from gateway.release.passing import WITHDRAWN, WITHDRAWN_HELD
 from gateway.release.rulebook import NO_BUNDLE, NO_POLICY
-from policy.decide import BuiltIn
+from policy.decision import BuiltIn
 
 REPORT: Final = "20cb97b1-db92-4031-913f-1b1384485cbb"
 HOSTILE: Final = '\x1b]0;owned\x07\x1b[2J=1+1\r\n"]\\\u202e\u2028\ufeff[red]'

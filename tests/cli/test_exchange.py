@@ -178,7 +178,7 @@ def test_status_is_0_with_every_link_up_3_with_one_down_and_1_without_a_gateway(
         assert unreached.exit_code == 1
         assert f"Error: {world.places['JPN'].national}: " in unreached.stderr
         world.gateways["JPN"].start()
-        asyncio.run(world.gateways["JPN"].ready())
+        asyncio.run(world.gateways["JPN"].ready(PATIENCE_S))
         alone = run("status", *options)
         assert alone.exit_code == 3
         assert "accepting reports" in alone.stdout

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from gateway.cli import main
 from gateway.demo.deployment import PUSHER
-from gateway.identity.nation import write_bundle
+from gateway.identity.next_bundle import write_bundle
 from gateway.ledger.errors import StoreError
 from gateway.ledger.stores.sqlite import SqliteReader
 from tests.cli.conftest import World, make

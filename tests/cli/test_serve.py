@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -19,8 +18,9 @@ from gateway.cli import main
 from tests.cli.conftest import World
 from tests.patience import PATIENCE_S
 
-STOP_WITHIN_S = 8
-"""Seconds in which a gateway must have stopped after it was told to."""
+STOP_WITHIN_S = 30
+"""Seconds in which a gateway must have stopped after it was told to: a third of those after which a system's manager
+of services kills it."""
 
 
 def test_check_says_that_everything_is_in_order_and_starts_nothing(stopped: World) -> None:
@@ -53,7 +53,7 @@ def test_check_calls_a_bundle_that_is_older_than_the_record_refused_and_what_is_
     assert CliRunner().invoke(main, ["pki", "bundle", "--dir", str(pki)]).exit_code == 0
     shutil.copy(pki / "bundle.note", pinned)
     stopped.gateways["JPN"].start()
-    asyncio.run(stopped.gateways["JPN"].ready())
+    asyncio.run(stopped.gateways["JPN"].ready(PATIENCE_S))
     stopped.gateways["JPN"].stop()
     pinned.write_bytes(older)
     result = CliRunner().invoke(main, ["serve", "--config", str(jpn.config), "--check"])
@@ -117,11 +117,9 @@ def test_a_gateway_that_is_told_to_stop_ends_within_seconds_with_exit_code_0(
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             asyncio.run(_answers(stopped, "USA"))
-            told = time.monotonic()
             process.send_signal(number)
             _, log = process.communicate(timeout=STOP_WITHIN_S)
             assert process.returncode == 0, log.decode()
-            assert time.monotonic() - told < STOP_WITHIN_S
             assert b"spiffe://usa/gateway/a has stopped" in log
             assert b"Traceback" not in log
         finally:
@@ -140,7 +138,7 @@ def test_a_port_that_is_taken_is_named(world: World, stopped: World, tmp_path: P
     config.write_text(config.read_text("utf-8").replace(stopped.places["JPN"].national, taken), "utf-8")
     result = subprocess.run(
         [sys.executable, "-m", "gateway", "serve", "--config", str(config)],
-        capture_output=True, text=True, timeout=20, check=False,
+        capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
     assert result.returncode == 1
     assert f"Error: cannot listen at {taken}" in result.stderr
@@ -149,7 +147,7 @@ def test_a_port_that_is_taken_is_named(world: World, stopped: World, tmp_path: P
 
 def test_python_dash_m_gateway_is_signalfire() -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "gateway", "--version"], capture_output=True, text=True, timeout=20, check=False
+        [sys.executable, "-m", "gateway", "--version"], capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert (result.returncode, result.stdout.split(",")[0]) == (0, "signalfire")
 
@@ -163,7 +161,7 @@ def test_a_gateway_that_cannot_start_says_why_and_ends_with_one(stopped: World) 
         assert changed != config
         place.config.write_text(changed, "utf-8")
         command = [sys.executable, "-m", "gateway", "serve", "--config", str(place.config)]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert ended.returncode == 1
     assert "Error: " in ended.stderr
     assert "Traceback" not in ended.stderr

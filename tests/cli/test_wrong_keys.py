@@ -17,6 +17,7 @@ from gateway.identity.node_keys import PARTS_SIZES, write_secret
 from gateway.node import Node
 from gateway.release.errors import KeyNotHeld
 from tests.cli.conftest import World, make
+from tests.patience import PATIENCE_S
 
 OTHER = 7
 """Each byte of the key that takes another's place."""
@@ -34,7 +35,7 @@ def once_up(tmp_path_factory: pytest.TempPathFactory) -> World:
     gateway = world.gateways["JPN"]
     try:
         gateway.start()
-        asyncio.run(gateway.ready())
+        asyncio.run(gateway.ready(PATIENCE_S))
     finally:
         gateway.stop()
     return world

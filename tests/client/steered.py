@@ -13,7 +13,7 @@ import grpc
 from signalfire.v1 import c2_pb2, c2_pb2_grpc, report_pb2
 
 from gateway.client import Client, Credentials
-from gateway.identity import nation
+from gateway.identity import issuing, nation
 from gateway.identity.spiffe import Role, SpiffeId, dns_name
 from gateway.identity.tls import KeyPairFiles, roots_from_files, server_credentials
 
@@ -119,6 +119,6 @@ def settle(directory: Path, node: str) -> Home:
     now = datetime.now(UTC)
     pki, home = directory / "pki", Home(node, directory / "keys", directory / "c2")
     nation.create_nation(pki, node, now=now)
-    nation.issue_gateway(pki, "a", home.keys, now=now, address="127.0.0.1:1")
-    nation.issue_c2(pki, "sensors", home.client, now=now)
+    issuing.issue_gateway(pki, "a", home.keys, now=now, address="127.0.0.1:1")
+    issuing.issue_c2(pki, "sensors", home.client, now=now)
     return home

@@ -16,7 +16,7 @@ from signalfire.v1 import c2_pb2, report_pb2
 
 from gateway.client import Client, ClientError, Result
 from gateway.client.sending import REQUEST_REPORTS
-from gateway.identity import nation
+from gateway.identity import issuing
 from tests.client.steered import Answers, Context, Home, Reports, Steered, Submitting
 from tests.patience import PATIENCE_S
 from tests.reports.examples import report_id
@@ -318,7 +318,7 @@ async def test_a_call_that_outlived_its_certificate_goes_on_with_the_one_that_is
     async def expire(service: Steered, reports: Reports, context: Context) -> Answers:
         report = await anext(reports)
         yield service.take(0, report.report_id)
-        nation.issue_c2(home.keys.parent / "pki", "sensors", tmp_path / "new", now=datetime.now(UTC))
+        issuing.issue_c2(home.keys.parent / "pki", "sensors", tmp_path / "new", now=datetime.now(UTC))
         for name in ("c2.key.pem", "c2.crt.pem"):
             (tmp_path / "new" / name).replace(renewing.client / name)
         await context.abort(grpc.StatusCode.UNAUTHENTICATED, "it expired")

@@ -13,7 +13,7 @@ from gateway.demo.nations import JAPAN
 from gateway.reports.limits import ReportLimits
 from gateway.reports.validate import validate_submitted
 from policy import Bundle, compile_bundle, read_files
-from policy.decide import BuiltIn, Circumstances, Decision, Outcome
+from policy.decision import BuiltIn, Circumstances, Decision, Outcome
 from tests.demo.world import ROOT, scenario
 
 STARTS = datetime(2026, 5, 1, 4, 0, 0, tzinfo=UTC)

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from signalfire.v1 import c2_pb2, ledger_pb2, report_pb2
 
-from gateway.audit.verify import Finding, LedgerCheck, Verification
+from gateway.audit.ledger_check import LedgerCheck
+from gateway.audit.records import Finding
+from gateway.audit.verify import Verification
 from gateway.cli.demo import verdict
 from gateway.client import Received, Result, Withdrawn
 from gateway.demo.tally import Tally, leaf_paths

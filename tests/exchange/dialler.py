@@ -21,8 +21,11 @@ from gateway.identity.tls import KeyPairFiles
 from gateway.ledger.merkle import EMPTY_ROOT
 from gateway.ledger.note import Ed25519Signer, Note
 from gateway.release.signatory import Signatory
-from tests.node.nations import channel, gateway_authority, server_name
+from tests.node.connecting import channel, gateway_authority, server_name
 from tests.patience import PATIENCE_S
+
+PATIENT: Final[dict[str, object]] = {"handshake_s": 60.0, "silence_s": 60.0}
+"""Limits of the exchange with which a gateway waits for what is said to it by hand for as long as a test does."""
 
 FOLLOW, HEARTBEAT, INSPECT = handshake.FOLLOW, handshake.HEARTBEAT, handshake.INSPECT
 CARRY = handshake.CARRY

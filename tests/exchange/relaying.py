@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Final
 
 from gateway.demo.deployment import Deployed
+from gateway.exchange.limits import ExchangeLimits
 from policy.approve import CarryFor, Route
-from tests.node.nations import World, settle, until
-from tests.officer.test_enact import bring
+from tests.node.nations import World, settle
+from tests.node.waiting import until
+from tests.officer.enact.bringing import bring
 
 CARRIER: Final = "USA"
 ENDS: Final = ("JPN", "KOR")
@@ -17,8 +19,10 @@ VIA: Final = f"via {CARRIER}"
 
 
 def three(directory: Path, limits: Mapping[str, Mapping[str, object]] | None = None) -> dict[str, Deployed]:
-    """Their deployment."""
-    return settle(directory, *ENDS, CARRIER, limits=limits)
+    """Their deployment. What opens streams through a tunnel has the time that it has by default."""
+    sections = {name: dict(section) for name, section in (limits or {}).items()}
+    sections["exchange"] = {"handshake_s": ExchangeLimits().handshake_s, **sections.get("exchange", {})}
+    return settle(directory, *ENDS, CARRIER, limits=sections)
 
 
 async def allow(world: World) -> None:

@@ -18,8 +18,10 @@ from gateway.exchange.handshake import CARRY, FOLLOW
 from gateway.exchange.limits import ExchangeLimits
 from gateway.identity.tls import KeyPairFiles
 from gateway.ledger.origin import Origin
-from tests.exchange.dialler import dialled
-from tests.node.nations import channel, gateway_authority, running, server_name, settle, until
+from tests.exchange.dialler import PATIENT, dialled
+from tests.node.connecting import channel, gateway_authority, server_name
+from tests.node.nations import running, settle
+from tests.node.waiting import until
 from tests.patience import PATIENCE_S
 
 KOR = Way("KOR")
@@ -74,7 +76,7 @@ async def refused(task: asyncio.Task[None]) -> StreamEnded:
 
 async def test_a_stolen_tls_key_without_the_log_key_keeps_nobody_out(tmp_path: Path) -> None:
     """The thief opens as many streams as a place is held for, and says nothing on any."""
-    places = settle(tmp_path, "JPN", "KOR")
+    places = settle(tmp_path, "JPN", "KOR", limits={"exchange": PATIENT})
     jpn, kor = places["JPN"], places["KOR"]
     stolen = KeyPairFiles.of_gateway(kor.directory / "keys")
     async with (

@@ -15,7 +15,7 @@ from gateway.exchange.allowance import LEAST, Allowance, Intake
 from gateway.ledger.origin import WITNESS, Lane, Origin
 from gateway.ledger.stores.sqlite import SqliteReader
 from gateway.reports.kinds import Kind
-from tests.exchange.dialler import dialled
+from tests.exchange.dialler import PATIENT, dialled
 from tests.node.nations import World, report, running, settle
 
 BULK = 65_537
@@ -37,17 +37,22 @@ def test_whatever_a_partner_sends_no_more_is_taken_in_the_long_run_than_is_allow
 
 def test_each_lane_has_an_allowance_of_its_own() -> None:
     intake = Intake(Allowance(10.0, 5_000.0, lambda: 0.0), 1000.0, 10_000.0, lambda: 0.0)
-    assert intake.wait_s(Lane.ROUTINE, 20_000) == pytest.approx(10.0)
-    assert intake.wait_s(Lane.FLASH, 10_000) == 0
-    assert intake.wait_s(WITNESS, 5_000) == 0
-    assert intake.wait_s(WITNESS, 1) == pytest.approx(LEAST / 10)
-    assert intake.wait_s(Lane.FLASH, 1) == pytest.approx(LEAST / 1000)
+
+    def wait_s(lane: str, taken: int) -> float:
+        intake.charge(lane, taken)
+        return intake.due_s(lane)
+
+    assert wait_s(Lane.ROUTINE, 20_000) == pytest.approx(10.0)
+    assert wait_s(Lane.FLASH, 10_000) == 0
+    assert wait_s(WITNESS, 5_000) == 0
+    assert wait_s(WITNESS, 1) == pytest.approx(LEAST / 10)
+    assert wait_s(Lane.FLASH, 1) == pytest.approx(LEAST / 1000)
 
 
 @pytest_asyncio.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     """JPN, with a backlog of tracks for KOR, which is not there, and one alert that came last."""
-    places = settle(tmp_path, "JPN", "KOR", limits={"exchange": {"bulk_bytes": BULK}})
+    places = settle(tmp_path, "JPN", "KOR", limits={"exchange": {**PATIENT, "bulk_bytes": BULK}})
     async with running(places, "JPN", linked=False) as running_world:
         tracks = [report(Kind.TRACK, precedence=report_pb2.PRECEDENCE_ROUTINE) for _ in range(300)]
         results = await running_world.push("JPN", *tracks)

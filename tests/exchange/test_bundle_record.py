@@ -11,12 +11,13 @@ import pytest
 from gateway.demo.deployment import Deployed
 from gateway.exchange.bundle_record import KEPT, BundleRecord, TakeUp, known_then
 from gateway.exchange.partners import public_keys
-from gateway.identity import nation
+from gateway.identity import issuing, nation, next_bundle
 from gateway.identity.trust_bundle import TrustBundle
 from gateway.node import Node
 from gateway.release.steps import RecordEvent
-from tests.exchange.dialler import dialled
-from tests.node.nations import running, settle, until
+from tests.exchange.dialler import PATIENT, dialled
+from tests.node.nations import running, settle
+from tests.node.waiting import until
 
 LARGEST = 10**19 - 1
 """The largest sequence that there is."""
@@ -24,7 +25,7 @@ LARGEST = 10**19 - 1
 
 @pytest.fixture
 def places(tmp_path: Path) -> dict[str, Deployed]:
-    return settle(tmp_path, "JPN", "KOR")
+    return settle(tmp_path, "JPN", "KOR", limits={"exchange": PATIENT})
 
 
 def bundle_of(place: Deployed, sequence: int, **changes: object) -> tuple[TrustBundle, bytes]:
@@ -44,8 +45,8 @@ def replace_root(place: Deployed, at: Deployed) -> str:
     """Makes a new nation in place of one whose root was stolen, and has it confirmed at a partner; its root."""
     new = place.directory / "new-pki"
     nation.create_nation(new, place.node, now=datetime.now(UTC))
-    nation.issue_gateway(new, "a", place.directory / "new-keys", now=datetime.now(UTC), address=place.exchange)
-    nation.write_bundle(new, now=datetime.now(UTC))
+    issuing.issue_gateway(new, "a", place.directory / "new-keys", now=datetime.now(UTC), address=place.exchange)
+    next_bundle.write_bundle(new, now=datetime.now(UTC))
     old, root = nation.read_root_vkey(place.directory / "pki"), nation.read_root_vkey(new)
     text = at.config.read_text()
     assert old in text

@@ -13,23 +13,25 @@ from signalfire.v1 import exchange_pb2, ledger_pb2
 
 from gateway.demo.deployment import GATEWAY_NAME, Deployed
 from gateway.exchange.partners import Partners, Pinned
-from gateway.identity import nation
+from gateway.identity import issuing, nation, next_bundle
 from gateway.identity.key_names import root_key_name
 from gateway.identity.node_keys import GATEWAY_CERTIFICATE, GATEWAY_KEY, NodeKeys
 from gateway.identity.tls import KeyPairFiles
 from gateway.ledger.note import Ed25519Signer, sign_note
 from gateway.ledger.origin import Origin
 from gateway.release.rulebook import NO_BUNDLE
-from tests.exchange.dialler import HEARTBEAT, Ended, dialled, signatory
+from tests.exchange.dialler import HEARTBEAT, PATIENT, Ended, dialled, signatory
 from tests.identity.loopback import handshake
-from tests.node.nations import World, gateway_authority, report, running, server_name, settle, system_pair, until
+from tests.node.connecting import gateway_authority, server_name, system_pair
+from tests.node.nations import World, report, running, settle
+from tests.node.waiting import until
 
 RELEASED, WITHHELD = ledger_pb2.OUTCOME_RELEASED, ledger_pb2.OUTCOME_WITHHELD
 
 
 @pytest.fixture
 def places(tmp_path: Path) -> dict[str, Deployed]:
-    return settle(tmp_path, "JPN", "KOR", "USA")
+    return settle(tmp_path, "JPN", "KOR", "USA", limits={"exchange": PATIENT})
 
 
 def now() -> datetime:
@@ -43,7 +45,7 @@ def pinned(at: Deployed, of: Deployed) -> Path:
 
 def renew(of: Deployed, at: Deployed, lifetime: timedelta = timedelta(days=1)) -> int:
     """Signs the next bundle of a nation and gives it to a partner; its sequence."""
-    bundle = nation.write_bundle(of.directory / "pki", now=now(), lifetime=lifetime)
+    bundle = next_bundle.write_bundle(of.directory / "pki", now=now(), lifetime=lifetime)
     shutil.copy(of.directory / "pki" / "bundle.note", pinned(at, of))
     return bundle.sequence
 
@@ -61,7 +63,7 @@ async def withheld_from(world: World, partner: str, other: str) -> None:
 
 
 def expired(at: Deployed, of: Deployed) -> None:
-    nation.write_bundle(of.directory / "pki", now=now() - timedelta(days=2), lifetime=timedelta(days=1))
+    next_bundle.write_bundle(of.directory / "pki", now=now() - timedelta(days=2), lifetime=timedelta(days=1))
     shutil.copy(of.directory / "pki" / "bundle.note", pinned(at, of))
 
 
@@ -121,7 +123,7 @@ def test_what_is_pinned_for_one_partner_does_not_serve_for_another(places: dict[
 
 
 async def test_a_gateway_whose_only_partner_has_no_valid_bundle_still_serves_its_own_systems(tmp_path: Path) -> None:
-    places = settle(tmp_path, "JPN", "KOR")
+    places = settle(tmp_path, "JPN", "KOR", limits={"exchange": PATIENT})
     expired(places["JPN"], places["KOR"])
     async with running(places, "JPN", linked=False) as world:
         made = report()
@@ -144,8 +146,10 @@ async def test_a_gateway_whose_only_partner_has_no_valid_bundle_still_serves_its
 async def test_a_bundle_that_expires_while_the_gateway_runs_stops_that_partner_alone(
     places: dict[str, Deployed],
 ) -> None:
-    renew(places["KOR"], places["JPN"], lifetime=timedelta(seconds=4))
     async with running(places) as world:
+        # Taken up as soon as files are looked at, which is each second, but where the machine stands still.
+        sequence = renew(places["KOR"], places["JPN"], lifetime=timedelta(seconds=10))
+        await until(lambda: world.nodes["JPN"].parts.recorded_sequence("KOR") == sequence, "it is taken up")
         await world.carries("JPN", "KOR", "USA")
         await until(lambda: world.nodes["JPN"].parts.partners.get("KOR") is None, "the bundle expires")
         # Open streams end as well, and new ones are refused.
@@ -203,7 +207,7 @@ async def test_streams_opened_under_a_key_that_a_newer_bundle_withdraws_are_ende
             # KOR's keys were stolen: it makes new ones, and its root withdraws the old.
             for record in (kor.directory / "pki" / "gateways").iterdir():
                 record.unlink()
-            nation.issue_gateway(
+            issuing.issue_gateway(
                 kor.directory / "pki", GATEWAY_NAME, tmp_path / "new", now=now() + timedelta(seconds=2),
                 address=kor.exchange,
             )  # fmt: skip
@@ -246,7 +250,7 @@ async def test_a_renewed_certificate_serves_new_connections_and_open_ones_go_on(
         assert await leaf() == before
         keys = jpn.directory / "keys"
         renewed = tmp_path / "renewed"
-        nation.issue_gateway(
+        issuing.issue_gateway(
             jpn.directory / "pki", GATEWAY_NAME, renewed, now=now() + timedelta(seconds=2), address=jpn.exchange,
             keys_from=keys,
         )  # fmt: skip

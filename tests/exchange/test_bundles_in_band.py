@@ -14,22 +14,24 @@ from gateway.demo.deployment import Deployed
 from gateway.exchange.in_band import MOST, PER_HOUR
 from gateway.identity import nation
 from gateway.identity.key_names import root_key_name
+from gateway.identity.next_bundle import write_bundle
 from gateway.identity.trust_bundle import TrustBundle
 from gateway.ledger.merkle import EMPTY_ROOT
 from gateway.ledger.note import MAX_NOTE, Ed25519Signer, Note, sign_note
-from tests.exchange.dialler import FOLLOW, HEARTBEAT, dialled, signatory
-from tests.node.nations import World, running, settle, until
+from tests.exchange.dialler import FOLLOW, HEARTBEAT, PATIENT, dialled, signatory
+from tests.node.nations import World, running, settle
 from tests.node.rotating import People
+from tests.node.waiting import until
 
 
 @pytest.fixture
 def places(tmp_path: Path) -> dict[str, Deployed]:
-    return settle(tmp_path, "JPN", "KOR")
+    return settle(tmp_path, "JPN", "KOR", limits={"exchange": PATIENT})
 
 
 def next_bundle(of: Deployed) -> bytes:
     """The next bundle of a nation, signed by its root, and given to nobody."""
-    nation.write_bundle(of.directory / "pki", now=datetime.now(UTC), lifetime=timedelta(days=1))
+    write_bundle(of.directory / "pki", now=datetime.now(UTC), lifetime=timedelta(days=1))
     return (of.directory / "pki" / "bundle.note").read_bytes()
 
 
@@ -145,7 +147,7 @@ async def test_what_an_unproven_caller_says_of_bundles_counts_for_nothing(places
 
 async def test_a_newer_bundle_that_has_expired_leaves_the_one_that_is_in_force(places: dict[str, Deployed]) -> None:
     kor = places["KOR"]
-    nation.write_bundle(kor.directory / "pki", now=datetime.now(UTC) - timedelta(days=2), lifetime=timedelta(days=1))
+    write_bundle(kor.directory / "pki", now=datetime.now(UTC) - timedelta(days=2), lifetime=timedelta(days=1))
     expired = (kor.directory / "pki" / "bundle.note").read_bytes()
     async with running(places) as world:
         async with dialled(kor, places["JPN"]) as stream:

@@ -17,7 +17,7 @@ from gateway.exchange.follower import PartnerFollower
 from gateway.exchange.limits import ExchangeLimits
 from gateway.exchange.partners import Partners, Pinned
 from gateway.exchange.streams import LOST_REASON, keep
-from gateway.identity import nation
+from gateway.identity import issuing, nation, next_bundle
 from gateway.identity.spiffe import Role, SpiffeId
 from gateway.identity.tls import KeyPairFiles
 from gateway.ledger.note import Note, SignatureLine
@@ -27,9 +27,10 @@ from gateway.ledger.stores.sqlite import SqliteReader
 from gateway.release.opening import Opener
 from gateway.reports.limits import ReportLimits
 from gateway.telemetry import Telemetry
-from tests.exchange.dialler import dialled, signatory
+from tests.exchange.dialler import PATIENT, dialled, signatory
 from tests.exchange.origin import Forge
-from tests.node.nations import World, report, running, settle, until
+from tests.node.nations import World, report, running, settle
+from tests.node.waiting import until
 from tests.patience import PATIENCE_S
 
 FLASH = Origin.release("JPN", "KOR", "flash", 1)
@@ -37,12 +38,12 @@ FLASH = Origin.release("JPN", "KOR", "flash", 1)
 
 @pytest.fixture
 def places(tmp_path: Path) -> dict[str, Deployed]:
-    return settle(tmp_path, "JPN", "KOR")
+    return settle(tmp_path, "JPN", "KOR", limits={"exchange": PATIENT})
 
 
 def renew(of: Deployed, at: Deployed) -> None:
     """Signs the next bundle of a nation and gives it to a partner."""
-    nation.write_bundle(of.directory / "pki", now=datetime.now(UTC), lifetime=timedelta(days=1))
+    next_bundle.write_bundle(of.directory / "pki", now=datetime.now(UTC), lifetime=timedelta(days=1))
     shutil.copy(of.directory / "pki" / "bundle.note", at.directory / "partners" / f"{of.node}.bundle.note")
 
 
@@ -50,7 +51,7 @@ def withdraw_keys(place: Deployed, into: Path, keys_from: Path | None = None) ->
     """New keys for a nation's gateway; its next bundle names these alone."""
     for record in (place.directory / "pki" / "gateways").iterdir():
         record.unlink()
-    nation.issue_gateway(
+    issuing.issue_gateway(
         place.directory / "pki", GATEWAY_NAME, into, now=datetime.now(UTC) + timedelta(seconds=2),
         address=place.exchange, keys_from=keys_from,
     )  # fmt: skip
@@ -85,7 +86,7 @@ async def test_a_recipient_with_another_receipt_key_goes_on_in_every_lane(
         shutil.copy(tmp_path / "new" / "receipt.key", kor.directory / "keys" / "receipt.key")
         for record in (kor.directory / "pki" / "gateways").iterdir():
             record.unlink()
-        nation.issue_gateway(
+        issuing.issue_gateway(
             kor.directory / "pki", GATEWAY_NAME, tmp_path / "again", now=datetime.now(UTC) + timedelta(seconds=2),
             address=kor.exchange, keys_from=kor.directory / "keys",
         )  # fmt: skip

@@ -13,7 +13,8 @@ from gateway.release.steps import FollowSuccessor, GoBack
 from gateway.release.succeeding import Succeed
 from tests.exchange.dialler import signatory
 from tests.exchange.origin import Follower, Forge, HostileOrigin
-from tests.node.nations import report, running, settle, until
+from tests.node.nations import report, running, settle
+from tests.node.waiting import until
 from tests.release.world import RELEASE_ALL, Site, rules
 from tests.reports.examples import launch_detection
 

@@ -22,9 +22,10 @@ from gateway.ledger.statement import EntryStatement, EntryStatementKind
 from gateway.ledger.stores import CosignatureKind, LedgerRow
 from gateway.ledger.stores.sqlite import SqliteReader
 from gateway.reports.kinds import Kind
-from tests.exchange.dialler import HEARTBEAT, dialled, signatory
+from tests.exchange.dialler import HEARTBEAT, PATIENT, dialled, signatory
 from tests.exchange.origin import Forge
-from tests.node.nations import World, holdings, report, running, settle, until
+from tests.node.nations import World, holdings, report, running, settle
+from tests.node.waiting import until
 from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -40,7 +41,8 @@ IMMEDIATE = Origin.release("JPN", "KOR", "immediate", 1)
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     """Three nations, with something in the ledgers that JPN keeps for KOR; each test leaves them serving."""
     directory = Path(tmp_path_factory.mktemp("nations"))
-    limits = {"exchange": {"streams": STREAMS, "silence_s": 1.0, "handshake_s": 1.0}}
+    # Longer than a machine that is busy otherwise stands still.
+    limits = {"exchange": {"streams": STREAMS, "silence_s": 5.0, "handshake_s": 5.0}}
     async with running(settle(directory, "JPN", "KOR", "USA", limits=limits)) as running_world:
         await running_world.carries("JPN", "KOR", "USA")
         track = report(Kind.TRACK)
@@ -122,7 +124,7 @@ async def test_a_heartbeat_stream_ends_without_its_echo_or_with_another(world: W
         await stream.prove()
         assert (await stream.read()).WhichOneof("message") == "pulse"
         end = await stream.ended()
-        assert (end.code, "no echo within 0.9 s" in end.details) == (grpc.StatusCode.DEADLINE_EXCEEDED, True)
+        assert (end.code, "no echo within 4.9 s" in end.details) == (grpc.StatusCode.DEADLINE_EXCEEDED, True)
     for wrong in ({"echo": exchange_pb2.Echo(counter=7)}, {"proof": exchange_pb2.Proof()}, {}):
         async with dialled(kor, jpn, HEARTBEAT) as stream:
             await stream.prove()
@@ -241,7 +243,7 @@ async def test_a_signed_claim_that_is_no_prefix_ends_the_ledger_and_traffic_goes
     claimed: Callable[[LedgerRow], tuple[int, bytes]],
     reason: ledger_pb2.SuccessionReason.ValueType,
 ) -> None:
-    async with running(settle(tmp_path, "JPN", "KOR")) as world:
+    async with running(settle(tmp_path, "JPN", "KOR", limits={"exchange": PATIENT})) as world:
         await world.carries("JPN", "KOR")
         agreed = row(world)
         # The recipient shows what JPN's own key signed, and JPN's store does not know.
@@ -406,7 +408,7 @@ async def test_a_forged_statement_that_an_entry_cannot_be_used_is_refused_and_no
 
 
 async def test_a_true_statement_and_a_true_receipt_are_kept(tmp_path: Path) -> None:
-    async with running(settle(tmp_path, "JPN", "KOR"), "JPN", linked=False) as world:
+    async with running(settle(tmp_path, "JPN", "KOR", limits={"exchange": PATIENT}), "JPN", linked=False) as world:
         good = report()
         await world.push_one("JPN", good)
         async with dialled(world.places["KOR"], world.places["JPN"]) as stream:
@@ -426,7 +428,7 @@ async def test_a_true_statement_and_a_true_receipt_are_kept(tmp_path: Path) -> N
 
 
 async def test_receipts_that_come_together_are_all_kept_and_counted(tmp_path: Path) -> None:
-    async with running(settle(tmp_path, "JPN", "KOR"), "JPN", linked=False) as world:
+    async with running(settle(tmp_path, "JPN", "KOR", limits={"exchange": PATIENT}), "JPN", linked=False) as world:
         for _ in range(2 * ANSWERS_AT_ONCE + 1):
             await world.push_one("JPN", report())
         reader = SqliteReader(world.places["JPN"].store)

@@ -29,7 +29,8 @@ from gateway.reports.kinds import Kind
 from gateway.seal.epoch import Epoch
 from tests.exchange.dialler import FOLLOW, HEARTBEAT, signatory
 from tests.exchange.origin import Follower, Forge, HostileOrigin, Script, quiet
-from tests.node.nations import World, forget, report, running, settle, until
+from tests.node.nations import World, forget, report, running, settle
+from tests.node.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -158,8 +159,10 @@ def absent_without_reason(forge: Forge) -> exchange_pb2.Batch:
 
 
 def absent_with_a_reason_for_another(forge: Forge) -> exchange_pb2.Batch:
-    batch = absent_without_reason(forge)
-    leaf = bytes(32)
+    entries = forge.entries(ledger_pb2.EntryContent(report=report()))
+    batch = forge.batch(*entries)
+    batch.entries = bundle.encode([entries[0], b""], allow_absent=True)
+    leaf = leaf_hash(entries[1])
     reason = EntryStatement(EntryStatementKind.ABSENT, "JPN", FLASH, 7, leaf, "pruned").sign(forge.owner.gateway)
     batch.absent.add(index=1, leaf_hash=leaf, note=reason)
     return batch
@@ -178,7 +181,7 @@ BAD_BATCHES: list[tuple[str, str, Callable[[Forge], exchange_pb2.Batch]]] = [
     ("garbage for a checkpoint", "batch at 0", lambda f: f.batch(*f.entries(), checkpoint=b"\xff" * 500)),
     ("a bundle cut short", "batch at 0", lambda f: f.batch(*f.entries(), entries=b"\xff\xff\x00")),
     ("an entry given as its hash without a reason", "batch at 0", absent_without_reason),
-    ("an entry given as its hash with another's reason", "batch at 0", absent_with_a_reason_for_another),
+    ("an entry given as its hash with another's reason", "speaks of another entry", absent_with_a_reason_for_another),
     (
         "more bytes than a message may have",
         "RESOURCE_EXHAUSTED",
@@ -463,6 +466,6 @@ async def test_silence_where_a_heartbeat_was_due_is_a_link_that_is_down(scene: S
                 await follower.read()
 
     scene.plays(HEARTBEAT, one_and_no_more)
-    await until(lambda: "nothing came for 2 s" in scene.problem("heartbeat"), "KOR notices the silence")
+    await until(lambda: "nothing came for 5 s" in scene.problem("heartbeat"), "KOR notices the silence")
     assert not scene.world.status("KOR", "JPN").following
     await scene.goes_on()

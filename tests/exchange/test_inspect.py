@@ -16,7 +16,7 @@ from gateway.ledger.checkpoint import Checkpoint, LogKey, sign_checkpoint
 from gateway.ledger.merkle import EMPTY_ROOT, leaf_hash
 from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
-from tests.exchange.dialler import INSPECT, Stream, dialled, signatory
+from tests.exchange.dialler import INSPECT, PATIENT, Stream, dialled, signatory
 from tests.exchange.origin import Follower, HostileOrigin, Script
 from tests.node.nations import World, running, settle
 from tests.patience import PATIENCE_S
@@ -31,7 +31,7 @@ QUESTIONS = 120
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     directory = Path(tmp_path_factory.mktemp("nations"))
-    limits = {"exchange": {"questions": QUESTIONS, "questions_s": 1000, "handshake_s": 2.0}}
+    limits = {"exchange": {"questions": QUESTIONS, "questions_s": 1000, "handshake_s": 5.0}}
     async with running(settle(directory, "JPN", "KOR", "USA", limits=limits)) as running_world:
         await running_world.carries("JPN", "KOR", "USA")
         await running_world.carries("KOR", "JPN", "USA")
@@ -163,7 +163,7 @@ async def test_a_stream_without_a_question_is_ended(world: World) -> None:
     async with dialled(world.places["KOR"], world.places["JPN"], INSPECT) as stream:
         await stream.prove()
         end = await stream.ended()
-        assert (end.code, "no question within 2 s" in end.details) == (grpc.StatusCode.DEADLINE_EXCEEDED, True)
+        assert (end.code, "no question within 5 s" in end.details) == (grpc.StatusCode.DEADLINE_EXCEEDED, True)
 
 
 # --- comparing through one's own gateway
@@ -224,7 +224,7 @@ def heads(*ledgers: exchange_pb2.HeldLedger) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def hostile_places(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return settle(Path(tmp_path_factory.mktemp("hostile")), "JPN", "KOR", limits={"exchange": {"handshake_s": 1.0}})
+    return settle(Path(tmp_path_factory.mktemp("hostile")), "JPN", "KOR", limits={"exchange": PATIENT})
 
 
 @pytest.mark.parametrize(
@@ -252,12 +252,14 @@ async def test_a_list_of_ledgers_that_is_none_is_refused_in_words(
     assert words in str(refused.value)
 
 
-async def test_a_partner_that_says_nothing_is_given_up(hostile_places: Any) -> None:
+async def test_a_partner_that_says_nothing_is_given_up(tmp_path: Path) -> None:
+    places = settle(tmp_path, "JPN", "KOR", limits={"exchange": {"handshake_s": 1.0}})
+
     async def silent(follower: Follower) -> None:
         await follower.rest()
 
-    origin = HostileOrigin(hostile_places["KOR"], "JPN", inspect=silent)
-    async with origin.serving(), running(hostile_places, "JPN", linked=False) as alone:
+    origin = HostileOrigin(places["KOR"], "JPN", inspect=silent)
+    async with origin.serving(), running(places, "JPN", linked=False) as alone:
         with pytest.raises(ConnectionError, match="nothing came for"):
             await compared(alone)
 

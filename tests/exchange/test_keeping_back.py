@@ -22,16 +22,17 @@ from gateway.release.plan import Plan
 from gateway.release.ranks import Rank
 from gateway.release.rulebook import Rulebook
 from policy.approve import Resume, Suspend
-from tests.exchange.dialler import dialled, signatory
-from tests.node.nations import World, cancellation, report, running, settle, until
-from tests.officer.test_enact import bring
+from tests.exchange.dialler import PATIENT, dialled, signatory
+from tests.node.nations import World, cancellation, report, running, settle
+from tests.node.waiting import until
+from tests.officer.enact.bringing import bring
 
 TO_KOR: Final = Origin("JPN", "KOR", "flash", 1)
 
 
 @pytest.fixture(scope="module")
 def settled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Deployed]:
-    return settle(tmp_path_factory.mktemp("kept-back"), "JPN", "KOR")
+    return settle(tmp_path_factory.mktemp("kept-back"), "JPN", "KOR", limits={"exchange": PATIENT})
 
 
 @pytest_asyncio.fixture

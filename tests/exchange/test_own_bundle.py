@@ -16,8 +16,9 @@ from gateway.identity.keyring import KeyKind, Keyring
 from gateway.identity.trust_bundle import TrustBundle
 from gateway.ledger.errors import StoreError
 from gateway.release.signatory import Signatory
-from tests.node.nations import running, settle, until
+from tests.node.nations import running, settle
 from tests.node.rotating import SIGNING, People
+from tests.node.waiting import until
 
 
 @pytest.fixture(scope="module")

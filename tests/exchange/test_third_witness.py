@@ -10,8 +10,9 @@ from signalfire.v1 import exchange_pb2
 from gateway.ledger.evidence import contradiction
 from gateway.ledger.origin import Origin
 from gateway.release.evidence import owner_keys
-from tests.exchange.dialler import INSPECT, dialled
-from tests.node.nations import World, forget, running, settle, until
+from tests.exchange.dialler import INSPECT, PATIENT, dialled
+from tests.node.nations import World, forget, running, settle
+from tests.node.waiting import until
 
 WITNESS = Origin.witness("JPN", 1)
 COMPARE: dict[str, dict[str, object]] = {"witness": {"compare_s": 0.2}}
@@ -78,7 +79,7 @@ async def test_on_demand_the_third_node_is_named_with_both_notes(tmp_path: Path)
 
 @pytest.fixture
 def limits() -> dict[str, dict[str, object]]:
-    return {"exchange": {"handshake_s": 2.0}}
+    return {"exchange": PATIENT}
 
 
 async def test_honest_nodes_find_nothing_and_record_nothing(tmp_path: Path) -> None:

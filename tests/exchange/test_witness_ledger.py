@@ -21,6 +21,7 @@ from gateway.cli import main
 from gateway.cli.ledger import verify_configured
 from gateway.demo.deployment import READER, Deployed
 from gateway.exchange.allowance import LEAST, Allowance
+from gateway.exchange.limits import ExchangeLimits
 from gateway.ledger import bundle
 from gateway.ledger.checkpoint import Checkpoint
 from gateway.ledger.merkle import leaf_hash
@@ -29,9 +30,10 @@ from gateway.ledger.statement import EntryStatement, EntryStatementKind
 from gateway.ledger.stores.sqlite import SqliteReader
 from gateway.release.opening import Opener
 from gateway.seal.errors import SealError
-from tests.exchange.dialler import HEARTBEAT, dialled, signatory
+from tests.exchange.dialler import HEARTBEAT, PATIENT, dialled, signatory
 from tests.exchange.origin import Follower, Forge, HostileOrigin
-from tests.node.nations import World, forget, report, running, settle, until
+from tests.node.nations import World, forget, report, running, settle
+from tests.node.waiting import until
 from tests.patience import PATIENCE_S
 
 WITNESS = Origin.witness("JPN", 1)
@@ -64,9 +66,12 @@ def alarms(world: World, name: str) -> list[str]:
 
 # --- between honest gateways
 
+AT_LEISURE = {"handshake_s": ExchangeLimits().handshake_s}
+"""Three that start at once, on a machine that does much else, have the time that they have by default."""
+
 
 async def test_every_partner_keeps_and_signs_every_beat_and_reads_none(tmp_path: Path) -> None:
-    places = settle(tmp_path, "JPN", "KOR", "USA", limits={"witness": {"interval_s": 0.1}})
+    places = settle(tmp_path, "JPN", "KOR", "USA", limits={"witness": {"interval_s": 0.1}, "exchange": AT_LEISURE})
     async with running(places) as world:
         before = size(world, "JPN")
         await world.carries("JPN", "KOR", "USA")
@@ -91,7 +96,9 @@ async def test_every_partner_keeps_and_signs_every_beat_and_reads_none(tmp_path:
 async def test_a_partner_that_is_released_nothing_sees_the_same_beats(tmp_path: Path) -> None:
     sizes = []
     for quiet in (True, False):
-        places = settle(tmp_path / str(quiet), "JPN", "KOR", "USA", limits={"witness": {"interval_s": 0.15}})
+        places = settle(
+            tmp_path / str(quiet), "JPN", "KOR", "USA", limits={"witness": {"interval_s": 0.15}, "exchange": AT_LEISURE}
+        )
         async with running(places) as world:
             if not quiet:
                 for _ in range(3):
@@ -104,7 +111,7 @@ async def test_a_partner_that_is_released_nothing_sees_the_same_beats(tmp_path: 
 
 @pytest.fixture
 def pair(tmp_path: Path) -> dict[str, Deployed]:
-    return settle(tmp_path, "JPN", "KOR", limits={"witness": {"interval_s": 0.1}})
+    return settle(tmp_path, "JPN", "KOR", limits={"witness": {"interval_s": 0.1}, "exchange": PATIENT})
 
 
 async def test_a_node_that_is_restored_from_a_copy_is_shown_so_and_goes_on(
@@ -350,7 +357,10 @@ async def test_a_partner_that_falls_silent_is_an_alarm(tmp_path: Path) -> None:
         await world.start("KOR")
         await until(lambda: not alarms(world, "JPN"), "both are over")
         await world.linked()
-        quiet = await status(places["JPN"])
+        async with asyncio.timeout(PATIENCE_S):
+            # A busy machine is silent for so short a time now and then.
+            while (quiet := await status(places["JPN"])).exit_code == 3:
+                assert "ALARM" in quiet.output
         assert (quiet.exit_code, "ALARM" in quiet.output) == (0, False), quiet.output
 
 

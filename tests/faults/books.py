@@ -32,8 +32,9 @@ from tests.faults.schedule import STORES, Kind
 from tests.faults.streams import Stream
 from tests.faults.traffic import markers, recalled
 
-CLOCK_S: Final = 1.5
-"""Seconds after which a clock that is right again is believed again, at most."""
+CLOCK_S: Final = 6.0
+"""Seconds after which a clock that is right again is believed again, at most: it is looked at each second, but where
+the machine stands still."""
 
 
 RECALLED_S: Final = 5.0

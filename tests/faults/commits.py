@@ -27,7 +27,7 @@ from gateway.release.pipeline import AcceptedReport, TakeReport
 from gateway.release.sequencer import Durable, Sequencer, SequencerLimits
 from gateway.release.steps import KeepCosignature, ReceiveBatch, SignPostQuantum
 from gateway.reports.limits import ReportLimits
-from tests.faults.vfs import Disk
+from tests.faults.disk import Disk
 from tests.patience import PATIENCE_S
 from tests.release.world import RELEASE_ALL, Site, anything, as_sent, identifier, partner_of, rules, signatory_of
 from tests.reports.examples import NOW, launch_detection

@@ -20,7 +20,7 @@ from typing import Any, Final
 from signalfire.v1 import report_pb2
 
 from gateway.demo.deployment import PUSHER, READER, Deployed, deploy
-from gateway.identity import nation
+from gateway.identity import issuing
 
 CODES: Final = ("JPN", "KOR", "USA", "AUS", "CAN", "GBR", "NOR", "PHL")
 """Nations of a run, the first so many of these. The policies are invented for all of them."""
@@ -124,7 +124,7 @@ def settle(
     sections: dict[str, Any] = {name: dict(section) for name, section in (limits or {}).items()}
     places = deploy(directory, policies, now=now, max_age_s=3600, changes={"clients": _CLIENTS, "limits": sections})
     for place in places.values():
-        nation.issue_c2(place.directory / "pki", SECOND, place.directory / "c2" / SECOND, now=now)
+        issuing.issue_c2(place.directory / "pki", SECOND, place.directory / "c2" / SECOND, now=now)
     return places
 
 

@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.demo.deployment import Deployed, Gateway
-from tests.faults.vfs import Disk, Fault, Op, What, register_default
+from tests.faults.disk import Disk, Fault, Op, What
+from tests.faults.vfs import register_default
 
 SETTINGS: Final = "SIGNALFIRE_DISK"
 SOCKET: Final = "SIGNALFIRE_DISK_SOCKET"
-ANSWER_S: Final = 10.0
+ANSWER_S: Final = 60.0
 """Seconds in which a process that runs answers."""
 
 _ROOT: Final = Path(__file__).parents[2]

@@ -32,7 +32,7 @@ from tests.faults.between import reached_at
 _TUNSETIFF: Final = 0x400454CA
 _IFF_TUN_NO_PI: Final = 0x0001 | 0x1000
 
-COMMAND_S: Final = 20.0
+COMMAND_S: Final = 60.0
 """Seconds that one command of iproute2 or nftables may take."""
 
 

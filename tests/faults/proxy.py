@@ -39,7 +39,7 @@ CHUNK: Final = 16_384
 IN_FLIGHT: Final = 256
 """Chunks on their way in one direction of one connection; then the sender waits."""
 
-CONTROL_S: Final = 10.0
+CONTROL_S: Final = 60.0
 """Seconds within which a control is in force."""
 
 _RST_ON_CLOSE: Final = struct.pack("ii", 1, 0)

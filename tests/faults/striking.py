@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from tests.faults.between import Links
+from tests.faults.disk import Fault as DiskFault
+from tests.faults.disk import Op, What
 from tests.faults.machine import Machine
 from tests.faults.proxy import CLEAR, Proxy, Shape
 from tests.faults.schedule import DISKS, Fault, Kind
 from tests.faults.systems import Pusher, Reader
-from tests.faults.vfs import Fault as DiskFault
-from tests.faults.vfs import Op, What
 
 READY_S: Final = 60.0
 """Seconds that a gateway may take to start."""

@@ -13,8 +13,8 @@ from gateway.cli.demo import POLICIES
 from gateway.cli.ledger import verify_configured
 from gateway.demo.deployment import PUSHER, Deployed, deploy
 from tests.client.reports import fresh
+from tests.faults.disk import Fault, Op, What
 from tests.faults.launch import FaultyGateway, Settings
-from tests.faults.vfs import Fault, Op, What
 from tests.patience import PATIENCE_S
 
 
@@ -38,7 +38,7 @@ async def test_a_fault_that_a_running_gateway_is_told_of_is_met_and_counted_and_
     gateway = FaultyGateway(place, Settings(seed=3))
     try:
         gateway.start()
-        await gateway.ready()
+        await gateway.ready(PATIENCE_S)
         told = gateway.tell()
         # Its store is on the disk that fails, from its first operation on.
         assert told["counts"][Op.OPEN] > 0
@@ -64,13 +64,13 @@ async def test_a_process_that_loses_power_as_it_commits_comes_back_with_all_that
     gateway = FaultyGateway(place, Settings(seed=3))
     try:
         gateway.start()
-        await gateway.ready()
+        await gateway.ready(PATIENCE_S)
         await push(place, 1, 2)
         gateway.tell(arm=[Fault(What.POWER, 12)])
         pushing = asyncio.create_task(push(place, 3, 4, 5))
         assert await asyncio.to_thread(gateway.wait_ended, PATIENCE_S) == -9
         gateway.start()
-        await gateway.ready()
+        await gateway.ready(PATIENCE_S)
         await pushing
         assert gateway.tell()["met"] == {}
         assert gateway.stop() == 0

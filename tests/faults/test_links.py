@@ -2,7 +2,7 @@
 returns is used within two.
 
 Real gateways with the exchange's own defaults, real TLS, and a proxy for each direction of dialling. Bounds are
-measured from the moment of the fault, or of its end, to what was waited for.
+measured from the moment of the fault, or of its end, to what was waited for, in seconds in which this process ran.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from signalfire.v1 import report_pb2
 from gateway.client import Received
 from gateway.exchange.limits import ExchangeLimits
 from gateway.reports.kinds import Kind
+from tests.faults.awake import awake
 from tests.faults.between import Links, links
 from tests.faults.proxy import CLEAR, Direction, Proxy, Shape
-from tests.node.nations import World, report, running, settle, until
+from tests.node.nations import World, report, running, settle
+from tests.node.waiting import until
 from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -41,8 +43,11 @@ NOTICED_S: Final = 3.0
 USED_S: Final = 2.0
 """Within which a link that has returned is used again."""
 
-LATE_S: Final = 1.0
-"""By which a machine that does much else may be late."""
+LATE_S: Final = 5.0
+"""By which a machine that does much else may be late. What TCP itself, or gRPC, would take is three times as much."""
+
+BACKLOG: Final = 60
+"""Tracks that wait on a narrow link before an alert is pushed."""
 
 
 class Scene:
@@ -57,11 +62,10 @@ class Scene:
         """The link by which KOR dials JPN, and that by which JPN dials KOR."""
         return self.links["KOR", "JPN"], self.links["JPN", "KOR"]
 
-    def each(self, control: Callable[[Proxy], None]) -> float:
-        """Does the same to both links; returns when."""
+    def each(self, control: Callable[[Proxy], None]) -> None:
+        """Does the same to both links."""
         for proxy in self.both:
             control(proxy)
-        return time.monotonic()
 
     def silent(self, name: str, other: str) -> bool:
         """Whether `name` says that `other` is silent."""
@@ -139,41 +143,42 @@ async def test_a_link_that_is_gone_is_noticed_by_both_sides_and_used_as_soon_as_
     scene: Scene, fault: str
 ) -> None:
     before = {name: scene.failures(name, other, "flash") for name, other in (("JPN", "KOR"), ("KOR", "JPN"))}
-    gone = scene.each(LASTING[fault])
-    await scene.noticed()
-    assert time.monotonic() - gone < NOTICED_S + LATE_S
+    with awake() as took:
+        scene.each(LASTING[fault])
+        await scene.noticed()
+    assert took.seconds < NOTICED_S + LATE_S
     assert all(scene.silent(name, other) for name, other in (("JPN", "KOR"), ("KOR", "JPN")))
     wanted = {name: await scene.push(other, launch(other)) for name, other in (("JPN", "KOR"), ("KOR", "JPN"))}
     # Pauses have grown as long as they get.
     for name, other in (("JPN", "KOR"), ("KOR", "JPN")):
         await until(lambda name=name, other=other: scene.failures(name, other, "flash") >= before[name] + 3, "failures")  # type: ignore[misc]
-    returned = scene.each(Proxy.heal)
-    for name, reports in wanted.items():
-        await scene.delivered(name, *reports)
-    assert time.monotonic() - returned < USED_S + LATE_S
+    with awake() as took:
+        scene.each(Proxy.heal)
+        for name, reports in wanted.items():
+            await scene.delivered(name, *reports)
+    assert took.seconds < USED_S + LATE_S
 
 
 @pytest.mark.parametrize("directions", [(), (Direction.THERE,), (Direction.BACK,)], ids=["both ways", "there", "back"])
 async def test_connections_that_are_open_and_dead_are_noticed_and_dialled_anew(
     scene: Scene, directions: tuple[Direction, ...]
 ) -> None:
-    dead = scene.each(lambda proxy: proxy.half_open(*directions))
-    wanted = {name: await scene.push(other, launch(other)) for name, other in (("JPN", "KOR"), ("KOR", "JPN"))}
-    for name, reports in wanted.items():
-        await scene.delivered(name, *reports)
-    assert time.monotonic() - dead < NOTICED_S + USED_S + LATE_S
-    await scene.healthy()
-    assert time.monotonic() - dead < NOTICED_S + USED_S + 2 * LATE_S
+    with awake() as took:
+        scene.each(lambda proxy: proxy.half_open(*directions))
+        wanted = {name: await scene.push(other, launch(other)) for name, other in (("JPN", "KOR"), ("KOR", "JPN"))}
+        for name, reports in wanted.items():
+            await scene.delivered(name, *reports)
+        assert took.seconds < NOTICED_S + USED_S + LATE_S
+        await scene.healthy()
+    assert took.seconds < NOTICED_S + USED_S + 2 * LATE_S
 
 
 async def test_a_gateway_that_only_the_other_can_reach_is_heard_in_one_direction_and_both_say_so(scene: Scene) -> None:
     kor_to_jpn, _ = scene.both
     kor_to_jpn.cut()
     await until(lambda: scene.silent("KOR", "JPN") and scene.unheard("JPN", "KOR"), "KOR does not hear JPN")
-    status = scene.world.status("JPN", "KOR")
-    assert status.following
-    assert not scene.silent("JPN", "KOR")
-    assert not scene.unheard("KOR", "JPN")
+    await until(lambda: scene.world.status("JPN", "KOR").following, "JPN follows KOR")
+    await until(lambda: not scene.silent("JPN", "KOR") and not scene.unheard("KOR", "JPN"), "JPN hears KOR")
     await scene.delivered("JPN", *await scene.push("KOR", launch("KOR")))
     await until(
         lambda: any("KOR does not hear us" in alarm for alarm in scene.world.nodes["JPN"].status().alarms), "an alarm"
@@ -196,24 +201,36 @@ async def test_on_a_slow_link_the_first_report_comes_after_five_round_trips(scen
     scene.each(Proxy.hole)
     await scene.noticed()
     (wanted,) = await scene.push("JPN", launch("JPN"))
-    returned = scene.each(Proxy.heal)
-    await scene.delivered("KOR", wanted)
+    with awake() as took:
+        scene.each(Proxy.heal)
+        await scene.delivered("KOR", wanted)
     # TCP, TLS and HTTP/2 take one each before the challenge, which takes one, as does what is asked for.
-    assert time.monotonic() - returned < DEFAULTS.stagger_s + 5 * ROUND_TRIP_S + LATE_S
+    assert took.seconds < DEFAULTS.stagger_s + 5 * ROUND_TRIP_S + LATE_S
     await scene.healthy()
 
 
 async def test_a_narrow_link_full_of_a_backlog_is_not_taken_for_dead_and_an_alert_overtakes_it(scene: Scene) -> None:
     kor_to_jpn, _ = scene.both
-    kor_to_jpn.shape(Shape(bytes_per_s=40_000))
-    tracks = await scene.push("JPN", *(report(Kind.TRACK, "JPN") for _ in range(150)))
-    before = scene.failures("KOR", "JPN", "routine"), scene.failures("KOR", "JPN", "heartbeat")
-    began = time.monotonic()
-    (alert,) = await scene.push("JPN", launch("JPN"))
-    await scene.delivered("KOR", alert)
-    assert time.monotonic() - began < USED_S
-    await scene.delivered("KOR", *tracks)
-    assert (scene.failures("KOR", "JPN", "routine"), scene.failures("KOR", "JPN", "heartbeat")) == before
+    kor_to_jpn.shape(Shape(bytes_per_s=25_000))
+    tracks = list[str]()
+
+    def waiting() -> int:
+        come = scene.world.inboxes["KOR"].reports
+        return sum(track not in come for track in tracks)
+
+    def failures() -> list[float]:
+        return [scene.failures("KOR", "JPN", lane) for lane in ("immediate", "heartbeat")]
+
+    before = failures()
+    with awake() as took:
+        while waiting() < BACKLOG:
+            tracks += await scene.push("JPN", *(report(Kind.TRACK, "JPN") for _ in range(150)))
+        (alert,) = await scene.push("JPN", launch("JPN"))
+        await scene.delivered("KOR", alert)
+        assert waiting() > BACKLOG // 6, "it came with the backlog, or there was none"
+        await scene.delivered("KOR", *tracks)
+    # A link of which nothing was heard for as long because this machine stood still is given up rightly.
+    assert failures() == before or took.stood_still_s > DEFAULTS.silence_s / 2
 
 
 async def test_reports_come_exactly_once_over_a_link_that_flaps(scene: Scene) -> None:
@@ -222,9 +239,10 @@ async def test_reports_come_exactly_once_over_a_link_that_flaps(scene: Scene) ->
     wanted: list[str] = []
     while sum(proxy.taken for proxy in scene.both) < taken + 60:
         wanted += await scene.push("JPN", launch("JPN"))
-    returned = scene.each(Proxy.heal)
-    await scene.delivered("KOR", *wanted)
-    assert time.monotonic() - returned < USED_S + LATE_S
+    with awake() as took:
+        scene.each(Proxy.heal)
+        await scene.delivered("KOR", *wanted)
+    assert took.seconds < USED_S + LATE_S
 
 
 async def test_flipped_bits_end_a_connection_and_reach_nobody(scene: Scene) -> None:

@@ -5,7 +5,6 @@ TUN devices that delays, loses and reorders.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Final
@@ -16,9 +15,11 @@ from signalfire.v1 import c2_pb2, report_pb2
 
 from gateway.client import Received
 from gateway.demo.deployment import PUSHER, READER
+from tests.faults.awake import awake
 from tests.faults.netns import Countries, Weather, apart, why_not
 from tests.faults.test_links import AS_DEFAULT, DEFAULTS, LATE_S, NOTICED_S, ROUND_TRIP_S, USED_S
-from tests.node.nations import Inbox, report, settle
+from tests.node.nations import report, settle
+from tests.node.waiting import Inbox
 from tests.patience import PATIENCE_S
 
 _WHY_NOT: Final = why_not()
@@ -42,14 +43,13 @@ class Scene:
         found = await self.countries.places[node].officer().status()
         return next(each for each in found.partners if each.node == of)
 
-    async def told(self, condition: Callable[[c2_pb2.PartnerStatus], bool], what: str) -> float:
-        """Returns, once both say so of each other, when that was."""
+    async def told(self, condition: Callable[[c2_pb2.PartnerStatus], bool], what: str) -> None:
+        """Returns once both say so of each other."""
         async with asyncio.timeout(PATIENCE_S):
             for node, of in BOTH:
                 # What is awaited rings no bell in this process.
                 while not condition(await self.status(node, of)):  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
-        return time.monotonic()
 
     async def healthy(self) -> None:
         """Returns when all is as it should be."""
@@ -58,9 +58,9 @@ class Scene:
             "the link is well",
         )
 
-    async def noticed(self) -> float:
+    async def noticed(self) -> None:
         """Returns when both say that the other is silent and does not hear them."""
-        return await self.told(
+        await self.told(
             lambda each: each.HasField("silent_since") and each.HasField("unheard_since"), "the link is down"
         )
 
@@ -75,14 +75,13 @@ class Scene:
                 assert answer.accepted
         return [each.report_id for each in made]
 
-    async def delivered(self, node: str, report_ids: list[str]) -> float:
+    async def delivered(self, node: str, report_ids: list[str]) -> None:
         """Returns when all have come, each once."""
         inbox = self.inboxes[node]
         for report_id in report_ids:
             await inbox.report(report_id)
         counts = Counter(item.report.report_id for item in inbox.items if isinstance(item, Received))
         assert {counts[report_id] for report_id in report_ids} == {1}
-        return time.monotonic()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -96,7 +95,7 @@ async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene
             for gateway in gateways:
                 gateway.start()
             for gateway in gateways:
-                await gateway.ready()
+                await gateway.ready(PATIENCE_S)
             receiving = [
                 asyncio.create_task(found.inboxes[node].fill(place.client(READER)))
                 for node, place in countries.places.items()
@@ -125,14 +124,16 @@ async def test_packets_that_a_firewall_drops_are_noticed_by_both_sides_and_the_l
     scene: Scene, which: tuple[str, ...]
 ) -> None:
     jpn = scene.countries.namespaces["JPN"]
-    dropped = time.monotonic()
-    jpn.nft(*({"in": jpn.drop_in, "out": jpn.drop_out}[each] for each in which))
-    assert await scene.noticed() - dropped < NOTICED_S + LATE_S
+    with awake() as took:
+        jpn.nft(*({"in": jpn.drop_in, "out": jpn.drop_out}[each] for each in which))
+        await scene.noticed()
+    assert took.seconds < NOTICED_S + LATE_S
     wanted = {other: await scene.push(node) for node, other in BOTH}
-    returned = time.monotonic()
-    jpn.nft()
-    for node, report_ids in wanted.items():
-        assert await scene.delivered(node, report_ids) - returned < USED_S + LATE_S
+    with awake() as took:
+        jpn.nft()
+        for node, report_ids in wanted.items():
+            await scene.delivered(node, report_ids)
+    assert took.seconds < USED_S + LATE_S
 
 
 async def test_a_link_that_loses_delays_and_reorders_packets_brings_each_report_once(scene: Scene) -> None:
@@ -150,6 +151,7 @@ async def test_over_a_satellite_the_first_report_comes_after_five_round_trips(sc
     jpn.nft(jpn.drop_in, jpn.drop_out)
     await scene.noticed()
     wanted = await scene.push("JPN")
-    returned = time.monotonic()
-    jpn.nft()
-    assert await scene.delivered("KOR", wanted) - returned < DEFAULTS.stagger_s + 5 * ROUND_TRIP_S + LATE_S
+    with awake() as took:
+        jpn.nft()
+        await scene.delivered("KOR", wanted)
+    assert took.seconds < DEFAULTS.stagger_s + 5 * ROUND_TRIP_S + LATE_S

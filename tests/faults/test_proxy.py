@@ -10,10 +10,9 @@ from typing import TypeAlias
 
 import pytest
 
+from tests.faults.awake import awake
 from tests.faults.proxy import CLEAR, Direction, Proxy, Shape
-
-SOON_S = 5.0
-"""Seconds after which what was waited for is held never to come."""
+from tests.patience import PATIENCE_S
 
 NEVER_S = 0.3
 """Seconds in which nothing comes where nothing can."""
@@ -47,7 +46,7 @@ async def dial() -> AsyncIterator[Dial]:
 
     async def dialled(proxy: Proxy) -> Connection:
         host, _, port = proxy.address.rpartition(":")
-        reader, writer = await asyncio.wait_for(asyncio.open_connection(host, int(port)), SOON_S)
+        reader, writer = await asyncio.wait_for(asyncio.open_connection(host, int(port)), PATIENCE_S)
         writers.append(writer)
         return reader, writer
 
@@ -59,7 +58,7 @@ async def dial() -> AsyncIterator[Dial]:
             await writer.wait_closed()
 
 
-async def said_again(connection: Connection, data: bytes, within_s: float = SOON_S) -> bytes:
+async def said_again(connection: Connection, data: bytes, within_s: float = PATIENCE_S) -> bytes:
     reader, writer = connection
     writer.write(data)
     await writer.drain()
@@ -73,7 +72,7 @@ async def test_a_healthy_link_carries_every_byte_both_ways_and_tells_the_end(dia
             reader, writer = connection = await dial(proxy)
             assert await said_again(connection, data) == data
             writer.write_eof()
-            assert await asyncio.wait_for(reader.read(), SOON_S) == b""
+            assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
             assert proxy.carried == {Direction.THERE: len(data), Direction.BACK: len(data)}
 
 
@@ -84,7 +83,7 @@ async def test_a_cut_link_resets_what_is_open_and_refuses_what_is_new_until_it_h
             await said_again(connection, b"x")
             proxy.cut()
             with pytest.raises(ConnectionResetError):
-                await asyncio.wait_for(reader.read(), SOON_S)
+                await asyncio.wait_for(reader.read(), PATIENCE_S)
             with pytest.raises(ConnectionRefusedError):
                 await dial(proxy)
             proxy.heal()
@@ -104,7 +103,7 @@ async def test_in_a_hole_what_is_sent_waits_and_new_connections_are_not_answered
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(asyncio.open_connection(host, int(port)), NEVER_S)
             proxy.heal()
-            assert await asyncio.wait_for(reader.readexactly(1), SOON_S) == b"y"
+            assert await asyncio.wait_for(reader.readexactly(1), PATIENCE_S) == b"y"
             assert await said_again(await dial(proxy), b"z") == b"z"
 
 
@@ -142,14 +141,18 @@ async def test_latency_counts_for_the_handshake_and_for_both_directions_and_a_na
         with Proxy(target) as proxy:
             proxy.shape(Shape(latency_s=0.1))
             began = time.monotonic()
-            connection = await dial(proxy)
-            await said_again(connection, b"x")
-            assert 0.4 <= time.monotonic() - began < 2
+            with awake() as took:
+                connection = await dial(proxy)
+                await said_again(connection, b"x")
+            assert time.monotonic() - began >= 0.4
+            assert took.seconds < 4
             proxy.shape(Shape(bytes_per_s=100_000))
             await said_again(connection, b"x")
             began = time.monotonic()
-            await said_again(connection, bytes(40_000))
-            assert 0.2 <= time.monotonic() - began < 4
+            with awake() as took:
+                await said_again(connection, bytes(40_000))
+            assert time.monotonic() - began >= 0.2
+            assert took.seconds < 8
             proxy.shape(CLEAR)
 
 
@@ -173,7 +176,7 @@ async def test_a_link_that_flaps_goes_up_and_down_until_it_is_told_otherwise(dia
             while outcomes != {"ended", "refused"}:
                 try:
                     reader, _ = await dial(proxy)
-                    assert await asyncio.wait_for(reader.read(), SOON_S) == b""
+                    assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
                 except ConnectionRefusedError:
                     outcomes.add("refused")
                 except ConnectionResetError:

@@ -20,7 +20,8 @@ import pytest
 import gateway.ledger.stores.sqlite.store
 import gateway.seal.epoch
 from tests.faults.commits import Course, Sealed
-from tests.faults.vfs import CHANGING, Disk, Fault, Op, What, registered
+from tests.faults.disk import CHANGING, Disk, Fault, Op, What
+from tests.faults.vfs import registered
 
 NUMBER = itertools.count()
 EACH = 19

@@ -10,7 +10,8 @@ from pathlib import Path
 import apsw
 import pytest
 
-from tests.faults.vfs import CHANGING, Disk, Fault, Op, What, registered
+from tests.faults.disk import CHANGING, Disk, Fault, Op, What
+from tests.faults.vfs import registered
 
 NUMBER = itertools.count()
 

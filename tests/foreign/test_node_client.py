@@ -37,7 +37,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         for gateway in made.gateways.values():
             gateway.start()
         for gateway in made.gateways.values():
-            asyncio.run(gateway.ready())
+            asyncio.run(gateway.ready(PATIENCE_S))
         yield made
     finally:
         for gateway in made.gateways.values():

@@ -236,7 +236,7 @@ def nations(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactor
     made = None
     try:
         gateway.start()
-        asyncio.run(gateway.ready())
+        asyncio.run(gateway.ready(PATIENCE_S))
         made = Nations(world, environment, config, Partner.start(environment, config))
         yield made
     finally:
@@ -428,7 +428,7 @@ def test_the_partner_follows_into_the_next_generation_when_the_gateway_has_lost_
     gateway.stop()
     copies = [shutil.copy2(file, tmp_path) for file in sorted(place.directory.glob("store.db*"))]
     gateway.start()
-    asyncio.run(gateway.ready())
+    asyncio.run(gateway.ready(PATIENCE_S))
     lost = nations.partner.report(nations.push().report_id)
     gateway.stop()
     for file in place.directory.glob("store.db*"):
@@ -436,7 +436,7 @@ def test_the_partner_follows_into_the_next_generation_when_the_gateway_has_lost_
     for copy in copies:
         shutil.copy2(copy, place.directory)
     gateway.start()
-    asyncio.run(gateway.ready())
+    asyncio.run(gateway.ready(PATIENCE_S))
 
     ended = nations.partner.prints(is_event("ended", ledger=FLASH))
     assert ended["successor"] == FLASH.removesuffix("1") + "2"

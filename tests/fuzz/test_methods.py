@@ -28,16 +28,8 @@ from gateway.identity.tls import KeyPairFiles
 from tests.exchange import dialler
 from tests.exchange.dialler import dialled
 from tests.fuzz.odd_messages import messages
-from tests.node.nations import (
-    World,
-    as_officer,
-    as_system,
-    channel,
-    gateway_authority,
-    running,
-    server_name,
-    settle,
-)
+from tests.node.connecting import as_officer, as_system, channel, gateway_authority, server_name
+from tests.node.nations import World, running, settle
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -65,8 +57,7 @@ a_few = settings(
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     """JPN, which is fuzzed, and KOR, which goes on as ever."""
     directory = Path(tmp_path_factory.mktemp("nations"))
-    limits = {"exchange": {"handshake_s": 1.0, "silence_s": 1.0}}
-    async with running(settle(directory, "JPN", "KOR", limits=limits)) as running_world:
+    async with running(settle(directory, "JPN", "KOR", limits={"exchange": dialler.PATIENT})) as running_world:
         yield running_world
 
 

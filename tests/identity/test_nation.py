@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from gateway.identity import nation
+from gateway.identity import issuing, nation, national, next_bundle
 from gateway.identity.errors import IdentityError, IssueError, Refusal, SecretFileError, TrustBundleError
 from gateway.identity.node_keys import NodeKeys
 from gateway.identity.peer import verify_peer
@@ -28,7 +28,7 @@ def jpn(tmp_path: Path) -> Path:
 
 def _gateway(jpn: Path, name: str, out: str, *, now: datetime = NOW, keys_from: Path | None = None) -> Path:
     path = jpn.parent / out
-    nation.issue_gateway(jpn, name, path, now=now, address="gw.example.jp:7443", keys_from=keys_from)
+    issuing.issue_gateway(jpn, name, path, now=now, address="gw.example.jp:7443", keys_from=keys_from)
     return path
 
 
@@ -52,7 +52,7 @@ def test_a_nation_is_made_once(jpn: Path) -> None:
 
 def test_a_partner_with_root_and_bundle_believes_the_gateway_and_has_its_keys(jpn: Path) -> None:
     out = _gateway(jpn, "a", "a")
-    written = nation.write_bundle(jpn, now=NOW)
+    written = next_bundle.write_bundle(jpn, now=NOW)
     opened = TrustBundle.open((jpn / "bundle.note").read_bytes(), nation.read_root_vkey(jpn), now=NOW)
     assert opened == written
     keys = NodeKeys.load(out)
@@ -71,9 +71,9 @@ def test_a_partner_with_root_and_bundle_believes_the_gateway_and_has_its_keys(jp
 
 def test_a_gateway_believes_its_own_nations_c2_systems_and_officers_and_no_partner_does(jpn: Path) -> None:
     out = _gateway(jpn, "a", "a")
-    bundle = nation.write_bundle(jpn, now=NOW)
-    own = nation.national_authorities(out, "JPN")
-    for role, issue in ((Role.C2, nation.issue_c2), (Role.OFFICER, nation.issue_officer)):
+    bundle = next_bundle.write_bundle(jpn, now=NOW)
+    own = national.national_authorities(out, "JPN")
+    for role, issue in ((Role.C2, issuing.issue_c2), (Role.OFFICER, issuing.issue_officer)):
         spiffe_id = issue(jpn, "sensor-net", jpn.parent / role.value, now=NOW)
         pem = (jpn.parent / role.value / f"{role.value}.crt.pem").read_bytes()
         assert verify_peer(pem, own, allowed_roles=[role], now=NOW) == spiffe_id
@@ -82,49 +82,49 @@ def test_a_gateway_believes_its_own_nations_c2_systems_and_officers_and_no_partn
 
 
 def test_a_c2_system_gets_the_authority_of_the_gateways_that_it_calls(jpn: Path) -> None:
-    nation.issue_c2(jpn, "sensor-net", jpn.parent / "c2", now=NOW)
+    issuing.issue_c2(jpn, "sensor-net", jpn.parent / "c2", now=NOW)
     assert (jpn.parent / "c2" / "gateway-ca.crt.pem").read_bytes() == (jpn / "ca" / "gateway.crt.pem").read_bytes()
     assert stat.S_IMODE((jpn.parent / "c2" / "c2.key.pem").stat().st_mode) == 0o600
 
 
 def test_bundles_count_up_by_one(jpn: Path) -> None:
     _gateway(jpn, "a", "a")
-    assert [nation.write_bundle(jpn, now=NOW).sequence for _ in range(3)] == [1, 2, 3]
+    assert [next_bundle.write_bundle(jpn, now=NOW).sequence for _ in range(3)] == [1, 2, 3]
 
 
 def test_an_expired_bundle_still_counts(jpn: Path) -> None:
     _gateway(jpn, "a", "a")
-    nation.write_bundle(jpn, now=NOW, lifetime=HOUR)
-    assert nation.write_bundle(jpn, now=NOW + 2 * HOUR).sequence == 2
+    next_bundle.write_bundle(jpn, now=NOW, lifetime=HOUR)
+    assert next_bundle.write_bundle(jpn, now=NOW + 2 * HOUR).sequence == 2
 
 
 def test_a_sequence_may_be_given_but_never_goes_back(jpn: Path) -> None:
     _gateway(jpn, "a", "a")
-    assert nation.write_bundle(jpn, now=NOW, sequence=40).sequence == 40
+    assert next_bundle.write_bundle(jpn, now=NOW, sequence=40).sequence == 40
     with pytest.raises(IssueError) as refused:
-        nation.write_bundle(jpn, now=NOW, sequence=40)
+        next_bundle.write_bundle(jpn, now=NOW, sequence=40)
     assert refused.value.code is Refusal.STALE_SEQUENCE
-    assert nation.write_bundle(jpn, now=NOW).sequence == 41
+    assert next_bundle.write_bundle(jpn, now=NOW).sequence == 41
 
 
 def test_a_bundle_that_somebody_altered_is_not_counted_from(jpn: Path) -> None:
     _gateway(jpn, "a", "a")
-    nation.write_bundle(jpn, now=NOW)
+    next_bundle.write_bundle(jpn, now=NOW)
     note = jpn / "bundle.note"
     note.write_text(note.read_text().replace("\n1\n", "\n9\n", 1))
     with pytest.raises(TrustBundleError):
-        nation.write_bundle(jpn, now=NOW)
+        next_bundle.write_bundle(jpn, now=NOW)
 
 
 def test_rotated_keys_come_first_and_the_old_ones_stay_until_their_record_goes(jpn: Path) -> None:
     old = NodeKeys.load(_gateway(jpn, "a", "a1")).public()
     new = NodeKeys.load(_gateway(jpn, "a", "a2", now=NOW + HOUR)).public()
-    bundle = nation.write_bundle(jpn, now=NOW + HOUR)
+    bundle = next_bundle.write_bundle(jpn, now=NOW + HOUR)
     assert bundle.log_keys == (new.log, old.log)
     assert [key.x25519 for key in bundle.sealing_keys] == [new.sealing_x25519, old.sealing_x25519]
     assert len(bundle.endpoints) == 1
     min((jpn / "gateways").iterdir()).unlink()
-    assert nation.write_bundle(jpn, now=NOW + HOUR).log_keys == (new.log,)
+    assert next_bundle.write_bundle(jpn, now=NOW + HOUR).log_keys == (new.log,)
 
 
 def test_a_second_gateway_that_shares_the_nodes_keys_adds_an_endpoint_and_no_key(jpn: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_second_gateway_that_shares_the_nodes_keys_adds_an_endpoint_and_no_key
     second = _gateway(jpn, "b", "b", keys_from=first)
     assert NodeKeys.load(first).public() == NodeKeys.load(second).public()
     assert NodeKeys.load(first).gateway_key_pem != NodeKeys.load(second).gateway_key_pem
-    bundle = nation.write_bundle(jpn, now=NOW)
+    bundle = next_bundle.write_bundle(jpn, now=NOW)
     assert len(bundle.log_keys) == 1
     assert {one.server_name for one in bundle.endpoints} == {
         "a.gateway.jpn.signalfire.internal",
@@ -147,21 +147,21 @@ def test_secrets_are_never_overwritten(jpn: Path) -> None:
         _gateway(jpn, "a", "a", now=NOW + HOUR)
     assert refused.value.code is Refusal.ALREADY_THERE
     assert (out / "log.key").read_bytes() == before
-    nation.issue_c2(jpn, "x", jpn.parent / "c2", now=NOW)
+    issuing.issue_c2(jpn, "x", jpn.parent / "c2", now=NOW)
     with pytest.raises(IssueError):
-        nation.issue_c2(jpn, "x", jpn.parent / "c2", now=NOW)
+        issuing.issue_c2(jpn, "x", jpn.parent / "c2", now=NOW)
 
 
 def test_there_is_no_bundle_without_a_gateway(jpn: Path) -> None:
     with pytest.raises(IssueError) as refused:
-        nation.write_bundle(jpn, now=NOW)
+        next_bundle.write_bundle(jpn, now=NOW)
     assert refused.value.code is Refusal.MISSING
     assert not (jpn / "bundle.note").exists()
 
 
 def test_an_address_that_nobody_can_dial_issues_nothing(jpn: Path) -> None:
     with pytest.raises(IssueError):
-        nation.issue_gateway(jpn, "a", jpn.parent / "a", now=NOW, address="gw.example.jp")
+        issuing.issue_gateway(jpn, "a", jpn.parent / "a", now=NOW, address="gw.example.jp")
     assert not (jpn.parent / "a").exists()
 
 
@@ -195,7 +195,7 @@ def test_while_an_authority_is_replaced_partners_are_told_of_both(jpn: Path, tmp
     with (jpn / "ca" / "gateway.crt.pem").open("ab") as both:
         both.write(old)
     _gateway(jpn, "a", "a")
-    bundle = nation.write_bundle(jpn, now=NOW)
+    bundle = next_bundle.write_bundle(jpn, now=NOW)
     serials = [x509.load_pem_x509_certificate(pem.encode()).serial_number for pem in bundle.gateway_ca]
     assert len(serials) == 2
     assert serials[1] == x509.load_pem_x509_certificate(old).serial_number

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.identity import nation
+from gateway.identity import issuing, nation
 from gateway.identity.errors import IssueError, SecretFileError
 from gateway.identity.keyring import HeldKey, KeyKind
 from gateway.identity.locked import KeyLock
@@ -29,7 +29,7 @@ def jpn(tmp_path: Path) -> Path:
 
 
 def test_a_gateway_is_given_the_public_half_and_never_the_key(jpn: Path, tmp_path: Path) -> None:
-    nation.issue_gateway(jpn, "a", tmp_path / "a", now=NOW, address="127.0.0.1:7443")
+    issuing.issue_gateway(jpn, "a", tmp_path / "a", now=NOW, address="127.0.0.1:7443")
     public = load_recovery_public(tmp_path / "a", "JPN")
     assert public == HeldKey.of(KeyKind.SEALING, load_recovery_key(jpn / "recovery.key")).public
     assert not (tmp_path / "a" / "recovery.key").exists()
@@ -38,7 +38,7 @@ def test_a_gateway_is_given_the_public_half_and_never_the_key(jpn: Path, tmp_pat
 def test_a_nation_without_one_issues_gateways_without_it_and_may_make_one_later(jpn: Path, tmp_path: Path) -> None:
     (jpn / "recovery.key").unlink()
     (jpn / RECOVERY_PUBLIC).unlink()
-    nation.issue_gateway(jpn, "a", tmp_path / "a", now=NOW, address="127.0.0.1:7443")
+    issuing.issue_gateway(jpn, "a", tmp_path / "a", now=NOW, address="127.0.0.1:7443")
     assert load_recovery_public(tmp_path / "a", "JPN") is None
     assert make_recovery_key(jpn, "JPN", KeyLock(jpn)) == load_recovery_public(jpn, "JPN")
 

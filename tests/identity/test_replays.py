@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 
-from gateway.identity import admission, nation
+from gateway.identity import admission, issuing, nation
 from gateway.identity.admission import REQUEST_AHEAD, REQUEST_LIFETIME, admit, replace_authority, revoke, write_outgoing
 from gateway.identity.authority import certificate_pem
 from gateway.identity.errors import IdentityError, Refusal
@@ -111,7 +111,7 @@ def test_a_gateway_that_runs_keeps_the_newer_list_and_says_so_once(jpn: Jpn, cap
 def test_a_leaf_leaves_the_list_when_one_from_after_its_expiry_has_named_it(jpn: Jpn) -> None:
     leaf = issue_c2(jpn, "sensors")
     (path,) = revoke(jpn.pki, leaf, now=LATER)
-    beyond = LATER + nation.MAX_LEAF_LIFETIME + timedelta(days=1)
+    beyond = LATER + issuing.MAX_LEAF_LIFETIME + timedelta(days=1)
     revoke(jpn.pki, None, now=beyond)
     assert len(load_crl(path.read_bytes())) == 1
     revoke(jpn.pki, None, now=beyond + timedelta(days=1))

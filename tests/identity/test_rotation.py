@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from gateway.identity import admission, installing, nation
+from gateway.identity import admission, installing, issuing, nation, next_bundle
 from gateway.identity.admission import admit, replace_authority, retire, revoke, write_certificate, write_outgoing
 from gateway.identity.errors import IdentityError, Refusal
 from gateway.identity.installing import install
@@ -40,7 +40,7 @@ class Jpn:
         self.pki, self.keys, self.out = directory / "pki", directory / "keys", directory / "out"
         self.bundle = directory / "own.note"
         nation.create_nation(self.pki, "JPN", now=NOW)
-        nation.issue_gateway(self.pki, "a", self.keys, now=NOW, address="gw:1", extra_dns=["gw.example.jp"])
+        issuing.issue_gateway(self.pki, "a", self.keys, now=NOW, address="gw:1", extra_dns=["gw.example.jp"])
         self.root = nation.read_root_vkey(self.pki)
 
     @property
@@ -59,7 +59,7 @@ class Jpn:
         return found
 
     def sign(self) -> TrustBundle:
-        bundle = nation.write_bundle(self.pki, now=LATER)
+        bundle = next_bundle.write_bundle(self.pki, now=LATER)
         write_outgoing(self.pki, self.out)
         return bundle
 
@@ -121,8 +121,8 @@ def test_the_next_bundle_lists_admitted_keys_first_and_the_old_ones_after_them(j
 def test_renewing_a_certificate_under_old_keys_makes_them_no_newer(jpn: Jpn) -> None:
     jpn.admitted(jpn.request("log"))
     before = jpn.sign().log_keys
-    nation.issue_gateway(jpn.pki, "b", jpn.out / "b", now=AFTERWARDS, address="gw:2", keys_from=jpn.keys)
-    assert nation.write_bundle(jpn.pki, now=AFTERWARDS).log_keys == before
+    issuing.issue_gateway(jpn.pki, "b", jpn.out / "b", now=AFTERWARDS, address="gw:2", keys_from=jpn.keys)
+    assert next_bundle.write_bundle(jpn.pki, now=AFTERWARDS).log_keys == before
     assert Keyring.load(jpn.out / "b") == jpn.ring
 
 
@@ -152,7 +152,7 @@ def _public(jpn: Jpn, place: int) -> bytes:
 
 
 def test_one_gateways_key_does_not_speak_for_another(jpn: Jpn) -> None:
-    nation.issue_gateway(jpn.pki, "b", jpn.out / "b", now=LATER, address="gw:2")
+    issuing.issue_gateway(jpn.pki, "b", jpn.out / "b", now=LATER, address="gw:2")
     signer = Ed25519Signer(gateway_key_name("JPN"), NodeKeys.load(jpn.out / "b").log_seed)
     text = Note.parse(jpn.request("log")).text
     assert refusal(sign_note(text, signer).encode(), jpn) is Refusal.WRONG_NODE
@@ -211,7 +211,7 @@ def test_retired_keys_stand_in_the_bundle_until_when_they_signed(jpn: Jpn) -> No
     old = jpn.sign()
     jpn.admitted(jpn.request())
     retire(jpn.pki, now=AFTERWARDS)
-    bundle = nation.write_bundle(jpn.pki, now=AFTERWARDS)
+    bundle = next_bundle.write_bundle(jpn.pki, now=AFTERWARDS)
     assert {(one.kind, one.key) for one in bundle.retired} == {
         ("log", old.log_keys[0]),
         ("receipt", old.receipt_keys[0]),
@@ -228,7 +228,7 @@ def test_a_theft_that_is_noticed_later_moves_the_time_back_and_never_forward(jpn
     (again,) = retire(jpn.pki, now=AFTERWARDS, key_id=digits, since=NOW)
     assert again.until == NOW
     assert retire(jpn.pki, now=AFTERWARDS, key_id=digits) == []
-    (one,) = nation.write_bundle(jpn.pki, now=AFTERWARDS).retired
+    (one,) = next_bundle.write_bundle(jpn.pki, now=AFTERWARDS).retired
     assert one.until == NOW
 
 
@@ -296,7 +296,7 @@ def private_key_of(pem: bytes) -> ec.EllipticCurvePrivateKey:
 
 
 def test_a_certificate_whose_key_is_not_here_or_of_another_gateway_is_not_installed(jpn: Jpn) -> None:
-    nation.issue_gateway(jpn.pki, "b", jpn.out / "b", now=LATER, address="gw:2")
+    issuing.issue_gateway(jpn.pki, "b", jpn.out / "b", now=LATER, address="gw:2")
     before = jpn.certificate()
     for source in (jpn.out / "b" / "gateway.crt.pem", jpn.pki / "ca" / "gateway.crt.pem"):
         (jpn.out / "gateway.crt.pem").write_bytes(source.read_bytes())
@@ -327,7 +327,7 @@ def test_an_older_bundle_or_another_nations_is_not_installed(jpn: Jpn, tmp_path:
 
 
 def issue_c2(jpn: Jpn, name: str) -> bytes:
-    nation.issue_c2(jpn.pki, name, jpn.out.parent / name, now=NOW)
+    issuing.issue_c2(jpn.pki, name, jpn.out.parent / name, now=NOW)
     return (jpn.out.parent / name / "c2.crt.pem").read_bytes()
 
 

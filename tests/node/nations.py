@@ -11,25 +11,22 @@ import contextlib
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import apsw
-import grpc
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from signalfire.v1 import c2_pb2, ledger_pb2, officer_pb2, report_pb2
+from signalfire.v1 import c2_pb2, ledger_pb2, report_pb2
 
 from gateway import config as configuration
-from gateway.client import CaughtUp, Client, Received, Result, Withdrawn
+from gateway.client import CaughtUp, Received, Result, Withdrawn
 from gateway.clock import Clock
 from gateway.demo.deployment import PUSHER, READER, Deployed, approve, deploy
-from gateway.identity import nation
-from gateway.identity.spiffe import Role, SpiffeId, dns_name
-from gateway.identity.tls import KeyPairFiles, channel_credentials, channel_options, roots_from_files
+from gateway.identity import issuing
 from gateway.ledger.origin import WITNESS, Origin
 from gateway.ledger.stores import CosignatureKind, LedgerRow
 from gateway.ledger.stores.sqlite import SqliteReader
@@ -38,16 +35,11 @@ from gateway.release.plan import LATEST_TIME
 from gateway.reports.kinds import Kind
 from policy import Bundle
 from policy.approve.proofs import Proofs
+from tests.node.waiting import EVERY_CLASS, Inbox, until
 from tests.patience import PATIENCE_S
 from tests.reports import examples
 
 TRILATERAL: Final = Path(__file__).parents[2] / "policy" / "examples" / "trilateral"
-
-EVERY_CLASS: Final = (
-    report_pb2.TRAFFIC_CLASS_LIVE,
-    report_pb2.TRAFFIC_CLASS_EXERCISE,
-    report_pb2.TRAFFIC_CLASS_TEST,
-)
 
 NARROW, UNGRANTED = "narrow", "stranger"
 """C2 systems of every nation: one with few grants, and one with none."""
@@ -112,8 +104,8 @@ CLIENTS: Final[Mapping[str, Any]] = {
 
 QUICK_EXCHANGE: Final = {
     "heartbeat_s": 0.1,
-    "silence_s": 2.0,
-    "handshake_s": 1.0,
+    "silence_s": 5.0,
+    "handshake_s": 10.0,
     "backoff_min_s": 0.02,
     "backoff_max_s": 0.1,
 }
@@ -140,7 +132,7 @@ def settle(
     )
     for node, place in places.items():
         for name in (NARROW, UNGRANTED):
-            nation.issue_c2(place.directory / "pki", name, place.directory / "c2" / name, now=now)
+            issuing.issue_c2(place.directory / "pki", name, place.directory / "c2" / name, now=now)
         # Of the trilateral policies only those towards nations that are here.
         for policy in (place.directory / "policy" / "partners").glob("*.yaml"):
             if policy.stem not in nodes:
@@ -179,62 +171,6 @@ def _shift(message: Message, by_ns: int) -> None:
         if descriptor.message_type is not None:
             for each in value if isinstance(value, Sequence) or hasattr(value, "add") else [value]:
                 _shift(each, by_ns)
-
-
-# --- waiting
-
-
-async def until(condition: Callable[[], bool], what: str) -> None:
-    """Returns when `condition` holds; for states of a gateway that ring no bell to the outside."""
-    try:
-        async with asyncio.timeout(PATIENCE_S):
-            # What is awaited rings no bell to the outside.
-            while not condition():  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
-    except TimeoutError:
-        raise AssertionError(f"not within {PATIENCE_S:g} s: {what}") from None
-
-
-class Inbox:
-    """Everything that one C2 system has received, in its order."""
-
-    def __init__(self) -> None:
-        self.items: list[Received | Withdrawn | CaughtUp] = []
-        self._grown = asyncio.Condition()
-
-    @property
-    def reports(self) -> dict[str, Received]:
-        """Reports by identifier."""
-        return {item.report.report_id: item for item in self.items if isinstance(item, Received)}
-
-    @property
-    def withdrawn(self) -> list[str]:
-        """Identifiers of the reports that were withdrawn."""
-        return [item.report_id for item in self.items if isinstance(item, Withdrawn)]
-
-    async def fill(self, client: Client) -> None:
-        """Subscribes, without end."""
-        async for item in client.subscribe(EVERY_CLASS):
-            async with self._grown:
-                self.items.append(item)
-                self._grown.notify_all()
-
-    async def holds(self, condition: Callable[[], bool], what: str) -> None:
-        """Returns when `condition` holds of what was received."""
-        try:
-            async with asyncio.timeout(PATIENCE_S), self._grown:
-                await self._grown.wait_for(condition)
-        except TimeoutError:
-            raise AssertionError(f"did not come within {PATIENCE_S:g} s: {what}") from None
-
-    async def report(self, report_id: str) -> Received:
-        """That report, once it has come."""
-        await self.holds(lambda: report_id in self.reports, f"report {report_id}")
-        return self.reports[report_id]
-
-    async def withdrawal(self, report_id: str) -> None:
-        """Returns when the withdrawal of that report has come."""
-        await self.holds(lambda: report_id in self.withdrawn, f"withdrawal of {report_id}")
 
 
 # --- running
@@ -403,89 +339,6 @@ def forget(place: Deployed) -> None:
     """Takes away the store of a gateway that does not run."""
     for path in place.directory.glob("store.db*"):
         path.unlink()
-
-
-# --- beside the client library
-
-
-@contextlib.asynccontextmanager
-async def channel(address: str, pair: KeyPairFiles, roots: Path, server_name: str) -> AsyncIterator[grpc.aio.Channel]:
-    """A connection with any certificate to any listener."""
-    options: list[tuple[str, Any]] = [
-        *channel_options(server_name),
-        ("grpc.use_local_subchannel_pool", 1),
-        ("grpc.enable_retries", 0),
-        ("grpc.max_send_message_length", -1),
-    ]
-    opened = grpc.aio.secure_channel(address, channel_credentials(pair, roots_from_files(roots)), options)
-    try:
-        yield opened
-    finally:
-        await opened.close()
-
-
-def server_name(place: Deployed) -> str:
-    """The name in the certificate of that nation's gateway."""
-    return dns_name(SpiffeId.of(place.node, Role.GATEWAY, "a"))
-
-
-def system_pair(place: Deployed, system: str) -> KeyPairFiles:
-    """Key and certificate of one of its C2 systems."""
-    directory = place.directory / "c2" / system
-    return KeyPairFiles(directory / "c2.key.pem", directory / "c2.crt.pem")
-
-
-def gateway_authority(place: Deployed) -> Path:
-    """The authority of its gateways."""
-    return place.directory / "pki" / "ca" / "gateway.crt.pem"
-
-
-def as_system(place: Deployed, system: str) -> contextlib.AbstractAsyncContextManager[grpc.aio.Channel]:
-    """A connection to the national listener as one of the nation's own C2 systems."""
-    return channel(place.national, system_pair(place, system), gateway_authority(place), server_name(place))
-
-
-def as_officer(place: Deployed) -> contextlib.AbstractAsyncContextManager[grpc.aio.Channel]:
-    """A connection to the national listener as the nation's officer."""
-    directory = place.directory / "officer"
-    pair = KeyPairFiles(directory / "officer.key.pem", directory / "officer.crt.pem")
-    return channel(place.national, pair, gateway_authority(place), server_name(place))
-
-
-async def submit_bytes(place: Deployed, *requests: bytes, system: str = PUSHER) -> list[c2_pb2.Answer]:
-    """Sends requests as the bytes they are, in one stream; the answers in the order of the reports."""
-    async with as_system(place, system) as opened, asyncio.timeout(PATIENCE_S):
-        submit: grpc.aio.StreamStreamMultiCallable[bytes, c2_pb2.SubmitResponse] = opened.stream_stream(
-            "/signalfire.v1.C2Service/Submit",
-            request_serializer=None,
-            response_deserializer=c2_pb2.SubmitResponse.FromString,
-        )
-        call = submit()
-        for request in requests:
-            await call.write(request)
-        await call.done_writing()
-        answers = [answer async for response in call for answer in response.answers]
-    assert sorted(answer.position for answer in answers) == list(range(len(answers)))
-    assert len(answers) >= len(requests)
-    return sorted(answers, key=lambda answer: answer.position)
-
-
-def request_of(*pushed: report_pb2.Report) -> bytes:
-    """The serialised `SubmitRequest` of some reports."""
-    return c2_pb2.SubmitRequest(reports=pushed).SerializeToString()
-
-
-async def first_decision(opened: grpc.aio.Channel) -> officer_pb2.RecordedEntry:
-    """The first record of the decisions ledger. Raises `grpc.aio.AioRpcError`."""
-    watch = opened.unary_stream(
-        "/signalfire.v1.OfficerService/WatchDecisions",
-        request_serializer=officer_pb2.WatchDecisionsRequest.SerializeToString,
-        response_deserializer=officer_pb2.WatchDecisionsResponse.FromString,
-    )
-    async with asyncio.timeout(PATIENCE_S):
-        response = await watch(officer_pb2.WatchDecisionsRequest()).read()
-    assert isinstance(response, officer_pb2.WatchDecisionsResponse)
-    return response.entry
 
 
 def holdings(place: Deployed) -> dict[str, list[tuple[Any, ...]]]:

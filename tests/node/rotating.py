@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from gateway.demo.deployment import Deployed
-from gateway.identity import admission, nation
+from gateway.identity import admission, issuing, nation, next_bundle
 from gateway.identity.installing import install
 from gateway.identity.keyring import KeyKind
 from gateway.identity.locked import KeyLock
@@ -59,7 +59,7 @@ class People:
 
     def announce(self) -> int:
         """Signs the next bundle and installs it; returns its sequence."""
-        bundle = nation.write_bundle(self.pki, now=datetime.now(UTC), lifetime=timedelta(days=1))
+        bundle = next_bundle.write_bundle(self.pki, now=datetime.now(UTC), lifetime=timedelta(days=1))
         out = self._outgoing()
         admission.write_outgoing(self.pki, out)
         install(
@@ -73,7 +73,7 @@ class People:
         """A new authority of gateways, announced beside the former; the nation's own systems are told of both."""
         admission.replace_authority(self.pki, Role.GATEWAY, now=datetime.now(UTC))
         both = nation.authority_certificate(self.pki, Role.GATEWAY).read_bytes()
-        for path in self.place.directory.rglob(nation.GATEWAY_AUTHORITY):
+        for path in self.place.directory.rglob(issuing.GATEWAY_AUTHORITY):
             path.write_bytes(both)
         self.announce()
 

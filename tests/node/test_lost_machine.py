@@ -11,8 +11,8 @@ import pytest
 from signalfire.v1 import exchange_pb2, ledger_pb2
 
 from gateway.demo.deployment import Deployed
+from gateway.identity.gateway_records import read_records, write_record
 from gateway.identity.keyring import KeyKind, Keyring
-from gateway.identity.nation import read_records, write_record
 from gateway.identity.trust_bundle import SealingKey
 from gateway.ledger.checkpoint import Checkpoint, LogKey
 from gateway.ledger.note import sign_note

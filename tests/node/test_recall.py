@@ -12,8 +12,9 @@ from signalfire.v1 import report_pb2
 from gateway.client import CaughtUp, Picture, Received, Withdrawn
 from gateway.reports.kinds import Kind
 from policy.approve import Resume, Suspend
-from tests.node.nations import World, cancellation, report, running, settle, until
-from tests.officer.test_enact import bring
+from tests.node.nations import World, cancellation, report, running, settle
+from tests.node.waiting import until
+from tests.officer.enact.bringing import bring
 
 
 @pytest_asyncio.fixture

@@ -7,7 +7,8 @@ from pathlib import Path
 from gateway.client import Withdrawn
 from tests.exchange.relaying import ENDS, VIA, allow, heard_by, relayed, three
 from tests.faults.between import links
-from tests.node.nations import cancellation, running, until
+from tests.node.nations import cancellation, running
+from tests.node.waiting import until
 
 
 async def test_a_report_that_came_directly_is_withdrawn_by_what_another_node_carries(tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ from gateway.demo.deployment import PUSHER, Deployed
 from gateway.ledger.origin import Lane, Origin
 from gateway.ledger.stores import LedgerRow
 from gateway.release.recovery.restored import DeclareSetBack
-from tests.node.nations import World, cancellation, forget, report, running, settle, until
+from tests.node.nations import World, cancellation, forget, report, running, settle
 from tests.node.test_rotation import sound
+from tests.node.waiting import until
 from tests.patience import PATIENCE_S
 
 FLASH = Origin.parse("signalfire/v1/JPN/KOR/flash/1")

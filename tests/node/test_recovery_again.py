@@ -14,9 +14,10 @@ from gateway.client import ClientError
 from gateway.demo.deployment import Deployed
 from gateway.generations import FILE
 from gateway.release.recovery.lost import META
-from tests.node.nations import forget, running, settle, until
+from tests.node.nations import forget, running, settle
 from tests.node.test_recovery import FLASH, alert, deliveries, lose, recover, taken_back
 from tests.node.test_rotation import sound
+from tests.node.waiting import until
 
 SECOND, THIRD = FLASH.successor(), FLASH.successor().successor()
 

@@ -24,8 +24,9 @@ from gateway.identity.node_keys import GATEWAY_CERTIFICATE, tls_key_id
 from gateway.identity.rotation import make_request
 from gateway.ledger.note import Note
 from gateway.ledger.stores import CosignatureKind
-from tests.node.nations import World, report, running, settle, until
+from tests.node.nations import World, report, running, settle
 from tests.node.rotating import SIGNING, People
+from tests.node.waiting import until
 
 EVERY = tuple(KeyKind)
 

@@ -12,19 +12,11 @@ from signalfire.v1 import c2_pb2, report_pb2
 
 from gateway.client import Received
 from gateway.ledger.errors import StoreDamaged
-from tests.faults.vfs import CHANGING, Disk, Fault, What, register_default
-from tests.node.nations import (
-    World,
-    as_officer,
-    as_system,
-    first_decision,
-    report,
-    request_of,
-    running,
-    settle,
-    submit_bytes,
-    until,
-)  # fmt: skip
+from tests.faults.disk import CHANGING, Disk, Fault, What
+from tests.faults.vfs import register_default
+from tests.node.connecting import as_officer, as_system, first_decision, request_of, submit_bytes
+from tests.node.nations import World, report, running, settle
+from tests.node.waiting import until
 
 JPN_LOG = "jpn/store.db-wal"
 

@@ -29,7 +29,9 @@ from gateway.release.opening import Opener
 from gateway.reports.kinds import Kind
 from gateway.seal.entry import parse_header
 from tests.exchange.dialler import HEARTBEAT, Ended, Stream, dialled, signatory
-from tests.node.nations import EVERY_CLASS, World, as_system, cancellation, report, running, settle
+from tests.node.connecting import as_system
+from tests.node.nations import World, cancellation, report, running, settle
+from tests.node.waiting import EVERY_CLASS
 from tests.patience import PATIENCE_S
 
 USA_ONLY = ["USA"]

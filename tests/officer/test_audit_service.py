@@ -17,16 +17,9 @@ from gateway.client import ClientError
 from gateway.demo.deployment import PUSHER, Deployed
 from gateway.ledger.origin import DECISIONS, Origin
 from gateway.release.succeeding import Succeed
-from tests.node.nations import (
-    World,
-    as_officer,
-    as_system,
-    cancellation,
-    report,
-    running,
-    settle,
-    until,
-)
+from tests.node.connecting import as_officer, as_system
+from tests.node.nations import World, cancellation, report, running, settle
+from tests.node.waiting import until
 from tests.patience import PATIENCE_S
 
 Filter = officer_pb2.DecisionFilter
@@ -144,7 +137,7 @@ async def test_a_look_is_durable_before_anything_is_answered(world: World) -> No
 
 async def test_what_cannot_be_put_on_record_is_not_shown(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     sequencer = world.nodes["JPN"].parts.sequencer
-    monkeypatch.setattr(sequencer, "_problem", "the disk is full")
+    monkeypatch.setattr(sequencer._door, "problem", "the disk is full")
     async with stub(world.places["JPN"]) as service:
         with pytest.raises(grpc.aio.AioRpcError, match="the disk is full") as refused:
             await service.SearchDecisions(officer_pb2.SearchDecisionsRequest())

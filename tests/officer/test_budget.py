@@ -19,7 +19,8 @@ from gateway.identity.officer_keys import read_officer_key
 from gateway.officer.access import MAX_ASKED, PUSHBACK
 from gateway.officer.budget import LEAST, Budget
 from policy.approve import Order, SignedOrder, Suspend, encode, sign
-from tests.node.nations import World, as_officer, running, settle
+from tests.node.connecting import as_officer
+from tests.node.nations import World, running, settle
 
 LOOKS = 16
 """How many looks the bucket of the gateway here holds."""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Final
 
+import pytest
 from nacl.signing import SigningKey
 
 from policy import Bundle, digest_of
@@ -17,6 +18,7 @@ from policy.approve import (
     Officer,
     Order,
     OrderLimits,
+    OrderRefused,
     Prover,
     Reason,
     Roster,
@@ -158,6 +160,26 @@ def governed(bundle: Mapping[str, bytes] | None = None, by: Roster | None = None
     content = files() if bundle is None else bundle
     names = [each.name for each in state.roster.officers[: state.roster.thresholds.loosen]]
     return judged(state, signed_by(order(state, Activate(digest_of(content))), *names), content).state
+
+
+def activation(state: State, bundle: Mapping[str, bytes], *names: str, **changes: object) -> SignedOrder:
+    """An order for this bundle, signed by these officers."""
+    return signed_by(order(state, Activate(digest_of(bundle)), **changes), *names)
+
+
+def refusal(
+    state: State,
+    signed: SignedOrder,
+    bundle: Mapping[str, bytes] | None = None,
+    *,
+    now: datetime = NOW,
+    prover: SetProver | None = None,
+) -> set[Reason]:
+    """Why the order is refused, which it must be."""
+    with pytest.raises(OrderRefused) as caught:
+        judged(state, signed, bundle, now=now, prover=prover)
+    assert all(each.what for each in caught.value.refusals)
+    return reasons(caught.value)
 
 
 def reasons(refused: object) -> set[Reason]:

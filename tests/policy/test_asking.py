@@ -8,8 +8,8 @@ import pytest
 
 from policy import Bundle, Circumstances, Decision, Outcome, compile_bundle
 from policy.countries import NODE_CODES
-from policy.decide import Question
 from policy.errors import EvaluationError
+from policy.questions import Question
 from tests.policy import reports
 from tests.policy.bundles import POLICY, RULE, WITHHOLD, partner_file
 

@@ -30,7 +30,7 @@ from policy import (
 )
 from policy import cases as case_documents
 from policy.cases import read_cases
-from policy.decide import Outcome
+from policy.decision import Outcome
 from policy.errors import ConditionError, EvaluationError
 from policy.fields import ALWAYS_RELEASED, BUILT_IN
 from policy.format import formatted
@@ -44,8 +44,8 @@ TEXT: Final = PAGE.read_text("utf-8")
 
 VALUES: Final = frozenset(
     {
-        *("_FieldSetKeys", "_CountriesKeys", "_EquivalencesKeys"),
-        *("_NameKey", "_IdentifierKey", "_MarkingPolicyKey"),
+        *("FieldSetKeys", "CountriesKeys", "EquivalencesKeys"),
+        *("NameKey", "IdentifierKey", "MarkingPolicyKey"),
     }
 )
 """Models of a value that stands alone, or of a name: their keys are in no file."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from signalfire.v1 import report_pb2
 
 from policy import Kind, Outcome, cel
-from policy.decide import Circumstances, Finding
+from policy.decision import Circumstances, Finding
 from policy.errors import EvaluationError
 from policy.explain import Explanation, Fate, RuleExplanation, explain
 from policy.parts import Asked, Part, Verdict, parts_of

@@ -8,8 +8,8 @@ import json
 import pytest
 from signalfire.v1 import report_pb2
 
-from policy.decide import CompiledRule
 from policy.fields import ALWAYS_RELEASED, BUILT_IN, LEAVES, fields_of_kind
+from policy.rules import CompiledRule
 from policy.vocabulary import CONTENT, Classification, Kind, TrafficClass
 from tests.policy.bundles import POLICY, RULE, compiled, problem_of, problem_of_rule, problems_of
 

@@ -167,8 +167,8 @@ def test_every_key_of_the_language_has_its_place() -> None:
 
     assert keys(document.ReleaseRule, document.WithholdRule) == set(RULE_KEYS)
     assert keys(document.Agreement) == set(AGREEMENT_KEYS)
-    assert keys(document._PolicyKeys) == set(POLICY_KEYS)
-    assert keys(document._PartnerKeys) == set(PARTNER_KEYS)
+    assert keys(document.PolicyKeys) == set(POLICY_KEYS)
+    assert keys(document.PartnerKeys) == set(PARTNER_KEYS)
     assert keys(invariants._Written) == set(INVARIANT_KEYS)
     assert keys(CasesDocument) == set(CASES_KEYS)
     assert keys(CaseDocument) == set(CASE_KEYS)

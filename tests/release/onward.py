@@ -15,14 +15,17 @@ from gateway.ledger.stores import FeedFilter, FeedRow
 from gateway.ledger.tiles import Edge
 from gateway.release.groups import parts_of
 from gateway.release.onward import Inclusion, Passage
+from gateway.release.passing import PassOn
 from gateway.release.pipeline import DecideHeld
+from gateway.release.put_off import PUT_OFF, ranges
 from gateway.release.replica import Received
 from gateway.release.rulebook import Rulebook
 from gateway.seal.commitment import disclose_parts
 from gateway.seal.epoch import Epoch
 from policy import compile_bundle
-from tests.release.world import RELEASE_ALL, Site, identifier, partner_of, rules, signatory_of
+from tests.release.world import LIMITS, RELEASE_ALL, Site, identifier, partner_of, rules, signatory_of
 from tests.reports.examples import (
+    SECOND,
     cancellation,
     change,
     launch_detection,
@@ -130,6 +133,16 @@ def errors(jpn: Site) -> list[str]:
 def decide_what_is_due(site: Site) -> None:
     for row in site.store.held_until(site.now_ns, 100):
         site.do(DecideHeld(row))
+
+
+def pass_on_the_rest(site: Site, origin: Origin = TO_JPN) -> int:
+    """Passes on what was put off, as long as that takes, a step a second. Returns how many steps it took."""
+    steps = 0
+    while ranges(site.store.meta(PUT_OFF)):
+        site.now_ns += SECOND
+        assert site.do(PassOn(origin, LIMITS)).entries > 0
+        steps += 1
+    return steps
 
 
 PARTNERS: Final = {node: partner_of(node) for node in ("USA", "JPN")}

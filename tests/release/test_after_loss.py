@@ -32,7 +32,8 @@ from gateway.release.steps import RecordEvent
 from gateway.reports.kinds import Kind, kind_of
 from gateway.seal.keys import SealingPrivateKey
 from gateway.seal.recovery import RecordKey, unwrap_record_key
-from tests.faults.vfs import Disk, Fault, What, registered
+from tests.faults.disk import Disk, Fault, What
+from tests.faults.vfs import registered
 from tests.release.aging import YEAR_NS, prune
 from tests.release.aging import send as send_and_confirm
 from tests.release.onward import PASS_ON, USA_RULES, american, bring, passing

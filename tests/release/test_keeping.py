@@ -83,8 +83,7 @@ def verdict_on(site: Site, run: Run, origin: Origin = TO_KOR, now: datetime = AT
 
 def serve(site: Site, origin: Origin, first: int, max_bytes: int = 1 << 30) -> Run | None:
     """What a partner is served from `first` on, as `gateway.exchange.server` does it. None: nothing, in doubt."""
-    run = site.run(origin, first, max_bytes)
-    while (verdict := verdict_on(site, run, origin)).new:
+    while (verdict := verdict_on(site, run := site.run(origin, first, max_bytes), origin)).new:
         site.do(KeepBack(origin, run))
     return None if verdict.doubt else without(run, verdict.on_record)
 

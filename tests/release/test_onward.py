@@ -32,6 +32,7 @@ from tests.release.onward import (
     errors,
     feed,
     onward_in,
+    pass_on_the_rest,
     passage_of,
     passing,
     put,
@@ -220,6 +221,7 @@ def test_a_repeated_report_is_passed_on_once(usa: Site, jpn: Site) -> None:
 def test_the_proof_leads_through_full_tiles_of_this_commit_and_of_earlier_ones(usa: Site, jpn: Site, kor: Site) -> None:
     usa.do_all(*(TakeReport.of(american(launch_detection, n), "c2", anything) for n in range(300)), rulebook=USA_RULES)
     bring(usa, jpn)
+    pass_on_the_rest(jpn)
     usa.do_all(*(TakeReport.of(american(launch_detection, n), "c2", anything) for n in range(300, 330)))
     bring(usa, jpn)
     received = bring(jpn, kor)

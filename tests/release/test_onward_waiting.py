@@ -285,26 +285,27 @@ def test_a_withdrawal_of_an_originator_that_has_no_place_there_is_unusable(
 BOTH: Final = rules("USA", JPN=RELEASE_ALL, KOR=RELEASE_ALL)
 
 
-@pytest.mark.parametrize("first", ["USA", "JPN"])
-def test_a_report_that_comes_by_two_ways_is_delivered_once(usa: Site, jpn: Site, kor: Site, first: str) -> None:
+@pytest.mark.parametrize("ways", [["USA", "JPN"], ["JPN", "USA"]], ids=" ".join)
+def test_a_report_that_comes_by_two_ways_is_delivered_up_to_its_originators_own_copy(
+    usa: Site, jpn: Site, kor: Site, ways: list[str]
+) -> None:
+    """Whoever passes a report on may make it coarser, or mark it higher: his copy does not hide the originator's."""
     report = american()
     usa.take(report, BOTH)
     bring(usa, jpn)
-    for sender in sorted((usa, jpn), key=lambda site: site.node != first):
-        assert bring(sender, kor).unopenable == []
+    for way in ways:
+        assert bring({"USA": usa, "JPN": jpn}[way], kor).unopenable == []
         kor.restart()
-    assert told(kor) == [("report", identifier(report))]
-    (row,) = feed(kor)
-    assert row.ledger == kor.row(Origin(first, "KOR", "flash", 1)).id
+    given = ways[: ways.index("USA") + 1]
+    assert told(kor) == [("report", identifier(report))] * len(given)
+    assert [row.ledger for row in feed(kor)] == [kor.row(Origin(way, "KOR", "flash", 1)).id for way in given]
     assert_sound(kor)
     # And withdrawn once, by whichever way that comes first.
     usa.take(recall(report))
     bring(usa, jpn)
     for sender in (jpn, usa):
         bring(sender, kor)
-    assert [each for each in told(kor) if each[1] == identifier(report)] == [
-        ("report", identifier(report)), ("withdrawal", identifier(report)),
-    ]  # fmt: skip
+    assert [what for what, key in told(kor) if key == identifier(report)] == ["report"] * len(given) + ["withdrawal"]
     assert is_withdrawn(kor, report)
     assert_sound(usa, jpn, kor)
 
@@ -317,7 +318,7 @@ def test_a_report_stands_while_one_copy_of_it_does(usa: Site, jpn: Site, kor: Si
     bring(usa, kor)
     put(jpn, "KOR", notice(report))
     bring(jpn, kor)
-    assert (told(kor), is_withdrawn(kor, report)) == ([("report", identifier(report))], False)
+    assert (told(kor), is_withdrawn(kor, report)) == ([("report", identifier(report))] * 2, False)
     assert_sound(kor)
     usa.take(recall(report))
     bring(usa, kor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -10,6 +11,7 @@ from google.protobuf.message import Message
 from signalfire.v1 import c2_pb2, ledger_pb2, report_pb2
 
 from gateway.ledger import bundle
+from gateway.ledger.errors import StoreError
 from gateway.ledger.origin import Lane, Origin
 from gateway.ledger.stores import FeedFilter, LedgerId, Run
 from gateway.release.errors import RefusedReport
@@ -17,11 +19,12 @@ from gateway.release.opening import Opener
 from gateway.release.pipeline import AcceptedReport, TakeReport
 from gateway.release.plan import Plan
 from gateway.release.planned.ledger_writer import SEGMENT_BYTES
-from gateway.release.rulebook import NO_BUNDLE, Rulebook
+from gateway.release.rulebook import NO_BUNDLE, Asking, Rulebook
 from gateway.release.sharing import DECISIONS_AN_ENTRY
 from gateway.seal.entry import EntryKind, parse_header
 from gateway.seal.errors import SealError
 from gateway.seal.keys import SealingPrivateKey
+from policy.decision import BuiltIn, Decision
 from tests.release.world import (
     RELEASE_ALL,
     RELEASE_NOTHING,
@@ -244,6 +247,23 @@ def test_recalling_a_report_that_this_node_does_not_have_is_refused_and_adds_not
     assert plan.empty
 
 
+def test_a_report_that_is_not_known_may_be_lost_until_partners_have_shown_what_they_hold(jpn: Site) -> None:
+    known, unknown = launch_detection(1), launch_detection(2)
+    jpn.take(known)
+    jpn.partners_shown = False
+    for recall in (cancelling(known, unknown), correction(3, correction__report_ids=[unknown.report_id])):
+        with pytest.raises(RefusedReport) as caught:
+            jpn.take(recall)
+        assert caught.value.code == c2_pb2.REFUSAL_CODE_UNAVAILABLE
+        (violation,) = caught.value.violations
+        assert violation.problem.endswith("not every partner has shown yet that it has lost none")
+    assert not jpn.take(cancelling(known, seed=901)).duplicate
+    jpn.partners_shown = True
+    with pytest.raises(RefusedReport) as caught:
+        jpn.take(cancelling(unknown, seed=902))
+    assert caught.value.code == c2_pb2.REFUSAL_CODE_NOT_ORIGINATOR
+
+
 def test_a_report_of_a_partner_cannot_be_recalled_here(jpn: Site, kor: Site) -> None:
     report = launch_detection(originator_node="KOR", marking__policy="KOR", marking__releasable_to=["JPN"])
     kor.take(report, rules("KOR", JPN=RELEASE_ALL))
@@ -453,3 +473,50 @@ def test_the_identifier_on_record_is_the_reports_own(jpn: Site) -> None:
     row = jpn.store.report_at(1)
     assert row is not None
     assert str(UUID(bytes=row.report_id)) == report.report_id
+
+
+# --- what fails for one partner
+
+
+@pytest.mark.parametrize("fails", ["decide", "copy"])
+def test_what_fails_for_one_partner_is_withheld_from_that_one_alone(
+    jpn: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fails: str
+) -> None:
+    """A fault of this software, of whatever kind, met for KOR costs USA no warning."""
+    decide, copy = Asking.decide, Rulebook.copy
+
+    def deciding(asking: Asking, partner: str, **options: Any) -> Decision:
+        if partner == "KOR" and fails == "decide":
+            raise ZeroDivisionError("a fault")
+        return decide(asking, partner, **options)
+
+    def copying(policies: Rulebook, report: report_pb2.Report, decision: Decision, *rest: Any) -> Any:
+        if decision.partner == "KOR" and fails == "copy":
+            raise ZeroDivisionError("a fault")
+        return copy(policies, report, decision, *rest)
+
+    monkeypatch.setattr(Asking, "decide", deciding)
+    monkeypatch.setattr(Rulebook, "copy", copying)
+    warning = launch_detection()
+    jpn.take(warning, EVERYONE)
+    assert [report.report_id for report in jpn.reports("USA")] == [warning.report_id]
+    assert jpn.reports("KOR") == []
+    (record,) = jpn.decisions()
+    by_partner = {decision.partner: decision for decision in record.decisions}
+    assert by_partner["USA"].outcome == ledger_pb2.OUTCOME_RELEASED
+    assert (by_partner["KOR"].outcome, by_partner["KOR"].rule) == (
+        ledger_pb2.OUTCOME_WITHHELD,
+        BuiltIn.POLICY_ERROR,
+    )
+    assert "ZeroDivisionError: a fault" in by_partner["KOR"].error
+    assert "a decision for KOR failed" in caplog.text
+
+
+def test_a_store_that_fails_while_a_copy_is_made_fails_the_step(jpn: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def copying(*_: Any) -> Any:
+        raise StoreError("the disk")
+
+    monkeypatch.setattr(Rulebook, "copy", copying)
+    with pytest.raises(StoreError):
+        jpn.take(launch_detection(), EVERYONE)
+    assert jpn.decisions() == []

@@ -21,7 +21,8 @@ from gateway.release.errors import Exhausted, RefusedReport
 from gateway.release.pipeline import AcceptedReport, TakeReport
 from gateway.release.plan import Plan
 from gateway.release.ranks import Rank
-from gateway.release.sequencer import FOLD_PUT_OFF, Durable, Sequencer, SequencerLimits
+from gateway.release.sequencer import Durable, Sequencer, SequencerLimits
+from gateway.release.sequencer.rounds import FOLD_PUT_OFF
 from gateway.release.waiting import ALERTS_IN_A_ROW
 from tests.patience import PATIENCE_S
 from tests.release.world import RELEASE_ALL, anything, partner_of, rules, signatory_of
@@ -132,7 +133,7 @@ async def test_an_alert_that_comes_before_a_commit_is_begun_goes_before_all_of_i
         assert go_on.wait(PATIENCE_S)
 
     # The thread is busy, so what is taken for the first commit waits there.
-    running.sequencer._thread.submit(hold)
+    running.sequencer._thread.begin(hold)
     await asyncio.to_thread(began.wait, PATIENCE_S)
     waiting = await running.queue(*(running.step(f"track {number}") for number in range(50)))
     running.run()

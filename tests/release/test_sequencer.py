@@ -23,13 +23,12 @@ from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import Commit, FeedFilter, ReleasedRow
 from gateway.ledger.stores.sqlite import SqliteReader, SqliteStore
-from gateway.release import sequencer as sequencer_module
 from gateway.release.errors import Exhausted, RefusedReport, StepBroken, Unavailable
 from gateway.release.pipeline import AcceptedReport, TakeReport
 from gateway.release.plan import Plan
 from gateway.release.ranks import Rank
 from gateway.release.recovery.restored import DeclareSetBack
-from gateway.release.sequencer import Durable, Sequencer, SequencerLimits
+from gateway.release.sequencer import Durable, Sequencer, SequencerLimits, filling
 from gateway.release.waiting import Place
 from gateway.release.watch import Watch
 from tests.patience import PATIENCE_S
@@ -600,11 +599,11 @@ async def test_a_commit_is_bounded_in_steps_and_bytes(path: Path, limits: Sequen
 async def test_what_a_commit_will_have_no_time_for_is_not_taken_for_it(
     path: Path, monkeypatch: pytest.MonkeyPatch, tick: float, fit: int, most: int
 ) -> None:
-    monkeypatch.setattr(sequencer_module, "EXPECTED", 8)
+    monkeypatch.setattr(filling, "EXPECTED", 8)
     elapsed = itertools.count()
     limits = SequencerLimits(fill_ms=20_000.0)
     async with opened(path, limits=limits, monotonic=lambda: tick * next(elapsed)) as running:
-        waiting = running.sequencer._waiting
+        waiting = running.sequencer._door.waiting
         take, taken = waiting.take, []
 
         def counted(steps: int, bytes: int) -> Sequence[Place[Any]]:

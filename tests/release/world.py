@@ -132,6 +132,7 @@ class Site:
         self.opener = Opener(node, self.signatory.sealing)
         self.rulebook = rulebook_of(node, self.partners)
         self.clock_trusted = True
+        self.partners_shown = True
         self.recovery: Recovery | None = None
         self.signed: list[tuple[Origin, Note]] = []
         """Checkpoints of the last commit."""
@@ -158,6 +159,7 @@ class Site:
             self.rulebook,
             verdicts=self.verdicts,
             clock_trusted=self.clock_trusted,
+            partners_shown=self.partners_shown,
             recovery=self.recovery,
         )
 

@@ -10,7 +10,7 @@ from signalfire.v1 import c2_pb2, report_pb2
 from gateway.reports.geometry import SPEED
 from gateway.reports.kinds import Kind
 from gateway.reports.parse import canonical, parse_report
-from gateway.reports.validate import clock_warning, validate_released, validate_submitted
+from gateway.reports.validate import WAITED_FOR_NS, clock_warning, early_ns, validate_released, validate_submitted
 from gateway.reports.violations import Violation, refusal
 from tests.reports.doors import HOUR, LIMITS, MADE, Example, released, submitted, time
 from tests.reports.examples import (
@@ -170,17 +170,50 @@ def test_a_demonstration_may_replay_history() -> None:
     assert submitted(replay, max_age=timedelta(days=36_500)) == []
 
 
+@pytest.mark.parametrize("kind", Kind)
+def test_of_what_recalls_reports_only_an_all_clear_can_be_too_old(kind: Kind) -> None:
+    old = EXAMPLES[kind]()
+    ages = 2 * HOUR
+    for field in ("report_time", "valid_time"):
+        old = change(old, **time(field, NOW - ages))
+    names_what_it_recalls = kind in (Kind.CORRECTION, Kind.CANCELLATION)
+    assert ("report_time" not in submitted(old)) is names_what_it_recalls
+
+
 @pytest.mark.parametrize(
     ("ahead_ns", "flagged"),
-    [(-SECOND, False), (0, False), (SECOND, False), (SECOND + 1, True), (5 * SECOND, True), (5 * SECOND + 1, True)],
+    [
+        (-SECOND, False),
+        (0, False),
+        (SECOND, False),
+        (SECOND + 1, True),
+        (5 * SECOND, True),
+        (5 * SECOND + 1, True),
+        (60 * SECOND, True),
+        (60 * SECOND + 1, True),
+    ],
 )
-def test_a_clock_that_runs_ahead_is_flagged_and_at_the_c2_door_its_reports_are_refused_in_the_end(
+def test_a_clock_that_runs_ahead_is_flagged_and_at_the_c2_door_its_reports_wait_and_are_refused_in_the_end(
     ahead_ns: int, flagged: bool
 ) -> None:
     report = track(**time("report_time", NOW + ahead_ns))
     assert (clock_warning(report, NOW, LIMITS) is not None) is flagged
-    assert (submitted(report) == ["report_time"]) is (ahead_ns > LIMITS.max_ahead_ns)
+    assert (submitted(report) == ["report_time"]) is (ahead_ns > WAITED_FOR_NS)
+    assert early_ns(report, NOW, LIMITS) == ahead_ns - LIMITS.max_ahead_ns
+    assert early_ns(report, NOW + ahead_ns - LIMITS.max_ahead_ns, LIMITS) == 0
     assert released(report) == []
+
+
+def test_a_report_that_is_a_little_early_and_wrong_besides_is_told_of_both() -> None:
+    early = track(**time("report_time", NOW + 6 * SECOND))
+    assert submitted(early) == []
+    assert submitted(change(early, originator_node="KOR")) == ["originator_node", "report_time"]
+
+
+def test_who_allows_more_than_is_waited_for_refuses_what_is_beyond_that() -> None:
+    early = track(**time("report_time", NOW + 90 * SECOND))
+    assert submitted(early, max_ahead=timedelta(seconds=90)) == []
+    assert submitted(early, max_ahead=timedelta(seconds=89)) == ["report_time"]
 
 
 @pytest.mark.parametrize(("behind_ns", "flagged"), [(0, False), (60 * SECOND, False), (60 * SECOND + 1, True)])
@@ -193,7 +226,7 @@ def test_a_clock_that_is_slow_is_flagged_at_the_c2_door_alone(behind_ns: int, fl
     assert clock_warning(late, NOW, LIMITS) is None
 
 
-@pytest.mark.parametrize("off_ns", [-2 * HOUR, 6 * SECOND, 10**17])
+@pytest.mark.parametrize("off_ns", [-2 * HOUR, 61 * SECOND, 10**17])
 def test_a_gateway_that_does_not_trust_its_clock_refuses_no_report_for_its_time_and_flags_it(off_ns: int) -> None:
     report = track(**time("report_time", NOW + off_ns), **time("valid_time", NOW + off_ns))
     assert submitted(report) == ["report_time"]

@@ -14,6 +14,7 @@ import tempfile
 import termios
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import pytest
 from click.testing import CliRunner
@@ -21,6 +22,9 @@ from click.testing import CliRunner
 from gateway.cli import main
 from tests.demo.world import ROOT
 from tests.patience import PATIENCE_S
+
+WHOLE_S: Final = 5 * PATIENCE_S
+"""Seconds that a whole demo may take, and no more than that: it has bounds of its own within."""
 
 
 def demo(directory: Path, *options: str) -> subprocess.Popen[str]:
@@ -37,7 +41,7 @@ def demo(directory: Path, *options: str) -> subprocess.Popen[str]:
 def finished(directory: Path, *options: str) -> tuple[int, str, str]:
     with demo(directory, *options) as process:
         try:
-            said, complained = process.communicate(timeout=PATIENCE_S)
+            said, complained = process.communicate(timeout=WHOLE_S)
         finally:
             process.kill()
     return process.returncode, said, complained
@@ -113,6 +117,8 @@ def test_a_demo_that_is_stopped_ends_its_gateways_and_removes_its_files(
             for line in process.stdout:
                 if "warns of a launch" in line:
                     break
+            else:
+                pytest.fail(f"the demo ended by itself: {process.communicate(timeout=PATIENCE_S)[1]}")
             assert len(gateways_of(tmp_path)) == 3
             process.send_signal(number)
             _, complained = process.communicate(timeout=PATIENCE_S)

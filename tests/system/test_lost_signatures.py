@@ -20,7 +20,7 @@ async def up(gateways: dict[str, Gateway]) -> None:
     for gateway in gateways.values():
         gateway.start()
     for gateway in gateways.values():
-        await gateway.ready()
+        await gateway.ready(PATIENCE_S)
 
 
 async def complete(place: Deployed, sizes: tuple[str, ...]) -> c2_pb2.LedgerStatus:

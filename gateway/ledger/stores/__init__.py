@@ -24,6 +24,7 @@ from gateway.ledger.stores.decision_rows import (
 )
 from gateway.ledger.stores.interface import Store, StoreReader
 from gateway.ledger.stores.ledger_rows import (
+    RUN_ABSENT,
     RUN_ENTRIES,
     AbsentRow,
     Append,
@@ -53,6 +54,7 @@ from gateway.ledger.stores.report_rows import (
 )
 
 __all__ = [
+    "RUN_ABSENT",
     "RUN_ENTRIES",
     "AbsentRow",
     "Append",

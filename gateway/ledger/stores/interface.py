@@ -56,8 +56,8 @@ class StoreReader(Protocol):
         """One ledger by its origin line."""
 
     def run(self, ledger: LedgerId, first: int, max_bytes: int) -> Run | None:
-        """Whole segments from `first` on, as many as fit `max_bytes` and `RUN_ENTRIES` but at least one; None at the
-        end of the ledger.
+        """Whole segments from `first` on, as many as fit `max_bytes`, `RUN_ENTRIES` and `RUN_ABSENT` but at least one;
+        None at the end of the ledger.
 
         Raises StoreError when `first` is neither where a segment begins nor the end.
         """

@@ -24,8 +24,12 @@ LedgerId = NewType("LedgerId", int)
 
 
 RUN_ENTRIES: Final = 4096
-"""Entries of a run, unless its first segment alone has more. The bytes of a run do not count the signed reasons of
-absent entries, some 300 each; this bounds them."""
+"""Entries of a run, unless its first segment alone has more."""
+
+RUN_ABSENT: Final = 256
+"""Of them, those that go as their hashes, whether they are absent or kept back, unless its first segment alone has
+more: whoever takes a run in verifies the signed reason of each. No segment that this
+node makes of a ledger for a partner has more entries."""
 
 
 class CosignatureKind(StrEnum):

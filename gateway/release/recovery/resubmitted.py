@@ -29,7 +29,7 @@ from gateway.release.sharing import Decided, Shared, record_of, share
 from gateway.release.subject import Subject
 from gateway.seal.entry import parse_header
 from gateway.seal.errors import SealError
-from policy.decide import BuiltIn, Outcome, withheld
+from policy.decision import BuiltIn, Outcome, withheld
 
 GIVEN_BACK: Final = "(released before the store was lost)"
 """In place of the rule, where a release came back and what decided it did not."""

@@ -7,7 +7,9 @@ what it signed itself. Rules, in order:
 2. Each batch continues what is here exactly, and its root is the one that a log key of this node signed. What only a
    key signed that is out of use counts as far as something behind it is signed by one in use
    (`gateway.release.belief`): so a run of batches is taken back whole, and the last of them is.
-3. An entry that the partner has as its hash alone comes back so, with this node's signed statement that says so.
+3. An entry that the partner has as its hash alone comes back so, with this node's signed statement that says so. What
+   came in one batch stands in segments of RUN_ABSENT entries, each under a checkpoint: whatever is pruned of them, or
+   kept back, they can be sent again.
 4. The entries are opened with this node's own sealing keys. Each report in them was released: that is on record again,
    so that a withdrawal reaches everyone who had it. Each withdrawal in them was told. What no longer stands by what is
    known here, and was not told, waits to be told.
@@ -28,13 +30,14 @@ from typing import Final
 from signalfire.v1 import ledger_pb2, report_pb2
 
 from gateway.ledger import bundle
-from gateway.ledger.checkpoint import Checkpoint, LogPublicKey, open_checkpoint
+from gateway.ledger.checkpoint import Checkpoint, LogPublicKey, open_checkpoint, sign_checkpoint
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.merkle import leaf_hash
 from gateway.ledger.note import Note
 from gateway.ledger.origin import Lane, Origin
 from gateway.ledger.statement import EntryStatement, EntryStatementKind
 from gateway.ledger.stores import (
+    RUN_ABSENT,
     AbsentRow,
     Append,
     CosignatureKind,
@@ -151,12 +154,22 @@ class TakeBack:
             raise LedgerError(f"{self.origin}: what {self.partner} gives back is signed with a key that is out of use")
         edge = head.edge
         for each in verified:
-            edge, tiles = edge.grow(each.leaves)
-            absent = [self._absent(plan, head.id, each, place) for place, entry in enumerate(each.entries) if not entry]
-            data = bundle.encode(each.entries, allow_absent=True)
-            plan.commit.returned.append(
-                Append(head.id, each.first, len(each.entries), data, tiles, edge.root(), each.note.encode(), absent)
-            )
+            for start in range(0, len(each.entries), RUN_ABSENT):
+                entries, leaves = (part[start : start + RUN_ABSENT] for part in (each.entries, each.leaves))
+                first = edge.size
+                edge, tiles = edge.grow(leaves)
+                note = each.note
+                if edge.size < each.edge.size:
+                    note = sign_checkpoint(Checkpoint(self.origin, edge.size, edge.root()), plan.signatory.log)
+                absent = [
+                    self._absent(plan, head.id, index, leaf)
+                    for index, (entry, leaf) in enumerate(zip(entries, leaves, strict=True), first)
+                    if not entry
+                ]
+                data = bundle.encode(entries, allow_absent=True)
+                plan.commit.returned.append(
+                    Append(head.id, first, len(entries), data, tiles, edge.root(), note.encode(), absent)
+                )
         plan.ledgers.changed[self.origin] = replace(head, edge=edge)
         if self.origin.recipient is not None:
             self._take_note(plan, head.id, head.edge.size, [entry for each in verified for entry in each.entries])
@@ -164,8 +177,7 @@ class TakeBack:
         plan.record_event(EVENT, in_words(self.origin, indices, self.partner))
         return edge.size
 
-    def _absent(self, plan: Plan, ledger: LedgerId, verified: Verified, place: int) -> AbsentRow:
-        index, leaf = verified.first + place, verified.leaves[place]
+    def _absent(self, plan: Plan, ledger: LedgerId, index: int, leaf: bytes) -> AbsentRow:
         statement = EntryStatement(EntryStatementKind.ABSENT, plan.signatory.node, self.origin, index, leaf, HASH_ALONE)
         return AbsentRow(ledger, index, leaf, statement.sign(plan.signatory.gateway))
 

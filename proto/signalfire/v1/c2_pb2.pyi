@@ -43,7 +43,9 @@ class _RefusalCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RefusalCo
     REFUSAL_CODE_NOT_ORIGINATOR: _RefusalCode.ValueType  # 5
     """It refers to a report that this node did not originate."""
     REFUSAL_CODE_UNAVAILABLE: _RefusalCode.ValueType  # 6
-    """The node cannot take reports now; nothing is wrong with this one: send it again after `retry_after_ms`."""
+    """The node cannot take this report now: send it again after `retry_after_ms`. Nothing is wrong with it, but that its
+    time may lie a little ahead of the node's clock.
+    """
     REFUSAL_CODE_RESOURCE_EXHAUSTED: _RefusalCode.ValueType  # 7
     """Too many reports, of this client or of all; nothing is wrong with this one, and nothing of it was kept: send it
     again after `retry_after_ms`. Reports of lower precedence are refused first, and FLASH last.
@@ -65,7 +67,9 @@ REFUSAL_CODE_CONFLICT: RefusalCode.ValueType  # 4
 REFUSAL_CODE_NOT_ORIGINATOR: RefusalCode.ValueType  # 5
 """It refers to a report that this node did not originate."""
 REFUSAL_CODE_UNAVAILABLE: RefusalCode.ValueType  # 6
-"""The node cannot take reports now; nothing is wrong with this one: send it again after `retry_after_ms`."""
+"""The node cannot take this report now: send it again after `retry_after_ms`. Nothing is wrong with it, but that its
+time may lie a little ahead of the node's clock.
+"""
 REFUSAL_CODE_RESOURCE_EXHAUSTED: RefusalCode.ValueType  # 7
 """Too many reports, of this client or of all; nothing is wrong with this one, and nothing of it was kept: send it
 again after `retry_after_ms`. Reports of lower precedence are refused first, and FLASH last.

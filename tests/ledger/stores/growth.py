@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from gateway.ledger import bundle
 from gateway.ledger.merkle import EMPTY_ROOT, leaf_hash
 from gateway.ledger.origin import Origin
-from gateway.ledger.stores import AbsentRow, Append, Commit, FeedItem, FeedRow, LedgerId, LedgerRow
+from gateway.ledger.stores import AbsentRow, Append, Commit, FeedFilter, FeedItem, FeedRow, LedgerId, LedgerRow, Store
 from gateway.ledger.tiles import Edge
 
 LEDGER = LedgerId(1)
 ORIGIN = Origin("JPN", "KOR", "flash", 1)
+
+ANYTHING = FeedFilter(frozenset({1, 2, 3}), include_own=True)
+"""Of the feed."""
 
 
 @dataclass
@@ -58,6 +61,14 @@ def grown(*counts: int) -> tuple[Growth, list[Commit]]:
         append = ledger.append(entries_of(ledger.edge.size, count))
         commits.append(Commit(ledgers=[] if place else [Growth().begin()], appends=[append]))
     return ledger, commits
+
+
+def fill(store: Store, *counts: int) -> Growth:
+    """Grows the ledger in the store by so many entries a commit."""
+    ledger, commits = grown(*counts)
+    for commit in commits:
+        store.commit(commit)
+    return ledger
 
 
 def feed_row(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import apsw
 import pytest
 
@@ -15,13 +12,6 @@ from gateway.ledger.stores.sqlite.writing import AT_ONCE
 from tests.ledger.stores.growth import grown
 
 COUNTS = [1, AT_ONCE - 1, AT_ONCE, AT_ONCE + 1, 2 * AT_ONCE, 2 * AT_ONCE + 3]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqliteStore]:
-    opened = SqliteStore(tmp_path / "node.sqlite")
-    yield opened
-    opened.close()
 
 
 def held(number: int, partner: str = "KOR") -> HeldRow:

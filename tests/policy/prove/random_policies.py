@@ -13,7 +13,7 @@ from random import Random
 from signalfire.v1 import report_pb2
 
 from policy import Bundle, Kind, compile_bundle
-from policy.decide import Circumstances
+from policy.decision import Circumstances
 from policy.specimen import specimen
 
 NODE, PARTNER, OTHER = "JPN", "KOR", "USA"

@@ -72,6 +72,9 @@ def _kind(error: apsw.Error | OSError) -> tuple[type[StoreError], str]:
             return StoreConflict, ""
         case apsw.FullError():
             return StoreFull, _FULL
+        case apsw.IOError() if getattr(error, "extendedresult", None) == apsw.SQLITE_IOERR_SHMSIZE:
+            # The index of the log could not grow: the first that fails where a store is opened on a full disk.
+            return StoreFull, _FULL
         case apsw.ReadOnlyError():
             return StoreReadOnly, _READ_ONLY
         case apsw.CantOpenError():

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from gateway.ledger import bundle
 from gateway.ledger.errors import OriginError, StoreError
-from gateway.ledger.merkle import leaf_hash
+from gateway.ledger.merkle import MAX_SIZE, leaf_hash
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import (
+    RUN_ABSENT,
     RUN_ENTRIES,
     AbsentRow,
     CosignatureKind,
@@ -46,6 +47,7 @@ class LedgerReading(Reading):
             chunks: list[bytes] = []
             total = 0
             end = first
+            hashes_to: int | None = None
             for seg_first, count, entries in self._db.execute(
                 "SELECT first, count, entries FROM segment WHERE ledger = ? AND first >= ? ORDER BY first",
                 (ledger, first),
@@ -56,6 +58,11 @@ class LedgerReading(Reading):
                     raise StoreError(f"store {self._path}: ledger {ledger} has a gap between {end} and {seg_first}")
                 if chunks and (total + len(entries) > max_bytes or end + count - first > RUN_ENTRIES):
                     break
+                if chunks and end + count - first > RUN_ABSENT:
+                    if hashes_to is None:
+                        hashes_to = self._hashes_to(ledger, first)
+                    if end + count > hashes_to:
+                        break
                 chunks.append(entries)
                 total += len(entries)
                 end += count
@@ -71,6 +78,15 @@ class LedgerReading(Reading):
         )  # fmt: skip
         entries = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         return Run(first, end - first, entries, checkpoint, [AbsentRow(*row) for row in absent])
+
+    def _hashes_to(self, ledger: LedgerId, first: int) -> int:
+        """Up to which entry, not included, at most RUN_ABSENT from `first` on go as their hashes."""
+        row = self._row(
+            "SELECT idx FROM absent WHERE ledger = ?1 AND idx >= ?2"
+            " UNION SELECT idx FROM kept_back WHERE ledger = ?1 AND idx >= ?2 ORDER BY idx LIMIT 1 OFFSET ?3",
+            ledger, first, RUN_ABSENT,
+        )  # fmt: skip
+        return MAX_SIZE if row is None else row[0]
 
     def segments(self, ledger: LedgerId, first: int, max_bytes: int) -> Sequence[Segment]:
         found: list[Segment] = []
