@@ -1,6 +1,6 @@
 """Alarms: what an operator must hear of, from the moment at which it is so until it is so no longer.
 
-Sixteen kinds, each with a gauge of its own:
+Seventeen kinds, each with a gauge of its own:
 
 1. **Receipt overdue**: the oldest entry of a lane for a partner that has no receipt yet is older than is allowed. An
    entry's age counts from when it was first seen without one, so after a start from then on. A lane in which this node
@@ -31,6 +31,8 @@ Sixteen kinds, each with a gauge of its own:
 15. **After the all-clear**: a warning that was made before the all-clear of its event was accepted after it, and stands
     (`gateway.attention`).
 16. **Unopened**: something in the feed does not open, and subscribers are not given it (`gateway.attention`).
+17. **Put off**: LIVE reports of a partner's FLASH lane wait to be passed on to others for longer than PUT_OFF_S, or
+    what waits cannot be read.
 
 What becomes critical rises anew. `look` compares and does nothing else; whoever calls it logs what rose and what fell.
 """
@@ -44,15 +46,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
+from signalfire.v1 import report_pb2
+
 from gateway.attention import Late
 from gateway.exchange.partners import DIRECT, Link
 from gateway.expiry import Expiry
-from gateway.ledger.errors import NoteError
+from gateway.ledger.errors import NoteError, StoreDamaged
 from gateway.ledger.note import Note, Verifier
 from gateway.ledger.origin import WITNESS, Lane, Origin
 from gateway.ledger.stores import CosignatureKind, StoreReader
 from gateway.release.evidence import META
 from gateway.release.heads import Head
+from gateway.release.planned.put_off import PUT_OFF, ranges
 from gateway.release.signatory import Partner
 from gateway.telemetry import Telemetry
 
@@ -62,6 +67,11 @@ LIVE: Final = "LIVE"
 KEPT_SIZES: Final = 64
 """Sizes of one ledger of which it is remembered when they were seen. What stands between two of them is taken for as
 old as the oldest of them: an age is never understated, and overstated by what lies between two."""
+
+
+PUT_OFF_S: Final = 10.0
+"""Seconds for which what came on the FLASH lane may wait to be passed on: five hundred more than the burst, as much as
+is allowed by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +109,7 @@ class ClockState:
 
 @dataclass(slots=True)
 class Unreceipted:
-    """When the entries of one ledger that have no receipt of one partner were first seen."""
+    """When the entries of one ledger that have no receipt of one partner, or wait to be passed on, were first seen."""
 
     _seen: deque[tuple[int, float]] = field(default_factory=deque)
     """(size, time), both growing."""
@@ -177,6 +187,7 @@ class Alarms:
         self._began = monotonic()
         self._unreceipted: dict[tuple[Origin, str], Unreceipted] = {}
         self._standstills: dict[tuple[str, str], Standstill] = {}
+        self._put_off: dict[Origin, Unreceipted] = {}
         self._standing: dict[tuple[str, ...], Alarm] = {}
         self._since: dict[tuple[str, ...], datetime] = {}
 
@@ -199,9 +210,9 @@ class Alarms:
             self._own_clock(),
             self._no_policy(),
             self._expires(),
-            self._withheld(),
             self._after_all_clear(),
             self._unopened(),
+            self._waits(),
         )
         found: dict[tuple[str, ...], Alarm] = {alarm.key: alarm for kind in own for alarm in kind}
         for partner, link in self._links.items():
@@ -218,6 +229,8 @@ class Alarms:
                 self._clock_off(partner, link),
             )
             found.update({alarm.key: alarm for kind in alarms for alarm in kind})
+        # Last, for it takes note of what it tells, and what is above may fail to read.
+        found.update({alarm.key: alarm for alarm in self._withheld()})
         before = self._standing
         risen = [
             alarm
@@ -327,6 +340,23 @@ class Alarms:
             more = f", and {len(unopened) - 1} more" if len(unopened) > 1 else ""
             text = f"the store holds what does not open, and subscribers are not given it: {words}{more}"
             yield Alarm(("unopened",), text, critical=True)
+
+    def _waits(self) -> Iterator[Alarm]:
+        raw, now, ages = self._reader().meta(PUT_OFF), self._monotonic(), dict[str, float]()
+        try:
+            put_off = ranges(raw)
+        except StoreDamaged as error:
+            yield Alarm(("put off",), f"what is to be passed on cannot be read: {error}", critical=True)
+            return
+        alerts = [each for each in put_off if each.queue[1:] == (Lane.FLASH, report_pb2.TRAFFIC_CLASS_LIVE)]
+        self._put_off = {each.origin: self._put_off.get(each.origin, Unreceipted()) for each in alerts}
+        for each in alerts:
+            age_s = self._put_off[each.origin].age_s(each.end, each.next, now)
+            ages[each.origin.owner] = max(age_s, ages.get(each.origin.owner, 0.0))
+        for partner, age_s in sorted(ages.items()):
+            if age_s > PUT_OFF_S:
+                text = f"alerts of {partner} wait to be passed on to others, the oldest for {age_s:.0f} s"
+                yield Alarm(("put off", partner), text)
 
     def _overdue(self, partner: str, link: Link, heads: Iterable[Head]) -> Iterator[Alarm]:
         now, ages = self._monotonic(), dict[str, float]()

@@ -1,8 +1,8 @@
 """What happened that an operator must look at, and that nothing shows which stands so now. For the event loop's thread.
 
 1. An alert that was withheld from a partner because something failed, and not because a rule or its marking says so. It
-   is told until one of its kind and traffic class goes to that partner, or another policy is in force; and once at
-   least, however soon that is.
+   is told until one of its kind and traffic class goes to that partner and for QUIET_S nothing has failed so any more,
+   or another policy is in force; and once at least, however soon that is.
 2. A warning that was accepted after the all-clear of its event, though made before it. It stands: whoever made it may
    not have known of the all-clear, or it may be a second missile. It is told until it is recalled, and for LATE_TOLD_S
    at the most.
@@ -22,6 +22,9 @@ from typing import Final, NamedTuple
 
 LATE_TOLD_S: Final = 3600.0
 """Seconds for which a warning after its all-clear is told: by then no missile of that event flies any more."""
+
+QUIET_S: Final = 60.0
+"""Seconds without a further failure after which one that goes shows that it is over: another rule may let one go."""
 
 LATE_KEPT: Final = 256
 """Warnings after their all-clears that are kept: a sensor that was cut off may bring thousands."""
@@ -67,6 +70,10 @@ class _Kept:
     """When it was first told; None: not yet."""
     policy: bytes = b""
     """Digest of the policy that was in force then."""
+    seen: int = 0
+    """How many there were at the last look."""
+    last: datetime | None = None
+    """At which look there were more."""
 
 
 @dataclass(slots=True)
@@ -104,9 +111,11 @@ class Attention:
         """What is to be told of alerts that were withheld. `policy` is the digest of the one in force."""
         told: dict[tuple[str, str, str], Withheld] = {}
         for (partner, alert), kept in list(self._withheld.items()):
-            if kept.since is None:
+            if kept.since is None or kept.last is None:
                 kept.since, kept.policy = now, policy
-            elif kept.went or kept.policy != policy:
+            if kept.last is None or kept.count > kept.seen:
+                kept.seen, kept.last = kept.count, now
+            elif kept.policy != policy or (kept.went and (now - kept.last).total_seconds() >= QUIET_S):
                 del self._withheld[partner, alert]
                 continue
             key = (partner, alert.traffic_class, alert.failure)

@@ -75,6 +75,12 @@ class Telemetry:
             ["partner"],
             registry=registry,
         )
+        self.put_off = Gauge(
+            "signalfire_put_off_entries",
+            "Entries of the partner that were put off when they came, and have still to be looked at for passing on.",
+            ["partner", "lane"],
+            registry=registry,
+        )
         self.kept_back = Counter(
             "signalfire_kept_back_entries_total",
             "Entries that were served as hashes alone, because they may not go any more.",

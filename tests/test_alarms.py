@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from signalfire.v1 import report_pb2
 
-from gateway.alarms import KEPT_SIZES, Alarm, AlarmLimits, Alarms, ClockState, Unreceipted
-from gateway.attention import LATE_KEPT, LATE_TOLD_S, UNOPENED_KEPT, Alert, Late
+from gateway.alarms import KEPT_SIZES, PUT_OFF_S, Alarm, AlarmLimits, Alarms, ClockState, Unreceipted
+from gateway.attention import LATE_KEPT, LATE_TOLD_S, QUIET_S, UNOPENED_KEPT, Alert, Late
 from gateway.exchange.partners import DIRECT, Link
 from gateway.expiry import Expiry
 from gateway.ledger.checkpoint import Checkpoint, sign_checkpoint
@@ -23,6 +23,7 @@ from gateway.ledger.origin import Origin
 from gateway.ledger.statement import Takes
 from gateway.ledger.stores import CosignatureKind
 from gateway.release.evidence import KeepEvidence, owner_keys
+from gateway.release.planned.put_off import PUT_OFF
 from gateway.release.steps import FollowSuccessor, KeepCosignature
 from gateway.release.witness import Beat
 from gateway.telemetry import Telemetry
@@ -378,6 +379,37 @@ def brings(scene: Scene, kor: Site, number: int) -> None:
     scene.site.do(scene.site.receive(kor.incoming(origin, 0 if row is None else row.size)))
 
 
+def test_alerts_that_wait_to_be_passed_on_are_an_alarm_until_they_have_gone(scene: Scene) -> None:
+    def put_off(*lines: str) -> None:
+        plan = scene.site.plan()
+        plan.commit.meta[PUT_OFF] = "\n".join(lines).encode()
+        scene.site.keep(plan)
+
+    ledger = "signalfire/v1/KOR/JPN"
+    put_off(f"{ledger}/flash/1 1 5 9", f"{ledger}/flash/1 2 5 9", f"{ledger}/immediate/1 1 5 9")
+    assert scene.look() == ([], [])
+    assert scene.look(PUT_OFF_S) == ([], [])
+    (text,), _ = scene.look(1)
+    assert text == "alerts of KOR wait to be passed on to others, the oldest for 11 s"
+    # What came since is younger.
+    put_off(f"{ledger}/flash/1 1 5 30")
+    assert scene.look() == ([], [])
+    put_off(f"{ledger}/flash/1 1 9 30")
+    assert len(scene.look(1)[1]) == 1
+    put_off(f"{ledger}/flash/1 2 5 30", f"{ledger}/immediate/1 1 5 9")
+    assert scene.look(100) == ([], []), "an exercise can wait, and so can a track"
+
+
+def test_what_is_to_be_passed_on_and_cannot_be_read_is_a_critical_alarm_beside_the_others(scene: Scene) -> None:
+    plan = scene.site.plan()
+    plan.commit.meta[PUT_OFF] = b"x"
+    scene.site.keep(plan)
+    scene.policy = b""
+    risen, _ = scene.look_for_alarms()
+    assert [(alarm.key, alarm.critical) for alarm in risen] == [(("policy",), True), (("put off",), True)]
+    assert "what is to be passed on cannot be read: the store's own value 'put off'" in risen[1].text
+
+
 def test_entries_that_are_shown_and_do_not_come_are_an_alarm_until_they_come(scene: Scene, kor: Site) -> None:
     shows(scene, 2)
     assert scene.look() == ([], [])
@@ -485,7 +517,7 @@ def test_alerts_that_a_failure_withheld_are_a_critical_alarm_until_one_like_them
     scene.look(1)
     assert "(3 LIVE" in scene.alarms.standing[0]
     decided("KOR", "released", False, Alert("LIVE", "LaunchDetection"))
-    assert scene.look(1) == ([], [])
+    assert scene.look(QUIET_S) == ([], [])
     assert "(1 LIVE" in scene.alarms.standing[0]
     decided("KOR", "released", False, Alert("LIVE", "Track"))
     assert len(scene.look(1)[1]) == 1
@@ -496,8 +528,18 @@ def test_an_alert_that_was_withheld_is_told_once_though_the_next_one_goes_before
     scene.telemetry.decided("KOR", "withheld", True, Alert("LIVE", "LaunchDetection", BROKEN))
     scene.telemetry.decided("KOR", "released", False, Alert("LIVE", "LaunchDetection"))
     assert len(scene.look()[0]) == 1
-    assert len(scene.look(1)[1]) == 1
+    assert len(scene.look(QUIET_S)[1]) == 1
     assert scene.look(1) == ([], [])
+
+
+def test_while_alerts_fail_again_and_again_the_alarm_stands_though_others_go(scene: Scene) -> None:
+    """Another rule may release the others."""
+    for _ in range(10):
+        scene.telemetry.decided("KOR", "withheld", True, Alert("LIVE", "LaunchDetection", BROKEN))
+        scene.telemetry.decided("KOR", "released", False, Alert("LIVE", "LaunchDetection"))
+        assert scene.look(QUIET_S / 2)[1] == []
+    assert scene.look(QUIET_S / 2)[1] == []
+    assert len(scene.look(QUIET_S / 2)[1]) == 1
 
 
 def test_another_policy_ends_what_was_told_of_the_one_before(scene: Scene) -> None:

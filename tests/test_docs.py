@@ -35,7 +35,7 @@ from gateway.identity.errors import Refusal
 from gateway.ledger.stores.sqlite import schema
 from gateway.release.orders import EVENTS
 from gateway.release.passing import WITHDRAWN, WITHDRAWN_HELD
-from gateway.release.rulebook import NO_BUNDLE, NO_POLICY
+from gateway.release.rulebook import NO_BUNDLE, NO_CLOCK, NO_POLICY
 from gateway.reports.limits import ReportLimits
 from gateway.reports.validate import validate_submitted
 from gateway.telemetry import Telemetry
@@ -295,7 +295,7 @@ def test_every_message_between_gateways_is_named(message: str) -> None:
         assert re.search(rf"`(?:\w+\.)?{message}[`.]", text("docs/protocol.md"))
 
 
-@pytest.mark.parametrize("reason", [NO_BUNDLE, NO_POLICY, WITHDRAWN, WITHDRAWN_HELD, BuiltIn.RECALLED])
+@pytest.mark.parametrize("reason", [NO_BUNDLE, NO_CLOCK, NO_POLICY, WITHDRAWN, WITHDRAWN_HELD, BuiltIn.RECALLED])
 def test_the_gateways_own_reasons_to_withhold_are_explained(reason: str) -> None:
     assert f"\n| `{reason}` |" in text("docs/officer.md")
 

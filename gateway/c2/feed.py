@@ -14,7 +14,9 @@ not given own reports of which the content was. Those are let go by a setting of
 partners' reports that are kept: they never keep anything else from anybody.
 
 What does not open, though the store can be read, is passed over, logged once and told (`gateway.attention`): one rotten
-entry must keep nothing else from anybody. A withdrawal that does not open is given by what its row says.
+entry must keep nothing else from anybody. A withdrawal that does not open is given by what its row says. But where
+LACKING items name keys that are not held here, it is the keys that are missing, and no item is rotten: then nothing is
+passed over, and subscriptions end at the first such item until the keys are there.
 """
 
 from __future__ import annotations
@@ -37,12 +39,13 @@ from gateway.ledger import bundle
 from gateway.ledger.errors import LedgerError, StoreError
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import CosignatureKind, FeedFilter, FeedItem, FeedRow, LedgerId, ReportRow, StoreReader
+from gateway.release.errors import KeyNotHeld
 from gateway.release.opening import Opener
 from gateway.release.plan import FeedEntry
 from gateway.release.retention import OWN_FLOOR, PARTNERS_FLOOR, floor
 from gateway.release.subject import Subject
 from gateway.release.watch import Watch
-from gateway.seal.errors import SealError
+from gateway.seal.errors import SealError, SealingKeyMissing, StorageKeyMissing
 from gateway.seal.storage import StorageKeys
 
 log = logging.getLogger(__name__)
@@ -65,6 +68,9 @@ TURN_S: Final = 0.002
 """Seconds for which items are looked at for one subscriber before others have their turn; the one at hand is finished.
 Those who catch up are one another's others: of them all one has a turn before everyone else has one.
 """
+
+LACKING: Final = 3
+"""Items whose key is not held before keys are taken to be missing: a byte that rots may name another key as well."""
 
 _EVERYTHING: Final = FeedFilter(frozenset(report_pb2.TrafficClass.values()), include_own=True)
 
@@ -219,6 +225,8 @@ class Feed:
     _origins: dict[LedgerId, Origin] = field(default_factory=dict)
     _catching_up: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by the one whose turn it is."""
+    _lacking: set[int] = field(default_factory=set)
+    """Numbers of items whose key is not held: LACKING of them at the most."""
 
     def position(self, cursor: str, *, include_own: bool = True) -> int:
         """The number that a cursor names; for an empty one the first after which there is something to give. Raises
@@ -316,6 +324,7 @@ class Feed:
         response = c2_pb2.SubscribeResponse()
         looked_at, room, turn_ends = 0, MESSAGE_BYTES, self.monotonic() + TURN_S
         rows = [each if isinstance(each, FeedRow) else each.row for each in found]
+        asked = {row.seq for row in rows}
         turn = _Turn(self.reader(), rows, ended)
         for looked_at, (each, row) in enumerate(zip(found, rows, strict=True), 1):
             try:
@@ -325,24 +334,40 @@ class Feed:
             except _ContentGone:
                 if row.seq > may_lack:
                     return response, looked_at, self._pruned(row.seq)
+            except KeyNotHeld as error:
+                # Nor is anything given behind the first of them: whoever comes again goes on behind what he was given.
+                first = min((each.seq for each in rows[:looked_at] if each.seq in self._lacking), default=row.seq)
+                while response.items and self._number(response.items[-1]) >= first:
+                    response.items.pop()
+                return response, looked_at, error
             except StoreError as error:
                 return response, looked_at, error
-            if room <= 0 or self.monotonic() >= turn_ends:
+            # While it is not known yet whether keys are missing, the turn goes on.
+            if room <= 0 or (self.monotonic() >= turn_ends and self._lacking.isdisjoint(asked)):
                 break
         return response, looked_at, None
 
     def _cursor(self, position: int) -> str:
         return f"{self.runs.tag}:{position}"
 
+    def _number(self, item: c2_pb2.Item) -> int:
+        return int(item.cursor.removeprefix(f"{self.runs.tag}:"))
+
     def _opened(self, row: FeedRow, turn: _Turn) -> FeedEntry | None:
         """The content of a row; None where it does not open. Of a withdrawal then what the row says, for it must be
-        heeded.
+        heeded. Raises StoreError, and KeyNotHeld where keys are missing.
         """
         try:
-            return self._load(row, turn)
+            entry = self._load(row, turn)
+            self._lacking.discard(row.seq)
+            return entry
         except StoreError:
             raise
         except (LedgerError, SealError) as error:
+            if isinstance(error, (SealingKeyMissing, StorageKeyMissing)) and self._lacks(row.seq):
+                raise KeyNotHeld(
+                    f"keys are missing, nothing is passed over: item {row.seq} of the feed: {error}"
+                ) from error
             named = f"{row.item.name.lower()} {uuid.UUID(bytes=row.report_id)} of {row.originator}"
             where = "" if row.ledger is None else f", {self._origin(row.ledger)} entry {row.index}"
             if self.attention.did_not_open(row.seq, f"{named}{where}"):
@@ -355,6 +380,12 @@ class Feed:
         )
         withdrawal.time.FromNanoseconds(row.received_ns)
         return FeedEntry(row, withdrawal)
+
+    def _lacks(self, item: int) -> bool:
+        """Takes note that the key of an item is not held. Returns whether keys are missing."""
+        if len(self._lacking) < LACKING:
+            self._lacking.add(item)
+        return len(self._lacking) == LACKING
 
     def _load(self, row: FeedRow, turn: _Turn) -> FeedEntry:
         """The content of a row, opened from the ledger that holds it."""

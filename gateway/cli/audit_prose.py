@@ -18,7 +18,7 @@ from signalfire.v1 import ledger_pb2, officer_pb2, report_pb2
 from gateway.cli.audit_rows import outcome_of, precedence_of, time_text, traffic_class_of
 from gateway.cli.visible import visible
 from gateway.release.passing import WITHDRAWN, WITHDRAWN_HELD
-from gateway.release.rulebook import NO_BUNDLE, NO_POLICY
+from gateway.release.rulebook import NO_BUNDLE, NO_CLOCK, NO_POLICY
 from policy.decision import BuiltIn
 
 BUILT_IN: Final[Mapping[str, str]] = {
@@ -34,6 +34,7 @@ BUILT_IN: Final[Mapping[str, str]] = {
     BuiltIn.NO_RULE: "No rule of the policy towards the partner releases such a report.",
     BuiltIn.REFERS_TO_NOTHING: "It recalls reports of which the partner was released none.",
     BuiltIn.RECALLED: "The report was recalled before its hold was over.",
+    NO_CLOCK: "It was not known whether its agreement was in force, for the clock was not trusted.",
     NO_BUNDLE: "The partner's keys were not known, or had expired: nothing could be sealed to it.",
     NO_POLICY: "No policy was in force, or the orders on record were not believed: then everything is withheld.",
     WITHDRAWN: "Its originator withdrew the report, and whoever had been passed it was told so.",
@@ -121,6 +122,8 @@ def _partner(found: officer_pb2.ExplainDecisionResponse, view: officer_pb2.Partn
 
 def _verdict(view: officer_pb2.PartnerView, last: ledger_pb2.Decision) -> str:
     match last.outcome:
+        case ledger_pb2.OUTCOME_HELD if last.rule == NO_CLOCK:
+            return "held until the clock is trusted, and decided again then"
         case ledger_pb2.OUTCOME_HELD:
             return f"held until {time_text(last.hold_until)}, and decided again then"
         case _ if not view.ledger:
@@ -150,7 +153,9 @@ def _decision(
         yield f"{_INDENT * 2}{BUILT_IN[decision.rule]}"
     if decision.error:
         yield visible(f"{_INDENT * 2}{decision.error}")
-    if decision.HasField("hold_until"):
+    if decision.rule == NO_CLOCK:
+        yield f"{_INDENT * 2}held until it is"
+    elif decision.HasField("hold_until"):
         yield f"{_INDENT * 2}held until {time_text(decision.hold_until)}"
     if decision.withdrawals:
         count = f"{decision.withdrawals} {'report' if decision.withdrawals == 1 else 'reports'}"

@@ -10,7 +10,8 @@ the smallest. Rules, in order:
 2. A batch that is refused gains nothing, and nobody honest sends it again and again: what it costs is not taken from
    what was saved up alone. The next one is looked at only after the time in which that much is allowed in the long run,
    but for REFUSED_S at the most, on whichever stream it comes.
-3. Further signatures on checkpoints have an allowance of their own: a gateway sends about one a second and way.
+3. A batch that this node could not take, for reasons of its own, is given back: its partner sends it again.
+4. Further signatures on checkpoints have an allowance of their own: a gateway sends about one a second and way.
 """
 
 from __future__ import annotations
@@ -57,6 +58,11 @@ class Allowance:
         """Takes note of a batch of `taken` bytes, or of what it costs besides."""
         self._spend(max(taken, LEAST))
 
+    def give_back(self, taken: int) -> None:
+        """Takes back what a batch of `taken` bytes was charged: it was not looked at, and will come again."""
+        # What is above the burst by this does not outlast the next look.
+        self._spend(-max(taken, LEAST))
+
     def refused(self, taken: int) -> None:
         """Takes note that a batch of `taken` bytes, which was charged for, is refused."""
         self._spend(0)
@@ -87,6 +93,10 @@ class Intake:
     def charge(self, lane: str, taken: int) -> None:
         """Takes note of a batch of `taken` bytes of a lane, or of what it costs besides."""
         self._lanes[lane].charge(taken)
+
+    def give_back(self, lane: str, taken: int) -> None:
+        """Takes back what a batch of `taken` bytes of a lane was charged: it was not looked at, and will come again."""
+        self._lanes[lane].give_back(taken)
 
     def refused(self, lane: str, taken: int) -> None:
         """Takes note that a batch of `taken` bytes of a lane, which was charged for, is refused."""

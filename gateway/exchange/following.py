@@ -26,8 +26,9 @@ from gateway.ledger.errors import LedgerError, StoreError
 from gateway.ledger.note import Note
 from gateway.ledger.origin import WITNESS, Lane, Origin
 from gateway.ledger.stores import CosignatureKind
-from gateway.release.batch import STATEMENT_BYTES, IncomingBatch
+from gateway.release.batch import IncomingBatch, statements_weight
 from gateway.release.claims import claim_of
+from gateway.release.errors import Exhausted, StepBroken, Unavailable
 from gateway.release.replica import RootsDiffer
 from gateway.release.steps import FollowSuccessor, GoBack, KeepCosignature, ReceiveBatch
 
@@ -193,9 +194,13 @@ class FollowedLane:
         self._way.allowance.charge(self._lane, incoming.weight)
         try:
             received = await self._way.heed(step)
+        except (Exhausted, Unavailable, StoreError) as error:
+            # No room, or a store that fails, is not the partner's doing. What breaks a step may be.
+            if not isinstance(error, StepBroken):
+                self._way.allowance.give_back(self._lane, incoming.weight)
+            raise
         except LedgerError as error:
-            if not isinstance(error, StoreError):
-                self._way.allowance.refused(self._lane, incoming.weight)
+            self._way.allowance.refused(self._lane, incoming.weight)
             if isinstance(error, RootsDiffer):
                 self._way.link.differs[self._lane] = str(error)
             raise
@@ -209,7 +214,7 @@ class FollowedLane:
         await write(call, exchange_pb2.FollowRequest(receipt=exchange_pb2.Receipt(note=received.receipt)))
         if received.unopenable:
             count = len(received.unopenable)
-            self._way.allowance.charge(self._lane, count * STATEMENT_BYTES)
+            self._way.allowance.charge(self._lane, statements_weight(count))
             self._means.telemetry.unopenable.labels(partner=self._way.node, direction="received").inc(count)
             # One line a batch: all of them are on record, each with a signed statement.
             log.error("%s: %d entries cannot be used; the first: %s", origin, count, shown(received.problems[0]))

@@ -49,7 +49,9 @@ ANSWERS_AT_ONCE: Final = 4
 
 READ_BYTES_S: Final = float(16 << 20)
 """Bytes of ledgers a second that one partner is given, by all its streams together: more than a gateway puts on record,
-and a fraction of what would keep this one from others. Who reads the same again and again does so at this pace."""
+and a fraction of what would keep this one from others. Who reads the same again and again does so at this pace. FLASH
+counts as well and waits for nothing but FLASH, of which as much again may go: no alert stands behind what was sent of
+other lanes."""
 
 
 @dataclass(slots=True)
@@ -109,6 +111,7 @@ class Serving:
         self._still_believed = still_believed
         self._answer_pace = Pace(limits.answers_s, lambda: monotonic_ns() / 1e9)
         self._read_pace = Pace(READ_BYTES_S, lambda: monotonic_ns() / 1e9)
+        self._flash_pace = Pace(READ_BYTES_S, lambda: monotonic_ns() / 1e9)
 
     async def follow(
         self,
@@ -304,7 +307,7 @@ class Serving:
         ends = {position}
         further: dict[CosignatureKind, CosignatureRow] = {}
         # Who opens streams again and again waits as long as one that goes on.
-        await asyncio.sleep(self._read_pace.wait_s(partner.node, 0))
+        await asyncio.sleep(self._turn_s(origin, partner, 0))
         while True:
             seen = bell.rings
             self._still_believed(partner)
@@ -335,7 +338,7 @@ class Serving:
                         standing.went(position, len(run.entries) + len(run.checkpoint))
                         entries_sent.inc(run.count)
                         # As the last thing: what comes next is asked for anew.
-                        await asyncio.sleep(self._read_pace.wait_s(partner.node, batch.ByteSize()))
+                        await asyncio.sleep(self._turn_s(origin, partner, batch.ByteSize()))
                         continue
                 for kind in (CosignatureKind.ANCHOR, CosignatureKind.PQ):
                     sent = further.get(kind)
@@ -353,6 +356,11 @@ class Serving:
                     )
                     return
             await bell.wait(seen, wait_s)
+
+    def _turn_s(self, origin: Origin, partner: Caller, size: int) -> float:
+        """Charges for `size` bytes of a ledger. Returns the seconds until more of it may go."""
+        shared_s = self._read_pace.wait_s(partner.node, size)
+        return self._flash_pace.wait_s(partner.node, size) if origin.lane == Lane.FLASH else shared_s
 
     def _in_use(self, kind: CosignatureKind, origin: Origin, note: bytes) -> bytes:
         """A further signature as it goes: an anchor under the log key in use."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from gateway.exchange.allowance import Allowance
@@ -64,6 +64,13 @@ def keeping_up(parts: Parts) -> Iterator[Named]:
         for node in parts.partners:
             telemetry.untold.labels(partner=node).set(counts.get(node, 0))
 
+    def put_off(lane: Lane) -> Callable[[Mapping[str, int]], None]:
+        def count(entries: Mapping[str, int]) -> None:
+            for node in parts.partners:
+                telemetry.put_off.labels(partner=node, lane=lane.value).set(entries.get(node, 0))
+
+        return count
+
     def heard() -> Mapping[str, bool]:
         return {node: parts.partners.links[node].heartbeat_at is not None for node in parts.partners}
 
@@ -83,7 +90,7 @@ def keeping_up(parts: Parts) -> Iterator[Named]:
         ),
     )
     for lane in Lane:
-        passing = pass_on_in_turn(sequencer, parts.store.read, lane, parts.report_limits, decided)
+        passing = pass_on_in_turn(sequencer, parts.store.read, lane, parts.report_limits, decided, put_off(lane))
         yield f"passing on, {lane}", passing
     yield "post-quantum", sign_within_a_second(sequencer, parts.watch, telemetry, config.node, clock.monotonic)
     yield "witness", keep_witness(sequencer, frozenset(parts.partners), witness.interval_s, clock.monotonic)

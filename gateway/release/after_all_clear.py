@@ -23,10 +23,6 @@ from gateway.seal.errors import SealError
 EVENT: Final = "after-all-clear"
 """Kind of the event that names a warning which was accepted after the all-clear of its event, and stands."""
 
-_LAST: Final = "all-clear "
-"""Begins the key of the store's own value with the last all-clear of an event, 16 bytes; traffic class and event
-follow."""
-
 
 def note_order(plan: Plan, report: report_pb2.Report) -> Late | None:
     """Takes note of an all-clear that is accepted, and puts on record a warning that is accepted after the one of its
@@ -34,22 +30,16 @@ def note_order(plan: Plan, report: report_pb2.Report) -> Late | None:
     """
     kind = kind_of(report)
     if kind is Kind.ALL_CLEAR:
-        last = plan.identifiers(_key(report))
-        last.clear()
-        last[in_bytes(report.report_id)] = None
+        plan.all_clears.accept(report.traffic_class, report.event_id, in_bytes(report.report_id))
         return None
     if kind is None or int(kind.report_kind) not in WARNINGS:
         return None
-    by = next(iter(plan.identifiers(_key(report))), None)
+    by = plan.all_clears.last(report.traffic_class, report.event_id)
     if by is None or _made_after(plan, report, by):
         return None
     words = f"{report.report_id} was made before the all-clear of {report.event_id}, {uuid.UUID(bytes=by)}"
     plan.record_event(EVENT, f"{words}, was accepted after it, and stands")
     return Late(report.event_id, in_bytes(report.report_id))
-
-
-def _key(report: report_pb2.Report) -> str:
-    return f"{_LAST}{report.traffic_class} {report.event_id}"
 
 
 def _made_after(plan: Plan, warning: report_pb2.Report, all_clear: bytes) -> bool:

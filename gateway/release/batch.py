@@ -12,7 +12,13 @@ from gateway.ledger.origin import Origin
 
 MAX_BATCH_ENTRIES: Final = 8192
 """Entries of one batch. An honest one of 1 MiB holds at most 1,826 sealed entries; each that cannot be used costs a
-signature, and while they are made nothing else is committed."""
+signature, and while they are made nothing else is committed. It cannot be so few that these need no bound of their own:
+a partner may set its batches to 2 MiB, of which an honest one has up to 3,653 entries (`statements_weight`)."""
+
+MAX_UNUSABLE: Final = 256
+"""Entries of one batch that are answered one by one although they are most of it: beyond this something is wrong with
+the ledger or with a key and not with an entry, and a replica that took it in could not deliver it once that is mended.
+"""
 
 MAX_BATCH_ABSENT: Final = 256
 """Of them, those that are given as their hashes. The reason of each is verified, and meanwhile nothing else is
@@ -29,6 +35,18 @@ few; one that is no entry at all has to be hashed and looked at as well."""
 STATEMENT_BYTES: Final = 1024
 """Bytes that a signed statement about an entry counts for at least, beside the entry: to verify one, or to make one,
 takes about as long as to take in a report."""
+
+FURTHER_STATEMENT_BYTES: Final = 16 << 10
+"""Bytes that each one counts for that is made beyond MAX_UNUSABLE of one batch. A batch is one step, and so long a step
+holds up everyone: whoever brings many such batches does so at a pace that leaves a hundredth of the time to them."""
+
+
+def statements_weight(count: int) -> int:
+    """Bytes that `count` statements count for, which had to be made about entries of one batch that cannot be used.
+
+    Of what was passed on in vain a batch may be full, and is not refused (`gateway.release.replica`, rule 5).
+    """
+    return count * STATEMENT_BYTES + max(0, count - MAX_UNUSABLE) * (FURTHER_STATEMENT_BYTES - STATEMENT_BYTES)
 
 
 @dataclass(frozen=True, slots=True)

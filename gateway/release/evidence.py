@@ -43,6 +43,9 @@ BEYOND: Final = "fork-evidence-beyond "
 """Begins the key of the store's own value that says that there is evidence about a generation of a line that is not
 followed yet; owner, recipient and lane follow."""
 
+BEYOND_PAIR: Final = "fork-evidence-beyond-pair "
+"""Begins the key of the pair itself; the same follows."""
+
 FINDING: Final = "witness-finding "
 """Begins the key of what comparing a third node's witness ledger has found, where no two notes prove it alone."""
 
@@ -150,16 +153,18 @@ class KeepEvidence:
         return True
 
     def _beyond(self, plan: Plan, current: Origin) -> bool:
-        key = f"{BEYOND}{current.owner} {current.recipient or '-'} {current.lane}"
-        if _known(plan, key) is not None:
+        line = f"{current.owner} {current.recipient or '-'} {current.lane}"
+        key, pair = f"{BEYOND}{line}", f"{BEYOND_PAIR}{line}"
+        if _known(plan, key) is not None and not self._is_better(_known(plan, pair)):
             return False
         plan.record_event(
             KIND,
             f"{self.found}; no such ledger is here, {current} is the last of its line: of all further generations"
-            " together this evidence alone is kept, whatever else comes",
+            " together this evidence alone is kept, whatever else comes, but for one under keys in use",
             self.found.statements,
         )
         plan.commit.meta[key] = str(self.found.origin).encode()
+        plan.commit.meta[pair] = self.found.encode()
         return True
 
     def _is_better(self, known: bytes | None) -> bool:

@@ -29,10 +29,12 @@ from gateway.ledger import bundle
 from gateway.ledger.errors import BundleError
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import CopyRow
+from gateway.release.failing import unopened
 from gateway.release.onward import Passage
 from gateway.release.opening import Opener
 from gateway.release.plan import Plan
-from gateway.release.put_off import PutOff, Range, Work
+from gateway.release.planned.put_off import Queue, Range
+from gateway.release.put_off import Work
 from gateway.release.ranks import Rank, rank_of_lane
 from gateway.release.recovery.resubmitted import share_or_stand
 from gateway.release.sharing import Decided, Shared, record_decisions, record_of, withdraw
@@ -66,9 +68,9 @@ class Passing:
         self._plan = plan
         self._opener = opener
         self._origin = origin
-        self._put_off = PutOff(plan)
-        self._behind = self._put_off.first(origin) is not None
-        self._work = Work(plan, limits)
+        # By traffic class, whether what comes has to wait.
+        self._behind: dict[int, bool] = {}
+        self._work = Work(plan, limits, origin)
 
     def take(self, index: int, entry: bytes, report: report_pb2.Report) -> Sequence[Decided]:
         """Decides for each partner about a report that has just arrived from its originator and stands; or puts it
@@ -77,26 +79,47 @@ class Passing:
         partners = _concerned(self._plan, self._origin, report)
         if not partners:
             return ()
-        if self._behind or not self._work.covers(report, len(partners)):
-            self._behind = True
-            self._put_off.add(self._origin, index)
+        if self._waits(index, report, len(partners)):
+            self._plan.put_off.add(self._origin, report.traffic_class, index)
             return ()
         passage = _passage(self._plan, self._opener, self._origin, index, entry)
         return _decide(self._plan, partners, report, self._plan.now_ns, passage)
 
+    def _waits(self, index: int, report: report_pb2.Report, partners: int) -> bool:
+        queue = Queue.of(self._origin, report.traffic_class)
+        if queue.traffic_class not in self._behind:
+            self._behind[queue.traffic_class] = self._plan.put_off.first(queue) is not None
+        if self._behind[queue.traffic_class]:
+            return True
+        if self._work.covers(report, partners):
+            return False
+        self._behind[queue.traffic_class] = True
+        self._plan.record_event(
+            "passing-on-put-off",
+            f"{self._origin} brings more than is passed on at once: from entry {index} on what may go onward of traffic"
+            f" class {queue.words} is decided a little later, in its order",
+        )
+        return True
+
 
 class PassedOn(NamedTuple):
-    """What a step has dealt with of what was put off: how many entries, and what was decided."""
+    """What a step has dealt with of what was put off: how many entries, and what was decided. `waits`: it ended because
+    the originator has no alert left now.
+    """
 
     entries: int
     decisions: Sequence[Decided]
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PassOn:
-    """Passes on the next of what was put off of one originator in one lane, which `origin` is a ledger of."""
+    """Passes on the next of what was put off of one originator in one lane, which `origin` is a ledger of, and in one
+    traffic class.
+    """
 
     origin: Origin
+    traffic_class: int
     limits: ReportLimits
     weight: int = 0
 
@@ -109,11 +132,13 @@ class PassOn:
 
     def apply(self, plan: Plan) -> PassedOn:
         """Decides, in their order, as many as one step may."""
-        put_off = PutOff(plan)
-        first = put_off.first(self.origin)
+        first = plan.put_off.first(Queue.of(self.origin, self.traffic_class))
         if first is None:
             return PassedOn(0, ())
-        work = Work(plan, self.limits)
+        head = plan.ledgers.head(first.origin)
+        if head is None or first.end > head.edge.size:
+            return _drop(plan, first)
+        work = Work(plan, self.limits, first.origin)
         opener = Opener(plan.signatory.node, plan.signatory.sealing)
         decided: list[Decided] = []
         lost: list[str] = []
@@ -121,11 +146,14 @@ class PassOn:
         # Read before anything is added.
         for index, entry in list(_durable(plan, first)):
             try:
+                if isinstance(entry, BundleError):
+                    raise entry
                 found = _waiting(plan, opener, first.origin, index, entry)
             except (SealError, BundleError, DecodeError) as error:
                 lost.append(f"entry {index}: {error}")
                 found = None
-            if found is not None:
+            # What is of another class there was passed on when it came, or is put off for itself.
+            if found is not None and found[0].traffic_class == self.traffic_class:
                 report, received_ns, passage = found
                 partners = _concerned(plan, first.origin, report)
                 if partners and not work.covers(report, len(partners)):
@@ -140,12 +168,26 @@ class PassOn:
                 " do not open any more: what they hold is not passed on",
             )
         if position > first.next:
-            put_off.advance(first, position)
-        return PassedOn(position - first.next, decided)
+            plan.put_off.advance(first, position)
+        return PassedOn(position - first.next, decided, work.out_of_alerts)
 
 
-def _durable(plan: Plan, some: Range) -> Iterator[tuple[int, bytes]]:
-    """The next entries of a range, by index, as many as one step looks at; what this very plan brings comes later."""
+def _drop(plan: Plan, some: Range) -> PassedOn:
+    """Lets go of a range that names what is not there, loudly: it would keep back all that comes behind it, for ever.
+    What stands on record is held against the replicas at each start, so that it was altered since.
+    """
+    what = f"the entries {some.next} to {some.end - 1} of {some.origin} were to be passed on, and are not there"
+    log.critical("%s: the store was altered. Restore it from a backup", what)
+    plan.record_event("passing-on-failed", f"{what}: the store was altered, and nothing of that is passed on")
+    plan.put_off.advance(some, some.end)
+    return PassedOn(some.end - some.next, ())
+
+
+def _durable(plan: Plan, some: Range) -> Iterator[tuple[int, bytes | BundleError]]:
+    """The next entries of a range, by index, as many as one step looks at; what this very plan brings comes later.
+
+    Where a whole segment does not decode any more, each of its entries is the error that says so.
+    """
     head = plan.heads.get(some.origin)
     if head is None:
         return
@@ -155,7 +197,11 @@ def _durable(plan: Plan, some: Range) -> Iterator[tuple[int, bytes]]:
         first = plan.store.segment_of(head.id, position)
         run = plan.store.run(head.id, first, 1)
         assert run is not None, "the ledger goes on"
-        entries = bundle.decode(run.entries, run.count, allow_absent=True)
+        entries: Sequence[bytes | BundleError]
+        try:
+            entries = bundle.decode(run.entries, run.count, allow_absent=True)
+        except BundleError as error:
+            entries = [error] * run.count
         for index in range(position, min(first + run.count, end)):
             yield index, entries[index - first]
         position = first + run.count
@@ -221,7 +267,8 @@ def decide_again(plan: Plan, subject: Subject, partner: str) -> Decided:
     except SealError as error:
         decision = withheld(partner, BuiltIn.POLICY_ERROR, error=f"the report does not open any more: {error}")
         _record(plan, subject, copy, [record_of(decision)])
-        return Decided(partner, Outcome.WITHHELD, failed=True)
+        alert = unopened(copy.traffic_class, copy.precedence)
+        return Decided(partner, Outcome.WITHHELD, failed=True, alert=alert)
     # Of a store that was set back the release that ended this hold may have come back.
     record, short = share_or_stand(plan, shared, partner)
     record_decisions(plan, shared, place, _digest(shared.report), [record])

@@ -30,6 +30,7 @@ from gateway.attention import Late
 from gateway.ledger.stores import FeedItem, FeedRow, HeldRow, ReportRow
 from gateway.release.after_all_clear import note_order
 from gateway.release.errors import LookFirst, RefusedReport
+from gateway.release.failing import unopened
 from gateway.release.passing import decide_again
 from gateway.release.plan import FeedEntry, Plan
 from gateway.release.planned.own_reports import Accepted
@@ -417,7 +418,9 @@ class DecideHeld:
         except SealError as error:
             decision = withheld(partner, BuiltIn.POLICY_ERROR, error=f"the report does not open any more: {error}")
             _record_again(plan, subject, [record_of(decision)])
-            return Decided(partner, decision.outcome, failed=True)
+            # What it was is sealed with the rest: it may have been an alert.
+            alert = unopened(report_pb2.TRAFFIC_CLASS_LIVE, report_pb2.PRECEDENCE_FLASH)
+            return Decided(partner, decision.outcome, failed=True, alert=alert)
         # Of a store that was set back a hold may stand although the release that ended it has come back.
         record, short = share_or_stand(plan, Shared(subject, accepted.report, accepted.accepted_ns), partner)
         _record_again(plan, subject, [record])

@@ -21,10 +21,12 @@ from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import Commit, DecisionPlace, FeedRow, StoreReader
 from gateway.release.heads import Heads
+from gateway.release.planned.all_clears import AllClears
 from gateway.release.planned.arrivals import Arrivals
 from gateway.release.planned.holds import Holds
 from gateway.release.planned.ledgers import Ledgers
 from gateway.release.planned.own_reports import OwnReports
+from gateway.release.planned.put_off import PutOff
 from gateway.release.planned.releases import Releases
 from gateway.release.planned.untold import Untold
 from gateway.release.recovery.records import Recording, Recovery
@@ -94,10 +96,12 @@ class Plan:
         self.commit = Commit()
         self.ledgers = Ledgers(heads, store, self.commit, signatory, partners)
         self.own_reports = OwnReports(store, self.commit, signatory)
+        self.all_clears = AllClears(store, self.commit)
         self.arrivals = Arrivals(store, self.commit)
         self.releases = Releases(store, self.commit, self.now_ns)
         self.holds = Holds(store, self.commit)
         self.untold = Untold(store, self.commit)
+        self.put_off = PutOff(store, self.commit)
         self.feed: list[FeedEntry] = []
         self._next_feed = store.last_feed() + 1
         self._indexing = Indexing(verdicts, signatory.storage, self.commit)
@@ -147,16 +151,19 @@ class Plan:
     # --- read at once, as each would be asked for alone
 
     def expect(self, reports: Iterable[report_pb2.Report]) -> None:
-        """Reads what is on record of reports that are to be taken, and of those that they refer to."""
+        """Reads what is on record of reports that are to be taken, of those that they refer to, and of their events."""
         own: dict[bytes, None] = {}
+        events: dict[tuple[int, str], None] = {}
         named: dict[str, dict[bytes, None]] = {}
         for report in reports:
             own[in_bytes(report.report_id)] = None
+            events[report.traffic_class, report.event_id] = None
             for originator, report_id in refers_to(report):
                 if originator and report_id:
                     by = "" if originator == self.signatory.node else originator
                     named.setdefault(by, {})[in_bytes(report_id)] = None
         self.own_reports.expect(list(own))
+        self.all_clears.expect(list(events))
         for originator, of_it in named.items():
             self.releases.expect(originator, of_it)
 
@@ -231,6 +238,7 @@ class Plan:
             self.recording.settle()
         self.holds.finish()
         self.arrivals.finish()
+        self.put_off.finish()
         for key, (before, kept) in self._identifiers.items():
             raw = b"".join(kept)
             if raw != before:

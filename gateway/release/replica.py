@@ -13,7 +13,8 @@ Rules, in order:
    kept, and no others.
 5. Content is sealed in the newest epoch before it. A batch of which more than MAX_UNUSABLE entries, and more than half,
    do not open or are not what may be there is refused whole. Reports that were passed on do not count among them: what
-   is wrong with one may be its originator's doing, who must not be able to close another's ledger.
+   is wrong with one may be its originator's doing, who must not be able to close another's ledger. Many of them make a
+   long step, and are paid for (`gateway.release.batch`).
 6. The batch, the receipt and what subscribers will read become durable together; only then is the receipt sent.
 7. An entry that will not open, or whose content may not be there, does not break the chain: it is kept, answered with a
    signed statement, and never delivered. The statement names fields and rules; values stay in this node's log.
@@ -52,7 +53,7 @@ from gateway.ledger.stores import (
 )
 from gateway.ledger.tiles import Edge
 from gateway.release.arriving import Arrived, Contradiction, Way, take_report, take_withdrawal
-from gateway.release.batch import MAX_BATCH_ABSENT, MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, IncomingBatch
+from gateway.release.batch import MAX_BATCH_ABSENT, MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, MAX_UNUSABLE, IncomingBatch
 from gateway.release.evidence import require_no_contradiction
 from gateway.release.first_copy import OtherHistory, beyond, is_held
 from gateway.release.heads import Head
@@ -69,11 +70,6 @@ from gateway.reports.validate import clock_warning, validate_released
 from gateway.seal.entry import EntryKind, parse_header, require_place
 from gateway.seal.errors import SealError
 from policy.countries import NODE_CODES
-
-MAX_UNUSABLE: Final = 256
-"""Entries of one batch that are answered one by one although they are most of it: beyond this something is wrong with
-the ledger or with a key and not with an entry, and a replica that took it in could not deliver it once that is mended.
-"""
 
 MAX_EPOCHS_SOUGHT: Final = 4
 """Epochs that a batch may name in vain before one that can be had: each costs reading a segment and an unwrapping."""

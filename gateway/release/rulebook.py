@@ -19,6 +19,9 @@ from policy.vocabulary import Posture
 NO_BUNDLE: Final = "(no valid trust bundle of the partner)"
 """Built-in reason: nothing can be sealed to a partner whose keys are not known or have expired."""
 
+NO_CLOCK: Final = "(clock not trusted)"
+"""Built-in reason: whether the agreement is in force is not known, since the clock is not trusted."""
+
 NO_POLICY: Final = "(no policy in force)"
 """Built-in reason: no policy was ever activated, or none that is believed."""
 

@@ -20,20 +20,21 @@ import logging
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Final, NamedTuple
 
 from signalfire.v1 import ledger_pb2, report_pb2
 
 from gateway.attention import Alert
-from gateway.ledger.errors import LedgerError
+from gateway.ledger.errors import StoreError
 from gateway.ledger.origin import Lane, Origin
 from gateway.ledger.stores import ReleasedRow, UntoldRow
 from gateway.release import groups
-from gateway.release.failing import alert_of
+from gateway.release.failing import Seldom, alert_of
 from gateway.release.onward import CannotBeProved, Inclusion, Passage, passed_on
-from gateway.release.plan import Plan, time_of
+from gateway.release.plan import LATEST_TIME, Plan, time_of
 from gateway.release.recovery.told_before import told_before
-from gateway.release.rulebook import Asking
+from gateway.release.rulebook import NO_CLOCK, Asking
 from gateway.release.subject import Subject
 from gateway.reports.identifiers import in_bytes
 from gateway.reports.kinds import Kind, kind_of
@@ -43,6 +44,9 @@ from policy.obligations import NONE
 from policy.transform import refers_to
 
 log = logging.getLogger(__name__)
+
+_TOLD: Final = Seldom(60.0)
+"""By partner and kind of failure: each is told in full, and then not again for a while. The record has all of them."""
 
 LANES: Final = {
     report_pb2.PRECEDENCE_FLASH: Lane.FLASH,
@@ -65,9 +69,8 @@ NOTICES_A_COMMIT: Final = 512
 """Withdrawals that one step sends; the rest wait for steps of their own, so that the next warning does not."""
 
 
-CLOCK_EVERY_NS: Final = 1_000_000_000
-"""Nanoseconds after which a report is decided again whose agreement counts as lapsed because the clock is not trusted:
-while it is not, nothing that is held is decided."""
+_SECOND_NS: Final = 1_000_000_000
+_MOST_URGENT_NS: Final = max(report_pb2.Precedence.values()) * _SECOND_NS
 
 COVER_EVERY_NS: Final = 3_000_000_000
 """Nanoseconds after which is looked again whether a key in use covers another node's report."""
@@ -152,16 +155,35 @@ def _decided(plan: Plan, shared: Shared, asking: Asking, partner: str) -> tuple[
     """
     try:
         decision = asking.decide(partner, usable=partner in plan.recipients)
-        if decision.rule == BuiltIn.AGREEMENT_LAPSED and not plan.clock_trusted:
-            # Nobody knows whether it has. What is held is decided again only once the clock is trusted.
-            due = time_of(plan.now_ns + CLOCK_EVERY_NS)
-            return replace(decision, outcome=Outcome.HELD, hold_until=due), None
+        if decision.rule == BuiltIn.AGREEMENT_LAPSED and not plan.clock_trusted and not _may_be_held_longer(decision):
+            due = _once_trusted(plan, shared.report)
+            return replace(decision, outcome=Outcome.HELD, rule=NO_CLOCK, hold_until=due), None
         return _copy(plan, shared, decision) if decision.outcome is Outcome.RELEASED else (decision, None)
-    except LedgerError:
+    except StoreError:
         raise
     except Exception as error:  # a warning for others may not fail with it
-        log.exception("a decision for %s failed: the report is withheld from it", partner)
+        if _TOLD.is_due((partner, type(error))):
+            log.exception("a decision for %s failed: the report is withheld from it", partner)
         return withheld(partner, BuiltIn.POLICY_ERROR, error=f"{type(error).__name__}: {error}"), None
+
+
+def _may_be_held_longer(decision: Decision) -> bool:
+    """Whether a rule with a hold of its own asks for an agreement: that hold counts from when the report was accepted,
+    by a clock that is in doubt now, so nothing is told of when it would end.
+    """
+    asked = decision.asked
+    return asked is not None and any(rule.hold and rule.term for rule in asked.rules)
+
+
+def _once_trusted(plan: Plan, report: report_pb2.Report) -> datetime:
+    """When a report is due that waits for the clock: at once, for nothing that is held is decided before it is trusted.
+
+    Earlier than the newest time that was trusted, for the clock may be far ahead now; and the more urgent, the earlier,
+    so that alerts come first.
+    """
+    trusted_ns = min(plan.now_ns, int.from_bytes(plan.store.meta(LATEST_TIME) or b""))
+    earlier_ns = int(report.precedence) * _SECOND_NS
+    return time_of(max(trusted_ns, _MOST_URGENT_NS) - earlier_ns)
 
 
 def _copy(plan: Plan, shared: Shared, decision: Decision) -> tuple[Decision, Copy | None]:

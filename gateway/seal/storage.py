@@ -26,7 +26,7 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
-from gateway.seal.errors import KeyMaterialError, OpenError
+from gateway.seal.errors import KeyMaterialError, OpenError, StorageKeyMissing
 from gateway.seal.randomness import Random, draw
 
 STORAGE_KEY_SIZE: Final = 32
@@ -75,7 +75,7 @@ class StorageKey:
     def open(self, blob: bytes, context: bytes) -> bytes:
         """The plaintext of a blob. Raises OpenError when key or context are others, or the blob was altered."""
         if storage_key_id(blob) != self.key_id:
-            raise OpenError(
+            raise StorageKeyMissing(
                 f"a stored payload is under storage key {storage_key_id(blob).hex()}, not {self.key_id.hex()}; "
                 "give the node that key"
             )

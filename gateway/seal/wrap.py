@@ -49,7 +49,7 @@ from cryptography.hazmat.primitives import hpke
 from signalfire.v1.ledger_pb2 import EpochOpening, KeyWrap
 
 from gateway.seal.entry import HEADER_SIZE, MAX_ENTRY_SIZE, encode_canonical, parse_canonical
-from gateway.seal.errors import EntryError, PayloadTooLarge, WrapError
+from gateway.seal.errors import EntryError, PayloadTooLarge, SealingKeyMissing, WrapError
 from gateway.seal.keys import KEY_ID_SIZE, SealingPrivateKey, SealingPublicKey
 
 SUITE: Final = 1
@@ -143,7 +143,7 @@ def unwrap(
             ) from error
     if not found:
         readers = ", ".join(f"{wrap.node} {wrap.key_id.hex()}" for wrap in opening.wraps)
-        raise WrapError(
+        raise SealingKeyMissing(
             f"epoch {epoch} is not wrapped for any sealing key that {node} holds here; it is for {readers}. If a key "
             f"of {node} is among them, load it; otherwise its origin needs {node}'s present trust bundle"
         )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
@@ -17,8 +19,11 @@ from gateway.c2.grants import ReadGrant
 from gateway.ledger import bundle
 from gateway.ledger.errors import StoreError
 from gateway.ledger.stores import FeedFilter, FeedItem, FeedRow
+from gateway.release.errors import KeyNotHeld
+from gateway.release.opening import Opener
 from gateway.release.watch import Watch
 from gateway.reports.identifiers import in_bytes
+from gateway.seal.storage import StorageKey, StorageKeys
 from tests.release.aging import send
 from tests.release.test_pipeline import cancelling
 from tests.release.world import RELEASE_ALL, Site, rules
@@ -76,21 +81,38 @@ def spoiled(sealed: bytes) -> bytes:
     return sealed[:-1] + bytes([sealed[-1] ^ 1])
 
 
-async def given(
-    site: Site, position: int = 0, grant: ReadGrant = ALL_OF_IT, attention: Attention | None = None
-) -> list[c2_pb2.Item]:
-    """What one who subscribes gets until he has caught up."""
+def seal_anew(site: Site, row: FeedRow, key: StorageKey) -> None:
+    """An own report stands in the store under another key."""
+    with contextlib.closing(apsw.Connection(str(site.path))) as db:
+        payload = key.seal(b"sealed under a key that is not held", row.report_id)
+        db.execute("UPDATE report SET payload = ? WHERE report_id = ?", (payload, row.report_id))
+
+
+def feed_of(site: Site, attention: Attention | None = None, monotonic: Callable[[], float] = time.monotonic) -> Feed:
     runs = Runs((("0" * 16, 1),))
-    feed = Feed(
+    return Feed(
         site.node,
         runs,
         lambda: site.store,
         Watch(),
         site.opener,
         site.signatory.storage,
-        attention=attention or Attention(),
+        monotonic,
+        attention or Attention(),
     )
-    got: list[c2_pb2.Item] = []
+
+
+async def given(
+    site: Site, position: int = 0, grant: ReadGrant = ALL_OF_IT, attention: Attention | None = None
+) -> list[c2_pb2.Item]:
+    """What one who subscribes gets until he has caught up."""
+    return await followed(feed_of(site, attention), position, [], grant)
+
+
+async def followed(
+    feed: Feed, position: int, got: list[c2_pb2.Item] | None = None, grant: ReadGrant = ALL_OF_IT
+) -> list[c2_pb2.Item]:
+    got = [] if got is None else got
     async with contextlib.aclosing(feed.follow(position, EVERYTHING, grant)) as responses:
         async for response in responses:
             if response.items[-1].HasField("caught_up"):
@@ -169,6 +191,48 @@ async def test_whom_a_rotten_report_may_concern_is_told_of_its_withdrawal_as_of_
     rot(korea, rows(korea)[1])
     (item,) = await given(korea, grant=UNCLASSIFIED)
     assert item.withdrawal.report_id == REPORTS[1].report_id
+
+
+def without_keys(site: Site) -> None:
+    site.opener = Opener(site.node, [])
+    site.signatory = replace(site.signatory, storage=StorageKeys([StorageKey(b"\x55" * 32)]))
+
+
+@pytest.mark.parametrize("node", ["JPN", "KOR"])
+async def test_where_keys_are_missing_nothing_is_passed_over(japan: Site, korea: Site, node: str) -> None:
+    site = {"JPN": japan, "KOR": korea}[node]
+    opener, signatory = site.opener, site.signatory
+    without_keys(site)
+    feed = feed_of(site)
+    for _ in range(3):
+        with pytest.raises(KeyNotHeld, match="keys are missing"):
+            await followed(feed, 0)
+    # They are there again.
+    site.opener, site.signatory = opener, signatory
+    feed = replace(feed, opener=opener, storage=signatory.storage)
+    assert reports(await followed(feed, 0)) == [report.report_id for report in REPORTS]
+
+
+async def test_where_the_keys_of_a_few_are_missing_nobody_gets_past_the_first_of_them(japan: Site) -> None:
+    """However short a turn is, and whatever opens between them: the last cursor is of before."""
+    other, first = StorageKey(b"\x55" * 32), rows(japan)[0]
+    for row in rows(japan)[1:]:
+        seal_anew(japan, row, other)
+    japan.take(launch_detection(9))
+    times = iter(range(1000))
+    feed = feed_of(japan, monotonic=lambda: float(next(times)))
+    got: list[c2_pb2.Item] = []
+    with pytest.raises(KeyNotHeld):
+        await followed(feed, first.seq, got)
+    assert got == []
+
+
+async def test_one_whose_key_is_another_by_a_byte_that_rotted_is_passed_over(japan: Site) -> None:
+    seal_anew(japan, rows(japan)[1], StorageKey(b"\x55" * 32))
+    left = [report.report_id for report in REPORTS if report is not REPORTS[1]]
+    feed = feed_of(japan)
+    for _ in range(4):
+        assert reports(await followed(feed, 0)) == left
 
 
 async def test_a_store_that_cannot_be_read_still_ends_the_subscription(korea: Site) -> None:

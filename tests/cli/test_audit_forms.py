@@ -22,7 +22,7 @@ from gateway.cli.audit_prose import BUILT_IN, explanation
 from gateway.cli.audit_rows import rows_of
 from gateway.cli.visible import visible
 from gateway.release.passing import WITHDRAWN, WITHDRAWN_HELD
-from gateway.release.rulebook import NO_BUNDLE, NO_POLICY
+from gateway.release.rulebook import NO_BUNDLE, NO_CLOCK, NO_POLICY
 from policy.decision import BuiltIn
 
 REPORT: Final = "20cb97b1-db92-4031-913f-1b1384485cbb"
@@ -288,6 +288,6 @@ def test_a_line_of_a_watch_says_who_what_and_by_which_rule() -> None:
     )
 
 
-@pytest.mark.parametrize("reason", [*BuiltIn, NO_BUNDLE, NO_POLICY, WITHDRAWN, WITHDRAWN_HELD])
+@pytest.mark.parametrize("reason", [*BuiltIn, NO_BUNDLE, NO_CLOCK, NO_POLICY, WITHDRAWN, WITHDRAWN_HELD])
 def test_every_built_in_reason_is_explained_in_words(reason: str) -> None:
     assert BUILT_IN[reason].endswith(".")

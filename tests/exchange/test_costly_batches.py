@@ -12,17 +12,26 @@ from typing import Any, Final
 
 import pytest
 import pytest_asyncio
-from signalfire.v1 import exchange_pb2
+from signalfire.v1 import exchange_pb2, ledger_pb2
 
 from gateway.demo.deployment import Deployed
 from gateway.exchange import allowance
 from gateway.exchange.allowance import LINES, LINES_S, REFUSED_S, Allowance, Intake
 from gateway.ledger.cosignature import cosign
+from gateway.ledger.errors import StoreFull
 from gateway.ledger.note import Note
 from gateway.ledger.origin import WITNESS, Lane, Origin
 from gateway.ledger.stores.sqlite import SqliteReader
-from gateway.release.batch import ENTRY_BYTES, MAX_BATCH_ABSENT, MAX_BATCH_ENTRIES, STATEMENT_BYTES, IncomingBatch
-from gateway.release.replica import MAX_UNUSABLE
+from gateway.release.batch import (
+    ENTRY_BYTES,
+    MAX_BATCH_ABSENT,
+    MAX_BATCH_ENTRIES,
+    MAX_UNUSABLE,
+    STATEMENT_BYTES,
+    IncomingBatch,
+)
+from gateway.release.errors import Exhausted, Unavailable
+from gateway.release.steps import ReceiveBatch
 from tests.exchange.dialler import FOLLOW, HEARTBEAT, signatory
 from tests.exchange.origin import Follower, Forge, HostileOrigin, Script, quiet
 from tests.exchange.test_hostile_origin import Scene
@@ -72,6 +81,21 @@ def test_what_was_refused_is_taken_from_what_was_saved_up_as_well() -> None:
     assert bucket.due_s() == pytest.approx(50.0)
     clock.now = 50.0
     assert bucket.due_s() == pytest.approx(0.0)
+
+
+def test_what_is_given_back_was_never_taken_and_no_more_is_saved_up_by_it() -> None:
+    clock = Clock()
+    intake = Intake(Allowance(1000.0, 100_000.0, clock), 1000.0, 100_000.0, clock)
+    for lane in (Lane.FLASH, WITNESS):
+        for _ in range(100):
+            intake.charge(lane, 90_000)
+            clock.now += 50.0
+            intake.give_back(lane, 90_000)
+            assert intake.due_s(lane) == 0
+        intake.charge(lane, 1)
+        intake.give_back(lane, 1)
+        intake.charge(lane, 150_000)
+        assert intake.due_s(lane) == pytest.approx(50.0)
 
 
 def test_an_honest_partner_that_was_away_is_taken_in_at_full_speed_and_its_further_signatures_with_it() -> None:
@@ -182,6 +206,30 @@ async def test_a_further_signature_that_is_repeated_without_end_is_taken_ever_mo
     assert size_of(scene) == good.count
 
 
+@pytest.mark.parametrize(
+    "ours", [Exhausted("no room", 1000), Unavailable("the store fails"), StoreFull("no room")], ids=repr
+)
+async def test_what_this_node_could_not_take_costs_its_partner_nothing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, ours: Exception
+) -> None:
+    good = scene.flash.reports(*(report() for _ in range(300)))
+    tries = 2 * SAVED_UP // len(good.entries) + 1
+    sequencer, tried = scene.world.nodes["KOR"].parts.sequencer, 0
+    do = sequencer.do
+
+    async def full_for_a_while(step: Any, **more: Any) -> Any:
+        nonlocal tried
+        if isinstance(step, ReceiveBatch) and step.batch.origin == TO_KOR and tried < tries:
+            tried += 1
+            raise ours
+        return await do(step, **more)
+
+    monkeypatch.setattr(sequencer, "do", full_for_a_while)
+    scene.plays("flash", from_the_start({"batch": good}))
+    await until(lambda: size_of(scene) == good.count, "the batch, once there is room")
+    assert tried == tries
+
+
 async def test_an_entry_that_cannot_be_used_is_charged_for_the_statement_about_it(scene: Scene) -> None:
     batches = [scene.flash.batch(*(b"\x01" * 45 for _ in range(MAX_UNUSABLE))) for _ in range(6)]
     scene.plays("flash", from_the_start(*({"batch": batch} for batch in batches)))
@@ -192,6 +240,18 @@ async def test_an_entry_that_cannot_be_used_is_charged_for_the_statement_about_i
     await until(lambda: len(scene.jpn.sent(FOLLOW, "unopenable")) == paid_for, "a statement about the first of them")
     await scene.goes_on()
     assert size_of(scene) == paid_for
+
+
+async def test_a_batch_full_of_what_was_passed_on_in_vain_is_charged_for_the_long_step_that_it_makes(
+    scene: Scene,
+) -> None:
+    vain = [ledger_pb2.EntryContent(onward_report=ledger_pb2.OnwardReport())] * (MAX_UNUSABLE + 100)
+    batch, behind = scene.flash.batch(*scene.flash.entries(*vain)), scene.flash.reports(report())
+    assert IncomingBatch.of(TO_KOR, batch).weight + len(vain) * STATEMENT_BYTES < SAVED_UP
+    scene.plays("flash", from_the_start({"batch": batch}, {"batch": behind}))
+    await until(lambda: len(scene.jpn.sent(FOLLOW, "unopenable")) == len(vain), "a statement about each")
+    await scene.goes_on()
+    assert size_of(scene) == batch.count
 
 
 async def test_however_many_entries_cannot_be_used_the_log_says_so_in_one_line(

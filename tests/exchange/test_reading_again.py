@@ -6,13 +6,28 @@ import time
 from pathlib import Path
 
 import pytest
+from signalfire.v1.report_pb2 import PRECEDENCE_ROUTINE
 
-from gateway.ledger.origin import Origin
+from gateway.ledger.origin import Lane, Origin
+from gateway.reports.kinds import Kind
 from tests.exchange.dialler import PATIENT, dialled
-from tests.node.nations import running, settle
+from tests.node.nations import report, running, settle
 
 READ_BYTES_S = 16384.0
 """So few that two entries take a while."""
+
+
+async def test_no_alert_waits_for_what_was_sent_of_other_lanes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What is sent of one lane takes hours of its partner's time.
+    monkeypatch.setattr("gateway.exchange.serving.READ_BYTES_S", 0.1)
+    places = settle(tmp_path, "JPN", "KOR", limits={"exchange": PATIENT})
+    async with running(places, "KOR", linked=False) as world:
+        sent = [report(node="KOR"), report(Kind.TRACK, node="KOR", precedence=PRECEDENCE_ROUTINE)]
+        assert all(result.accepted for result in (await world.push("KOR", *sent)).values())
+        for lane in (Lane.ROUTINE, Lane.FLASH):
+            async with dialled(places["JPN"], places["KOR"]) as stream:
+                assert (await stream.open(Origin.release("KOR", "JPN", lane, 1))).opened.size >= 2
+                assert (await stream.read()).batch.count >= 2
 
 
 @pytest.mark.parametrize("owner", ["KOR", "JPN"])

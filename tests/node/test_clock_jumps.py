@@ -15,8 +15,8 @@ from gateway import config as configuration
 from gateway.demo.deployment import Deployed
 from gateway.node import Node
 from gateway.node.looking import look_at_clock
+from gateway.release.rulebook import NO_CLOCK
 from gateway.synchronisation import KernelClock
-from policy.decision import BuiltIn
 from tests.node.nations import PROOFS, World, cancellation, report, running, settle
 from tests.node.waiting import until
 
@@ -65,7 +65,7 @@ async def test_a_wall_clock_that_jumps_expires_nothing_and_puts_nothing_in_anoth
     meanwhile = report(node="JPN")
     assert (await world.push_one("JPN", meanwhile)).accepted
     decided = (await world.decisions("JPN", meanwhile.report_id))["KOR"]
-    assert (decided.outcome, decided.rule) == (ledger_pb2.OUTCOME_HELD, BuiltIn.AGREEMENT_LAPSED)
+    assert (decided.outcome, decided.rule) == (ledger_pb2.OUTCOME_HELD, NO_CLOCK)
     recalled = report(node="JPN")
     assert (await world.push_one("JPN", recalled)).accepted
     assert (await world.push_one("JPN", cancellation(recalled.report_id, node="JPN"))).accepted

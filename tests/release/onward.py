@@ -17,7 +17,7 @@ from gateway.release.groups import parts_of
 from gateway.release.onward import Inclusion, Passage
 from gateway.release.passing import PassOn
 from gateway.release.pipeline import DecideHeld
-from gateway.release.put_off import PUT_OFF, ranges
+from gateway.release.planned.put_off import PUT_OFF, ranges
 from gateway.release.replica import Received
 from gateway.release.rulebook import Rulebook
 from gateway.seal.commitment import disclose_parts
@@ -33,6 +33,7 @@ from tests.reports.examples import (
 
 OnwardReport: TypeAlias = ledger_pb2.OnwardReport
 ALL: Final = FeedFilter(frozenset({1, 2, 3}))
+LIVE: Final = report_pb2.TRAFFIC_CLASS_LIVE
 TO_JPN, TO_KOR = Origin("USA", "JPN", "flash", 1), Origin("JPN", "KOR", "flash", 1)
 POLICY: Final = """\
 node: JPN
@@ -140,7 +141,7 @@ def pass_on_the_rest(site: Site, origin: Origin = TO_JPN) -> int:
     steps = 0
     while ranges(site.store.meta(PUT_OFF)):
         site.now_ns += SECOND
-        assert site.do(PassOn(origin, LIMITS)).entries > 0
+        assert site.do(PassOn(origin, LIVE, LIMITS)).entries > 0
         steps += 1
     return steps
 

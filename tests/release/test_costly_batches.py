@@ -17,8 +17,16 @@ from gateway.ledger.origin import Origin
 from gateway.ledger.statement import EntryStatement, EntryStatementKind
 from gateway.ledger.stores import RUN_ABSENT, Commit
 from gateway.ledger.tiles import Edge
-from gateway.release.batch import ENTRY_BYTES, MAX_BATCH_ABSENT, STATEMENT_BYTES, IncomingBatch
-from gateway.release.replica import MAX_UNUSABLE, ReplicaError, RootsDiffer
+from gateway.release.batch import (
+    ENTRY_BYTES,
+    FURTHER_STATEMENT_BYTES,
+    MAX_BATCH_ABSENT,
+    MAX_UNUSABLE,
+    STATEMENT_BYTES,
+    IncomingBatch,
+    statements_weight,
+)
+from gateway.release.replica import ReplicaError, RootsDiffer
 from tests.release.onward import TO_KOR, american, put
 from tests.release.test_keeping import SUSPENDED, govern, send
 from tests.release.test_returned import FLASH, KEYS, held, take
@@ -182,6 +190,14 @@ def test_a_batch_counts_for_all_that_came_and_for_what_its_statements_and_entrie
     # What it says of itself need not be true.
     assert replace(junk, count=1 << 60).weight == len(junk.entries) // 2 * ENTRY_BYTES
     assert replace(junk, count=0).weight == len(junk.entries)
+
+
+def test_statements_that_make_a_long_step_count_for_far_more_than_those_of_a_short_one() -> None:
+    assert statements_weight(MAX_UNUSABLE) == MAX_UNUSABLE * STATEMENT_BYTES
+    most = statements_weight(3653)
+    assert most == MAX_UNUSABLE * STATEMENT_BYTES + (3653 - MAX_UNUSABLE) * FURTHER_STATEMENT_BYTES
+    # Of a lane of which 1 MiB a second is taken in there is no more than one such batch in half a minute.
+    assert most > 30 << 20
 
 
 def test_no_sealed_entry_has_so_few_bytes_that_it_counts_for_more(jpn: Site) -> None:

@@ -9,7 +9,7 @@ import pytest
 from gateway.cli.ledger_evidence import check
 from gateway.ledger.checkpoint import Checkpoint, LogKey, sign_checkpoint
 from gateway.ledger.cosignature import cosign
-from gateway.ledger.evidence import EvidenceError, contradiction
+from gateway.ledger.evidence import Contradiction, EvidenceError, contradiction
 from gateway.ledger.note import Note
 from gateway.ledger.origin import Origin
 from gateway.ledger.stores import CosignatureKind
@@ -134,6 +134,22 @@ def test_a_pair_under_keys_in_use_takes_the_place_of_one_that_is_not(kor: Site, 
     again = contradiction(forged(TO_KOR, 5), anew(5, bytes(32)), recorded_keys(after_the_change()))
     kept = [kor.do(KeepEvidence(each, keys)) for each in (weak, again, proof, weak, other)]
     assert kept == [True, False, True, False, False]
+    events = [tuple(event.evidence) for event in kor.events() if event.kind == "fork-evidence"]
+    assert events == [weak.statements, proof.statements]
+
+
+def test_junk_about_what_is_not_followed_gives_way_to_a_pair_under_keys_in_use(kor: Site, held: bytes) -> None:
+    far, keys = TO_KOR.successor().successor(), owner_keys(after_the_change())
+
+    def pair(key: LogKey, size: int) -> Contradiction:
+        one, other = (sign_checkpoint(Checkpoint(far, size, root), key).encode() for root in (held, OTHER_ROOT))
+        return contradiction(one, other, recorded_keys(after_the_change()))
+
+    weak, proof = pair(signatory_of("JPN").log, 5), pair(NEW_LOG, 6)
+    steps = [weak, pair(signatory_of("JPN").log, 7), proof, weak, pair(NEW_LOG, 8)]
+    assert [kor.do(KeepEvidence(each, keys)) for each in steps] == [True, False, True, False, False]
+    kor.restart()
+    assert not kor.do(KeepEvidence(pair(NEW_LOG, 9), keys)), "a start begins nothing anew"
     events = [tuple(event.evidence) for event in kor.events() if event.kind == "fork-evidence"]
     assert events == [weak.statements, proof.statements]
 

@@ -17,9 +17,9 @@ from gateway.ledger.statement import EntryStatement, EntryStatementKind
 from gateway.ledger.stores import Commit, FeedFilter, FeedItem, Store
 from gateway.ledger.tiles import Edge
 from gateway.release import opening
-from gateway.release.batch import MAX_BATCH_BYTES, IncomingBatch
+from gateway.release.batch import MAX_BATCH_BYTES, MAX_UNUSABLE, IncomingBatch
 from gateway.release.opening import Opener
-from gateway.release.replica import MAX_EPOCHS_SOUGHT, MAX_UNUSABLE, ReplicaError
+from gateway.release.replica import MAX_EPOCHS_SOUGHT, ReplicaError
 from gateway.seal.epoch import Epoch
 from tests.release.world import Site, identifier, partner_of, signatory_of
 from tests.reports.examples import NOW, launch_detection

@@ -14,7 +14,9 @@ from gateway.ledger import bundle
 from gateway.ledger.errors import StoreError
 from gateway.ledger.origin import Lane, Origin
 from gateway.ledger.stores import FeedFilter, LedgerId, Run
+from gateway.release import sharing
 from gateway.release.errors import RefusedReport
+from gateway.release.failing import Seldom
 from gateway.release.opening import Opener
 from gateway.release.pipeline import AcceptedReport, TakeReport
 from gateway.release.plan import Plan
@@ -495,6 +497,7 @@ def test_what_fails_for_one_partner_is_withheld_from_that_one_alone(
             raise ZeroDivisionError("a fault")
         return copy(policies, report, decision, *rest)
 
+    monkeypatch.setattr(sharing, "_TOLD", Seldom(60.0))
     monkeypatch.setattr(Asking, "decide", deciding)
     monkeypatch.setattr(Rulebook, "copy", copying)
     warning = launch_detection()

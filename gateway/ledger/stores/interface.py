@@ -271,6 +271,9 @@ class StoreReader(Protocol):
     def meta(self, key: str) -> bytes | None:
         """A value of the store's own."""
 
+    def metas(self, keys: Sequence[str]) -> Mapping[str, bytes]:
+        """Those of these values of the store's own that there are, by their keys."""
+
     def damage(self) -> Sequence[str]:
         """What is wrong with the file itself: damaged pages, rows out of their order, values that the schema does not
         allow, and rows of a ledger that is not there. Reads all of it.

@@ -16,6 +16,7 @@ from gateway.release.heads import Heads
 from gateway.release.key_switch import keys_on_record
 from gateway.release.own_keys import require_own_keys
 from gateway.release.plan import LATEST_TIME
+from gateway.release.planned.put_off import PUT_OFF, require_ranges
 from gateway.release.recovery.restored import DeclareSetBack
 from gateway.release.room import Room
 from gateway.release.rulebook import Rulebook
@@ -90,6 +91,8 @@ class TakingUp:
         heads = Heads.restore(store)
         # The keys in use are those on record: a commit in doubt may have switched them.
         using = self._signatory.using(keys_on_record(store))
+        # What keeps reports back, or has them passed on, is what this gateway wrote.
+        require_ranges(store.meta(PUT_OFF), {head.origin: head.edge.size for head in heads if head.replica})
         require_own_keys(store, using)
         self._signatory.adopt(using)
         # So is the policy in force: a commit in doubt may have changed it.

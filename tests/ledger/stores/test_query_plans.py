@@ -70,6 +70,7 @@ ASKED: dict[str, Callable[[StoreReader], object]] = {
     "decisions_of_report": lambda store: store.decisions_of_report(ID, WITHIN, 5, oldest_first=False),
     "decisions_of_event": lambda store: store.decisions_of_event("JPN-1", WITHIN, 5, oldest_first=True),
     "meta": lambda store: store.meta("x"),
+    "metas": lambda store: store.metas(["x", "y"]),
 }
 
 ALLOWED = {
@@ -79,6 +80,7 @@ ALLOWED = {
     "released_of": {"SCAN carray VIRTUAL TABLE INDEX 1:"},
     "received_of": {"SCAN carray VIRTUAL TABLE INDEX 1:"},
     "copies_of": {"SCAN carray VIRTUAL TABLE INDEX 1:"},
+    "metas": {"SCAN carray VIRTUAL TABLE INDEX 1:"},
     # The reports of one event, of which all are given, are put in their order.
     "reports_of_event": {"USE TEMP B-TREE FOR ORDER BY"},
 }

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gateway.ledger.stores.sqlite.decisions import DecisionReading
 from gateway.ledger.stores.sqlite.ledgers import LedgerReading
+from gateway.ledger.stores.sqlite.reading import any_of
 from gateway.ledger.stores.sqlite.reports import ReportReading
 
 MAX_DAMAGE = 20
@@ -19,6 +20,9 @@ class SqliteReader(LedgerReading, ReportReading, DecisionReading):
     def meta(self, key: str) -> bytes | None:
         row = self._row("SELECT value FROM meta WHERE key = ?", key)
         return None if row is None else row[0]
+
+    def metas(self, keys: Sequence[str]) -> Mapping[str, bytes]:
+        return dict(self._rows("SELECT key, value FROM meta WHERE key IN carray(?)", any_of(keys)))
 
     def damage(self) -> Sequence[str]:
         found = [text for (text,) in self._rows(f"PRAGMA integrity_check({MAX_DAMAGE})") if text != "ok"]

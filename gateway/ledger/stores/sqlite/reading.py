@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -103,3 +103,8 @@ def known(kinds: Callable[[Any], T], value: object, table: str) -> T:
         return kinds(value)
     except ValueError as error:
         raise StoreError(f"a row of {table} is not what it can be: {error}") from error
+
+
+def any_of(values: Sequence[bytes] | Sequence[str]) -> apsw.CArrayBinding | None:
+    """What is bound for ``IN carray(?)``: one statement, however many there are."""
+    return apsw.carray(tuple(values)) if values else None

@@ -7,8 +7,6 @@ import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-import apsw
-
 from gateway.ledger.stores import (
     CopyRow,
     Counts,
@@ -24,7 +22,7 @@ from gateway.ledger.stores import (
     UntoldRow,
 )
 from gateway.ledger.stores.sqlite.columns import COPY, FEED, HELD, RECEIVED, RELEASED, REPORT, UNTOLD
-from gateway.ledger.stores.sqlite.reading import Reading, known
+from gateway.ledger.stores.sqlite.reading import Reading, any_of, known
 
 FEED_SCAN_ROWS = 512
 """Rows of the feed looked at in one call: bounds how long a subscription with a narrow filter holds the reader."""
@@ -42,7 +40,7 @@ class ReportReading(Reading):
     def reports(self, report_ids: Sequence[bytes]) -> Sequence[ReportRow]:
         rows = self._rows(
             f"SELECT {REPORT} FROM report WHERE report_id IN carray(?)",
-            _any_of(report_ids),
+            any_of(report_ids),
         )
         return [ReportRow(*row) for row in rows]
 
@@ -81,7 +79,7 @@ class ReportReading(Reading):
         rows = self._rows(
             f"SELECT {RELEASED} FROM released WHERE originator = ? AND report_id IN carray(?)"
             " ORDER BY report_id, partner",
-            originator, _any_of(report_ids),
+            originator, any_of(report_ids),
         )  # fmt: skip
         return [ReleasedRow(*row) for row in rows]
 
@@ -156,7 +154,7 @@ class ReportReading(Reading):
         rows = self._rows(
             f"SELECT {RECEIVED} FROM received"
             " WHERE originator = ? AND report_id IN carray(?)",
-            originator, _any_of(report_ids),
+            originator, any_of(report_ids),
         )  # fmt: skip
         return [ReceivedRow(*row) for row in rows]
 
@@ -170,7 +168,7 @@ class ReportReading(Reading):
     def copies_of(self, originator: str, report_ids: Sequence[bytes]) -> Sequence[CopyRow]:
         rows = self._rows(
             f"SELECT {COPY} FROM copy WHERE originator = ? AND report_id IN carray(?) ORDER BY report_id, via",
-            originator, _any_of(report_ids),
+            originator, any_of(report_ids),
         )  # fmt: skip
         return [CopyRow(*row) for row in rows]
 
@@ -200,8 +198,3 @@ class ReportReading(Reading):
             " (SELECT count(*) FROM feed), (SELECT count(*) FROM received), (SELECT count(*) FROM copy)"
         )[0]
         return Counts(*row)
-
-
-def _any_of(values: Sequence[bytes]) -> apsw.CArrayBinding | None:
-    """What is bound for ``IN carray(?)``: one statement, however many there are."""
-    return apsw.carray(tuple(values)) if values else None
