@@ -32,7 +32,7 @@ from gateway.ledger.stores import ReleasedRow, UntoldRow
 from gateway.release import groups
 from gateway.release.failing import Seldom, alert_of
 from gateway.release.onward import CannotBeProved, Inclusion, Passage, passed_on
-from gateway.release.plan import LATEST_TIME, Plan, time_of
+from gateway.release.plan import Plan, time_of
 from gateway.release.recovery.told_before import told_before
 from gateway.release.rulebook import NO_CLOCK, Asking
 from gateway.release.subject import Subject
@@ -70,7 +70,6 @@ NOTICES_A_COMMIT: Final = 512
 
 
 _SECOND_NS: Final = 1_000_000_000
-_MOST_URGENT_NS: Final = max(report_pb2.Precedence.values()) * _SECOND_NS
 
 COVER_EVERY_NS: Final = 3_000_000_000
 """Nanoseconds after which is looked again whether a key in use covers another node's report."""
@@ -156,7 +155,7 @@ def _decided(plan: Plan, shared: Shared, asking: Asking, partner: str) -> tuple[
     try:
         decision = asking.decide(partner, usable=partner in plan.recipients)
         if decision.rule == BuiltIn.AGREEMENT_LAPSED and not plan.clock_trusted and not _may_be_held_longer(decision):
-            due = _once_trusted(plan, shared.report)
+            due = _once_trusted(shared.report)
             return replace(decision, outcome=Outcome.HELD, rule=NO_CLOCK, hold_until=due), None
         return _copy(plan, shared, decision) if decision.outcome is Outcome.RELEASED else (decision, None)
     except StoreError:
@@ -175,15 +174,12 @@ def _may_be_held_longer(decision: Decision) -> bool:
     return asked is not None and any(rule.hold and rule.term for rule in asked.rules)
 
 
-def _once_trusted(plan: Plan, report: report_pb2.Report) -> datetime:
-    """When a report is due that waits for the clock: at once, for nothing that is held is decided before it is trusted.
-
-    Earlier than the newest time that was trusted, for the clock may be far ahead now; and the more urgent, the earlier,
-    so that alerts come first.
+def _once_trusted(report: report_pb2.Report) -> datetime:
+    """When a report is due that waits for the clock: long ago, for nothing that is held is decided before the clock is
+    trusted, and no clock says now when that is: this one may be far ahead, and what is on record too. The more urgent,
+    the longer ago, so that alerts come first.
     """
-    trusted_ns = min(plan.now_ns, int.from_bytes(plan.store.meta(LATEST_TIME) or b""))
-    earlier_ns = int(report.precedence) * _SECOND_NS
-    return time_of(max(trusted_ns, _MOST_URGENT_NS) - earlier_ns)
+    return time_of((1 + max(report_pb2.Precedence.values()) - int(report.precedence)) * _SECOND_NS)
 
 
 def _copy(plan: Plan, shared: Shared, decision: Decision) -> tuple[Decision, Copy | None]:

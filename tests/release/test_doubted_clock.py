@@ -11,6 +11,7 @@ from gateway.release.pipeline import DecideHeld
 from gateway.release.plan import LATEST_TIME
 from gateway.release.rulebook import NO_CLOCK
 from policy.decision import BuiltIn
+from tests.release.onward import assert_sound
 from tests.release.world import RELEASE_ALL, TREATY, Site, identifier, rules
 from tests.reports.examples import NOW, SECOND, cancellation, launch_detection, track
 
@@ -34,13 +35,14 @@ def due(site: Site) -> list[bytes]:
 
 @pytest.fixture
 def doubting(jpn: Site) -> Site:
-    """JPN, whose clock is nine hours ahead and not trusted; the newest trusted time is on record."""
+    """JPN, whose clock was nine hours ahead and believed, so that it is on record, and is not trusted now."""
+    jpn.now_ns = NOW + 9 * 3600 * SECOND
     jpn.rulebook = AGREED
     jpn.take(track(1), AGREED)
     plan = jpn.plan()
-    plan.commit.meta[LATEST_TIME] = NOW.to_bytes(8)
+    plan.commit.meta[LATEST_TIME] = jpn.now_ns.to_bytes(8)
     jpn.keep(plan)
-    jpn.now_ns, jpn.clock_trusted = NOW + 9 * 3600 * SECOND, False
+    jpn.clock_trusted = False
     return jpn
 
 
@@ -50,12 +52,14 @@ def test_what_waits_for_the_clock_is_due_as_soon_as_it_is_trusted_though_it_was_
     record = doubting.decisions()[-1].decisions[0]
     assert (record.outcome, record.rule, record.agreement) == (ledger_pb2.OUTCOME_HELD, NO_CLOCK, "annex")
     assert doubting.reports("KOR")[1:] == []
+    assert_sound(doubting)
     doubting.now_ns, doubting.clock_trusted = NOW + SECOND, True
     assert due(doubting) == [identifier(taken)]
     (held,) = doubting.store.held_until(doubting.now_ns, 1)
     doubting.do(DecideHeld(held))
     assert {report.report_id for report in doubting.reports("KOR")} == {track(1).report_id, taken.report_id}
     assert due(doubting) == []
+    assert_sound(doubting)
 
 
 def test_alerts_are_decided_before_whatever_came_earlier(doubting: Site) -> None:
@@ -82,10 +86,3 @@ def test_where_a_rule_asks_for_a_hold_too_nothing_is_held_for_the_clock(doubting
     doubting.take(launch_detection(2), rules(KOR=HELD_A_DAY, _policy=TREATY + ANNEX))
     record = doubting.decisions()[-1].decisions[0]
     assert (record.outcome, record.rule) == (ledger_pb2.OUTCOME_WITHHELD, BuiltIn.AGREEMENT_LAPSED)
-
-
-def test_without_any_trusted_time_on_record_alerts_still_come_first(jpn: Site) -> None:
-    jpn.rulebook, jpn.clock_trusted = AGREED, False
-    for each in (track(2), launch_detection(3)):
-        jpn.take(each)
-    assert due(jpn) == [identifier(launch_detection(3)), identifier(track(2))]
